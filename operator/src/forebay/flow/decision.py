@@ -1,0 +1,87 @@
+"""What was decided and why: the record that feeds status, events, metrics, logs and `forebay explain`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from forebay.flow.fleet import PoolKey, Role
+from forebay.flow.forecast import DemandForecast
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """One step's contribution to a decision, in the order in which the steps spoke."""
+
+    step: str
+    """``observe``, ``forecast``, ``size``, ``plan`` or ``guard``."""
+    code: str
+    """CamelCase, stable, fit for a condition's reason and a metric's label."""
+    message: str
+    """A sentence for a person."""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    changed: bool = False
+    """True if this step changed the replica count that the steps before it proposed."""
+    role: Role | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alternative:
+    """An answer that was considered and rejected."""
+
+    description: str
+    usd_per_hour: float | None
+    expected_miss_share: float | None
+    why_not: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantDecision:
+    """Replicas wanted of one variant."""
+
+    name: str
+    role: Role
+    current: int
+    desired: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolDecision:
+    """What one pool should have, and why."""
+
+    key: PoolKey
+    at_seconds: float
+    variants: tuple[VariantDecision, ...]
+    reasons: tuple[Reason, ...]
+    alternatives: tuple[Alternative, ...] = ()
+    held: bool = False
+    """True if telemetry or state forbade any release."""
+    demand_requests_per_second: float | None = None
+    input_tokens_per_second: float | None = None
+    output_tokens_per_second: float | None = None
+    forecasts: Mapping[Role, DemandForecast] = field(default_factory=dict)
+    slo_attainment: float | None = None
+    """Share of requests that met the SLO over the budget window."""
+    error_budget_left: float | None = None
+    """1 = untouched, 0 = spent, negative = overspent."""
+    usd_per_hour: float | None = None
+    capacity_source: Mapping[str, str] = field(default_factory=dict)
+    """Per variant: ``profile``, ``profile-corrected`` or ``learned``."""
+    capacity_correction: Mapping[str, float] = field(default_factory=dict)
+    """Per role or variant: measured over believed time per unit of work."""
+    unserved_share: float = 0.0
+    """Share of demand that limits leave without capacity."""
+
+    def desired(self, role: Role) -> int:
+        """Return the replicas wanted for ``role`` over all variants."""
+        return sum(variant.desired for variant in self.variants if variant.role is role)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetDecision:
+    """The decisions of one round."""
+
+    at_seconds: float
+    pools: Mapping[PoolKey, PoolDecision]
+    shadow_prices: tuple[str, ...] = ()
+    """What one more GPU, dollar or watt would be worth, in words."""
+    solver: str = ""
+    """How the plan was found, or why the last one was kept."""

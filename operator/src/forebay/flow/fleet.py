@@ -1,0 +1,112 @@
+"""What users ask for: pools, roles, variants, objectives and node pools, translated from the resources."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from forebay.flow.performance import Performance, ProfilePoints
+from forebay.flow.settings import PolicySettings
+
+
+class Role(StrEnum):
+    """The phase of inference that a group of replicas serves."""
+
+    PREFILL = "prefill"
+    DECODE = "decode"
+    SERVE = "serve"
+    """Prefill and decode on the same replica."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PoolKey:
+    """Namespace and name of an InferencePool."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slo:
+    """Latency objectives: ``target`` of all requests meet both TTFT and mean ITL (``target`` .99 = 99 %)."""
+
+    ttft_seconds: float
+    itl_seconds: float
+    target: float = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """One way to serve a role: a scalable workload on one GPU type."""
+
+    name: str
+    role: Role
+    node_pool: str | None = None
+    gpus_per_replica: int = 1
+    min_replicas: int = 1
+    max_replicas: int = 1
+    usd_per_replica_hour: float | None = None
+    """Price of one replica; ``None`` when no price is known, then every GPU costs the same."""
+    watts_per_replica: float | None = None
+    performance: Performance | ProfilePoints | None = None
+    """``None``: learned from telemetry."""
+    start_up_seconds: float | None = None
+    """Declared start-up of a pod on a warm node; ``None``: measured, seeded with a prior."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatioBand:
+    """Allowed prefill replicas per decode replica, both ends included."""
+
+    lowest: float
+    highest: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """One served model: its objectives and the variants of its roles."""
+
+    key: PoolKey
+    slo: Slo
+    variants: tuple[Variant, ...]
+    prefill_to_decode: RatioBand | None = None
+    priority: int = 0
+    """Larger is served first when GPUs run out."""
+    budget_usd_per_hour: float | None = None
+    settings: PolicySettings = field(default_factory=PolicySettings)
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """Return the roles in the order of first appearance."""
+        return tuple(dict.fromkeys(variant.role for variant in self.variants))
+
+    def of_role(self, role: Role) -> tuple[Variant, ...]:
+        """Return the variants that serve ``role``, in the order of the resource."""
+        return tuple(variant for variant in self.variants if variant.role is role)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodePool:
+    """One kind of GPU node, shared by the variants that name it."""
+
+    name: str
+    accelerator: str
+    gpus_per_node: int
+    usd_per_gpu_hour: float | None = None
+    spot: bool = False
+    min_nodes: int = 0
+    max_nodes: int | None = None
+    """``None``: no limit known."""
+    watts_per_gpu: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """Everything that is decided together in one round."""
+
+    pools: Mapping[PoolKey, Pool]
+    node_pools: Mapping[str, NodePool]
+    budget_usd_per_hour: float | None = None
+    power_limit_watts: float | None = None

@@ -1,0 +1,183 @@
+"""What was observed in one round: traffic, engines, replicas and GPU supply, each with its freshness."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from forebay.flow.fleet import PoolKey, Role
+
+
+class Problem(StrEnum):
+    """Why a signal cannot be used. Each is told apart because each has another remedy."""
+
+    MISSING = "Missing"
+    """No series matched."""
+    STALE = "Stale"
+    """The newest sample is too old."""
+    NOT_A_NUMBER = "NotANumber"
+    """NaN or infinite."""
+    DUPLICATE = "Duplicate"
+    """More than one series where one was meant."""
+    PARTIAL = "Partial"
+    """Some of the ready replicas do not report."""
+    UNREACHABLE = "Unreachable"
+    """The source of telemetry did not answer."""
+    TOO_FEW = "TooFew"
+    """Not enough samples yet (a counter needs two)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Freshness:
+    """How far one signal can be trusted: ``problem`` is ``None`` when it is usable."""
+
+    signal: str
+    age_seconds: float | None = None
+    problem: Problem | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthHistogram:
+    """Counts of requests by tokens: ``counts[i]`` lie in ``(upper_tokens[i-1], upper_tokens[i]]``."""
+
+    upper_tokens: tuple[float, ...]
+    counts: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """Arrivals in ``(start_seconds, end_seconds]``, best counted at the gateway, else at the engines.
+
+    ``slot_counts`` splits the arrivals into equal consecutive slots, oldest first, at the finest resolution that
+    the source has (one slot when it has none). Shed and failed requests count: they are demand.
+    """
+
+    start_seconds: float
+    end_seconds: float
+    arrivals: float
+    slot_counts: tuple[float, ...]
+    input_tokens: float | None = None
+    """Prompt tokens of these arrivals, before prefix-cache hits."""
+    cached_input_tokens: float | None = None
+    """Of these, tokens that the prefix cache answered."""
+    input_lengths: LengthHistogram | None = None
+    """Histogram of *uncached* prompt tokens where known, else of prompt tokens."""
+    source: str = "engine"
+    """``gateway`` or ``engine``."""
+
+    @property
+    def slot_seconds(self) -> float:
+        """Return the length of one slot."""
+        return (self.end_seconds - self.start_seconds) / max(1, len(self.slot_counts))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSample:
+    """What the engines of one variant did in the interval (sums), and hold at its end (gauges)."""
+
+    interval_seconds: float
+    finished: float | None = None
+    output_tokens: float | None = None
+    prefills: float | None = None
+    prefill_tokens: float | None = None
+    """Uncached input tokens of these prefills."""
+    prefill_seconds: float | None = None
+    """Sum of prefill times; time in a queue is excluded."""
+    itl_seconds: float | None = None
+    """Mean ITL of the interval."""
+    running: float | None = None
+    """Running sequences, time mean over the interval where known, else at its end; sum over replicas."""
+    running_now: float | None = None
+    kv_tokens: float | None = None
+    """Resident KV tokens, sum over replicas."""
+    kv_usage: float | None = None
+    """Mean share of the KV cache in use, 0 to 1."""
+    waiting: float | None = None
+    """Requests that wait inside the engines, sum over replicas."""
+    reporting_replicas: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StartingReplica:
+    """A replica that was ordered and is not ready yet."""
+
+    ordered_seconds: float
+    expected_ready_seconds: float
+    unschedulable: bool = False
+    """Its pod waits for a node (the scheduler says so)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantObservation:
+    """Replicas of one variant as they are."""
+
+    name: str
+    role: Role
+    desired: int
+    """The replica count that the target's ``/scale`` holds now."""
+    ready: int
+    starting: tuple[StartingReplica, ...] = ()
+    draining: int = 0
+    engine: EngineSample | None = None
+    lead_time_seconds: float = 120.0
+    """Order to ready, the 90th percentile of what was measured, or the prior."""
+    target_found: bool = True
+    conflict: str | None = None
+    """Who else writes this target, in words; ``None`` if nobody."""
+
+    @property
+    def supply(self) -> int:
+        """Return ready and starting replicas: what has been bought."""
+        return self.ready + len(self.starting)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolObservation:
+    """One pool in one round."""
+
+    key: PoolKey
+    at_seconds: float
+    traffic: Traffic | None
+    """``None``: unknown. Unknown is not quiet."""
+    variants: tuple[VariantObservation, ...]
+    waiting_prefill: float | None = None
+    """Requests that arrived and whose prefill has not started, gateway queues included."""
+    waiting_decode: float | None = None
+    """Requests whose prefill is done and which wait for a decode slot."""
+    finished: float | None = None
+    missed: float | None = None
+    """Finished requests of the interval that missed the SLO."""
+    ttft_seconds: float | None = None
+    """Observed TTFT at the SLO's percentile over the last minutes."""
+    itl_seconds: float | None = None
+    freshness: tuple[Freshness, ...] = ()
+
+    def variant(self, name: str) -> VariantObservation | None:
+        """Return the observation of the variant called ``name``, or ``None``."""
+        return next((variant for variant in self.variants if variant.name == name), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodePoolObservation:
+    """GPU supply of one node pool as the scheduler can use it: Ready, untainted, allocatable."""
+
+    name: str
+    nodes: int
+    usable_gpus: int
+    free_gpus: int
+    provisioning_nodes: int = 0
+    largest_free_block_gpus: int = 0
+    """Most GPUs free on a single node: a replica of more GPUs than this needs a new node."""
+    blocked_until_seconds: float | None = None
+    blocked_reason: str = ""
+    lead_time_p50_seconds: float = 300.0
+    lead_time_p90_seconds: float = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetObservation:
+    """Everything observed in one round."""
+
+    at_seconds: float
+    pools: Mapping[PoolKey, PoolObservation]
+    node_pools: Mapping[str, NodePoolObservation] = field(default_factory=dict)

@@ -1,0 +1,71 @@
+"""The problem that planning solves for the fleet, and its answer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from forebay.flow.fleet import PoolKey, RatioBand, Role
+from forebay.flow.sizing import RoleNeed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantOption:
+    """One variant as the plan sees it."""
+
+    name: str
+    role: Role
+    node_pool: str | None
+    gpus_per_replica: int
+    usd_per_replica_hour: float
+    watts_per_replica: float
+    speed: float
+    """Capacity in reference replicas of its role."""
+    min_replicas: int
+    max_replicas: int
+    current: int
+    """Ready and starting (those within their deadline)."""
+    lead_time_seconds: float
+    blocked: bool = False
+    """Cannot grow now (node pool out of stock, target missing, conflict)."""
+    frozen: bool = False
+    """Must keep its current count (paused, telemetry lost)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolNeed:
+    """What one pool asks of the plan."""
+
+    key: PoolKey
+    roles: tuple[RoleNeed, ...]
+    options: tuple[VariantOption, ...]
+    priority: int = 0
+    prefill_to_decode: RatioBand | None = None
+    budget_usd_per_hour: float | None = None
+    may_release: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanProblem:
+    """All pools with the limits that they share."""
+
+    pools: tuple[PoolNeed, ...]
+    gpu_stock: Mapping[str, int] = field(default_factory=dict)
+    """GPUs per node pool that the plan may use in all (held by these pools, free, and still obtainable); a node
+    pool that is not named has no limit."""
+    budget_usd_per_hour: float | None = None
+    power_limit_watts: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetPlan:
+    """Replicas per pool and variant, checked for feasibility."""
+
+    replicas: Mapping[PoolKey, Mapping[str, int]]
+    usd_per_hour: float
+    expected_misses_per_second: Mapping[PoolKey, float]
+    limited_by: Mapping[PoolKey, tuple[str, ...]] = field(default_factory=dict)
+    """Limits (stock, budget, power, maxReplicas, ratio) that kept a pool from what it would buy, in words."""
+    shadow_prices: tuple[str, ...] = ()
+    solver: str = ""
+    gap: float = 0.0
+    routing: Mapping[PoolKey, Mapping[str, float]] = field(default_factory=dict)
+    """Weight of each variant for new requests of its role; sums to 1 per pool and role."""

@@ -1,0 +1,43 @@
+"""What capacity buys: expected misses per second as a function of capacity, per role."""
+
+from dataclasses import dataclass
+
+from forebay.flow.fleet import Role
+
+
+@dataclass(frozen=True, slots=True)
+class MissCurve:
+    """Expected SLO misses per second against capacity: convex, non-increasing, piecewise linear.
+
+    ``capacity`` is counted in reference replicas (replicas of the role's reference variant), ascending from 0;
+    ``misses_per_second`` has the same length. Beyond the last point the curve is flat.
+    """
+
+    capacity: tuple[float, ...]
+    misses_per_second: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleNeed:
+    """What one role of one pool needs: two curves, floors and the price of a miss."""
+
+    role: Role
+    order: MissCurve
+    """At the demand of the lead time."""
+    release: MissCurve
+    """At the highest demand on the way there, with the price already weighed for release."""
+    order_floor: float
+    """Reference replicas that must be ordered whatever the curve says (q90 headroom, present rate, backlog)."""
+    release_floor: float
+    """Reference replicas below which nothing is released."""
+    order_alone: int
+    """Replicas of the reference variant that the rule buys with this role alone and no limit."""
+    release_alone: int
+    miss_price_replica_seconds: float
+    """Price of one miss in reference replica-seconds, the error budget's steering included."""
+    erlangs: float
+    """Mean offered work at the horizon, in busy reference replicas."""
+    speed: tuple[tuple[str, float], ...]
+    """Capacity of one replica of each variant in reference replicas."""
+    seconds_per_request: float
+    """Reference replica-seconds that one request costs in this role."""

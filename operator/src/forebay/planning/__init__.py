@@ -1,0 +1,1 @@
+"""Plan: the cheapest mix of GPU types for the whole fleet, within stock, budget and power."""

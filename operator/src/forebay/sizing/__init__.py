@@ -1,0 +1,1 @@
+"""Size: from demand to expected misses as a function of capacity, per role."""

@@ -1,0 +1,1 @@
+"""Recorded and generated traffic: loaders of public formats, and a seeded generator."""
