@@ -41,6 +41,8 @@ class PoolNeed:
     prefill_to_decode: RatioBand | None = None
     budget_usd_per_hour: float | None = None
     may_release: bool = True
+    spare_replicas: int = 0
+    """Replicas per role that may fail without loss (N+1 is 1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,16 @@ class MissCurve:
     misses_per_second: tuple[float, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class WorkBucket:
+    """A part of a role's work whose requests have similar lengths."""
+
+    share: float
+    """Share of the role's reference replica-seconds; the shares of a role sum to 1."""
+    speed: tuple[tuple[str, float], ...]
+    """Per variant: capacity of one replica on this bucket, in reference replicas; 0 = cannot meet the SLO."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleNeed:
     """What one role of one pool needs: two curves, floors and the price of a miss."""
@@ -41,3 +51,5 @@ class RoleNeed:
     """Capacity of one replica of each variant in reference replicas."""
     seconds_per_request: float
     """Reference replica-seconds that one request costs in this role."""
+    buckets: tuple[WorkBucket, ...] = ()
+    """Where variants differ by request length; empty: `speed` holds for all requests."""
