@@ -1,1 +1,9 @@
-"""Decide: forecast, size, plan and guard joined into one pure step, the same live and in a replay."""
+"""Pipeline: one round of forecast, size and plan over the whole fleet, as a function of values.
+
+``decide`` is called by the live loop and by the replay in exactly the same way.
+"""
+
+from forebay.pipeline.decide import decide
+from forebay.pipeline.state import FleetState, StateError
+
+__all__ = ["FleetState", "StateError", "decide"]
