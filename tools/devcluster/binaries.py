@@ -1,0 +1,237 @@
+"""Where the binaries of a local cluster are, and how they get there: built once, cached, never half there.
+
+The cache is `${XDG_CACHE_HOME:-~/.cache}/forebay`, one directory per target, named by what it was built from
+(`Target.key`). A build goes into a directory of its own that is renamed when complete, under a lock that makes
+a second builder wait for the first.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from devcluster import golang
+from devcluster.errors import DevClusterError
+from devcluster.targets import ALL, CONTROL_PLANE, Target
+
+Log = Callable[[str], object]
+_BUILD_TIMEOUT_SECONDS = 3_600
+_PLAIN_PROGRESS_SECONDS = 15.0
+
+
+def cache_directory() -> Path:
+    """Return the cache's directory, `${XDG_CACHE_HOME:-~/.cache}/forebay`."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "forebay"
+
+
+@dataclass(frozen=True, slots=True)
+class Binaries:
+    """Finds the programs of a local cluster: in `KUBEBUILDER_ASSETS` where complete, else in the cache.
+
+    Attributes:
+        cache: the cache's directory.
+        assets: the directory named by `KUBEBUILDER_ASSETS`, if any.
+    """
+
+    cache: Path
+    assets: Path | None = None
+
+    @classmethod
+    def from_environment(cls) -> "Binaries":
+        """Return the binaries as the environment names them."""
+        named = os.environ.get("KUBEBUILDER_ASSETS")
+        return cls(cache_directory(), Path(named) if named else None)
+
+    def entry(self, target: Target) -> Path:
+        """Return the cache directory of a target, built or not."""
+        return self.cache / target.key()
+
+    def is_built(self, target: Target) -> bool:
+        """Whether a target is in the cache."""
+        return (self.entry(target) / target.name).exists()
+
+    def missing_assets(self) -> tuple[str, ...]:
+        """Return the control-plane programs that `KUBEBUILDER_ASSETS` lacks (all, where it is not set)."""
+        if self.assets is None:
+            return CONTROL_PLANE.commands
+        return tuple(name for name in CONTROL_PLANE.commands if not os.access(self.assets / name, os.X_OK))
+
+    def missing(self) -> list[Target]:
+        """Return the targets that have to be built before a local cluster can start."""
+        return [
+            target
+            for target in ALL
+            if not self.is_built(target) and not (target is CONTROL_PLANE and not self.missing_assets())
+        ]
+
+    def path(self, program: str) -> Path:
+        """Return the path of a program by its name.
+
+        Raises:
+            DevClusterError: it is not built yet.
+        """
+        if program in CONTROL_PLANE.commands and not self.missing_assets() and self.assets is not None:
+            return self.assets / program
+        for target in ALL:
+            if program in (target.commands or (target.name,)) and self.is_built(target):
+                return self.entry(target) / program
+        raise DevClusterError(f"{program} is not built yet: run 'python -m devcluster build'")
+
+    def build_missing(self, *, log: Log = print) -> dict[str, float]:
+        """Build what is missing, and return the seconds that each target took.
+
+        Raises:
+            DevClusterError: Go is missing or a build failed; the message has its last lines.
+        """
+        wanted = self.missing()
+        if not wanted:
+            return {}
+        minutes = sum(target.estimated_seconds for target in wanted) / 60
+        log(
+            f"devcluster: building {', '.join(f'{t.name} {t.version}' for t in wanted)} from Go modules, once: "
+            f"about {minutes:.0f} min on two cores, plus downloads; cached in {self.cache}"
+        )
+        go = golang.find_go(self.cache, [target.directory for target in wanted], log=log)
+        return {target.name: self._build(target, go, log) for target in wanted}
+
+    def _build(self, target: Target, go: str, log: Log) -> float:
+        with _locked(self.cache / f"{target.name}.lock", log):
+            if self.is_built(target):
+                return 0.0
+            started = time.monotonic()
+            with tempfile.TemporaryDirectory(dir=self.cache, prefix=".build-") as temporary:
+                directory = Path(temporary) / target.name
+                directory.mkdir(mode=0o755)
+                _go_build(target, go, directory / target.name, log)
+                for command in target.commands:
+                    (directory / command).symlink_to(target.name)
+                directory.rename(self.entry(target))
+            seconds = time.monotonic() - started
+            size = (self.entry(target) / target.name).stat().st_size / 1e6
+            log(f"devcluster: built {target.name} {target.version} in {seconds:.0f} s ({size:.0f} MB)")
+            return seconds
+
+
+@contextlib.contextmanager
+def _locked(path: Path, log: Log) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log(f"devcluster: another process is building {path.stem}: waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _go_build(target: Target, go: str, output: Path, log: Log) -> None:
+    command = [go, "build", "-v", "-trimpath", "-buildvcs=false", "-tags", ",".join(target.tags)]
+    command += ["-ldflags", target.linker_flags, "-o", str(output), target.package]
+    log(f"devcluster: {target.name}: downloading modules and counting packages")
+    packages = _package_count(target, go)
+    if nice := shutil.which("nice"):
+        command = [nice, "-n", "5", *command]
+    process = subprocess.Popen(
+        command,
+        cwd=target.directory,
+        env=golang.go_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    watchdog = threading.Timer(_BUILD_TIMEOUT_SECONDS, process.kill)
+    watchdog.start()
+    try:
+        lines = _follow(process, Progress(target.name, packages, log))
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        watchdog.cancel()
+        code = process.wait()
+    if code != 0:
+        raise DevClusterError(f"building {target.name} failed ({code}); the last it said:\n" + "\n".join(lines))
+
+
+def _package_count(target: Target, go: str) -> int:
+    """Count the packages of a build, which also downloads its modules.
+
+    Raises:
+        DevClusterError: a module could not be had.
+    """
+    answer = subprocess.run(
+        [go, "list", "-deps", "-tags", ",".join(target.tags), target.package],
+        cwd=target.directory,
+        env=golang.go_environment(),
+        capture_output=True,
+        text=True,
+        timeout=_BUILD_TIMEOUT_SECONDS,
+        check=False,
+    )
+    if answer.returncode != 0:
+        raise DevClusterError(
+            f"the Go modules of {target.name} could not be had (is a Go module proxy in reach?):\n"
+            + answer.stderr[-1_500:]
+        )
+    return len(answer.stdout.splitlines())
+
+
+def _follow(process: subprocess.Popen[str], progress: "Progress") -> list[str]:
+    tail: list[str] = []
+    done = 0
+    for line in process.stderr or ():
+        text = line.rstrip()
+        # "go: ..." and "# package" and "file.go:1:2: ..." are messages; a bare import path is a package done.
+        if re.fullmatch(r"[\w./~-]+", text):
+            done += 1
+            progress.show(done)
+        else:
+            tail = [*tail, text][-20:]
+    progress.end()
+    return tail
+
+
+class Progress:
+    """A line that says how far a build is: rewritten in place on a terminal, now and then in a log."""
+
+    def __init__(self, name: str, total: int, log: Log) -> None:
+        self._name = name
+        self._total = total
+        self._log = log
+        self._started = time.monotonic()
+        self._last = self._started
+        self._terminal = log is print and sys.stdout.isatty()
+
+    def text(self, done: int, seconds: float) -> str:
+        """Return the line for `done` compiled packages after so many seconds."""
+        return f"devcluster: {self._name}: {done} of at most {self._total} packages compiled, {seconds:.0f} s"
+
+    def show(self, done: int) -> None:
+        """Say how far the build is, unless that was said a moment ago."""
+        now = time.monotonic()
+        if now - self._last < (0.5 if self._terminal else _PLAIN_PROGRESS_SECONDS):
+            return
+        self._last = now
+        line = self.text(done, now - self._started)
+        if self._terminal:
+            sys.stdout.write(f"\r\033[K{line}")
+            sys.stdout.flush()
+        else:
+            self._log(line)
+
+    def end(self) -> None:
+        """Leave the terminal's line."""
+        if self._terminal:
+            sys.stdout.write("\r\033[K")
+            sys.stdout.flush()
