@@ -1,0 +1,48 @@
+"""Why a query has no usable answer, told apart because each reason has another remedy."""
+
+from enum import StrEnum
+
+
+class QueryFailure(StrEnum):
+    """Reason of a failed query; a metric label, so the set is closed."""
+
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    TLS = "tls"
+    REDIRECT = "redirect"
+    UNAUTHORIZED = "unauthorized"
+    THROTTLED = "throttled"
+    REFUSED = "refused"
+    """The server understood the query and will not run it (bad data, too many samples)."""
+    SERVER = "server"
+    BAD_ANSWER = "bad_answer"
+    TOO_LARGE = "too_large"
+    BREAKER_OPEN = "breaker_open"
+    CREDENTIALS = "credentials"
+    """A token, password or certificate file cannot be read."""
+
+
+_PASSING = frozenset({QueryFailure.TIMEOUT, QueryFailure.CONNECTION, QueryFailure.THROTTLED, QueryFailure.SERVER})
+
+
+class QueryError(Exception):
+    """A query failed. The text is safe to log: it holds no header, no credential and no query."""
+
+    def __init__(self, failure: QueryFailure, message: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.failure = failure
+        self.retry_after_seconds = retry_after_seconds
+
+    @property
+    def retryable(self) -> bool:
+        """Return whether the same query may succeed in a moment."""
+        return self.failure in _PASSING
+
+    @property
+    def server_is_ill(self) -> bool:
+        """Return whether the failure speaks of the server, and not of one query."""
+        return self.failure not in {QueryFailure.REFUSED, QueryFailure.TOO_LARGE}
+
+
+class DialectError(ValueError):
+    """A dialect is unknown or its file is wrong; the text says what to change."""

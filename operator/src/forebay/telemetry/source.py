@@ -1,0 +1,106 @@
+"""The port through which the loop observes traffic and engines, and the values that cross it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from forebay.flow.fleet import PoolKey, Role, Slo
+from forebay.flow.observation import EngineSample, Freshness, Traffic
+from forebay.flow.trace import FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadTarget:
+    """The workload behind one variant: whose pods to look for in the telemetry."""
+
+    variant: str
+    role: Role
+    name: str
+    """Name of the object that owns the pods (Deployment, StatefulSet, LeaderWorkerSet, ...)."""
+    kind: str = "Deployment"
+    ready_replicas: int | None = None
+    """Ready replicas as Kubernetes counts them; with it, replicas that do not report are noticed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayTarget:
+    """Where arrivals are counted before an engine sees them."""
+
+    dialect: str
+    labels: Mapping[str, str]
+    """Labels that select this pool's series, such as ``{"model_name": "llama-3-70b"}``; at least one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolTarget:
+    """One pool, as the telemetry needs to know it."""
+
+    key: PoolKey
+    slo: Slo
+    engine: str
+    """Name of an engine dialect (``vllm``, ``sglang``, ...)."""
+    workloads: tuple[WorkloadTarget, ...]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Further labels that the engines' series must carry, such as ``{"model_name": "llama-3-70b"}``."""
+    gateway: GatewayTarget | None = None
+    forecast_query: str | None = None
+    """PromQL expression of expected requests per second (a scalar or one series); ``None``: no such forecast."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExternalForecast:
+    """What somebody else expects, read as data: requests per second, and how old that figure is."""
+
+    requests_per_second: float
+    sample_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolTelemetry:
+    """What the source knows of one pool in one round. ``None`` means unknown, never zero."""
+
+    at_seconds: float
+    """Evaluation time of the queries; a little before the time of the round."""
+    traffic: Traffic | None = None
+    engines: Mapping[str, EngineSample] = field(default_factory=dict)
+    """By variant; a variant that nothing reports for is absent."""
+    waiting_prefill: float | None = None
+    waiting_decode: float | None = None
+    finished: float | None = None
+    missed: float | None = None
+    ttft_seconds: float | None = None
+    itl_seconds: float | None = None
+    external_forecast: ExternalForecast | None = None
+    freshness: tuple[Freshness, ...] = ()
+    """One entry per signal that was looked for, with its problem if it cannot be used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class History:
+    """Requests per minute of the past, oldest first; NaN where nothing is known."""
+
+    start_seconds: float
+    """Beginning of the first minute."""
+    requests_per_minute: FloatArray
+    freshness: Freshness
+
+    @property
+    def known_minutes(self) -> int:
+        """Return how many minutes have a count."""
+        return int((self.requests_per_minute == self.requests_per_minute).sum())
+
+
+class TelemetrySource(Protocol):
+    """Where telemetry comes from. Implementations never raise for a pool's or the server's fault."""
+
+    async def observe(self, targets: Sequence[PoolTarget], at_seconds: float) -> Mapping[PoolKey, PoolTelemetry]:
+        """Observe all pools at once; the answer has every key of ``targets``, in Unix seconds."""
+        ...
+
+    async def history(self, target: PoolTarget, since_seconds: float, at_seconds: float) -> History:
+        """Return requests per minute of one pool from ``since_seconds`` to ``at_seconds``."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections and threads."""
+        ...
