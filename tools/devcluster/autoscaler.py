@@ -7,7 +7,7 @@ and removed after it was unneeded for some time, and a pool that is sold out is 
 only, and places a pod in the one pool that its node selector names.
 """
 
-import datetime
+import datetime as dt
 import hashlib
 import threading
 import time
@@ -250,7 +250,7 @@ def _taint() -> Json:
 
 
 def _event(pod: Json, reason: str, message: str, kind: str) -> Json:
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     fingerprint = hashlib.sha256(f"{reason}\0{message}".encode()).hexdigest()[:10]
     return {
         "apiVersion": "v1",

@@ -11,7 +11,6 @@ from typing import Self
 
 import yaml
 from kubernetes import client
-from kubernetes.config import new_client_from_config
 
 from devcluster import gpu
 from devcluster.autoscaler import AutoscalerTimes, NodeAutoscaler
@@ -20,7 +19,7 @@ from devcluster.credentials import kubeconfig_text, write_private
 from devcluster.errors import DevClusterError, KubectlError
 from devcluster.processes import Component, ProcessHost
 from devcluster.prometheus import PrometheusServer, start_prometheus
-from devcluster.rest import Rest
+from devcluster.rest import Rest, api_client
 
 _KUBECTL_TIMEOUT_SECONDS = 60.0
 FIELD_MANAGER = "devcluster"
@@ -115,7 +114,7 @@ class Cluster(ABC):
 
     def api(self, kubeconfig: Path | None = None) -> client.ApiClient:
         """Return a new client of the official Python library (synchronous)."""
-        return new_client_from_config(str(kubeconfig or self.kubeconfig))
+        return api_client(kubeconfig or self.kubeconfig)
 
     def rest(self, kubeconfig: Path | None = None) -> Rest:
         """Return a new plain JSON client; one per thread."""

@@ -46,7 +46,7 @@ ACCELERATORS: Mapping[str, Accelerator] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ColdStart:
     """How long each step of a cold start takes, and how much longer it may take (uniformly), in seconds.
 
@@ -167,7 +167,13 @@ class NodePool:
 
     def node(self, name: str) -> Json:
         """Return a node of this pool as its cloud registers it: not Ready, and without GPUs."""
-        resources = {"cpu": "192", "memory": "2048Gi", "ephemeral-storage": "8Ti", "pods": "110"}
+        resources: Json = {
+            "cpu": "192",
+            "memory": "2048Gi",
+            "ephemeral-storage": "8Ti",
+            "pods": "110",
+            GPU_RESOURCE: "0",
+        }
         taints = [{"key": GPU_RESOURCE, "value": "present", "effect": "NoSchedule"}] if self.tainted else []
         return {
             "apiVersion": "v1",
@@ -185,8 +191,8 @@ class NodePool:
             # Without a provider id a cloud's node controller would take the node for one that is gone.
             "spec": {"providerID": f"kwok://{name}", "taints": taints},
             "status": {
-                "capacity": {**resources, GPU_RESOURCE: "0"},
-                "allocatable": {**resources, GPU_RESOURCE: "0"},
+                "capacity": resources,
+                "allocatable": resources,
                 # A node without any Ready condition counts as schedulable.
                 "conditions": [
                     {

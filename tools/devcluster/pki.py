@@ -5,7 +5,7 @@ API server's connection to it). Keys are elliptic-curve P-256: made in milliseco
 that Python 3.13's strict verification asks for (key usage, subject and authority key identifiers).
 """
 
-import datetime
+import datetime as dt
 import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-VALIDITY = datetime.timedelta(days=30)
-CLOCK_SKEW = datetime.timedelta(minutes=5)
+VALIDITY = dt.timedelta(days=30)
+CLOCK_SKEW = dt.timedelta(minutes=5)
 DNS_NAMES = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
 IP_ADDRESSES = ("127.0.0.1", "10.96.0.1")  # loopback, and the first address of the service range
 
@@ -34,7 +34,7 @@ class Pki:
     service_account_public_key: Path
 
 
-def create(directory: Path, *, now: datetime.datetime | None = None) -> Pki:
+def create(directory: Path, *, now: dt.datetime | None = None) -> Pki:
     """Make a new CA and all that it signs in `directory`, which is created with mode 0700.
 
     Args:
@@ -42,7 +42,7 @@ def create(directory: Path, *, now: datetime.datetime | None = None) -> Pki:
         now: the start of the validity; the present when left out.
     """
     directory.mkdir(mode=0o700, parents=True)
-    start = (now or datetime.datetime.now(datetime.UTC)) - CLOCK_SKEW
+    start = (now or dt.datetime.now(dt.UTC)) - CLOCK_SKEW
     ca_key = ec.generate_private_key(ec.SECP256R1())
     ca = _ca_certificate(ca_key, start)
     _write_certificate(directory / "ca.crt", ca)
@@ -75,7 +75,7 @@ def _name(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
-def _ca_certificate(key: ec.EllipticCurvePrivateKey, start: datetime.datetime) -> x509.Certificate:
+def _ca_certificate(key: ec.EllipticCurvePrivateKey, start: dt.datetime) -> x509.Certificate:
     name = _name("forebay-devcluster-ca")
     return (
         _builder(name, name, key, start)
@@ -92,7 +92,7 @@ def _leaf_certificate(
     usages: list[x509.ObjectIdentifier],
     ca: x509.Certificate,
     ca_key: ec.EllipticCurvePrivateKey,
-    start: datetime.datetime,
+    start: dt.datetime,
 ) -> x509.Certificate:
     names: list[x509.GeneralName] = [x509.DNSName(name) for name in DNS_NAMES]
     names += [x509.IPAddress(ipaddress.ip_address(address)) for address in IP_ADDRESSES]
@@ -108,7 +108,7 @@ def _leaf_certificate(
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, start: datetime.datetime
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, start: dt.datetime
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()

@@ -2,16 +2,25 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from urllib.parse import urlencode
 
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
+from kubernetes.config import load_kube_config
 
 Json = dict[str, object]
 _TIMEOUT_SECONDS = 15.0
 
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
+
+
+def api_client(kubeconfig: Path) -> client.ApiClient:
+    """Return a new client of the official Python library for a kubeconfig's current context."""
+    configuration = client.Configuration()
+    load_kube_config(str(kubeconfig), client_configuration=configuration)  # type: ignore[no-untyped-call]
+    return client.ApiClient(configuration)
 
 
 class Rest:
@@ -48,7 +57,7 @@ class Rest:
         headers = {"Accept": "application/json", "Content-Type": content_type}
         self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         url = f"{self._api.configuration.host}{path}{'?' + urlencode(query) if query else ''}"
-        answer = self._api.rest_client.request(
+        answer = self._api.rest_client.request(  # type: ignore[no-untyped-call]
             method, url, headers=headers, body=body, _request_timeout=_TIMEOUT_SECONDS
         )
         data = answer.read()

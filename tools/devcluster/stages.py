@@ -57,7 +57,7 @@ def render() -> str:
         for stage in yaml.safe_load_all(path.read_text()):
             spec = stage["spec"]
             if "delay" in spec:
-                delay = cast(Delay, spec["delay"])
+                delay = cast("Delay", spec["delay"])
                 spec["delay"] = {
                     "durationMilliseconds": round(delay["defaultSeconds"] * 1000),
                     "durationFrom": {"expressionFrom": delay_expression(delay)},

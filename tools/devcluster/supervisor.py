@@ -87,7 +87,7 @@ class Supervisor:
                     stderr=output,
                     cwd=self._run_directory,
                     start_new_session=True,  # Ctrl-C in the terminal is for the driver to handle
-                    preexec_fn=self._die_with_me,
+                    preexec_fn=self._die_with_me,  # noqa: PLW1509  (this program has one thread)
                 )
         except OSError as error:
             return {"error": f"{argv[0]}: {error.strerror}"}
