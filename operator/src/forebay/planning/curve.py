@@ -1,0 +1,124 @@
+"""Convex curves of misses against capacity, and the band between ordering and releasing as one such curve.
+
+Ordering looks at the demand when capacity would be ready, releasing at the highest demand on the way there. Both
+become one convex function around the capacity that is there now: to its right the order curve says what one more
+replica saves, to its left the release curve says what one fewer costs. A program that minimises cost plus misses
+then orders, keeps or releases by the same rule, with the gap between the curves as its hysteresis.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from forebay.flow.sizing import MissCurve
+from forebay.flow.trace import FloatArray
+
+FLOOR_WEIGHT = 1000.0
+"""Replica prices per reference replica below a floor: dearer than anything a curve can ask for."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ConvexCurve:
+    """Convex, non-increasing, piecewise linear: ``value[i]`` at ``capacity[i]``; flat beyond the last point."""
+
+    capacity: FloatArray
+    value: FloatArray
+
+    def at(self, capacity: float) -> float:
+        """Return the value at ``capacity``; left of the first point the first segment goes on."""
+        if len(self.capacity) > 1 and capacity < self.capacity[0]:
+            return float(self.value[0] + self.slopes[0] * (capacity - self.capacity[0]))
+        return float(np.interp(capacity, self.capacity, self.value))
+
+    @property
+    def slopes(self) -> FloatArray:
+        """Return the slope of each segment, non-decreasing and at most 0."""
+        return np.asarray(np.diff(self.value) / np.diff(self.capacity))
+
+
+def lower_hull(curve: MissCurve) -> ConvexCurve:
+    """Return the greatest convex minorant of ``curve``.
+
+    A saturated queue misses everything, so a miss curve is flat before it falls. The minimum of a linear cost plus
+    the curve always lies on the hull, so nothing is lost by replacing the one with the other.
+
+    Raises:
+        ValueError: if the curve is empty or its capacities do not ascend.
+    """
+    if not curve.capacity or len(curve.capacity) != len(curve.misses_per_second):
+        raise ValueError("a miss curve needs as many miss rates as capacities, and at least one")
+    if any(b <= a for a, b in zip(curve.capacity, curve.capacity[1:], strict=False)):
+        raise ValueError("the capacities of a miss curve must ascend")
+    hull: list[tuple[float, float]] = []
+    lowest = float("inf")
+    for capacity, misses in zip(curve.capacity, curve.misses_per_second, strict=True):
+        lowest = min(lowest, misses)
+        _push(hull, (capacity, lowest))
+    points = np.asarray(hull, dtype=np.float64)
+    return ConvexCurve(points[:, 0], points[:, 1])
+
+
+def _push(hull: list[tuple[float, float]], point: tuple[float, float]) -> None:
+    while len(hull) >= 2:
+        (x1, y1), (x2, y2) = hull[-2], hull[-1]
+        if (y2 - y1) * (point[0] - x1) < (point[1] - y1) * (x2 - x1):
+            break
+        hull.pop()
+    hull.append(point)
+
+
+def band(
+    order: MissCurve,
+    release: MissCurve,
+    *,
+    present: float,
+    order_floor: float,
+    release_floor: float,
+    usd_per_miss_rate: float,
+    usd_per_capacity: float,
+) -> ConvexCurve:
+    """Join the two curves at the present capacity into one convex cost in US dollars per hour.
+
+    Right of ``present`` the slope is the order curve's. Left of it the steeper of the two: what may be released is
+    never less than what would be ordered back. Below the floor, every reference replica costs `FLOOR_WEIGHT` times
+    ``usd_per_capacity``. The release floor holds back releases only; it orders nothing.
+
+    Args:
+        order: misses per second against reference replicas, at the lead time.
+        release: the same for the highest demand on the way there, already weighed for release.
+        present: reference replicas that are ready or starting.
+        order_floor: reference replicas to have in any case.
+        release_floor: reference replicas below which nothing is released.
+        usd_per_miss_rate: US dollars per hour of one miss per second.
+        usd_per_capacity: US dollars per hour of one reference replica.
+    """
+    ordering, releasing = lower_hull(order), lower_hull(release)
+    floor = max(order_floor, min(release_floor, present))
+    knots = np.unique(
+        np.concatenate([ordering.capacity, releasing.capacity, [0.0, max(0.0, present), max(0.0, floor)]])
+    )
+    middles = (knots[1:] + knots[:-1]) / 2
+    steepness = _steepness(ordering, middles)
+    steepness = np.where(middles < present, np.maximum(steepness, _steepness(releasing, middles)), steepness)
+    usd = steepness * usd_per_miss_rate + np.where(middles < floor, FLOOR_WEIGHT * usd_per_capacity, 0.0)
+    drop = np.concatenate([[0.0], np.cumsum(usd * np.diff(knots))])
+    return _merge(ConvexCurve(knots, drop[-1] - drop))
+
+
+def _steepness(curve: ConvexCurve, at: FloatArray) -> FloatArray:
+    """Return minus the slope at ``at``; 0 beyond the last point."""
+    if len(curve.capacity) < 2:
+        return np.zeros_like(at)
+    index = np.searchsorted(curve.capacity, at, side="right") - 1
+    slopes = np.concatenate([-curve.slopes, [0.0]])
+    return np.asarray(slopes[np.clip(index, 0, len(slopes) - 1)])
+
+
+def _merge(curve: ConvexCurve) -> ConvexCurve:
+    """Drop the points between segments of equal slope."""
+    if len(curve.capacity) < 3:
+        return curve
+    slopes = curve.slopes
+    scale = max(1e-12, float(np.abs(slopes).max()))
+    keep = np.concatenate([[True], np.abs(np.diff(slopes)) > 1e-12 * scale, [True]])
+    return ConvexCurve(curve.capacity[keep], curve.value[keep])

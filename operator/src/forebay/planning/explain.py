@@ -1,0 +1,132 @@
+"""Say what a plan was limited by and what more of it would be worth, in words that a person can act on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from forebay.flow.fleet import PoolKey
+from forebay.planning.check import objective, usage
+from forebay.planning.joint import Wishes, solve_jointly
+from forebay.planning.normal import Choice, Limits, PoolModel, RoleModel
+from forebay.planning.program import Counts
+from forebay.planning.search import role_usd
+
+MOST_PRICES = 3
+"""Shadow prices cost one more solve each."""
+
+
+def limited_by(
+    pools: Sequence[PoolModel], limits: Limits, counts: Counts, alone: Counts
+) -> dict[PoolKey, tuple[str, ...]]:
+    """Return, for each pool that would buy more if it could, the limits that keep it from it."""
+    gpus, usd, watts = usage(pools, counts)
+    found: dict[PoolKey, tuple[str, ...]] = {}
+    for pool in pools:
+        words = [word for role in pool.roles for word in _own_limits(role, counts[pool.key])]
+        if any(alone[pool.key][c.name] > counts[pool.key][c.name] for c in pool.choices):
+            words += _shared_limits(pool, limits, counts[pool.key], alone[pool.key], gpus, usd, watts)
+        if words:
+            found[pool.key] = tuple(dict.fromkeys(words))
+    return found
+
+
+def _own_limits(role: RoleModel, counts: Mapping[str, int]) -> list[str]:
+    """Return the bounds at which one more replica would still have saved more than it costs."""
+    if role.buckets:
+        return []
+    here = role_usd(role, counts)
+    words = []
+    for choice in role.choices:
+        if counts[choice.name] < choice.highest or choice.option.speed <= 0:
+            continue
+        if role_usd(role, {**counts, choice.name: counts[choice.name] + 1}) >= here - 1e-9:
+            continue
+        words.append(_bound_in_words(choice))
+    all_full = all(counts[c.name] >= c.highest for c in role.choices)
+    return words if all_full else []
+
+
+def _bound_in_words(choice: Choice) -> str:
+    if choice.option.frozen:
+        return f"{choice.name} is held at {choice.option.current}"
+    if choice.option.blocked and choice.highest < choice.option.max_replicas:
+        return f"{choice.name} cannot grow now"
+    return f"maxReplicas {choice.option.max_replicas} of {choice.name}"
+
+
+def _shared_limits(
+    pool: PoolModel,
+    limits: Limits,
+    counts: Mapping[str, int],
+    alone: Mapping[str, int],
+    gpus: Mapping[str, int],
+    usd: float,
+    watts: float,
+) -> list[str]:
+    words = []
+    for choice in pool.choices:
+        option = choice.option
+        if alone[choice.name] <= counts[choice.name]:
+            continue
+        stock = limits.gpu_stock.get(option.node_pool or "")
+        if stock is not None and gpus.get(option.node_pool or "", 0) + option.gpus_per_replica > stock:
+            words.append(f"{stock} GPUs in node pool {option.node_pool}")
+        if (
+            limits.budget_usd_per_hour is not None
+            and usd + option.usd_per_replica_hour > limits.budget_usd_per_hour
+        ):
+            words.append(f"budget of {limits.budget_usd_per_hour:g} $/h")
+        if limits.power_limit_watts is not None and watts + option.watts_per_replica > limits.power_limit_watts:
+            words.append(f"power limit of {limits.power_limit_watts:g} W")
+    return words
+
+
+def shadow_prices(
+    pools: Sequence[PoolModel],
+    limits: Limits,
+    broken: tuple[str, ...],
+    counts: Counts,
+    *,
+    weights: Mapping[PoolKey, float],
+    wishes: Wishes,
+) -> tuple[str, ...]:
+    """Return what a little more of each scarce thing would save, found by solving again with that much more."""
+    here = objective(pools, limits, counts, weights=weights, wishes=wishes)
+    if here is None:
+        return ()
+    words = []
+    for name in broken[:MOST_PRICES]:
+        more, label = _with_more(pools, limits, name)
+        answer = solve_jointly(pools, more, weights=weights, wishes=wishes, previous=counts)
+        saved = _unweighted(pools, more, counts, wishes) - _unweighted(pools, more, answer.counts, wishes)
+        if saved > 0.005:
+            words.append(f"{label} would save {saved:.2f} $/h")
+    return tuple(words)
+
+
+def _unweighted(pools: Sequence[PoolModel], limits: Limits, counts: Counts, wishes: Wishes) -> float:
+    return objective(pools, limits, counts, weights={}, wishes=wishes) or 0.0
+
+
+def _with_more(pools: Sequence[PoolModel], limits: Limits, name: str) -> tuple[Limits, str]:
+    options = [choice.option for pool in pools for choice in pool.choices]
+    if name == "budget":
+        extra = min(option.usd_per_replica_hour for option in options)
+        budget = (limits.budget_usd_per_hour or 0.0) + extra
+        return replace(limits, budget_usd_per_hour=budget), f"{extra:g} $/h more budget"
+    if name == "power":
+        extra = max(option.watts_per_replica for option in options)
+        return replace(limits, power_limit_watts=(limits.power_limit_watts or 0.0) + extra), f"{extra:g} W more"
+    gpus = min(option.gpus_per_replica for option in options if option.node_pool == name)
+    stock = {**limits.gpu_stock, name: limits.gpu_stock[name] + gpus}
+    noun = "one more GPU" if gpus == 1 else f"{gpus} more GPUs"
+    return replace(limits, gpu_stock=stock), f"{noun} in node pool {name}"
+
+
+def routing(pool: PoolModel, counts: Mapping[str, int]) -> dict[str, float]:
+    """Return the weight of each variant for new requests of its role, by capacity; sums to 1 per role."""
+    weights: dict[str, float] = {}
+    for role in pool.roles:
+        capacity = {c.name: c.option.speed * counts[c.name] for c in role.choices}
+        total = sum(capacity.values())
+        weights |= {name: share / total if total > 0 else 0.0 for name, share in capacity.items()}
+    return weights

@@ -1,0 +1,132 @@
+"""A sparse mixed-integer program, built column by column and row by row, and solved by HiGHS."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import highspy
+import numpy as np
+
+from forebay.flow.trace import FloatArray
+
+INFINITY = highspy.kHighsInf
+
+
+@dataclass(slots=True)
+class LinearProgram:
+    """Minimise ``cost x`` subject to row bounds, column bounds and integrality."""
+
+    cost: list[float] = field(default_factory=list)
+    lower: list[float] = field(default_factory=list)
+    upper: list[float] = field(default_factory=list)
+    integer: list[bool] = field(default_factory=list)
+    row_lower: list[float] = field(default_factory=list)
+    row_upper: list[float] = field(default_factory=list)
+    starts: list[int] = field(default_factory=lambda: [0])
+    index: list[int] = field(default_factory=list)
+    value: list[float] = field(default_factory=list)
+
+    def column(
+        self, *, cost: float = 0.0, lower: float = 0.0, upper: float = INFINITY, integer: bool = False
+    ) -> int:
+        """Add a variable and return its index."""
+        self.cost.append(cost)
+        self.lower.append(lower)
+        self.upper.append(upper)
+        self.integer.append(integer)
+        return len(self.cost) - 1
+
+    def row(
+        self, terms: Sequence[tuple[int, float]], *, lower: float = -INFINITY, upper: float = INFINITY
+    ) -> None:
+        """Add ``lower <= sum of coefficient * variable <= upper``."""
+        for column, coefficient in terms:
+            self.index.append(column)
+            self.value.append(coefficient)
+        self.starts.append(len(self.index))
+        self.row_lower.append(lower)
+        self.row_upper.append(upper)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgramAnswer:
+    """What HiGHS returned: values of all variables, or ``None`` if it found none."""
+
+    values: FloatArray | None
+    objective: float
+    bound: float
+    status: str
+
+    @property
+    def gap(self) -> float:
+        """Return the relative distance between the objective and the proven bound."""
+        if self.values is None:
+            return float("inf")
+        return max(0.0, self.objective - self.bound) / max(1e-9, abs(self.objective))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SolverOptions:
+    """Limits of one solve. The node limit binds before the time limit, so that answers do not depend on speed."""
+
+    relative_gap: float = 1e-4
+    seconds: float = 2.0
+    nodes: int = 20_000
+    presolve: bool = True
+    relaxed: bool = False
+    """Ignore integrality: the LP bound."""
+
+
+def solve_program(
+    program: LinearProgram, options: SolverOptions, start: Mapping[int, float] | None = None
+) -> ProgramAnswer:
+    """Solve ``program`` on one thread, deterministically, from the values of some variables in ``start``."""
+    highs = highspy.Highs()  # type: ignore[no-untyped-call]
+    highs.silent()
+    for name, setting in (
+        ("threads", 1),
+        ("random_seed", 1),
+        ("mip_rel_gap", options.relative_gap),
+        ("time_limit", options.seconds),
+        ("mip_max_nodes", options.nodes),
+        ("presolve", "choose" if options.presolve else "off"),
+    ):
+        highs.setOptionValue(name, setting)
+    highs.passModel(_model(program, relaxed=options.relaxed))
+    if start and not options.relaxed:
+        columns = np.fromiter(start.keys(), dtype=np.int32)
+        highs.setSolution(len(start), columns, np.fromiter(start.values(), dtype=np.float64))
+    highs.run()
+    return _answer(highs, program, relaxed=options.relaxed)
+
+
+def _model(program: LinearProgram, *, relaxed: bool) -> highspy.HighsLp:
+    lp = highspy.HighsLp()
+    lp.num_col_ = len(program.cost)
+    lp.num_row_ = len(program.row_lower)
+    lp.col_cost_ = np.asarray(program.cost)
+    lp.col_lower_ = np.asarray(program.lower)
+    lp.col_upper_ = np.asarray(program.upper)
+    lp.row_lower_ = np.asarray(program.row_lower)
+    lp.row_upper_ = np.asarray(program.row_upper)
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    lp.a_matrix_.start_ = np.asarray(program.starts, dtype=np.int32)
+    lp.a_matrix_.index_ = np.asarray(program.index, dtype=np.int32)
+    lp.a_matrix_.value_ = np.asarray(program.value)
+    if not relaxed and any(program.integer):
+        kinds = highspy.HighsVarType
+        lp.integrality_ = [kinds.kInteger if whole else kinds.kContinuous for whole in program.integer]
+    return lp
+
+
+def _answer(highs: highspy.Highs, program: LinearProgram, *, relaxed: bool) -> ProgramAnswer:
+    info, status = highs.getInfo(), highs.modelStatusToString(highs.getModelStatus())
+    if info.primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
+        return ProgramAnswer(values=None, objective=INFINITY, bound=-INFINITY, status=status)
+    whole = any(program.integer) and not relaxed
+    objective = float(info.objective_function_value)
+    return ProgramAnswer(
+        values=np.asarray(highs.getSolution().col_value),
+        objective=objective,
+        bound=float(info.mip_dual_bound) if whole else objective,
+        status=status,
+    )

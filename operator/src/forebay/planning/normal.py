@@ -1,0 +1,156 @@
+"""The planning problem in normal form: roles with one convex cost each, options with bounds, shared limits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from forebay.flow.fleet import PoolKey, RatioBand, Role
+from forebay.flow.plan import PlanProblem, PoolNeed, VariantOption
+from forebay.flow.sizing import RoleNeed, WorkBucket
+from forebay.planning.buckets import cluster
+from forebay.planning.curve import ConvexCurve, band
+
+SECONDS_PER_HOUR = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """One variant with the counts that it may take: whole numbers in ``[lowest, highest]``."""
+
+    option: VariantOption
+    lowest: int
+    highest: int
+    base: int
+    """The current count, moved into the bounds: the point that directions are measured from."""
+
+    @property
+    def name(self) -> str:
+        """Return the variant's name."""
+        return self.option.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleModel:
+    """One role of one pool: what capacity is worth, and what it can be made of."""
+
+    role: Role
+    choices: tuple[Choice, ...]
+    worth: ConvexCurve
+    """US dollars per hour lost to misses, against reference replicas."""
+    usd_per_miss_rate: float
+    usd_per_capacity: float
+    spare: float
+    """Reference replicas that must be there beyond what the curve counts (N+1)."""
+    buckets: tuple[WorkBucket, ...]
+
+    def capacity(self, counts: Mapping[str, int]) -> float:
+        """Return the reference replicas that ``counts`` provide, where speed does not depend on length."""
+        return sum(choice.option.speed * counts[choice.name] for choice in self.choices) - self.spare
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolModel:
+    """One pool: its roles and the limits that are its own."""
+
+    key: PoolKey
+    roles: tuple[RoleModel, ...]
+    priority: int
+    ratio: RatioBand | None
+    budget_usd_per_hour: float | None
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """Return the choices of all roles."""
+        return tuple(choice for role in self.roles for choice in role.choices)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What all pools share; ``None`` or absent means no limit."""
+
+    gpu_stock: Mapping[str, int]
+    budget_usd_per_hour: float | None
+    power_limit_watts: float | None
+
+
+def normalise(problem: PlanProblem) -> tuple[tuple[PoolModel, ...], Limits]:
+    """Translate ``problem``: bounds made consistent, curves made convex, limits never below the smallest plan.
+
+    Raises:
+        ValueError: if a role has no variant with a positive speed and price; the message names both.
+    """
+    pools = tuple(_pool(need) for need in problem.pools)
+    return pools, _reachable(problem, pools)
+
+
+def _pool(need: PoolNeed) -> PoolModel:
+    return PoolModel(
+        key=need.key,
+        roles=tuple(_role(need, role) for role in need.roles),
+        priority=need.priority,
+        ratio=need.prefill_to_decode,
+        budget_usd_per_hour=need.budget_usd_per_hour,
+    )
+
+
+def _role(need: PoolNeed, role: RoleNeed) -> RoleModel:
+    choices = tuple(
+        _choice(option, may_release=need.may_release) for option in need.options if option.role is role.role
+    )
+    useful = [choice.option for choice in choices if choice.option.speed > 0]
+    if not useful or any(option.usd_per_replica_hour <= 0 for option in useful):
+        raise ValueError(
+            f"{need.key}: role {role.role} needs at least one variant with a speed, and a price above 0 for each"
+        )
+    usd_per_capacity = min(option.usd_per_replica_hour / option.speed for option in useful)
+    usd_per_miss_rate = role.miss_price_replica_seconds * usd_per_capacity
+    spare = need.spare_replicas * max(option.speed for option in useful)
+    worth = band(
+        role.order,
+        role.release,
+        present=sum(choice.option.speed * choice.base for choice in choices) - spare,
+        order_floor=role.order_floor,
+        release_floor=role.release_floor,
+        usd_per_miss_rate=usd_per_miss_rate,
+        usd_per_capacity=usd_per_capacity,
+    )
+    return RoleModel(
+        role=role.role,
+        choices=choices,
+        worth=worth,
+        usd_per_miss_rate=usd_per_miss_rate,
+        usd_per_capacity=usd_per_capacity,
+        spare=spare,
+        buckets=cluster(role.buckets) if len(role.buckets) > 1 else (),
+    )
+
+
+def _choice(option: VariantOption, *, may_release: bool) -> Choice:
+    current = max(0, option.current)
+    if option.frozen:
+        return Choice(option=option, lowest=current, highest=current, base=current)
+    highest = max(0, option.max_replicas)
+    if option.blocked or option.speed <= 0:
+        highest = min(highest, current)
+    lowest = min(max(0, option.min_replicas), highest)
+    if not may_release:
+        lowest = max(lowest, min(current, highest))
+    return Choice(option=option, lowest=lowest, highest=highest, base=min(max(current, lowest), highest))
+
+
+def _reachable(problem: PlanProblem, pools: tuple[PoolModel, ...]) -> Limits:
+    """Raise limits that even the smallest plan exceeds, so that a plan always exists."""
+    used: dict[str, int] = {}
+    usd = watts = 0.0
+    for choice in (choice for pool in pools for choice in pool.choices):
+        option = choice.option
+        usd += option.usd_per_replica_hour * choice.lowest
+        watts += option.watts_per_replica * choice.lowest
+        if option.node_pool is not None:
+            used[option.node_pool] = used.get(option.node_pool, 0) + option.gpus_per_replica * choice.lowest
+    stock = {name: max(gpus, used.get(name, 0)) for name, gpus in problem.gpu_stock.items()}
+    budget, power = problem.budget_usd_per_hour, problem.power_limit_watts
+    return Limits(
+        gpu_stock=stock,
+        budget_usd_per_hour=None if budget is None else max(budget, usd),
+        power_limit_watts=None if power is None else max(power, watts),
+    )

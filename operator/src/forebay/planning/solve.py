@@ -1,0 +1,148 @@
+"""Plan the fleet: each pool on its own first, and jointly only where pools compete for what they share."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from forebay.flow.fleet import PoolKey, Role
+from forebay.flow.plan import FleetPlan, PlanProblem
+from forebay.flow.sizing import MissCurve
+from forebay.planning.check import exceeded, keeps_own_limits, outside_ratio, usage
+from forebay.planning.curve import lower_hull
+from forebay.planning.explain import limited_by, routing, shadow_prices
+from forebay.planning.highs import SolverOptions
+from forebay.planning.joint import PlainCounts, solve_jointly
+from forebay.planning.normal import Limits, PoolModel, normalise
+from forebay.planning.search import best_alone
+
+NO_LIMITS = Limits(gpu_stock={}, budget_usd_per_hour=None, power_limit_watts=None)
+
+PRIORITY_FACTOR = 30.0
+"""How much dearer a dollar of the next higher priority is when pools compete: enough to be served first."""
+
+MOST_RANKS = 4
+"""Priorities that are told apart; more would make the program's numbers too far apart for a solver."""
+
+
+def solve(
+    problem: PlanProblem, previous: FleetPlan | None = None, options: SolverOptions | None = None
+) -> FleetPlan:
+    """Return the replicas of every variant that minimise cost plus misses within all limits.
+
+    A pool alone is solved exactly by enumeration, or by its own program if its roles are coupled by a ratio or a
+    budget. Only pools that compete for a limit that all these answers together would break enter the joint
+    program. There the pools of higher priority are served first, and nobody gets more than alone.
+
+    Args:
+        problem: needs, options and limits.
+        previous: the last plan, an incumbent of the joint program.
+        options: limits of the solver.
+
+    Raises:
+        ValueError: if a role of a pool has no usable variant.
+    """
+    pools, limits = normalise(problem)
+    alone = {pool.key: _alone(pool, options) for pool in pools}
+    broken = exceeded(pools, limits, alone)
+    if not broken:
+        return _plan(problem, pools, limits, counts=alone, alone=alone, solver="each pool on its own", gap=0.0)
+    rivals = [pool for pool in pools if _competes(pool, broken)]
+    rest = [pool for pool in pools if not _competes(pool, broken)]
+    left = _remaining(limits, rest, alone)
+    weights, wishes = _weights(rivals), _wishes(rivals, alone)
+    joint = solve_jointly(
+        rivals,
+        left,
+        weights=weights,
+        wishes=wishes,
+        previous=previous.replicas if previous else None,
+        options=options,
+    )
+    prices = shadow_prices(rivals, left, broken, joint.counts, weights=weights, wishes=wishes)
+    plan = _plan(
+        problem,
+        pools,
+        limits,
+        counts={**alone, **joint.counts},
+        alone=alone,
+        solver=joint.solver,
+        gap=joint.gap,
+    )
+    return replace(plan, shadow_prices=prices)
+
+
+def _alone(pool: PoolModel, options: SolverOptions | None) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for role in pool.roles:
+        best = best_alone(role)
+        if best is None:
+            counts = {}
+            break
+        counts |= best
+    if counts and keeps_own_limits(pool, counts) and outside_ratio(pool, counts) == 0:
+        return counts
+    return solve_jointly([pool], NO_LIMITS, weights={}, wishes={}, options=options).counts[pool.key]
+
+
+def _competes(pool: PoolModel, broken: tuple[str, ...]) -> bool:
+    if "budget" in broken or "power" in broken:
+        return True
+    return any(choice.option.node_pool in broken for choice in pool.choices)
+
+
+def _remaining(limits: Limits, rest: Sequence[PoolModel], counts: PlainCounts) -> Limits:
+    """Return what pools outside the competition leave to the others."""
+    gpus, usd, watts = usage(rest, counts)
+    budget, power = limits.budget_usd_per_hour, limits.power_limit_watts
+    return Limits(
+        gpu_stock={name: stock - gpus.get(name, 0) for name, stock in limits.gpu_stock.items()},
+        budget_usd_per_hour=None if budget is None else budget - usd,
+        power_limit_watts=None if power is None else power - watts,
+    )
+
+
+def _weights(pools: Sequence[PoolModel]) -> dict[PoolKey, float]:
+    ranks = {priority: rank for rank, priority in enumerate(sorted({pool.priority for pool in pools}))}
+    scale = min(1.0, (MOST_RANKS - 1) / max(1, len(ranks) - 1))
+    return {pool.key: PRIORITY_FACTOR ** (ranks[pool.priority] * scale) for pool in pools}
+
+
+def _wishes(pools: Sequence[PoolModel], alone: PlainCounts) -> dict[tuple[PoolKey, Role], float]:
+    return {
+        (pool.key, role.role): max(0.0, role.capacity(alone[pool.key]))
+        for pool in pools
+        for role in pool.roles
+        if not role.buckets
+    }
+
+
+def _plan(
+    problem: PlanProblem,
+    pools: Sequence[PoolModel],
+    limits: Limits,
+    *,
+    counts: Mapping[PoolKey, Mapping[str, int]],
+    alone: PlainCounts,
+    solver: str,
+    gap: float,
+) -> FleetPlan:
+    needs = {need.key: need for need in problem.pools}
+    misses = {
+        pool.key: sum(
+            _misses(needs[pool.key].roles[i].order, role.capacity(counts[pool.key]))
+            for i, role in enumerate(pool.roles)
+        )
+        for pool in pools
+    }
+    return FleetPlan(
+        replicas=counts,
+        usd_per_hour=usage(pools, counts)[1],
+        expected_misses_per_second=misses,
+        limited_by=limited_by(pools, limits, counts, alone),
+        solver=solver,
+        gap=gap,
+        routing={pool.key: routing(pool, counts[pool.key]) for pool in pools},
+    )
+
+
+def _misses(curve: MissCurve, capacity: float) -> float:
+    return lower_hull(curve).at(max(capacity, curve.capacity[0]))

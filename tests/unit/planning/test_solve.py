@@ -1,0 +1,157 @@
+"""One pool alone gets the rule `buy while it saves more than it costs`; many respect what they share."""
+
+import itertools
+
+import pytest
+
+from forebay.flow.fleet import PoolKey, RatioBand, Role
+from forebay.planning import solve
+from tests.unit.planning.problems import option, pool, problem, queue_curve, role_need
+
+CHAT = PoolKey("test", "chat")
+BATCH = PoolKey("test", "batch")
+
+
+def rule(erlangs: float, price: float) -> int:
+    """Return argmin over n of n + price x misses(n): the rule for one pool and one GPU type."""
+    curve = queue_curve(erlangs)
+    return min(range(len(curve.capacity)), key=lambda n: (n + price * curve.misses_per_second[n], n))
+
+
+@pytest.mark.parametrize("erlangs", [0.3, 2.0, 6.7, 25.0])
+@pytest.mark.parametrize("price", [4.0, 20.0, 60.0])
+def test_one_pool_and_one_type_is_the_rule(erlangs: float, price: float) -> None:
+    need = role_need(queue_curve(erlangs), price=price)
+    plan = solve(problem(pool("chat", [need], [option("a", usd_per_replica_hour=7.5)])))
+    assert plan.replicas[CHAT]["a"] == rule(erlangs, price)
+
+
+@pytest.mark.parametrize(("current", "expected"), [(2, "order"), (9, "keep"), (40, "release")])
+def test_between_the_order_and_the_release_answer_nothing_moves(current: int, expected: str) -> None:
+    order, release = rule(6.0, 20.0), rule(12.0, 20.0)
+    assert order < release
+    current = {"order": order - 3, "keep": (order + release) // 2, "release": release + 10}[expected]
+    need = role_need(queue_curve(6.0), queue_curve(12.0))
+    plan = solve(problem(pool("chat", [need], [option("a", current=current)])))
+    assert plan.replicas[CHAT]["a"] == {"order": order, "keep": current, "release": release}[expected]
+
+
+def test_the_cheapest_capacity_is_bought_first_and_the_dearest_released_first() -> None:
+    options = [option("fast", usd_per_replica_hour=5.0, speed=2.0), option("slow", usd_per_replica_hour=1.5)]
+    plan = solve(problem(pool("chat", [role_need(queue_curve(5.0))], options)))
+    assert plan.replicas[CHAT]["fast"] == 0
+    held = [option("fast", usd_per_replica_hour=5.0, speed=2.0, current=5), option("slow", current=5)]
+    plan = solve(problem(pool("chat", [role_need(queue_curve(5.0))], held)))
+    assert plan.replicas[CHAT]["fast"] < 5
+    assert plan.replicas[CHAT]["slow"] == 5
+
+
+def test_a_blocked_type_does_not_grow_and_the_next_one_does() -> None:
+    options = [option("cheap", current=2, blocked=True), option("dear", usd_per_replica_hour=3.0)]
+    plan = solve(problem(pool("chat", [role_need(queue_curve(6.0))], options)))
+    assert plan.replicas[CHAT]["cheap"] == 2
+    assert plan.replicas[CHAT]["dear"] >= 4
+
+
+def test_without_leave_to_release_nothing_shrinks() -> None:
+    plan = solve(
+        problem(pool("chat", [role_need(queue_curve(1.0))], [option("a", current=30)], may_release=False))
+    )
+    assert plan.replicas[CHAT]["a"] == 30
+
+
+def test_floors_are_bought_whatever_the_curve_says() -> None:
+    need = role_need(queue_curve(1.0), order_floor=7.2, release_floor=20.0)
+    plan = solve(problem(pool("chat", [need], [option("a", current=3)])))
+    assert plan.replicas[CHAT]["a"] == 8
+
+
+def test_spare_replicas_come_on_top() -> None:
+    plain = solve(problem(pool("chat", [role_need(queue_curve(4.0))], [option("a")])))
+    spare = solve(problem(pool("chat", [role_need(queue_curve(4.0))], [option("a")], spare=1)))
+    assert spare.replicas[CHAT]["a"] == plain.replicas[CHAT]["a"] + 1
+
+
+def test_the_ratio_band_moves_both_roles() -> None:
+    needs = [
+        role_need(queue_curve(1.0), role=Role.PREFILL),
+        role_need(queue_curve(12.0), role=Role.DECODE),
+    ]
+    options = [option("p", Role.PREFILL), option("d", Role.DECODE)]
+    band = RatioBand(lowest=0.5, highest=2.0)
+    plan = solve(problem(pool("chat", needs, options, ratio=band)))
+    prefill, decode = plan.replicas[CHAT]["p"], plan.replicas[CHAT]["d"]
+    assert 0.5 <= prefill / decode <= 2.0
+    assert decode >= 12
+
+
+def test_scarce_gpus_go_to_the_higher_priority_and_nobody_is_fattened() -> None:
+    def one(name: str, priority: int) -> object:
+        return pool(
+            name,
+            [role_need(queue_curve(8.0))],
+            [option("a", node_pool="h100", max_replicas=40)],
+            priority=priority,
+        )
+
+    alone = solve(problem(one("chat", 1)))  # type: ignore[arg-type]
+    wish = alone.replicas[CHAT]["a"]
+    plan = solve(problem(one("chat", 1), one("batch", 0), gpu_stock={"h100": wish + 4}))  # type: ignore[arg-type]
+    assert plan.replicas[CHAT]["a"] == wish
+    assert plan.replicas[BATCH]["a"] == 4
+    assert plan.limited_by[BATCH] == (f"{wish + 4} GPUs in node pool h100",)
+    assert any("one more GPU in node pool h100 would save" in words for words in plan.shadow_prices)
+
+
+def test_a_sold_out_type_moves_demand_to_the_other() -> None:
+    options = [
+        option("h100", node_pool="h100", usd_per_replica_hour=2.0),
+        option("l40s", node_pool="l40s", usd_per_replica_hour=3.0),
+    ]
+    need = role_need(queue_curve(8.0), price=40.0)
+    plan = solve(problem(pool("chat", [need], options), gpu_stock={"h100": 3, "l40s": 100}))
+    assert plan.replicas[CHAT]["h100"] == 3
+    assert plan.replicas[CHAT]["l40s"] >= 6
+
+
+def test_budget_and_power_cut_and_are_named() -> None:
+    one = pool("chat", [role_need(queue_curve(20.0))], [option("a", usd_per_replica_hour=2.0)])
+    budget = solve(problem(one, budget_usd_per_hour=11.0))
+    assert budget.replicas[CHAT]["a"] == 5
+    assert budget.limited_by[CHAT] == ("budget of 11 $/h",)
+    power = solve(problem(one, power_limit_watts=3_000.0))
+    assert power.replicas[CHAT]["a"] == 6
+    assert power.limited_by[CHAT] == ("power limit of 3000 W",)
+
+
+def test_a_limit_below_the_minimum_replicas_gives_the_minimum() -> None:
+    one = pool("chat", [role_need(queue_curve(20.0))], [option("a", node_pool="h100", min_replicas=4)])
+    plan = solve(problem(one, gpu_stock={"h100": 0}, budget_usd_per_hour=0.0))
+    assert plan.replicas[CHAT]["a"] == 4
+
+
+def test_max_replicas_is_named_when_it_binds() -> None:
+    plan = solve(problem(pool("chat", [role_need(queue_curve(20.0))], [option("a", max_replicas=8)])))
+    assert plan.limited_by[CHAT] == ("maxReplicas 8 of a",)
+
+
+def test_a_role_without_a_usable_variant_is_refused_in_words() -> None:
+    with pytest.raises(ValueError, match="test/chat: role serve needs at least one variant"):
+        solve(problem(pool("chat", [role_need(queue_curve(1.0))], [option("a", speed=0.0)])))
+
+
+def test_the_answer_does_not_depend_on_the_order_of_pools() -> None:
+    pools = [
+        pool(f"p{i}", [role_need(queue_curve(3.0 + i))], [option("a", node_pool="h100")], priority=i % 2)
+        for i in range(4)
+    ]
+    answers = {
+        tuple(
+            sorted(
+                (key.name, counts["a"])
+                for key, counts in solve(problem(*some, gpu_stock={"h100": 17})).replicas.items()
+            )
+        )
+        for some in itertools.permutations(pools)
+    }
+    assert len(answers) == 1
