@@ -1,0 +1,96 @@
+"""The API reference (docs/api.md), from the same schemas as the CRDs."""
+
+from collections.abc import Iterator
+
+from forebay.api.base import API_VERSION, GROUP, Resource
+from forebay.api.crd.definition import root_schema
+from forebay.api.crd.structural import Schema
+from forebay.api.rules import RULES_KEY
+from forebay.api.v1alpha1 import KINDS
+
+_INTRODUCTION = f"""# API reference: `{API_VERSION}`
+
+Generated from the models by `make crds`; do not edit. `kubectl explain` shows the same, for example
+`kubectl explain inferencepools.{GROUP}.spec`. Fields in **bold** are required. Write names with their group
+(`inferencepools.{GROUP}`), since the Gateway API Inference Extension has an InferencePool too; the short name
+`fpool` is ours alone, and `kubectl get forebay -A` lists all resources of the category.
+
+Durations are Go durations such as `800ms`, `1s` and `1.5h`. Money and other decimals are strings such as `"2.95"`:
+exact, and readable without counting zeros. A field that is `null` counts as left out.
+"""
+
+
+def reference() -> str:
+    """Return the reference of all resources as Markdown."""
+    parts = [_INTRODUCTION]
+    parts += [f"- [{kind.__name__}](#{kind.__name__.lower()}): {_summary(kind)}" for kind in KINDS]
+    parts += [section for kind in KINDS for section in _sections(kind)]
+    return "\n".join(parts) + "\n"
+
+
+def _summary(kind: type[Resource]) -> str:
+    return " ".join((kind.__doc__ or "").split())
+
+
+def _sections(kind: type[Resource]) -> Iterator[str]:
+    info = kind.info
+    schema = root_schema(kind)
+    yield f"\n## {kind.__name__}\n"
+    yield _summary(kind) + "\n"
+    short = f", short name `{info.short_names[0]}`" if info.short_names else ""
+    yield f"`{info.plural}.{GROUP}`, {'namespaced' if info.namespaced else 'cluster-scoped'}{short}."
+    yield f"Names have at most {info.max_name_length} characters.\n"
+    columns = ", ".join(f"{column.name}{' (wide)' if column.wide else ''}" for column in info.columns)
+    yield f"Columns of `kubectl get`: {columns}."
+    rules = [f"- {rule['message']}" for rule in schema.get(RULES_KEY, [])]
+    if rules:
+        yield "\nRules:\n\n" + "\n".join(rules)
+    for part in ("spec", "status"):
+        if part in schema["properties"]:
+            yield from _tables(f"{kind.__name__}.{part}", schema["properties"][part])
+
+
+def _tables(path: str, schema: Schema) -> Iterator[str]:
+    """Yield the table of one object, then those of the objects in it."""
+    required = schema.get("required", ())
+    yield f"\n### {path}\n"
+    yield "| field | type | default | what it is |\n| --- | --- | --- | --- |"
+    for name, field in schema["properties"].items():
+        shown = f"**{name}**" if name in required else name
+        default = f"`{field['default']}`" if "default" in field else ""
+        yield f"| {shown} | {_type(field)} | {default} | {_escaped(_description(field))} |"
+    rules = [f"- {rule['message']}" for rule in schema.get(RULES_KEY, [])]
+    if rules:
+        yield "\nRules:\n\n" + "\n".join(rules)
+    for name, field in schema["properties"].items():
+        inner, suffix = (field["items"], "[]") if field.get("type") == "array" else (field, "")
+        if "properties" in inner:
+            yield from _tables(f"{path}.{name}{suffix}", inner)
+
+
+def _type(field: Schema) -> str:
+    if field.get("x-kubernetes-int-or-string"):
+        return "quantity"
+    kind: str = field["type"]
+    if "enum" in field:
+        return " \\| ".join(f"`{value}`" for value in field["enum"])
+    if kind == "array":
+        return f"list of {_type(field['items'])} (at most {field['maxItems']})"
+    if "additionalProperties" in field:
+        return f"map of {_type(field['additionalProperties'])} (at most {field['maxProperties']})"
+    if kind == "integer" and "maximum" in field:
+        return f"integer, {field['minimum']} to {field['maximum']}"
+    return kind
+
+
+def _description(field: Schema) -> str:
+    sentences = [field.get("description", "")]
+    if field.get("type") in ("string", None):
+        sentences += [
+            f"It {rule['message']}." for rule in field.get(RULES_KEY, []) if rule["message"].startswith("must")
+        ]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")

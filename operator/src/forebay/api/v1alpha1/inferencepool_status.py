@@ -1,0 +1,117 @@
+"""What Forebay reports of an InferencePool; small, because it is written whenever something changes."""
+
+from typing import Annotated
+
+from pydantic import Field, StrictInt, StrictStr
+
+from forebay.api.base import ApiModel, Condition
+from forebay.api.rules import ListType
+
+Short = Annotated[StrictStr, Field(max_length=64)]
+Sentence = Annotated[StrictStr, Field(max_length=512)]
+Time = Annotated[StrictStr, Field(max_length=64, json_schema_extra={"format": "date-time"})]
+Count = Annotated[StrictInt, Field(ge=0)]
+
+
+class Summary(ApiModel):
+    """What ``kubectl get`` shows, as short strings."""
+
+    replicas: Short | None = None
+    """Ready/desired per role: 3/4, or P 3/4 D 6/6."""
+    recommended: Short | None = None
+    """Recommended per role: 4, or P 4 D 6."""
+    demand: Short | None = None
+    """Requests per second now, and the forecast's 90th percentile at the lead time: 12.1 -> 15.8/s."""
+    why: Annotated[StrictStr, Field(max_length=96)] | None = None
+    """The main reason of the last decision, in a few words."""
+
+
+class VariantStatus(ApiModel):
+    """Replicas of one variant."""
+
+    name: Annotated[StrictStr, Field(max_length=253)]
+    """Name of the variant."""
+    ready: Count = 0
+    """Replicas that serve."""
+    starting: Count = 0
+    """Replicas that are ordered and not ready yet."""
+    desired: Count = 0
+    """Replicas that the target's /scale asks for."""
+    recommended: Count = 0
+    """Replicas that Forebay would have."""
+    capacity: Short | None = None
+    """Where its capacity figures come from: profile, profile-corrected or learned."""
+
+
+class RoleStatus(ApiModel):
+    """Replicas of one role."""
+
+    role: Annotated[StrictStr, Field(max_length=16)]
+    """serve, prefill or decode."""
+    ready: Count = 0
+    """Replicas that serve."""
+    desired: Count = 0
+    """Replicas that the targets ask for."""
+    recommended: Count = 0
+    """Replicas that Forebay would have."""
+    variants: Annotated[tuple[VariantStatus, ...], Field(max_length=16), ListType("map", ("name",))] = ()
+    """The same per variant."""
+
+
+class ForecastStatus(ApiModel):
+    """Demand now and at the lead time, in requests per second, as decimal strings."""
+
+    now: Short | None = None
+    """Measured over the last minute."""
+    p50: Short | None = None
+    """Median forecast at the lead time."""
+    p90: Short | None = None
+    """90th percentile at the lead time."""
+    p99: Short | None = None
+    """99th percentile at the lead time."""
+    skill: Short | None = None
+    """Pinball loss at p90 over that of persistence; below 1 is better."""
+    source: Short | None = None
+    """Which forecaster spoke; persistence while it is demoted."""
+
+
+class DecisionStatus(ApiModel):
+    """The last decision that changed something."""
+
+    time: Time | None = None
+    """When it was taken."""
+    reason: Short | None = None
+    """Its code, in CamelCase."""
+    message: Sentence | None = None
+    """Its main reason in a sentence."""
+    changes: Annotated[tuple[Short, ...], Field(max_length=32), ListType("atomic")] = ()
+    """What changed, such as prefill/h100 3 -> 4."""
+
+
+class InferencePoolStatus(ApiModel):
+    """What was observed and decided; written by Forebay."""
+
+    observed_generation: Count | None = None
+    """Generation of the spec that this status speaks of."""
+    summary: Summary | None = None
+    """The columns of kubectl get."""
+    roles: Annotated[tuple[RoleStatus, ...], Field(max_length=3), ListType("map", ("role",))] = ()
+    """Replicas per role and variant."""
+    slo_attainment: Short | None = None
+    """Share of requests that met the SLO over the error budget's window, such as 99.2%."""
+    error_budget_left: Short | None = None
+    """What is left of the error budget: 100% is untouched, negative is overspent."""
+    cost_per_hour: Short | None = None
+    """Cost of the ready and starting replicas per hour, as a decimal string."""
+    message: Sentence | None = None
+    """Why the pool has what it has, in a sentence."""
+    forecast: ForecastStatus | None = None
+    """Demand now and at the lead time."""
+    lead_time: Short | None = None
+    """Order to ready, 90th percentile over the variants that may grow, such as 4m10s."""
+    last_scale_time: Time | None = None
+    """When replicas were last changed."""
+    last_decision: DecisionStatus | None = None
+    """The last decision that changed something."""
+    conditions: Annotated[tuple[Condition, ...], Field(max_length=16), ListType("map", ("type",))] = ()
+    """Ready, MetricsFresh, TargetsFound, Conflicted, ScalingLimited and others."""

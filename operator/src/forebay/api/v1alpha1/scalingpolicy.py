@@ -1,0 +1,215 @@
+"""ScalingPolicy: how a pool trades money against missed objectives, and which loads are known ahead."""
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import Field, StrictBool, StrictInt, StrictStr
+
+from forebay.api.base import ApiModel, Column, Resource, ResourceInfo
+from forebay.api.rules import ListType, Rule, matching
+from forebay.api.text import DecimalText, Duration, Quantity, between, decimal_between, quantity_between
+
+_MINUTE = "[0-5]?[0-9]"
+_HOUR = "([01]?[0-9]|2[0-3])"
+_DAY = "([1-9]|0[1-9]|[12][0-9]|3[01])"
+_MONTH = "([1-9]|0[1-9]|1[0-2])"
+_WEEKDAY = "[0-7]"
+
+
+def _cron_field(value: str) -> str:
+    part = rf"(\*|{value}(-{value})?)(/[1-9][0-9]?)?"
+    return f"{part}(,{part})*"
+
+
+_CRON = " ".join(_cron_field(value) for value in (_MINUTE, _HOUR, _DAY, _MONTH, _WEEKDAY))
+_CLOCK = "([01][0-9]|2[0-3]):[0-5][0-9]"
+
+ClockTime = Annotated[
+    StrictStr,
+    Field(max_length=5),
+    matching(_CLOCK, "must be a time of day from 00:00 to 23:59: write it like 09:00"),
+]
+
+
+class Preset(StrEnum):
+    """A named price of a missed objective."""
+
+    COST_SAVER = "cost-saver"
+    BALANCED = "balanced"
+    LATENCY_FIRST = "latency-first"
+
+
+class Weekday(StrEnum):
+    """A day of the week."""
+
+    MON = "Mon"
+    TUE = "Tue"
+    WED = "Wed"
+    THU = "Thu"
+    FRI = "Fri"
+    SAT = "Sat"
+    SUN = "Sun"
+
+
+class Schedule(ApiModel):
+    """A load known ahead: during each occurrence the demand is taken to be at least requestsPerSecond."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.cron) != (has(self.start) || has(self.end) || has(self.days))",
+            "schedules: give either cron with duration, or start and end with days",
+            lambda schedule: (schedule.cron is not None) != schedule.names_hours(),
+        ),
+        Rule(
+            "has(self.cron) == has(self.duration)",
+            "schedules: cron and duration belong together; add the one that is missing, or remove the other",
+            lambda schedule: (schedule.cron is None) == (schedule.duration is None),
+        ),
+        Rule(
+            "has(self.cron) || (has(self.start) && has(self.end))",
+            "schedules: start and end belong together; add the one that is missing",
+            lambda schedule: bool(schedule.cron) or (schedule.start is not None and schedule.end is not None),
+        ),
+        Rule(
+            "!has(self.start) || !has(self.end) || self.start != self.end",
+            "schedules: start equals end; move one of them (an end before the start means the next day)",
+            lambda schedule: schedule.start is None or schedule.start != schedule.end,
+        ),
+    )
+
+    name: Annotated[
+        StrictStr,
+        Field(min_length=1, max_length=63),
+        matching("[a-z0-9]([a-z0-9-]*[a-z0-9])?", "must be a short name: use lower-case letters, digits and '-'"),
+    ]
+    """Name, shown in decisions."""
+    cron: (
+        Annotated[
+            StrictStr,
+            Field(max_length=128),
+            matching(
+                _CRON,
+                "must be five cron fields of numbers, '*', '-', ',' and '/': write it like 30 8 * * 1-5",
+            ),
+        ]
+        | None
+    ) = None
+    """When each occurrence starts: minute, hour, day of month, month, day of week."""
+    duration: Annotated[Duration, between("1m", "168h", such_as="8h")] | None = None
+    """How long each occurrence of cron lasts."""
+    days: Annotated[tuple[Weekday, ...], Field(min_length=1, max_length=7), ListType("set")] | None = None
+    """Days on which start lies; every day if left out."""
+    start: ClockTime | None = None
+    """Time of day, such as 09:00."""
+    end: ClockTime | None = None
+    """Time of day; before start means the next day."""
+    time_zone: Annotated[
+        StrictStr,
+        Field(max_length=64),
+        matching(
+            "[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}",
+            "must be a zone of the IANA time zone database: write it like Europe/Berlin",
+        ),
+    ] = "UTC"
+    """Zone of the IANA time zone database."""
+    requests_per_second: Annotated[Quantity, quantity_between("0.001", "1000000", such_as="40")]
+    """Demand to be ready for."""
+
+    def names_hours(self) -> bool:
+        """Tell whether the schedule is given by days and times of day, not by cron."""
+        return any(given is not None for given in (self.start, self.end, self.days))
+
+
+class ErrorBudget(ApiModel):
+    """How missed objectives steer the price of the next miss."""
+
+    window: Annotated[Duration, between("10m", "720h", such_as="6h")] | None = None
+    """How long a miss is remembered: after this long it counts half. Default 6h."""
+
+
+class Guards(ApiModel):
+    """Times during which nothing is released."""
+
+    restart: Annotated[Duration, between("0s", "24h", such_as="10m")] | None = None
+    """No scale-in for this long after Forebay (re)starts, or two lead times if longer. Default 10m."""
+
+
+class Stabilisation(ApiModel):
+    """How fast a pool may change; a pool's own limits take precedence."""
+
+    max_scale_out_step: Annotated[StrictInt, Field(ge=1, le=10_000)] | None = None
+    """Most replicas that one round adds to a role."""
+    max_scale_in_step: Annotated[StrictInt, Field(ge=1, le=10_000)] | None = None
+    """Most replicas that one round takes from a role."""
+    actions_per_hour: Annotated[StrictInt, Field(ge=1, le=240)] | None = None
+    """Most scaling actions per role in an hour. A standing queue is served whatever this says."""
+
+
+class Forecast(ApiModel):
+    """How demand is foreseen."""
+
+    enabled: StrictBool = True
+    """False sizes for the rate of the last minute only."""
+    rate_window: Annotated[Duration, between("15s", "1h", such_as="60s")] | None = None
+    """Window over which the present rate is counted. Default 60s."""
+    growth_cap_percent: Annotated[StrictInt, Field(ge=0, le=1000)] | None = None
+    """Growth believed above the highest rate of the last day, in per cent. Default 15."""
+
+
+class ExternalForecast(ApiModel):
+    """A forecast of the user's own, read from Prometheus."""
+
+    promql: Annotated[StrictStr, Field(min_length=1, max_length=2048)]
+    """Query whose single value is the demand to be ready for, in requests per second."""
+
+
+class ScalingPolicySpec(ApiModel):
+    """How pools that name this policy trade money against missed objectives. Everything has a default."""
+
+    preset: Preset = Preset.BALANCED
+    """Where the defaults come from: cost-saver, balanced or latency-first."""
+    miss_price: Annotated[DecimalText, decimal_between("0.1", "10000", such_as="20")] | None = None
+    """Price of one missed request, in units of the replica time that one request costs, as a decimal string.
+    Defaults to the preset's: cost-saver 8, balanced 20, latency-first 60."""
+    max_utilization_percent: Annotated[StrictInt, Field(ge=10, le=100)] | None = None
+    """Share of capacity that the forecast's 90th percentile may use at most, in per cent. Default 85."""
+    release_price_percent: Annotated[StrictInt, Field(ge=1, le=100)] | None = None
+    """How much of the price of a miss counts when deciding what to release, in per cent. Default 50."""
+    forecast: Forecast | None = None
+    """How demand is foreseen."""
+    error_budget: ErrorBudget | None = None
+    """How missed objectives steer the price of the next miss."""
+    guards: Guards | None = None
+    """Times during which nothing is released."""
+    stabilisation: Stabilisation | None = None
+    """How fast a pool may change."""
+    schedules: Annotated[tuple[Schedule, ...], Field(max_length=32), ListType("map", ("name",))] = ()
+    """Loads known ahead."""
+    external_forecast: ExternalForecast | None = None
+    """A forecast of the user's own; the higher of both counts."""
+
+
+class ScalingPolicy(Resource):
+    """How pools trade money against missed objectives, and which loads are known ahead."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!(self.metadata.name in ['cost-saver', 'balanced', 'latency-first'])",
+            "metadata.name is that of a built-in preset: choose another name, and set spec.preset to build on it",
+            lambda policy: policy.metadata.name not in set(Preset),
+        ),
+    )
+    info = ResourceInfo(
+        plural="scalingpolicies",
+        singular="scalingpolicy",
+        namespaced=True,
+        columns=(
+            Column("Preset", ".spec.preset"),
+            Column("Miss-price", ".spec.missPrice", description="Price of one missed request"),
+            Column("Schedules", ".spec.schedules[*].name"),
+            Column("Age", ".metadata.creationTimestamp", "date"),
+        ),
+    )
+
+    spec: ScalingPolicySpec
+    """How pools that name this policy trade money against missed objectives."""
