@@ -1,0 +1,74 @@
+"""Work that takes longer than a round may: pure functions that the caller may run in a thread."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from forebay.flow.trace import FloatArray
+from forebay.forecast.linear_quantiles import TrackCoefficients, TrainingRows
+from forebay.forecast.phase import Phase
+from forebay.forecast.resolution import Resolution
+from forebay.forecast.tracks import Track
+
+SCALE_STEPS = 5
+"""Known counts that set the scale."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refitted:
+    """New coefficients of the linear layers."""
+
+    coefficients: tuple[TrackCoefficients, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefitJob:
+    """Fit the linear layers on the rows that were kept: about .1 s per track."""
+
+    rows: tuple[TrainingRows, ...]
+
+    def run(self) -> Refitted:
+        """Fit; touches nothing else."""
+        return Refitted(coefficients=tuple(rows.fit() for rows in self.rows))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warmed:
+    """A phase that has seen the kept history, to be taken over in part (new horizons) or whole (a new scale)."""
+
+    phase: Phase
+    replaces: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WarmJob:
+    """Replay kept history for tracks that have no state yet: about 2 s for a week of minutes."""
+
+    resolution: Resolution
+    tracks: tuple[Track, ...]
+    start_index: int
+    counts: FloatArray
+    scale: float
+    replaces: bool
+
+    def run(self) -> Warmed:
+        """Replay; touches nothing else."""
+        phase = Phase(self.resolution, self.tracks, self.scale, training=True)
+        for index, count in enumerate(self.counts.tolist(), start=self.start_index):
+            phase.step(index, count)
+        return Warmed(phase=phase, replaces=self.replaces)
+
+
+Job = RefitJob | WarmJob
+JobResult = Refitted | Warmed
+
+
+def first_scale(counts: FloatArray) -> float | None:
+    """Return the scale of the transform from the first known ``counts``; ``None`` while there are too few.
+
+    Only its order of magnitude matters: a scale far below the mean makes high quantiles explode.
+    """
+    known = counts[np.isfinite(counts)][:SCALE_STEPS]
+    if len(known) < SCALE_STEPS:
+        return None
+    return max(1.0, float(known.mean()))

@@ -1,0 +1,259 @@
+"""One stream of step counts and the forecasts of all its tracks: filters, layers, mixture, scores."""
+
+import copy
+import math
+from collections import deque
+
+import numpy as np
+
+from forebay.flow.trace import FloatArray
+from forebay.forecast.experts import EXPERTS, SimpleExperts
+from forebay.forecast.levels import GROWTH_ALLOWED, Levels
+from forebay.forecast.linear_quantiles import (
+    CEILING,
+    DIRECT_FEATURES,
+    LinearLayers,
+    TrackCoefficients,
+    TrainingBuffer,
+)
+from forebay.forecast.mixing import CoverageOffset, ExpertMixture, LayerMixture
+from forebay.forecast.regression import FEATURES, Regressions
+from forebay.forecast.residuals import ResidualLayers
+from forebay.forecast.resolution import Resolution, decay
+from forebay.forecast.scoring import Scoreboard
+from forebay.forecast.tracks import IndexArray, PerTrack, Track
+
+MAX_HORIZON = 60
+SLOTS = MAX_HORIZON + 1
+LAYERS = 5
+Z_LIMIT = 50.0
+
+# What is kept of each forecast until its time comes: columns of one array.
+_X = slice(0, FEATURES)
+_BASE, _POINT, _SCALE, _EXTERNAL = range(FEATURES, FEATURES + 4)
+_TRACKER = slice(16, 19)
+_LAYERS = slice(19, 34)
+_VOLATILITY = slice(34, 40)
+_DIRECT = slice(40, 40 + DIRECT_FEATURES)
+_OPINIONS = slice(56, 56 + 3 * (EXPERTS + 1))
+_FINAL = slice(71, 74)
+_LAST = 74
+_COLUMNS = 75
+
+
+class Phase:
+    """The forecaster of one stream of counts, one per step, all tracks at once.
+
+    Order within a step: filters, then learn from the forecasts that targeted this step, then issue new ones. A
+    forecast whose target is missing is dropped without learning.
+    """
+
+    def __init__(self, resolution: Resolution, tracks: tuple[Track, ...], scale: float, *, training: bool) -> None:
+        self.resolution = resolution
+        self.tracks = tracks
+        self.scale = scale
+        self.index: int | None = None
+        count = len(tracks)
+        self.levels = Levels(resolution)
+        self.regressions = Regressions(count, resolution.forgetting)
+        self.residuals = ResidualLayers(count, resolution)
+        self.linear = LinearLayers(count)
+        self.training = TrainingBuffer(count, resolution.training_rows) if training else None
+        self.mixture = LayerMixture(count, LAYERS, resolution.mixing_period)
+        self.experts = SimpleExperts(count, resolution)
+        self.opinions = ExpertMixture(count, EXPERTS + 1, decay(resolution.expert_half_life))
+        self.offset = CoverageOffset(count, resolution.mixing_period)
+        self.scores = Scoreboard(count, resolution.expert_half_life)
+        self.first_index: int | None = None
+        self.issued_index: int | None = None
+        self.issued = np.full((count, 3), np.nan)
+        self.issued_persistence = np.full((count, 3), np.nan)
+        self._pending = np.full((count, SLOTS, _COLUMNS), np.nan)
+        self._pending_index = np.full(SLOTS, -1, dtype=np.int64)
+        self._pending_state: list[tuple[float, float, float, int, int] | None] = [None] * SLOTS
+        self._recent: deque[float] = deque([math.nan] * MAX_HORIZON, maxlen=MAX_HORIZON)
+        self._horizons()
+
+    def _horizons(self) -> None:
+        self._horizon = np.array([track.horizon for track in self.tracks], dtype=np.intp)
+        self._rows = np.arange(len(self.tracks), dtype=np.intp)
+        self._unique = tuple(dict.fromkeys(track.horizon for track in self.tracks))
+        self._of_unique = np.array([self._unique.index(track.horizon) for track in self.tracks], dtype=np.intp)
+
+    def step(self, index: int, count: float, external: FloatArray | None = None) -> None:
+        """Take the count of step ``index`` (NaN: none), which follows the step before it without a hole.
+
+        ``external`` is the external forecast issued now for each track, as a count per step; NaN where none.
+        """
+        if self.first_index is None:
+            self.first_index = index
+        self.index = index
+        z = math.log1p(count / self.scale)
+        self._recent.append(z)
+        self.experts.observe(z)
+        if math.isnan(z):
+            self.levels.skip(index)
+            return
+        self.levels.advance(index, z)
+        self._learn(index)
+        self._issue(index, external)
+
+    def _targets(self) -> FloatArray:
+        recent = list(self._recent)
+        z = recent[-1]
+        found = []
+        for track in self.tracks:
+            if not track.maximum:
+                found.append(z)
+                continue
+            window = recent[-track.horizon :]
+            found.append(math.nan if math.isnan(sum(window)) else max(window))
+        return np.array(found)
+
+    def _learn(self, index: int) -> None:
+        slots = (index - self._horizon) % SLOTS
+        records = self._pending[self._rows, slots]
+        targets = self._targets()
+        usable = (self._pending_index[slots] == index - self._horizon) & np.isfinite(targets + records[:, _POINT])
+        rows = np.flatnonzero(usable)
+        if not len(rows):
+            return
+        records = records[rows]
+        values = targets[rows]
+        self.regressions.learn(rows, records[:, _X], values - records[:, _BASE])
+        residual = values - records[:, _POINT]
+        self.residuals.learn(index, rows, residual, records[:, _SCALE], records[:, _TRACKER])
+        self.mixture.score(rows, records[:, _LAYERS].reshape(-1, LAYERS, 3), values)
+        opinions = records[:, _OPINIONS].reshape(-1, EXPERTS + 1, 3)
+        self.opinions.score(rows, opinions, values)
+        final = records[:, _FINAL]
+        self.offset.score(rows, final, values)
+        self.scores.score(rows, np.expm1(final), np.expm1(opinions[:, 1]), np.expm1(values))
+        for row, slot, value, external in zip(
+            rows.tolist(), slots[rows].tolist(), values.tolist(), records[:, _EXTERNAL].tolist(), strict=True
+        ):
+            state = self._pending_state[slot]
+            if state is not None:
+                self.experts.learn(row, state, external, value)
+        self._train(index, rows, records, residual, values)
+
+    def _train(
+        self, index: int, rows: IndexArray, records: FloatArray, residual: FloatArray, values: FloatArray
+    ) -> None:
+        """Keep every so many-th forecast as a training row, from the second day on."""
+        if self.training is None or self.first_index is None:
+            return
+        issued = index - self._horizon[rows]
+        due = (issued % self.resolution.training_stride == 0) & (
+            issued > self.first_index + self.resolution.steps_per_day
+        )
+        if not due.any():
+            return
+        samples = np.concatenate(
+            [
+                records[:, _VOLATILITY],
+                records[:, _DIRECT],
+                residual[:, None],
+                (values - records[:, _LAST])[:, None],
+            ],
+            axis=1,
+        )
+        self.training.add(rows[due], samples[due])
+
+    def _issue(self, index: int, external: FloatArray | None) -> None:
+        levels = self.levels
+        per_horizon, direct_per_horizon, base = levels.features(index, self._unique)
+        features = per_horizon[self._of_unique]
+        ceiling = levels.maximum + GROWTH_ALLOWED
+        point = np.minimum(np.maximum(base + self.regressions.predict(features), 0.0), ceiling)
+        targets = index + self._horizon
+        scale = self.residuals.scale(targets)
+        volatility = self._volatility(targets, base)
+        direct = np.concatenate([direct_per_horizon[self._of_unique], volatility], axis=1)
+        direct[:, 6] = point - levels.z
+        layers = np.empty((len(self.tracks), LAYERS, 3))
+        layers[:, :3] = self.residuals.layers(point, scale)
+        mean = layers[:, :3].mean(axis=1, keepdims=True)
+        linear = self.linear.layers(volatility, direct, point, levels.z, levels.maximum + CEILING)
+        layers[:, 3:] = np.where(self.linear.fitted[:, None, None], linear, mean)
+        learned = self.mixture.combine(layers)
+        state = self.experts.state()
+        outside = None if external is None else np.log1p(np.maximum(external, 0.0) / self.scale)
+        simple = self.experts.opinions(state, outside)
+        opinions = np.concatenate([learned[:, None, :], simple], axis=1)
+        final = self.offset.apply(self.opinions.combine(opinions))
+        final = np.minimum(np.maximum(final, 0.0), Z_LIMIT)
+        self.issued = final
+        self.issued_persistence = simple[:, 0]
+        self.issued_index = index
+        slot = index % SLOTS
+        self._pending_index[slot] = index
+        self._pending_state[slot] = state
+        record = self._pending[:, slot]
+        record[:, _X] = features
+        record[:, _BASE] = base
+        record[:, _POINT] = point
+        record[:, _SCALE] = scale
+        record[:, _EXTERNAL] = math.nan if outside is None else outside
+        record[:, _TRACKER] = self.residuals.tracker
+        record[:, _LAYERS] = layers.reshape(len(self.tracks), -1)
+        record[:, _VOLATILITY] = volatility
+        record[:, _DIRECT] = direct
+        record[:, _OPINIONS] = opinions.reshape(len(self.tracks), -1)
+        record[:, _FINAL] = final
+        record[:, _LAST] = levels.z
+
+    def _volatility(self, targets: IndexArray, base: float) -> FloatArray:
+        levels = self.levels
+        errors = self.residuals.volatility(targets)
+        found = np.empty((len(targets), 6))
+        found[:, 0] = errors[:, 0]
+        found[:, 1] = errors[:, 1]
+        found[:, 2] = levels.change_fast
+        found[:, 3] = levels.change_slow
+        found[:, 4] = abs(levels.z - base)
+        found[:, 5] = errors[:, 2]
+        return found
+
+    def rewind(self, index: int) -> None:
+        """Go on from step ``index``, earlier than the last one; forecasts that are pending are forgotten."""
+        self.index = index
+        self.issued_index = None
+        self._pending_index[:] = -1
+        self._recent.extend([math.nan] * MAX_HORIZON)
+
+    def adopt(self, other: "Phase") -> None:
+        """Add the tracks of ``other``, which has seen the same history, with all that they learned."""
+        self.tracks += other.tracks
+        self.issued = np.concatenate([self.issued, other.issued])
+        self.issued_persistence = np.concatenate([self.issued_persistence, other.issued_persistence])
+        self._pending = np.concatenate([self._pending, np.full_like(other._pending, np.nan)])  # noqa: SLF001
+        pairs = zip(self._per_track(), copy.deepcopy(other)._per_track(), strict=False)  # noqa: SLF001
+        for mine, theirs in pairs:
+            mine.extend(theirs)
+        self._horizons()
+
+    def drop(self, horizon: int) -> None:
+        """Forget the tracks of ``horizon``."""
+        rows = np.flatnonzero(self._horizon != horizon)
+        self.tracks = tuple(self.tracks[row] for row in rows)
+        self.issued = self.issued[rows]
+        self.issued_persistence = self.issued_persistence[rows]
+        self._pending = self._pending[rows]
+        for component in self._per_track():
+            component.select(rows)
+        self._horizons()
+
+    def _per_track(self) -> list[PerTrack]:
+        """Return the components with rows per track, those that not every phase has last."""
+        parts: list[PerTrack] = [
+            self.regressions, self.residuals, self.linear, self.mixture, self.experts, self.opinions, self.offset,
+            self.scores,
+        ]  # fmt: skip
+        return [*parts, self.training] if self.training is not None else parts
+
+    def use(self, coefficients: tuple[TrackCoefficients, ...]) -> None:
+        """Swap in newly fitted linear layers; those of tracks that are gone are ignored."""
+        for fitted in coefficients:
+            if fitted.track in self.tracks:
+                self.linear.set(self.tracks.index(fitted.track), fitted)

@@ -1,0 +1,83 @@
+"""The constants of the forecaster, per sampling step: one set for all traffic, never tuned per series."""
+
+from dataclasses import dataclass
+
+QUANTILE_LEVELS = (0.5, 0.9, 0.99)
+"""The levels of every quantile triple in this package."""
+
+DAY_SECONDS = 86_400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """Time constants, counted in steps of ``step_seconds`` unless the name says otherwise."""
+
+    step_seconds: int
+    half_lives: tuple[float, float, float, float, float, float]
+    """Of the level filters, fast to slow."""
+    profile_half_width: int
+    """The daily profile is smoothed over this many steps to either side."""
+    long_window: int
+    """Residuals kept unscaled."""
+    short_window: int
+    """Residuals kept scaled by local volatility, and those of the simple experts."""
+    variance_half_life: float
+    mixing_period: int
+    """Scored forecasts per update of the layers' weights and of the final offset."""
+    recurrence_windows: tuple[int, int]
+    """How far back "the recent maximum returns" looks."""
+    recent_steps: int
+    """Steps whose mean decides whether traffic is now high or low against that maximum."""
+    expert_half_life: float
+    training_stride: int
+    training_rows: int
+    refit_period: int
+    regression_memory_days: float = 3.0
+    """Half-life of the regression's memory."""
+
+    @property
+    def steps_per_day(self) -> int:
+        """Return the number of steps in 24 hours."""
+        return DAY_SECONDS // self.step_seconds
+
+    @property
+    def forgetting(self) -> float:
+        """Return the regression's forgetting factor per step."""
+        return float(0.5 ** (1.0 / (self.regression_memory_days * self.steps_per_day)))
+
+
+ONE_MINUTE = Resolution(
+    step_seconds=60,
+    half_lives=(1.5, 4.0, 10.0, 30.0, 120.0, 720.0),
+    profile_half_width=15,
+    long_window=4320,
+    short_window=1440,
+    variance_half_life=60.0,
+    mixing_period=15,
+    recurrence_windows=(10, 60),
+    recent_steps=2,
+    expert_half_life=360.0,
+    training_stride=6,
+    training_rows=1200,
+    refit_period=720,
+)
+TEN_MINUTES = Resolution(
+    step_seconds=600,
+    half_lives=(0.5, 1.0, 2.0, 4.0, 12.0, 72.0),
+    profile_half_width=1,
+    long_window=1440,
+    short_window=720,
+    variance_half_life=12.0,
+    mixing_period=1,
+    recurrence_windows=(2, 6),
+    recent_steps=1,
+    expert_half_life=144.0,
+    training_stride=1,
+    training_rows=1440,
+    refit_period=36,
+)
+
+
+def decay(half_life: float) -> float:
+    """Return the weight of a new value in an exponentially weighted mean with ``half_life`` steps."""
+    return float(1.0 - 0.5 ** (1.0 / half_life))
