@@ -13,6 +13,7 @@ from devcluster.autoscaler import AutoscalerTimes, NodeAutoscaler
 from devcluster.cluster import Cluster
 from devcluster.errors import DevClusterError, KubectlError
 from devcluster.gpu import POOL_LABEL, ColdStart, NodePool, lose_node
+from devcluster.local import LocalCluster
 from devcluster.opening import open  # noqa: A004  (read as devcluster.open)
 from devcluster.processes import Component
 from devcluster.prometheus import PrometheusServer
@@ -30,6 +31,7 @@ __all__ = [
     "Component",
     "DevClusterError",
     "KubectlError",
+    "LocalCluster",
     "NodeAutoscaler",
     "NodePool",
     "PrometheusServer",

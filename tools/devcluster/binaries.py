@@ -141,7 +141,7 @@ def _go_build(target: Target, go: str, output: Path, log: Log) -> None:
     packages = _package_count(target, go)
     if nice := shutil.which("nice"):
         command = [nice, "-n", "5", *command]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command,
         cwd=target.directory,
         env=golang.go_environment(),
@@ -149,17 +149,15 @@ def _go_build(target: Target, go: str, output: Path, log: Log) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    watchdog = threading.Timer(_BUILD_TIMEOUT_SECONDS, process.kill)
-    watchdog.start()
-    try:
-        lines = _follow(process, Progress(target.name, packages, log))
-    except BaseException:
-        process.kill()
-        raise
-    finally:
-        watchdog.cancel()
-        code = process.wait()
+    ) as process:
+        watchdog = threading.Timer(_BUILD_TIMEOUT_SECONDS, process.kill)
+        watchdog.start()
+        try:
+            lines = _follow(process, Progress(target.name, packages, log))
+            code = process.wait()
+        finally:
+            watchdog.cancel()
+            process.kill()  # where the wait was interrupted; nothing happens to one that ended
     if code != 0:
         raise DevClusterError(f"building {target.name} failed ({code}); the last it said:\n" + "\n".join(lines))
 
