@@ -1,0 +1,129 @@
+"""Build PromQL text. Every value from outside passes through ``quote`` or ``escape_regex``.
+
+The language: https://prometheus.io/docs/prometheus/latest/querying/basics/ . String literals follow Go's escaping
+rules; regular expressions are RE2 and always anchored.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+_LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
+_METRIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*\Z")
+_REGEX_SPECIAL = frozenset("\\.+*?()|[]{}^$")
+_PART = "forebay_part"
+
+
+def quote(value: str) -> str:
+    """Return ``value`` as a PromQL string literal that can hold nothing but this value."""
+    return '"' + "".join(_escape(character) for character in value) + '"'
+
+
+def _escape(character: str) -> str:
+    if character in {'"', "\\"}:
+        return "\\" + character
+    code = ord(character)
+    if 0xD800 <= code <= 0xDFFF:
+        return "\\ufffd"
+    if code < 0x20 or 0x7F <= code < 0xA0 or code in {0x2028, 0x2029}:
+        return f"\\u{code:04x}"
+    return character
+
+
+def escape_regex(value: str) -> str:
+    """Return an RE2 pattern that matches exactly ``value``."""
+    return "".join("\\" + character if character in _REGEX_SPECIAL else character for character in value)
+
+
+def label_name(name: str) -> str:
+    """Return ``name`` if it is a legal label name.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if not _LABEL_NAME.match(name):
+        raise ValueError(f"{name!r} is not a label name: use letters, digits and underscores, no digit first.")
+    return name
+
+
+def metric_name(name: str) -> str:
+    """Return ``name`` if it is a legal metric name (without quoting).
+
+    Raises:
+        ValueError: It is not.
+    """
+    if not _METRIC_NAME.match(name):
+        raise ValueError(f"{name!r} is not a metric name: use letters, digits, underscores and colons.")
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """One condition on a label: ``operator`` is ``=`` or ``=~``."""
+
+    label: str
+    operator: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{label_name(self.label)}{self.operator}{quote(self.value)}"
+
+
+def equal(labels: Mapping[str, str]) -> tuple[Matcher, ...]:
+    """Return one equality matcher per label, in a stable order."""
+    return tuple(Matcher(label, "=", labels[label]) for label in sorted(labels))
+
+
+def one_of(label: str, values: Iterable[str]) -> Matcher:
+    """Return a matcher that accepts exactly ``values``."""
+    return Matcher(label, "=~", "|".join(escape_regex(value) for value in sorted(set(values))))
+
+
+def selector(metric: str, matchers: Sequence[Matcher] = ()) -> str:
+    """Return an instant selector."""
+    inside = ",".join(str(matcher) for matcher in matchers)
+    return f"{metric_name(metric)}{{{inside}}}"
+
+
+def first_of(expressions: Sequence[str]) -> str:
+    """Return an expression that takes each series from the first of ``expressions`` that has it."""
+    return " or ".join(expressions)
+
+
+def part_of_a_sum(expression: str, index: int) -> str:
+    """Mark an expression's series, so that those of several metrics can stand side by side and be summed."""
+    return f'label_replace({expression},"{_PART}","{index}","","")'
+
+
+def without(labels: Sequence[str], expression: str) -> str:
+    """Count series that differ only in ``labels`` once: duplicates of one engine, of which the highest wins."""
+    names = ",".join(label_name(label) for label in labels)
+    return f"max without({names})({expression})"
+
+
+def last(metric: str, matchers: Sequence[Matcher], *, window_seconds: int, offset_seconds: int = 0) -> str:
+    """Return the newest sample of the last ``window_seconds``, seen from ``offset_seconds`` ago.
+
+    Unlike an instant selector this does not vanish with the first failed scrape, and looks no further back.
+    """
+    shift = f" offset {offset_seconds}s" if offset_seconds else ""
+    return f"last_over_time({selector(metric, matchers)}[{window_seconds}s]{shift})"
+
+
+def counter_growth(now: str, before: str) -> str:
+    """Return per series what a counter grew between two looks; after a reset, what it has counted since.
+
+    The sum over consecutive intervals telescopes: nothing is extrapolated, counted twice or lost between two
+    rounds, whatever the phase of the scrapes.
+    """
+    return f"((({now})-({before}))>=0) or (({now}) and ({before}))"
+
+
+def gauge_change(now: str, before: str) -> str:
+    """Return per series how a gauge changed; a new series counts in full, a vanished one not at all."""
+    return f"(({now})-({before})) or ({now})"
+
+
+def newborn(now: str, before: str, long_before: str) -> str:
+    """Return the value of series that exist now and did not in the past."""
+    return f"({now}) unless ({before}) unless ({long_before})"
