@@ -15,6 +15,7 @@ from forebay.api.v1alpha1.telemetry import Telemetry
 
 MAX_VARIANTS = 16
 
+_SAME_TARGET = "v.target.kind == w.target.kind && v.target.name == w.target.name"
 _VARIANT_NAME = "(has({0}.name) ? {0}.name : {0}.target.name)"
 
 
@@ -84,6 +85,12 @@ class RoleSpec(ApiModel):
             ".variants",
         ),
         Rule(
+            f"self.variants.all(v, self.variants.exists_one(w, {_SAME_TARGET}))",
+            "variants: two have the same target; give each a target of its own",
+            lambda role: len(role.targets()) == len(role.variants),
+            ".variants",
+        ),
+        Rule(
             "self.variants.exists(v, v.minReplicas >= 1)",
             "variants: all have minReplicas 0, but a role is never scaled to zero; set one to 1 or more",
             lambda role: any(variant.min_replicas >= 1 for variant in role.variants),
@@ -103,8 +110,9 @@ class RoleSpec(ApiModel):
     variants: Annotated[tuple[VariantSpec, ...], Field(min_length=1, max_length=MAX_VARIANTS), ListType("atomic")]
     """One to sixteen variants, each on one GPU type."""
 
-
-_ALL_TARGETS = "((has(self.serve) ? self.serve.variants : []) + (has(self.prefill) ? self.prefill.variants : []) + (has(self.decode) ? self.decode.variants : []))"  # noqa: E501
+    def targets(self) -> set[tuple[str, str]]:
+        """Return kind and name of all targets."""
+        return {(variant.target.kind, variant.target.name) for variant in self.variants}
 
 
 class Roles(ApiModel):
@@ -132,10 +140,14 @@ class Roles(ApiModel):
             lambda roles: not roles.decode or bool(roles.prefill),
         ),
         Rule(
-            f"{_ALL_TARGETS}.all(v, {_ALL_TARGETS}.exists_one(w,"
-            " w.target.kind == v.target.kind && w.target.name == v.target.name))",
-            "roles: two variants have the same target; give each variant a target of its own",
-            lambda roles: roles.has_distinct_targets(),
+            "!has(self.prefill) || !has(self.decode)"
+            f" || self.prefill.variants.all(v, !self.decode.variants.exists(w, {_SAME_TARGET}))",
+            "roles: a variant of prefill and one of decode have the same target; give each a target of its own",
+            lambda roles: (
+                roles.prefill is None
+                or roles.decode is None
+                or not roles.prefill.targets() & roles.decode.targets()
+            ),
         ),
         Rule(
             "has(self.serve) == has(oldSelf.serve)",
@@ -156,11 +168,6 @@ class Roles(ApiModel):
         for name, role in (("serve", self.serve), ("prefill", self.prefill), ("decode", self.decode)):
             if role is not None:
                 yield name, role
-
-    def has_distinct_targets(self) -> bool:
-        """Tell whether no two variants scale the same object."""
-        targets = [(v.target.kind, v.target.name) for _, role in self.items() for v in role.variants]
-        return len(set(targets)) == len(targets)
 
 
 class RatioBandSpec(ApiModel):
