@@ -1,1 +1,1 @@
-"""Act: change replica counts through `/scale`, and capacity through a provider per node pool."""
+"""Act: the only place that changes anything in the cluster, through `/scale` and capacity providers."""

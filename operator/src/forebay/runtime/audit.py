@@ -1,0 +1,103 @@
+"""Compare the caches with the API server: complete before the first decision, and free of ghosts later.
+
+A watch that reconnects after the server forgot its position re-lists what exists; deletions in between are never
+told. And at the start nothing says when the last object of the first list has been handled. One comparison of
+names answers both: every object listed must be in the store (or gone by now), and objects in the store that are
+neither listed nor new are dropped.
+"""
+
+import logging
+from collections.abc import Mapping
+
+from forebay.actuation.kube import METADATA_LIST, ApiError, KubeApi
+from forebay.runtime.informer import WatchSelectors, collection_path, selector_parameters
+from forebay.runtime.records import parse_autoscaler
+from forebay.runtime.store import Kind, ObjectKey, Store
+
+logger = logging.getLogger(__name__)
+
+_PAGE = "500"
+_KEDA_PATH = "/apis/keda.sh/v1alpha1/scaledobjects"
+
+
+class Auditor:
+    """Lists names and compares them with the store."""
+
+    def __init__(self, api: KubeApi, store: Store, selectors: WatchSelectors) -> None:
+        self._api = api
+        self._store = store
+        self._selectors = selectors
+        self._complete: set[Kind] = set()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every watched kind was found complete once."""
+        return len(self._complete) == len(Kind)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Kinds that were not complete yet."""
+        return tuple(sorted(kind.value for kind in Kind if kind not in self._complete))
+
+    async def check_completeness(self) -> bool:
+        """Compare the kinds that were not complete so far; True once all were.
+
+        Raises:
+            ApiError: a list failed.
+        """
+        for kind in Kind:
+            if kind not in self._complete:
+                listed = await self._list(kind)
+                if listed.keys() <= self._store.keys(kind):
+                    self._complete.add(kind)
+        return self.complete
+
+    async def drop_ghosts(self) -> int:
+        """Drop objects that are gone from the server; returns how many.
+
+        An object that appeared after the list was taken is in the store and not in the list: only what was in the
+        store *before* the list counts.
+
+        Raises:
+            ApiError: a list failed.
+        """
+        dropped = 0
+        for kind in Kind:
+            before = self._store.keys(kind)
+            listed = await self._list(kind)
+            for key in before - listed.keys():
+                self._store.drop(kind, key)
+                dropped += 1
+        if dropped:
+            logger.warning("dropped %d objects whose deletion no watch had told", dropped)
+        return dropped
+
+    async def read_keda(self) -> None:
+        """List KEDA's ScaledObjects where their CRD is installed; without it, or without rights, there are none.
+
+        Raises:
+            ApiError: the list failed for another reason.
+        """
+        try:
+            answer = await self._api.get(_KEDA_PATH)
+        except ApiError as error:
+            if error.not_found or error.forbidden:
+                self._store.keda = ()
+                return
+            raise
+        found = (parse_autoscaler({"kind": "ScaledObject", **item}) for item in answer.get("items") or ())
+        self._store.keda = tuple(item for item in found if item is not None)
+
+    async def _list(self, kind: Kind) -> Mapping[ObjectKey, str]:
+        """Return namespace and name of every object of a kind, with its uid, page by page."""
+        parameters = {**selector_parameters(kind, self._selectors), "limit": _PAGE}
+        names: dict[ObjectKey, str] = {}
+        while True:
+            page = await self._api.get(collection_path(kind), params=parameters, accept=METADATA_LIST)
+            for item in page.get("items") or ():
+                metadata = item["metadata"]
+                names[(str(metadata.get("namespace") or ""), str(metadata["name"]))] = str(metadata["uid"])
+            following = str((page.get("metadata") or {}).get("continue") or "")
+            if not following:
+                return names
+            parameters = {**parameters, "continue": following}

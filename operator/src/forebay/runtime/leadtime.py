@@ -1,0 +1,172 @@
+"""Lead times: how long capacity takes from the order to the first request served, learned from what was seen.
+
+Two phases are told apart because they have different causes and different owners:
+
+* *node*: pod created to pod scheduled, for pods that had to wait for a new node (boot, drivers, device plugin);
+* *start-up*: pod scheduled to pod Ready (image, weights, compilation, warm-up).
+
+Durations of provisioning are skewed to the right, so each phase is a log-normal distribution. Its prior counts as
+a few observations and fades as real ones arrive; old observations fade too, because images, quotas and hardware
+change.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from statistics import NormalDist
+
+_Z90 = NormalDist().inv_cdf(0.9)
+_Z99 = NormalDist().inv_cdf(0.99)
+_SHORTEST_SECONDS = 0.5
+_FADE = 0.97
+"""Weight that each observation keeps when the next one arrives: half-life of about 23 observations."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeadTimeQuantiles:
+    """Seconds from order to use."""
+
+    p50_seconds: float
+    p90_seconds: float
+    p99_seconds: float
+    observed: int
+    """Real observations behind it; 0: the prior alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeadTimePrior:
+    """What is believed before anything was seen: median and 90th percentile, worth ``weight`` observations."""
+
+    p50_seconds: float
+    p90_seconds: float
+    weight: float = 3.0
+
+    @property
+    def log_mean(self) -> float:
+        """Mean of the logarithm of seconds."""
+        return math.log(self.p50_seconds)
+
+    @property
+    def log_deviation(self) -> float:
+        """Standard deviation of the logarithm of seconds."""
+        return max(0.05, math.log(self.p90_seconds / self.p50_seconds) / _Z90)
+
+
+# A new GPU node with a prebaked driver takes 4 to 6 minutes on public clouds to run its first pod
+# (github.com/kubernetes/autoscaler issue 3464); the device plugin of a prebaked image adds about 90 s after the
+# node is Ready (github.com/NVIDIA/k8s-device-plugin issue 291). Autoscalers give up at 15 min.
+NODE_PRIOR = LeadTimePrior(p50_seconds=240.0, p90_seconds=450.0)
+# vLLM with 8 B weights is ready 23 to 66 s after its start (NVIDIA Run:ai Model Streamer benchmark, 2025), 70 B
+# weights without streaming take 4 to 5 minutes (Anyscale, "Loading Llama-2 70B 20x faster").
+START_UP_PRIOR = LeadTimePrior(p50_seconds=90.0, p90_seconds=180.0)
+
+
+@dataclass(slots=True)
+class LeadTimeEstimator:
+    """Quantiles of one phase from its prior and its fading observations."""
+
+    prior: LeadTimePrior
+    count: int = 0
+    _weight: float = 0.0
+    _sum: float = 0.0
+    _sum_of_squares: float = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Learn from one duration; negative and non-finite ones are clock errors and are ignored."""
+        if not math.isfinite(seconds) or seconds < 0:
+            return
+        value = math.log(max(_SHORTEST_SECONDS, seconds))
+        self._weight = self._weight * _FADE + 1.0
+        self._sum = self._sum * _FADE + value
+        self._sum_of_squares = self._sum_of_squares * _FADE + value * value
+        self.count += 1
+
+    def quantiles(self) -> LeadTimeQuantiles:
+        """Return the quantiles as believed now."""
+        prior, believed = self.prior, self._weight
+        # The prior's mean fades faster than its spread: where the middle lies is known after a few observations,
+        # how long the tail is takes many.
+        total = prior.weight / (1.0 + believed) + believed
+        mean = (prior.weight / (1.0 + believed) * prior.log_mean + self._sum) / total
+        spread = self._spread(mean)
+        return LeadTimeQuantiles(
+            p50_seconds=math.exp(mean),
+            p90_seconds=math.exp(mean + _Z90 * spread),
+            p99_seconds=math.exp(mean + _Z99 * spread),
+            observed=self.count,
+        )
+
+    def _spread(self, mean: float) -> float:
+        """Return the standard deviation of log seconds around ``mean``, prior included."""
+        seen = self._sum_of_squares - 2.0 * mean * self._sum + self._weight * mean * mean
+        variance = (self.prior.weight * self.prior.log_deviation**2 + max(0.0, seen)) / (
+            self.prior.weight + self._weight
+        )
+        return math.sqrt(variance)
+
+    def restore(self, *, p50_seconds: float, p90_seconds: float, samples: int) -> None:
+        """Take back what a status says was learned; nonsense is ignored, since it only costs what was learned."""
+        plausible = math.isfinite(p50_seconds) and math.isfinite(p90_seconds) and 0 < p50_seconds <= p90_seconds
+        if samples <= 0 or not plausible:
+            return
+        mean, spread = math.log(p50_seconds), math.log(p90_seconds / p50_seconds) / _Z90
+        self.count = samples
+        self._weight = (1.0 - _FADE**samples) / (1.0 - _FADE)
+        self._sum = self._weight * mean
+        self._sum_of_squares = self._weight * (mean * mean + spread * spread)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodTimes:
+    """The times of one pod that lead times are made of, in Unix seconds."""
+
+    uid: str
+    created_seconds: float
+    scheduled_seconds: float | None
+    ready_seconds: float | None
+    restarted: bool
+    node_created_seconds: float | None
+
+
+@dataclass(slots=True)
+class LeadTimeBook:
+    """Estimators of start-up per workload and of node lead time per node pool, fed by pods."""
+
+    node: dict[str, LeadTimeEstimator] = field(default_factory=dict)
+    start_up: dict[str, LeadTimeEstimator] = field(default_factory=dict)
+    _reported: set[str] = field(default_factory=set)
+
+    def of_node_pool(self, name: str) -> LeadTimeEstimator:
+        """Return the estimator of a node pool; ``""`` stands for variants without one."""
+        return self.node.setdefault(name, LeadTimeEstimator(NODE_PRIOR))
+
+    def of_variant(self, key: str, declared_seconds: float | None = None) -> LeadTimeEstimator:
+        """Return the start-up estimator of a variant; a declared start-up is its prior instead of the general one.
+
+        The memory of what was seen survives a change of the declaration.
+        """
+        prior = START_UP_PRIOR
+        if declared_seconds is not None:
+            prior = LeadTimePrior(p50_seconds=declared_seconds, p90_seconds=1.3 * declared_seconds)
+        estimator = self.start_up.setdefault(key, LeadTimeEstimator(prior))
+        estimator.prior = prior
+        return estimator
+
+    def see(self, times: PodTimes, *, variant: str, node_pool: str) -> None:
+        """Look at one pod; learns from it once, when it is first Ready.
+
+        A pod that restarted tells the age of a crash, not of a start-up.
+        """
+        if times.uid in self._reported or times.ready_seconds is None or times.scheduled_seconds is None:
+            return
+        self._reported.add(times.uid)
+        if times.restarted:
+            return
+        self.of_variant(variant).observe(times.ready_seconds - times.scheduled_seconds)
+        if times.node_created_seconds is not None and times.node_created_seconds > times.created_seconds:
+            # The node came because of this pod, or of one like it: the pod waited for the whole way.
+            self.of_node_pool(node_pool).observe(times.scheduled_seconds - times.created_seconds)
+
+    def forget_others(self, uids: Iterable[str]) -> None:
+        """Drop the memory of pods that are gone."""
+        self._reported.intersection_update(uids)

@@ -1,0 +1,237 @@
+"""The operator's own metrics, on a registry of its own: base units, bounded labels, gone with their objects."""
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.openmetrics.exposition import generate_latest
+
+from forebay import __version__
+from forebay.flow.decision import PoolDecision
+from forebay.flow.fleet import PoolKey
+from forebay.flow.observation import NodePoolObservation, PoolObservation
+
+_ROUND_BUCKETS = (0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 30.0)
+_LAG_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.25, 0.5, 1.0, 3.0, 10.0)
+
+
+class Metrics:
+    """Counters, histograms and gauges of one operator process; also the telemetry's meter."""
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry()
+        self.registry = registry
+        Gauge("forebay_build_info", "Version of the operator.", ["version"], registry=registry).labels(
+            __version__
+        ).set(1)
+        self.leader = Gauge("forebay_leader", "1 while this process holds the lease.", registry=registry)
+        self.round_seconds = Histogram(
+            "forebay_round_duration_seconds",
+            "Duration of a control round by step; step `all` is the whole round.",
+            ["step"],
+            buckets=_ROUND_BUCKETS,
+            registry=registry,
+        )
+        self.rounds = Counter(
+            "forebay_rounds", "Control rounds by outcome: ok or failed.", ["outcome"], registry=registry
+        )
+        self.last_round = Gauge(
+            "forebay_last_round_timestamp_seconds", "Unix time of the last completed round.", registry=registry
+        )
+        self.lag_seconds = Histogram(
+            "forebay_event_loop_lag_seconds",
+            "How late the event loop runs what is due.",
+            buckets=_LAG_BUCKETS,
+            registry=registry,
+        )
+        self.decisions = Counter(
+            "forebay_decisions", "Decisions by result: out, in, none or held.", ["result"], registry=registry
+        )
+        self.scale_writes = Counter(
+            "forebay_scale_writes", "Writes of /scale by result.", ["result"], registry=registry
+        )
+        self.status_writes = Counter(
+            "forebay_status_writes",
+            "Writes of a status by kind and result.",
+            ["kind", "result"],
+            registry=registry,
+        )
+        self.events = Counter(
+            "forebay_events_posted", "Kubernetes events by result.", ["result"], registry=registry
+        )
+        self.pool_errors = Counter(
+            "forebay_pool_errors", "Pools skipped in a round, by reason.", ["reason"], registry=registry
+        )
+        self.watched = Gauge("forebay_watched_objects", "Objects in the caches.", ["kind"], registry=registry)
+        self.queries = Histogram(
+            "forebay_telemetry_query_duration_seconds",
+            "Queries of the metrics source by kind and outcome.",
+            ["kind", "outcome"],
+            buckets=_ROUND_BUCKETS,
+            registry=registry,
+        )
+        self.samples = Counter(
+            "forebay_telemetry_samples", "Samples by kind and use.", ["kind", "use"], registry=registry
+        )
+        self.abandoned = Counter(
+            "forebay_telemetry_queries_abandoned",
+            "Queries that were still running when their time was up.",
+            ["kind"],
+            registry=registry,
+        )
+        self.breaker_open = Gauge(
+            "forebay_telemetry_breaker_open", "1 while the metrics source is not even asked.", registry=registry
+        )
+        self._pools = PoolGauges(registry)
+        self._node_pools = NodePoolGauges(registry)
+
+    # The telemetry's meter.
+
+    def query_finished(self, kind: str, seconds: float, outcome: str) -> None:
+        """Count one query of the metrics source."""
+        self.queries.labels(kind, outcome).observe(seconds)
+
+    def samples_read(self, kind: str, usable: int, rejected: int) -> None:
+        """Count the samples of one answer."""
+        self.samples.labels(kind, "usable").inc(usable)
+        self.samples.labels(kind, "rejected").inc(rejected)
+
+    def breaker_changed(self, state: str) -> None:
+        """Take note of the circuit breaker's new state."""
+        self.breaker_open.set(0.0 if state == "closed" else 1.0)
+
+    def query_abandoned(self, kind: str) -> None:
+        """Count a query whose thread outlived it."""
+        self.abandoned.labels(kind).inc()
+
+    # Gauges per object.
+
+    def show_pool(self, observed: PoolObservation, decision: PoolDecision) -> None:
+        """Set the gauges of one pool."""
+        self._pools.show(observed, decision)
+
+    def show_node_pool(self, observed: NodePoolObservation) -> None:
+        """Set the gauges of one node pool."""
+        self._node_pools.show(observed)
+
+    def keep_only(self, pools: Iterable[PoolKey], node_pools: Iterable[str]) -> None:
+        """Remove the gauges of objects that are gone."""
+        self._pools.keep_only(pools)
+        self._node_pools.keep_only(node_pools)
+
+    def exposition(self) -> bytes:
+        """Return all metrics in the OpenMetrics text format; call it off the event loop."""
+        rendered: bytes = generate_latest(self.registry)  # type: ignore[no-untyped-call]
+        return rendered
+
+
+class PoolGauges:
+    """Gauges per pool and role: a fixed number of series per pool, none per pod."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        role = ["namespace", "pool", "role"]
+        pool = ["namespace", "pool"]
+        self._ready = Gauge("forebay_pool_replicas_ready", "Ready replicas.", role, registry=registry)
+        self._starting = Gauge(
+            "forebay_pool_replicas_starting", "Replicas on their way to ready.", role, registry=registry
+        )
+        self._desired = Gauge(
+            "forebay_pool_replicas_desired", "Replicas that the targets ask for.", role, registry=registry
+        )
+        self._recommended = Gauge(
+            "forebay_pool_replicas_recommended", "Replicas that Forebay would have.", role, registry=registry
+        )
+        self._demand = Gauge(
+            "forebay_pool_demand_requests_per_second", "Arrivals per second.", pool, registry=registry
+        )
+        self._forecast = Gauge(
+            "forebay_pool_forecast_requests_per_second",
+            "Forecast arrivals per second at the lead time, by quantile.",
+            [*pool, "quantile"],
+            registry=registry,
+        )
+        self._attainment = Gauge(
+            "forebay_pool_slo_attainment_ratio", "Share of requests that met the SLO.", pool, registry=registry
+        )
+        self._cost = Gauge(
+            "forebay_pool_cost_usd_per_hour", "Cost of the replicas per hour.", pool, registry=registry
+        )
+        self._held = Gauge("forebay_pool_held", "1 while no replica may be released.", pool, registry=registry)
+        self._labels: dict[PoolKey, set[tuple[Gauge, tuple[str, ...]]]] = {}
+
+    def show(self, observed: PoolObservation, decision: PoolDecision) -> None:
+        """Set the gauges of one pool; what is unknown has no sample, rather than a zero."""
+        key = decision.key
+        before = self._labels.get(key, set())
+        self._labels[key] = set()
+        for role in dict.fromkeys(variant.role for variant in observed.variants):
+            mine = [variant for variant in observed.variants if variant.role is role]
+            labels = (key.namespace, key.name, role.value)
+            self._set(key, self._ready, labels, sum(variant.ready for variant in mine))
+            self._set(key, self._starting, labels, sum(len(variant.starting) for variant in mine))
+            self._set(key, self._desired, labels, sum(variant.desired for variant in mine))
+            self._set(key, self._recommended, labels, decision.desired(role))
+        pool = (key.namespace, key.name)
+        self._set(key, self._demand, pool, decision.demand_requests_per_second)
+        self._set(key, self._attainment, pool, decision.slo_attainment)
+        self._set(key, self._cost, pool, decision.usd_per_hour)
+        self._set(key, self._held, pool, float(decision.held))
+        forecast = next(iter(decision.forecasts.values()), None)
+        if forecast is not None:
+            self._set(key, self._forecast, (*pool, "0.5"), forecast.at_horizon.q50)
+            self._set(key, self._forecast, (*pool, "0.9"), forecast.at_horizon.q90)
+            self._set(key, self._forecast, (*pool, "0.99"), forecast.at_horizon.q99)
+        _remove(before - self._labels[key])
+
+    def keep_only(self, pools: Iterable[PoolKey]) -> None:
+        """Remove the series of pools that are gone."""
+        for key in self._labels.keys() - set(pools):
+            _remove(self._labels.pop(key))
+
+    def _set(self, key: PoolKey, gauge: Gauge, labels: tuple[str, ...], value: float | None) -> None:
+        if value is None:
+            return
+        gauge.labels(*labels).set(value)
+        self._labels[key].add((gauge, labels))
+
+
+class NodePoolGauges:
+    """Gauges per node pool."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._gpus = Gauge(
+            "forebay_node_pool_gpus", "GPUs by state: usable or free.", ["node_pool", "state"], registry=registry
+        )
+        self._lead_time = Gauge(
+            "forebay_node_pool_lead_time_seconds",
+            "Pod pending to node usable, by quantile.",
+            ["node_pool", "quantile"],
+            registry=registry,
+        )
+        self._blocked = Gauge(
+            "forebay_node_pool_blocked", "1 while no capacity is expected of it.", ["node_pool"], registry=registry
+        )
+        self._labels: dict[str, set[tuple[Gauge, tuple[str, ...]]]] = {}
+
+    def show(self, observed: NodePoolObservation) -> None:
+        """Set the gauges of one node pool."""
+        name = observed.name
+        values = {
+            (self._gpus, (name, "usable")): float(observed.usable_gpus),
+            (self._gpus, (name, "free")): float(observed.free_gpus),
+            (self._lead_time, (name, "0.5")): observed.lead_time_p50_seconds,
+            (self._lead_time, (name, "0.9")): observed.lead_time_p90_seconds,
+            (self._blocked, (name,)): float(observed.blocked_until_seconds is not None),
+        }
+        for (gauge, labels), value in values.items():
+            gauge.labels(*labels).set(value)
+        self._labels[name] = set(values)
+
+    def keep_only(self, names: Iterable[str]) -> None:
+        """Remove the series of node pools that are gone."""
+        for name in self._labels.keys() - set(names):
+            _remove(self._labels.pop(name))
+
+
+def _remove(series: Iterable[tuple[Gauge, tuple[str, ...]]]) -> None:
+    for gauge, labels in series:
+        gauge.remove(*labels)

@@ -1,0 +1,67 @@
+"""The operator's settings: one frozen object, read from flags and `FOREBAY_*` environment variables."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class OperatorSettings(BaseModel):
+    """How one operator process runs. Every field is a flag of `forebay run` and an environment variable."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    interval_seconds: Seconds = 15.0
+    """From the start of one round to the start of the next."""
+    prometheus_url: str = "http://prometheus-operated.monitoring.svc:9090"
+    prometheus_timeout_seconds: Seconds = 10.0
+    prometheus_token_file: Path | None = None
+    prometheus_ca_file: Path | None = None
+    prometheus_headers: tuple[tuple[str, str], ...] = ()
+    """Extra headers of each query, such as a tenant's id."""
+    listen_host: str = "0.0.0.0"  # noqa: S104 - probes and scrapes come from outside the pod
+    listen_port: int = Field(default=8080, ge=0, le=65_535)
+    """Health, metrics and decision records; 0 picks a free port."""
+    kubeconfig: str | None = None
+    context: str | None = None
+    namespace: str = "forebay-system"
+    """Where the Lease lives."""
+    lease_name: str = "forebay"
+    identity: str = Field(default_factory=lambda: f"{socket.gethostname()}_{os.getpid()}", min_length=1)
+    leader_election: bool = True
+    lease_duration_seconds: Seconds = 15.0
+    """A standby takes over after the Lease was not renewed for this long."""
+    renew_deadline_seconds: Seconds = 10.0
+    """The leader stops writing when its last successful renewal is this old."""
+    retry_period_seconds: Seconds = 2.0
+    pool_selector: str = ""
+    """Label selector of the InferencePools of this operator: fleets shard by it over several releases."""
+    pod_selector: str = ""
+    """Label selector of the pods that are watched; empty: all that have not finished."""
+    conflict_window_seconds: Seconds = 600.0
+    """How long another writer's change of a target's replicas is left alone."""
+    resync_seconds: Seconds = 300.0
+    """How often the caches are compared with the API server."""
+    status_drift_seconds: Seconds = 60.0
+    """Least time between two status writes that report nothing but drifting numbers."""
+    state_directory: Path | None = None
+    """Where forecasters are saved, so that a restarted container goes on where it was; without it (and on
+    another node) they are warmed up from Prometheus history."""
+    history_seconds: float = Field(default=2 * 86_400.0, ge=0, le=31 * 86_400.0)
+    """History read for a new pool; 0 starts cold."""
+    log_format: str = Field(default="json", pattern="^(json|console)$")
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+
+    @model_validator(mode="after")
+    def _lease_times_leave_a_margin(self) -> "OperatorSettings":
+        if not self.retry_period_seconds < self.renew_deadline_seconds < self.lease_duration_seconds:
+            raise ValueError(
+                "lease times must rise: retry period < renew deadline < lease duration "
+                f"(got {self.retry_period_seconds:g}, {self.renew_deadline_seconds:g}, "
+                f"{self.lease_duration_seconds:g} s)"
+            )
+        return self

@@ -1,0 +1,128 @@
+"""Write statuses: only what changed, and nothing at all while only figures breathe."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from forebay.actuation.kube import ApiError, JsonObject, KubeApi
+from forebay.runtime.informer import GROUP, VERSION
+from forebay.runtime.metrics import Metrics
+from forebay.runtime.records import ResourceRecord
+from forebay.runtime.store import Kind, Store
+from forebay.runtime.text import differ_notably
+
+logger = logging.getLogger(__name__)
+
+#: What says where things stand; the rest says how much, and may breathe.
+_FIGURES = frozenset({"sloAttainment", "errorBudgetLeft", "costPerHour", "message", "forecast", "leadTime"})
+_SUMMARY_FIGURES = frozenset({"demand", "why"})
+
+
+def merge_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON merge patch (RFC 7386) that turns ``old`` into ``new``; empty if they are equal."""
+    patch: dict[str, Any] = {key: None for key in old if key not in new}
+    for key, value in new.items():
+        if isinstance(value, Mapping) and isinstance(old.get(key), Mapping):
+            inner = merge_difference(old[key], value)
+            if inner:
+                patch[key] = inner
+        elif key not in old or old[key] != value:
+            patch[key] = value
+    return patch
+
+
+def without_figures(status: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a status that is written as soon as it changes."""
+    kept = {key: value for key, value in status.items() if key not in _FIGURES and key != "lastDecision"}
+    if "summary" in kept:
+        kept["summary"] = {key: value for key, value in kept["summary"].items() if key not in _SUMMARY_FIGURES}
+    if "conditions" in kept:
+        kept["conditions"] = [
+            {key: value for key, value in condition.items() if key != "message"}
+            for condition in kept["conditions"]
+        ]
+    if "lastDecision" in status:
+        kept["lastChanges"] = status["lastDecision"].get("changes")
+    return kept
+
+
+class StatusWriter:
+    """Brings statuses of our own resources up to date.
+
+    Args:
+        api: a fenced client.
+        store: told of each answer, so that the next round compares with what was written.
+        metrics: counts writes.
+        drift_seconds: least time between two writes that only move figures.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        api: KubeApi,
+        store: Store,
+        metrics: Metrics,
+        *,
+        drift_seconds: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._api = api
+        self._store = store
+        self._metrics = metrics
+        self._drift_seconds = drift_seconds
+        self._clock = clock
+        self._written: dict[str, float] = {}
+
+    def due(self, record: ResourceRecord, status: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the patch to write now; empty if nothing changed, or only figures and not long ago."""
+        patch = merge_difference(record.status, status)
+        if not patch:
+            return {}
+        if without_figures(record.status) != without_figures(status):
+            return patch
+        since = self._clock() - self._written.get(record.uid, -self._drift_seconds)
+        if since < self._drift_seconds or not differ_notably(record.status, status):
+            return {}
+        return patch
+
+    async def write(self, kind: Kind, record: ResourceRecord, status: Mapping[str, Any]) -> bool:
+        """Write what is due; True if something was written. Never raises for what the API server answers."""
+        patch = self.due(record, status)
+        if not patch:
+            return False
+        self._written[record.uid] = self._clock()
+        try:
+            answer = await self._api.merge_patch(status_path(kind, record), {"status": patch})
+        except ApiError as error:
+            self._failed(kind, record, error)
+            return False
+        self._metrics.status_writes.labels(kind.value, "ok").inc()
+        self._keep(kind, answer)
+        return True
+
+    def forget_others(self, uids: set[str]) -> None:
+        """Drop the memory of objects that are gone."""
+        self._written = {uid: at for uid, at in self._written.items() if uid in uids}
+
+    def _keep(self, kind: Kind, answer: JsonObject) -> None:
+        self._store.replace_status(kind, answer)
+
+    def _failed(self, kind: Kind, record: ResourceRecord, error: ApiError) -> None:
+        self._written.pop(record.uid, None)
+        if error.not_found:
+            # Deleted while the round ran.
+            self._metrics.status_writes.labels(kind.value, "gone").inc()
+            return
+        self._metrics.status_writes.labels(kind.value, "failed").inc()
+        logger.warning(
+            "the status was not written: %s",
+            error,
+            extra={"kind": kind.value, "namespace": record.namespace, "object": record.name},
+        )
+
+
+def status_path(kind: Kind, record: ResourceRecord) -> str:
+    """Return the path of the status subresource of one of our own objects."""
+    where = f"namespaces/{quote(record.namespace)}/" if record.namespace else ""
+    return f"/apis/{GROUP}/{VERSION}/{where}{kind.value}/{quote(record.name)}/status"
