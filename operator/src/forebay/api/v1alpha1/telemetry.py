@@ -45,8 +45,8 @@ class GatewayDialect(StrEnum):
     """A gateway or router whose metrics Forebay reads."""
 
     INFERENCE_EXTENSION = "inference-extension"
-    DYNAMO = "dynamo"
-    ENVOY = "envoy"
+    DYNAMO_FRONTEND = "dynamo-frontend"
+    REQUESTS_COUNTER = "requests-counter"
 
 
 class Operator(StrEnum):
@@ -104,9 +104,10 @@ class GatewayTelemetry(ApiModel):
     """The gateway in front of the engines, which sees arrivals and queues before they do."""
 
     dialect: GatewayDialect
-    """Whose metrics they are."""
-    selector: SeriesSelector | None = None
-    """Which series are this pool's, by labels. Defaults to those of the pool's own name and namespace."""
+    """Whose metrics they are: the endpoint picker of the Gateway API Inference Extension, Dynamo's frontend, or a
+    counter that a recording rule names forebay:gateway_requests_total."""
+    selector: SeriesSelector
+    """Which series are this pool's, by labels."""
 
 
 class Telemetry(ApiModel):

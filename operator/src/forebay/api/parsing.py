@@ -1,0 +1,74 @@
+"""From an object as the API server hands it out to a resource, or one sentence that says what is wrong."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from forebay.api.base import API_VERSION, Resource
+from forebay.api.v1alpha1 import KINDS
+
+R = TypeVar("R", bound=Resource)
+
+_BY_KIND = {kind.__name__: kind for kind in KINDS}
+_SHOWN_ERRORS = 3
+
+
+class InvalidResourceError(ValueError):
+    """An object is not what its kind allows; the text is a sentence that says what to change."""
+
+
+def parse(kind: type[R], body: Mapping[str, Any]) -> R:
+    """Return ``body`` as a ``kind``.
+
+    Raises:
+        InvalidResourceError: a field is missing, unknown or wrong.
+    """
+    try:
+        return kind.model_validate(body)
+    except ValidationError as error:
+        raise InvalidResourceError(f"{_called(kind, body)}: {explain(error)}.") from error
+
+
+def parse_any(body: Mapping[str, Any]) -> Resource:
+    """Return ``body`` as the resource that its ``kind`` names.
+
+    Raises:
+        InvalidResourceError: the kind is not one of Forebay's, or the object is invalid.
+    """
+    kind = _BY_KIND.get(str(body.get("kind")))
+    if kind is None:
+        known = ", ".join(_BY_KIND)
+        raise InvalidResourceError(f"kind {body.get('kind')!r} is not in {API_VERSION}: use one of {known}.")
+    return parse(kind, body)
+
+
+def explain(error: ValidationError) -> str:
+    """Return the first errors as one sentence without its full stop, each behind the path of its field."""
+    found = [f"{_path(entry['loc'])}{_said(entry)}" for entry in error.errors(include_url=False)]
+    shown = "; ".join(dict.fromkeys(found[:_SHOWN_ERRORS]))
+    return shown if len(found) <= _SHOWN_ERRORS else f"{shown}; and {len(found) - _SHOWN_ERRORS} more"
+
+
+def _said(entry: Mapping[str, Any]) -> str:
+    if entry["type"] == "extra_forbidden":
+        return "unknown field; remove it or correct its spelling"
+    if entry["type"] == "missing":
+        return "required, but missing; add it"
+    return str(entry["msg"])
+
+
+def _path(location: tuple[str | int, ...]) -> str:
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return f"{path.lstrip('.')}: " if path else ""
+
+
+def _called(kind: type[Resource], body: Mapping[str, Any]) -> str:
+    metadata = body.get("metadata")
+    if not isinstance(metadata, Mapping):
+        return kind.__name__
+    name = str(metadata.get("name", ""))
+    namespace = metadata.get("namespace")
+    return f"{kind.__name__} {namespace}/{name}" if namespace else f"{kind.__name__} {name}".rstrip()

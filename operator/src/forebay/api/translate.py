@@ -1,0 +1,300 @@
+"""From resources to the values that flow through the loop. Pure: the time is an argument, nothing is looked up.
+
+A reference that leads nowhere stops nothing: the pool is translated with what is there (no price, learned capacity,
+the balanced preset), and the binding says in a sentence what is missing.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from forebay.api.presets import MISS_PRICES, preset_named
+from forebay.api.schedules import UnknownTimeZoneError, known_loads
+from forebay.api.v1alpha1 import GPUNodePool, InferencePool, ScalingPolicy, ServingProfile
+from forebay.api.v1alpha1.gpunodepool import CapacityType
+from forebay.api.v1alpha1.inferencepool import Mode, VariantSpec
+from forebay.api.v1alpha1.scalingpolicy import Preset, ScalingPolicySpec
+from forebay.api.v1alpha1.servingprofile import LinearModel, ServingProfileSpec
+from forebay.api.v1alpha1.target import Target
+from forebay.api.v1alpha1.telemetry import Telemetry
+from forebay.flow.fleet import Fleet, NodePool, Pool, PoolKey, RatioBand, Role, Slo, Variant
+from forebay.flow.performance import DecodePoint, Performance, PrefillPoint, ProfilePoints
+from forebay.flow.settings import KnownLoad, PolicySettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """The resources that pools refer to."""
+
+    node_pools: Mapping[str, GPUNodePool]
+    profiles: Mapping[str, ServingProfile]
+    policies: Mapping[tuple[str, str], ScalingPolicy]
+    """By namespace and name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolBinding:
+    """A pool as the pipeline sees it, with what observing and acting need to know of it."""
+
+    pool: Pool
+    mode: Mode
+    telemetry: Telemetry
+    targets: Mapping[str, Target]
+    """The scale target of each variant, by the variant's name in ``pool``."""
+    gateway_pool: str | None = None
+    """Name of the Gateway API Inference Extension's InferencePool, in the same namespace."""
+    forecast_query: str | None = None
+    """PromQL of the user's own forecast, in requests per second."""
+    problems: tuple[str, ...] = ()
+    """Sentences about references that lead nowhere, each saying what to change."""
+
+
+def translate_pool(
+    resource: InferencePool, catalogue: Catalogue, *, now_seconds: float, horizon_seconds: float
+) -> PoolBinding:
+    """Return the binding of one pool.
+
+    Args:
+        resource: the pool.
+        catalogue: what it may refer to.
+        now_seconds: Unix seconds.
+        horizon_seconds: how far ahead schedules are expanded; at least the longest lead time.
+    """
+    spec = resource.spec
+    problems: list[str] = []
+    policy = _policy(resource, catalogue, problems)
+    settings = _with_pool_limits(
+        _with_schedules(policy_settings(policy), policy, now_seconds, horizon_seconds, problems), resource
+    )
+    variants, targets = _variants(resource, catalogue, problems)
+    band = spec.prefill_to_decode
+    budget = spec.limits.budget_per_hour if spec.limits else None
+    return PoolBinding(
+        pool=Pool(
+            key=PoolKey(resource.namespace, resource.name),
+            slo=Slo(
+                ttft_seconds=spec.slo.ttft.seconds,
+                itl_seconds=spec.slo.itl.seconds,
+                target=spec.slo.percentile / 100,
+            ),
+            variants=variants,
+            prefill_to_decode=RatioBand(lowest=band.min.value, highest=band.max.value) if band else None,
+            priority=spec.priority,
+            budget_usd_per_hour=budget.value if budget is not None else None,
+            settings=settings,
+        ),
+        mode=spec.mode,
+        telemetry=spec.telemetry,
+        targets=targets,
+        gateway_pool=spec.inference_pool_ref.name if spec.inference_pool_ref else None,
+        forecast_query=policy.external_forecast.promql if policy.external_forecast else None,
+        problems=tuple(problems),
+    )
+
+
+def translate_node_pool(resource: GPUNodePool) -> NodePool:
+    """Return one node pool."""
+    spec = resource.spec
+    return NodePool(
+        name=resource.name,
+        accelerator=spec.accelerator,
+        gpus_per_node=spec.gpus_per_node,
+        usd_per_gpu_hour=spec.price_per_gpu_hour.value if spec.price_per_gpu_hour is not None else None,
+        spot=spec.capacity_type is CapacityType.SPOT,
+        min_nodes=spec.min_nodes,
+        max_nodes=spec.max_nodes,
+        watts_per_gpu=spec.watts_per_gpu,
+    )
+
+
+def translate_fleet(
+    bindings: Iterable[PoolBinding],
+    node_pools: Iterable[GPUNodePool],
+    *,
+    budget_usd_per_hour: float | None = None,
+    power_limit_watts: float | None = None,
+) -> Fleet:
+    """Return everything that is decided together."""
+    return Fleet(
+        pools={binding.pool.key: binding.pool for binding in bindings},
+        node_pools={resource.name: translate_node_pool(resource) for resource in node_pools},
+        budget_usd_per_hour=budget_usd_per_hour,
+        power_limit_watts=power_limit_watts,
+    )
+
+
+def translate_profile(spec: ServingProfileSpec) -> Performance | ProfilePoints:
+    """Return the linear model or the measured points of a profile, the points in ascending order."""
+    per_token = (
+        spec.kv_transfer_per_thousand_tokens.seconds / 1000 if spec.kv_transfer_per_thousand_tokens else 0.0
+    )
+    if spec.linear is not None:
+        return _linear(spec.linear, spec, per_token)
+    prefill = [PrefillPoint(point.input_tokens, point.latency.seconds) for point in spec.prefill or ()]
+    decode = [DecodePoint(point.batch, point.context_tokens, point.itl.seconds) for point in spec.decode or ()]
+    return ProfilePoints(
+        prefill=tuple(sorted(prefill, key=lambda point: point.input_tokens)),
+        decode=tuple(sorted(decode, key=lambda point: (point.batch, point.context_tokens))),
+        max_batch=spec.max_batch,
+        kv_capacity_tokens=spec.kv_cache_tokens,
+        kv_transfer_seconds_per_token=per_token,
+        source=spec.source,
+    )
+
+
+def policy_settings(policy: ScalingPolicySpec) -> PolicySettings:
+    """Return a policy's constants; what it leaves out comes from its preset. Schedules are not in it."""
+    forecast, stabilisation = policy.forecast, policy.stabilisation
+    price = policy.miss_price.value if policy.miss_price is not None else MISS_PRICES[policy.preset]
+    settings = PolicySettings(miss_price=price)
+    if policy.max_utilization_percent is not None:
+        settings = replace(settings, q90_utilisation_limit=policy.max_utilization_percent / 100)
+    if policy.release_price_percent is not None:
+        settings = replace(settings, release_price_factor=policy.release_price_percent / 100)
+    if policy.error_budget is not None and policy.error_budget.window is not None:
+        settings = replace(settings, budget_half_life_seconds=policy.error_budget.window.seconds)
+    if policy.guards is not None and policy.guards.restart is not None:
+        settings = replace(settings, restart_guard_seconds=policy.guards.restart.seconds)
+    if forecast is not None:
+        settings = replace(settings, forecast_enabled=forecast.enabled)
+        if forecast.rate_window is not None:
+            settings = replace(settings, rate_window_seconds=forecast.rate_window.seconds)
+        if forecast.growth_cap_percent is not None:
+            settings = replace(settings, growth_cap=forecast.growth_cap_percent / 100)
+    if stabilisation is not None:
+        settings = replace(
+            settings,
+            max_scale_out_step=stabilisation.max_scale_out_step,
+            max_scale_in_step=stabilisation.max_scale_in_step,
+            actions_per_hour=stabilisation.actions_per_hour,
+        )
+    return settings
+
+
+def _policy(resource: InferencePool, catalogue: Catalogue, problems: list[str]) -> ScalingPolicySpec:
+    if resource.spec.policy_ref is None:
+        return ScalingPolicySpec()
+    name = resource.spec.policy_ref.name
+    preset = preset_named(name)
+    if preset is not None:
+        return ScalingPolicySpec(preset=preset)
+    found = catalogue.policies.get((resource.namespace, name))
+    if found is not None:
+        return found.spec
+    problems.append(
+        f"spec.policyRef: there is no scalingpolicies.forebay.io {name} in namespace {resource.namespace}; create"
+        f" it, or name a preset ({', '.join(Preset)}); balanced is used until then"
+    )
+    return ScalingPolicySpec()
+
+
+def _with_schedules(
+    settings: PolicySettings,
+    policy: ScalingPolicySpec,
+    now_seconds: float,
+    horizon_seconds: float,
+    problems: list[str],
+) -> PolicySettings:
+    loads: list[KnownLoad] = []
+    for schedule in policy.schedules:
+        try:
+            loads += known_loads((schedule,), now_seconds=now_seconds, horizon_seconds=horizon_seconds)
+        except UnknownTimeZoneError as error:
+            problems.append(f"spec.policyRef: {error}; this schedule is left out until then")
+    return replace(settings, known_loads=tuple(sorted(loads, key=lambda load: (load.start_seconds, load.name))))
+
+
+def _with_pool_limits(settings: PolicySettings, resource: InferencePool) -> PolicySettings:
+    limits, pause = resource.spec.limits, resource.spec.pause
+    if limits is not None:
+        settings = replace(
+            settings,
+            max_scale_out_step=limits.max_scale_out_step or settings.max_scale_out_step,
+            max_scale_in_step=limits.max_scale_in_step or settings.max_scale_in_step,
+            actions_per_hour=limits.actions_per_hour or settings.actions_per_hour,
+        )
+    if pause is not None:
+        settings = replace(settings, pause_scale_in=pause.scale_in, pause_scale_out=pause.scale_out)
+    return settings
+
+
+def _variants(
+    resource: InferencePool, catalogue: Catalogue, problems: list[str]
+) -> tuple[tuple[Variant, ...], dict[str, Target]]:
+    """Return all variants and their targets by name.
+
+    Users name variants per role (``h100`` may be in both), the pipeline needs names unique per pool: a variant of
+    prefill or decode is called ``prefill/h100``.
+    """
+    variants, targets = [], {}
+    for role, role_spec in resource.spec.roles.items():
+        for index, spec in enumerate(role_spec.variants):
+            name = spec.effective_name if role == Role.SERVE else f"{role}/{spec.effective_name}"
+            path = f"spec.roles.{role}.variants[{index}]"
+            variants.append(_variant(name, Role(role), spec, catalogue, path, problems))
+            targets[name] = spec.target
+    return tuple(variants), targets
+
+
+def _variant(
+    name: str, role: Role, spec: VariantSpec, catalogue: Catalogue, path: str, problems: list[str]
+) -> Variant:
+    node_pool = catalogue.node_pools.get(spec.node_pool) if spec.node_pool is not None else None
+    if spec.node_pool is not None and node_pool is None:
+        problems.append(
+            f"{path}.nodePool: there is no gpunodepools.forebay.io {spec.node_pool}; create it or correct the"
+            " name; its price and stock are unknown until then"
+        )
+    price = node_pool.spec.price_per_gpu_hour if node_pool else None
+    watts = node_pool.spec.watts_per_gpu if node_pool else None
+    return Variant(
+        name=name,
+        role=role,
+        node_pool=spec.node_pool,
+        gpus_per_replica=spec.gpus_per_replica,
+        min_replicas=spec.min_replicas,
+        max_replicas=spec.max_replicas,
+        usd_per_replica_hour=price.value * spec.gpus_per_replica if price is not None else None,
+        watts_per_replica=float(watts * spec.gpus_per_replica) if watts is not None else None,
+        performance=_performance(spec, node_pool, catalogue, path, problems),
+        start_up_seconds=spec.start_up.seconds if spec.start_up is not None else None,
+    )
+
+
+def _performance(
+    spec: VariantSpec, node_pool: GPUNodePool | None, catalogue: Catalogue, path: str, problems: list[str]
+) -> Performance | ProfilePoints | None:
+    """Return the profile's figures, or ``None`` (capacity is learned) when there is none that fits."""
+    if spec.profile_ref is None:
+        return None
+    name = spec.profile_ref.name
+    profile = catalogue.profiles.get(name)
+    if profile is None:
+        wrong = f"there is no servingprofiles.forebay.io {name}; create it or correct the name"
+    elif profile.spec.gpus_per_replica != spec.gpus_per_replica:
+        wrong = (
+            f"profile {name} was measured with {profile.spec.gpus_per_replica} GPUs per replica, this variant has"
+            f" {spec.gpus_per_replica}; name a profile that fits"
+        )
+    elif node_pool is not None and profile.spec.accelerator != node_pool.spec.accelerator:
+        wrong = (
+            f"profile {name} was measured on {profile.spec.accelerator}, node pool {node_pool.name} has"
+            f" {node_pool.spec.accelerator}; name a profile that fits"
+        )
+    else:
+        return translate_profile(profile.spec)
+    problems.append(f"{path}.profileRef: {wrong}; capacity is learned from telemetry until then")
+    return None
+
+
+def _linear(model: LinearModel, spec: ServingProfileSpec, kv_transfer_seconds_per_token: float) -> Performance:
+    return Performance(
+        prefill_base_seconds=model.prefill_base.seconds,
+        prefill_seconds_per_token=model.prefill_per_thousand_tokens.seconds / 1000,
+        decode_base_seconds=model.decode_base.seconds,
+        decode_seconds_per_sequence=model.decode_per_sequence.seconds,
+        decode_seconds_per_kv_token=model.decode_per_thousand_kv_tokens.seconds / 1000,
+        max_batch=spec.max_batch,
+        kv_capacity_tokens=spec.kv_cache_tokens,
+        kv_transfer_seconds_per_token=kv_transfer_seconds_per_token,
+        source=spec.source,
+    )
