@@ -1,14 +1,12 @@
-"""Asking a server on loopback whether it is ready."""
+"""Asking a server on loopback: whether it is ready, and for a JSON document."""
 
+import json
 import ssl
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
 _TIMEOUT_SECONDS = 2.0
-# Loopback is never asked through a proxy, whatever the environment says.
-_NO_PROXY = urllib.request.ProxyHandler({})
 
 
 def answers_ok(
@@ -23,16 +21,33 @@ def answers_ok(
         verify: whether the certificate is checked; some components serve their health with one that they
             signed themselves.
     """
-    if not url.startswith(("http://127.0.0.1:", "https://127.0.0.1:")):
-        raise ValueError(f"{url} is not on loopback")
     context = ssl.create_default_context(cafile=str(ca_certificate) if ca_certificate else None)
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    opener = urllib.request.build_opener(_NO_PROXY, urllib.request.HTTPSHandler(context=context))
-    request = urllib.request.Request(url, headers=dict(headers or {}))  # noqa: S310  (loopback, see above)
     try:
-        with opener.open(request, timeout=_TIMEOUT_SECONDS) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
+        _get(url, headers or {}, urllib.request.HTTPSHandler(context=context))
+    except OSError:
         return False
+    return True
+
+
+def fetch_json(url: str) -> dict[str, object]:
+    """Return the JSON object at an http address on loopback.
+
+    Raises:
+        OSError: the server does not answer, or not with a success (`urllib.error.HTTPError`).
+    """
+    document: dict[str, object] = json.loads(_get(url, {}))
+    return document
+
+
+def _get(url: str, headers: Mapping[str, str], *handlers: urllib.request.BaseHandler) -> bytes:
+    if not url.startswith(("http://127.0.0.1:", "https://127.0.0.1:")):
+        raise ValueError(f"{url} is not on loopback")
+    # Loopback is never asked through a proxy, whatever the environment says.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), *handlers)
+    request = urllib.request.Request(url, headers=dict(headers))  # noqa: S310  (loopback, see above)
+    with opener.open(request, timeout=_TIMEOUT_SECONDS) as answer:
+        body: bytes = answer.read()
+    return body

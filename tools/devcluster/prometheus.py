@@ -4,14 +4,16 @@ import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlencode
 
 import yaml
 
 from devcluster.components import HOST, prometheus_argv
 from devcluster.errors import DevClusterError
-from devcluster.http_probe import answers_ok
+from devcluster.http_probe import answers_ok, fetch_json
 from devcluster.ports import free_ports
 from devcluster.processes import Component, ProcessHost
+from devcluster.rest import Json, sequence
 
 _ATTEMPTS = 3
 
@@ -29,6 +31,15 @@ class PrometheusServer:
     component: Component
     url: str
     config_path: Path
+
+    def query(self, expression: str) -> list[Json]:
+        """Return the result of an instant query: for a vector, objects with `metric` and `value`.
+
+        Raises:
+            OSError: it does not answer, or the expression is wrong.
+        """
+        answer = fetch_json(f"{self.url}/api/v1/query?{urlencode({'query': expression})}")
+        return sequence(answer, "data", "result")
 
     def kill(self) -> None:
         """End it at once (SIGKILL), as a crash would."""

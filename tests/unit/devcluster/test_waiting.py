@@ -49,5 +49,6 @@ def test_the_failure_tells_what_was_seen_on_the_way_and_shows_the_last_differenc
 
 
 def test_a_mistake_in_the_check_is_not_waited_for() -> None:
+    names: dict[str, str] = {}
     with pytest.raises(KeyError):
-        eventually(lambda: {}["typo"])
+        eventually(lambda: names["typo"])
