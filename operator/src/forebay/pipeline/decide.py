@@ -1,11 +1,243 @@
-"""One round over the fleet."""
+"""One round over the fleet: observe -> forecast -> size -> plan -> guard, as a function of values."""
 
-from forebay.flow.decision import FleetDecision
-from forebay.flow.fleet import Fleet
-from forebay.flow.observation import FleetObservation
+from collections.abc import Mapping
+
+from forebay.flow.decision import FleetDecision, PoolDecision, Reason, VariantDecision
+from forebay.flow.fleet import Fleet, Pool, PoolKey
+from forebay.flow.observation import FleetObservation, PoolObservation
+from forebay.flow.plan import FleetPlan
+from forebay.pipeline.absorb import absorb
+from forebay.pipeline.allocation import Allocation, PoolDraft, allocate
+from forebay.pipeline.explain import alternatives, plan_reasons, sizing_reasons
+from forebay.pipeline.guards import GuardContext, guarded
+from forebay.pipeline.memory import PoolMemory
+from forebay.pipeline.need import role_drafts
+from forebay.pipeline.prices import pool_usd_per_hour
+from forebay.pipeline.release import ReleaseContext, release_reasons, untrusted_telemetry
 from forebay.pipeline.state import FleetState
+from forebay.pipeline.supply import Supply, supply_of
+
+_HOUR_SECONDS = 3600.0
 
 
 def decide(fleet: Fleet, observed: FleetObservation, state: FleetState) -> FleetDecision:
-    """Decide the replicas of every variant of every pool for this round."""
-    return FleetDecision(at_seconds=observed.at_seconds, pools={})
+    """Decide the replicas of every variant of every pool for this round.
+
+    Pure but for ``state``, which it updates: the time is ``observed.at_seconds``. A pool whose telemetry is
+    missing, or whose own data make a step fail, holds what it has and says so; the others are not affected. Pools
+    that are no longer in ``fleet`` are forgotten.
+    """
+    for key in set(state.keys()) - set(fleet.pools):
+        state.drop(key)
+    decided: dict[PoolKey, PoolDecision] = {}
+    drafts: dict[PoolKey, PoolDraft] = {}
+    said: dict[PoolKey, list[Reason]] = {}
+    for key in sorted(fleet.pools):
+        pool, seen = fleet.pools[key], observed.pools.get(key)
+        try:
+            outcome, said[key] = _draft(fleet, observed, pool, seen, state)
+        except Exception as error:  # noqa: BLE001 - one pool's bad data must not take the others down
+            reason = _failure("size", error)
+            decided[key] = _held(fleet, observed, pool, seen, state.memory(pool), [reason])
+            continue
+        if outcome is None:
+            decided[key] = _held(fleet, observed, pool, seen, state.memory(pool), said[key])
+        else:
+            drafts[key] = outcome
+    allocation, failure = _allocate(fleet, observed, drafts, state.plan)
+    state.plan = allocation.plan or state.plan
+    for key, draft in drafts.items():
+        try:
+            decided[key] = _finish(
+                fleet, observed, draft, allocation, state.memory(draft.pool), said[key], failure
+            )
+        except Exception as error:  # noqa: BLE001 - as above
+            reasons = [*said[key], _failure("guard", error)]
+            decided[key] = _held(fleet, observed, draft.pool, draft.observed, state.memory(draft.pool), reasons)
+    plan = allocation.plan
+    return FleetDecision(
+        at_seconds=observed.at_seconds,
+        pools={key: decided[key] for key in sorted(decided)},
+        shadow_prices=plan.shadow_prices if plan is not None else (),
+        solver=plan.solver if plan is not None else (failure.message if failure else "each pool on its own"),
+    )
+
+
+def _failure(step: str, error: Exception) -> Reason:
+    message = f"capacity is held, because the {step} step failed: {type(error).__name__}: {error}"
+    return Reason(step=step, code="StepFailed", message=message)
+
+
+def _draft(
+    fleet: Fleet, observed: FleetObservation, pool: Pool, seen: PoolObservation | None, state: FleetState
+) -> tuple[PoolDraft | None, list[Reason]]:
+    """Observe, forecast and size one pool; ``None`` means that it must hold."""
+    if seen is None:
+        return None, [
+            Reason(step="observe", code="NotObserved", message="capacity is held: the pool was not observed")
+        ]
+    memory = state.memory(pool)
+    lost = untrusted_telemetry(seen, memory)
+    absorb(pool, seen, memory)
+    if seen.traffic is None or memory.window.end_seconds is None:
+        return None, [lost] if lost else [_no_rate()]
+    supplies = _supplies(observed, pool, seen, memory)
+    roles, reasons = role_drafts(fleet, pool, seen, memory, supplies)
+    held = set()
+    for role, sized in roles.items():
+        holding = release_reasons(ReleaseContext(pool=pool, observed=seen, memory=memory, draft=sized))
+        if sized.current > sized.need.release_alone:
+            reasons.extend(holding)
+        if holding or lost:
+            held.add(role)
+    draft = PoolDraft(pool=pool, observed=seen, roles=roles, supplies=supplies, held=frozenset(held))
+    return draft, [*([lost] if lost else []), *sizing_reasons(draft), *reasons]
+
+
+def _no_rate() -> Reason:
+    return Reason(step="observe", code="TooFew", message="capacity is held until arrivals were counted once")
+
+
+def _supplies(
+    observed: FleetObservation, pool: Pool, seen: PoolObservation | None, memory: PoolMemory
+) -> dict[str, Supply]:
+    return {
+        variant.name: supply_of(
+            variant,
+            seen.variant(variant.name) if seen is not None else None,
+            observed.node_pools.get(variant.node_pool or ""),
+            memory,
+            observed.at_seconds,
+        )
+        for variant in pool.variants
+    }
+
+
+def _allocate(
+    fleet: Fleet, observed: FleetObservation, drafts: Mapping[PoolKey, PoolDraft], previous: FleetPlan | None
+) -> tuple[Allocation, Reason | None]:
+    """Plan all pools; if the plan fails, each pool keeps what it has."""
+    try:
+        return allocate(fleet, observed, drafts, previous), None
+    except Exception as error:  # noqa: BLE001 - the last good counts stay
+        counts = {key: {name: s.desired for name, s in draft.supplies.items()} for key, draft in drafts.items()}
+        return Allocation(counts, None), _failure("plan", error)
+
+
+def _finish(
+    fleet: Fleet,
+    observed: FleetObservation,
+    draft: PoolDraft,
+    allocation: Allocation,
+    memory: PoolMemory,
+    said: list[Reason],
+    failure: Reason | None,
+) -> PoolDecision:
+    """Guard one pool's plan and write its decision."""
+    pool = draft.pool
+    planned = {
+        v.name: allocation.counts[pool.key].get(v.name, draft.supplies[v.name].desired) for v in pool.variants
+    }
+    context = GuardContext(
+        pool=pool,
+        memory=memory,
+        supplies=draft.supplies,
+        held=draft.held,
+        queued=frozenset(role for role, sized in draft.roles.items() if sized.backlog.hold),
+        at_seconds=observed.at_seconds,
+    )
+    counts, guard_reasons = guarded(context, planned)
+    _remember(context, counts)
+    plan_said = [failure] if failure is not None else plan_reasons(draft, allocation.plan)
+    rate = next(iter(draft.roles.values())).rate
+    lengths = memory.lengths.current()
+    return PoolDecision(
+        key=pool.key,
+        at_seconds=observed.at_seconds,
+        variants=_variant_decisions(pool, draft.supplies, counts),
+        reasons=(*said, *plan_said, *guard_reasons),
+        alternatives=alternatives(fleet, draft, counts),
+        held=len(draft.held) == len(draft.roles),
+        demand_requests_per_second=rate,
+        input_tokens_per_second=rate * lengths.input_tokens if memory.lengths.input_tokens is not None else None,
+        output_tokens_per_second=rate * lengths.output_tokens
+        if memory.lengths.output_tokens is not None
+        else None,
+        forecasts={role: sized.forecast for role, sized in draft.roles.items() if sized.forecast is not None},
+        slo_attainment=memory.budget.attainment,
+        error_budget_left=memory.budget.left(pool.slo.target),
+        usd_per_hour=pool_usd_per_hour(fleet, pool, counts),
+        capacity_source={name: b.source for sized in draft.roles.values() for name, b in sized.believed.items()},
+        capacity_correction=_corrections(draft),
+        unserved_share=_unserved_share(draft, counts),
+    )
+
+
+def _corrections(draft: PoolDraft) -> dict[str, float]:
+    found = {}
+    for role, sized in draft.roles.items():
+        for name, belief in sized.believed.items():
+            if role.value != "decode":
+                found[f"{name}.prefill"] = belief.correction.prefill
+            if role.value != "prefill":
+                found[f"{name}.decode"] = belief.correction.decode
+    return found
+
+
+def _unserved_share(draft: PoolDraft, counts: Mapping[str, int]) -> float:
+    """Return the share of expected work beyond all replicas at full use, in the role that lacks most."""
+    worst = 0.0
+    for role, sized in draft.roles.items():
+        speed = dict(sized.need.speed)
+        capacity = sum(speed[v.name] * counts[v.name] for v in draft.pool.of_role(role))
+        if sized.need.erlangs > capacity:
+            worst = max(worst, 1.0 - capacity / sized.need.erlangs)
+    return worst
+
+
+def _remember(context: GuardContext, counts: Mapping[str, int]) -> None:
+    memory = context.memory
+    memory.desired = dict(counts)
+    for role in context.pool.roles:
+        recent = [t for t in memory.actions.get(role, []) if context.at_seconds - t < _HOUR_SECONDS]
+        if any(counts[v.name] != context.supplies[v.name].desired for v in context.pool.of_role(role)):
+            recent.append(context.at_seconds)
+        memory.actions[role] = recent
+
+
+def _variant_decisions(
+    pool: Pool, supplies: Mapping[str, Supply], counts: Mapping[str, int]
+) -> tuple[VariantDecision, ...]:
+    return tuple(
+        VariantDecision(name=v.name, role=v.role, current=supplies[v.name].desired, desired=counts[v.name])
+        for v in pool.variants
+    )
+
+
+def _held(
+    fleet: Fleet,
+    observed: FleetObservation,
+    pool: Pool,
+    seen: PoolObservation | None,
+    memory: PoolMemory,
+    reasons: list[Reason],
+) -> PoolDecision:
+    """Return the decision to keep what there is, within the user's own limits."""
+    current = {}
+    for variant in pool.variants:
+        sight = seen.variant(variant.name) if seen is not None else None
+        current[variant.name] = sight.desired if sight else memory.desired.get(variant.name, variant.min_replicas)
+    counts = {v.name: min(max(current[v.name], v.min_replicas), v.max_replicas) for v in pool.variants}
+    return PoolDecision(
+        key=pool.key,
+        at_seconds=observed.at_seconds,
+        variants=tuple(
+            VariantDecision(name=v.name, role=v.role, current=current[v.name], desired=counts[v.name])
+            for v in pool.variants
+        ),
+        reasons=tuple(reasons),
+        held=True,
+        slo_attainment=memory.budget.attainment,
+        error_budget_left=memory.budget.left(pool.slo.target),
+        usd_per_hour=pool_usd_per_hour(fleet, pool, counts),
+    )

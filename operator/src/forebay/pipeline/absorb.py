@@ -1,0 +1,137 @@
+"""Take one round's observation into a pool's memory: traffic, lengths, burstiness, budget, calibration."""
+
+import math
+
+from forebay.flow.fleet import Pool, Role, Variant
+from forebay.flow.observation import EngineSample, PoolObservation, Traffic, VariantObservation
+from forebay.flow.performance import Performance
+from forebay.pipeline.memory import PoolMemory
+from forebay.pipeline.performances import believed_performance
+from forebay.sizing.calibration import Calibration
+from forebay.sizing.learned import LearnedCapacity
+
+_MINUTE = 60.0
+_HALF_MINUTE = 30.0
+_FULL_MINUTE = 59.0
+_FEED_BACK_SECONDS = 90.0
+
+
+def absorb(pool: Pool, observed: PoolObservation, memory: PoolMemory) -> None:
+    """Update ``memory`` with what was observed; what is unknown changes nothing."""
+    if memory.started_seconds is None:
+        memory.started_seconds = observed.at_seconds
+    elapsed = _elapsed(pool, observed, memory)
+    memory.last_round_seconds = observed.at_seconds
+    if observed.traffic is not None:
+        _absorb_traffic(pool, observed.traffic, memory)
+    for variant in pool.variants:
+        seen = observed.variant(variant.name)
+        if seen is not None and seen.engine is not None:
+            _absorb_engine(pool, variant, seen, seen.engine, observed, memory)
+    if observed.finished is not None and observed.missed is not None:
+        memory.budget.push(
+            missed=observed.missed,
+            finished=observed.finished,
+            elapsed=elapsed,
+            half_life=pool.settings.budget_half_life_seconds,
+        )
+
+
+def _elapsed(pool: Pool, observed: PoolObservation, memory: PoolMemory) -> float:
+    if memory.last_round_seconds is None:
+        return pool.settings.interval_seconds
+    return max(0.0, observed.at_seconds - memory.last_round_seconds)
+
+
+def _absorb_traffic(pool: Pool, traffic: Traffic, memory: PoolMemory) -> None:
+    before = memory.window.end_seconds
+    added = memory.window.push(traffic)
+    end = memory.window.end_seconds
+    if end is None or (before is not None and end <= before):
+        return
+    _feed_forecaster(memory, end)
+    memory.burstiness.push(memory.window.burst_sample())
+    elapsed = traffic.end_seconds - traffic.start_seconds
+    if traffic.input_tokens is not None and math.isfinite(traffic.input_tokens) and added > 0.0:
+        memory.lengths.arrived(
+            requests=traffic.arrivals,
+            input_tokens=traffic.input_tokens,
+            cached_tokens=traffic.cached_input_tokens or 0.0,
+            elapsed=elapsed,
+            half_life=pool.settings.length_half_life_seconds,
+        )
+    if traffic.input_lengths is not None:
+        memory.lengths.histogram(traffic.input_lengths, elapsed)
+
+
+def _feed_forecaster(memory: PoolMemory, end: float) -> None:
+    """Give the forecaster every fully observed minute that ended at :00 or :30 since the last time."""
+    oldest = math.ceil((end - _FEED_BACK_SECONDS) / _HALF_MINUTE)
+    if memory.fed_until_seconds is not None:
+        oldest = max(oldest, round(memory.fed_until_seconds / _HALF_MINUTE) + 1)
+    for half_minutes in range(oldest, math.floor(end / _HALF_MINUTE + 1e-6) + 1):
+        boundary = half_minutes * _HALF_MINUTE
+        count, covered = memory.window.window(boundary - _MINUTE, boundary)
+        if covered >= _FULL_MINUTE:
+            memory.forecaster.update(boundary, count * _MINUTE / covered)
+            memory.fed_until_seconds = boundary
+
+
+def _absorb_engine(
+    pool: Pool,
+    variant: Variant,
+    seen: VariantObservation,
+    sample: EngineSample,
+    observed: PoolObservation,
+    memory: PoolMemory,
+) -> None:
+    if variant.role is not Role.PREFILL:
+        if sample.finished is not None and sample.output_tokens is not None:
+            memory.lengths.finished(
+                requests=sample.finished,
+                output_tokens=sample.output_tokens,
+                elapsed=sample.interval_seconds,
+                half_life=pool.settings.length_half_life_seconds,
+            )
+        sequences = sample.running_now if sample.running_now is not None else sample.running
+        if sequences is not None and sample.kv_tokens is not None:
+            memory.lengths.running(sequences=sequences, kv_tokens=sample.kv_tokens)
+    queued = bool(observed.waiting_decode) or (variant.role is Role.DECODE and bool(sample.waiting))
+    if variant.performance is None:
+        _learn(pool, variant, seen, sample, memory, queued=queued)
+        return
+    performance = believed_performance(pool, variant, memory).performance
+    _calibrate(variant, seen, sample, memory, performance, at_seconds=observed.at_seconds, queued=queued)
+
+
+def _learn(
+    pool: Pool,
+    variant: Variant,
+    seen: VariantObservation,
+    sample: EngineSample,
+    memory: PoolMemory,
+    *,
+    queued: bool,
+) -> None:
+    learned = memory.learned.setdefault(variant.name, LearnedCapacity.fresh(pool.slo))
+    if variant.role is not Role.DECODE:
+        learned.prefilled(sample)
+    if variant.role is not Role.PREFILL:
+        learned.decoded(sample, ready=seen.ready, queued=queued)
+
+
+def _calibrate(
+    variant: Variant,
+    seen: VariantObservation,
+    sample: EngineSample,
+    memory: PoolMemory,
+    performance: Performance,
+    *,
+    at_seconds: float,
+    queued: bool,
+) -> None:
+    calibration = memory.calibrations.setdefault(variant.name, Calibration.fresh())
+    if variant.role is not Role.DECODE:
+        calibration.prefilled(sample, performance)
+    if variant.role is not Role.PREFILL:
+        calibration.decoded(sample, performance, ready=seen.ready, at_seconds=at_seconds, queued=queued)

@@ -1,0 +1,193 @@
+"""From needs to replicas: directly where a pool has no choice, by the planner where it has one or must share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from forebay.flow.fleet import Fleet, NodePool, Pool, PoolKey, Role, Variant
+from forebay.flow.observation import FleetObservation, NodePoolObservation, PoolObservation
+from forebay.flow.plan import FleetPlan, PlanProblem, PoolNeed, VariantOption
+from forebay.flow.sizing import RoleNeed
+from forebay.pipeline.need import RoleDraft
+from forebay.pipeline.prices import usd_per_replica_hour, watts_per_replica
+from forebay.pipeline.supply import Supply
+from forebay.planning import solve
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolDraft:
+    """One pool between sizing and planning."""
+
+    pool: Pool
+    observed: PoolObservation
+    roles: Mapping[Role, RoleDraft]
+    supplies: Mapping[str, Supply]
+    held: frozenset[Role]
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """Replicas per pool and variant before the guards, and the plan where one was made."""
+
+    counts: Mapping[PoolKey, Mapping[str, int]]
+    plan: FleetPlan | None
+
+
+def allocate(
+    fleet: Fleet, observed: FleetObservation, drafts: Mapping[PoolKey, PoolDraft], previous: FleetPlan | None
+) -> Allocation:
+    """Return the replicas of every drafted pool.
+
+    A pool with one variant per role has no choice, so its answer is the sizing rule's own, as long as all such
+    answers together fit into what pools share. The rest is one problem for the planner.
+    """
+    direct = {key: _alone(draft) for key, draft in drafts.items() if _has_no_choice(draft)}
+    open_keys = [key for key in drafts if key not in direct]
+    stock = _stock(fleet, observed, drafts)
+    if not _fits(fleet, drafts, direct, stock) or (open_keys and _shares_money(fleet)):
+        open_keys, direct = list(drafts), {}
+    if not open_keys:
+        return Allocation(direct, None)
+    problem = PlanProblem(
+        pools=tuple(_pool_need(fleet, drafts[key]) for key in open_keys),
+        gpu_stock=_left(stock, drafts, direct),
+        budget_usd_per_hour=fleet.budget_usd_per_hour,
+        power_limit_watts=fleet.power_limit_watts,
+    )
+    plan = solve(problem, previous)
+    return Allocation({**direct, **plan.replicas}, plan)
+
+
+def _has_no_choice(draft: PoolDraft) -> bool:
+    pool = draft.pool
+    return pool.budget_usd_per_hour is None and all(len(pool.of_role(role)) == 1 for role in pool.roles)
+
+
+def _shares_money(fleet: Fleet) -> bool:
+    return fleet.budget_usd_per_hour is not None or fleet.power_limit_watts is not None
+
+
+def _alone(draft: PoolDraft) -> dict[str, int]:
+    """Order up to the need at the horizon, release down to the need of the highest demand until then."""
+    counts = {}
+    for role, need in draft.roles.items():
+        variant = draft.pool.of_role(role)[0]
+        current = draft.supplies[variant.name].desired
+        release = max(need.need.release_alone, current) if role in draft.held else need.need.release_alone
+        wanted = min(max(current, need.need.order_alone), release)
+        if draft.supplies[variant.name].blocked is not None:
+            wanted = min(wanted, current)
+        counts[variant.name] = min(max(wanted, variant.min_replicas), variant.max_replicas)
+    return counts
+
+
+def _stock(fleet: Fleet, observed: FleetObservation, drafts: Mapping[PoolKey, PoolDraft]) -> dict[str, int]:
+    """Return the GPUs per node pool that these pools may use in all: held, free and still obtainable."""
+    held: dict[str, int] = {}
+    for draft in drafts.values():
+        for variant in draft.pool.variants:
+            if variant.node_pool is not None:
+                held[variant.node_pool] = held.get(variant.node_pool, 0) + _gpus_held(draft, variant)
+    stock = {}
+    for name, node_pool in fleet.node_pools.items():
+        seen = observed.node_pools.get(name)
+        if seen is not None:
+            obtainable = _obtainable(node_pool, seen, observed.at_seconds)
+            if obtainable is not None:
+                stock[name] = held.get(name, 0) + seen.free_gpus + obtainable
+    return stock
+
+
+def _gpus_held(draft: PoolDraft, variant: Variant) -> int:
+    seen = draft.observed.variant(variant.name)
+    if seen is None:
+        return draft.supplies[variant.name].desired * variant.gpus_per_replica
+    placed = seen.ready + sum(1 for replica in seen.starting if not replica.unschedulable)
+    return placed * variant.gpus_per_replica
+
+
+def _obtainable(node_pool: NodePool, seen: NodePoolObservation, at_seconds: float) -> int | None:
+    """Return GPUs that more nodes would bring; ``None`` if there is no known limit."""
+    blocked = seen.blocked_until_seconds is not None and at_seconds < seen.blocked_until_seconds
+    if blocked:
+        return seen.provisioning_nodes * node_pool.gpus_per_node
+    if node_pool.max_nodes is None:
+        return None
+    return max(0, node_pool.max_nodes - seen.nodes) * node_pool.gpus_per_node
+
+
+def _fits(
+    fleet: Fleet,
+    drafts: Mapping[PoolKey, PoolDraft],
+    counts: Mapping[PoolKey, Mapping[str, int]],
+    stock: Mapping[str, int],
+) -> bool:
+    if any(left < 0 for left in _left(stock, drafts, counts).values()):
+        return False
+    chosen = [(v, counts[key][v.name]) for key in counts for v in drafts[key].pool.variants]
+    if fleet.budget_usd_per_hour is not None:
+        cost = sum(usd_per_replica_hour(fleet, v) * count for v, count in chosen)
+        if cost > fleet.budget_usd_per_hour + 1e-9:
+            return False
+    if fleet.power_limit_watts is not None:
+        watts = sum(watts_per_replica(fleet, v) * count for v, count in chosen)
+        if watts > fleet.power_limit_watts + 1e-9:
+            return False
+    return True
+
+
+def _left(
+    stock: Mapping[str, int], drafts: Mapping[PoolKey, PoolDraft], counts: Mapping[PoolKey, Mapping[str, int]]
+) -> dict[str, int]:
+    left = dict(stock)
+    for key, replicas in counts.items():
+        for variant in drafts[key].pool.variants:
+            if variant.node_pool in left:
+                left[variant.node_pool] -= replicas[variant.name] * variant.gpus_per_replica
+    return left
+
+
+def _pool_need(fleet: Fleet, draft: PoolDraft) -> PoolNeed:
+    pool = draft.pool
+    return PoolNeed(
+        key=pool.key,
+        roles=tuple(_need(draft, role) for role in draft.roles.values()),
+        options=tuple(_option(fleet, draft, variant) for variant in pool.variants),
+        priority=pool.priority,
+        prefill_to_decode=pool.prefill_to_decode,
+        budget_usd_per_hour=pool.budget_usd_per_hour,
+        may_release=len(draft.held) < len(draft.roles),
+    )
+
+
+def _need(draft: PoolDraft, role: RoleDraft) -> RoleNeed:
+    """Return the role's need; a role that may not release needs at least what it has."""
+    if role.role not in draft.held:
+        return role.need
+    speed = dict(role.need.speed)
+    present = sum(speed[v.name] * _bought(draft.supplies[v.name]) for v in draft.pool.of_role(role.role))
+    return replace(role.need, release_floor=max(role.need.release_floor, present))
+
+
+def _bought(supply: Supply) -> int:
+    return supply.live if supply.blocked else supply.desired
+
+
+def _option(fleet: Fleet, draft: PoolDraft, variant: Variant) -> VariantOption:
+    supply = draft.supplies[variant.name]
+    seen = draft.observed.variant(variant.name)
+    speed = dict(draft.roles[variant.role].need.speed)[variant.name]
+    return VariantOption(
+        name=variant.name,
+        role=variant.role,
+        node_pool=variant.node_pool,
+        gpus_per_replica=variant.gpus_per_replica,
+        usd_per_replica_hour=usd_per_replica_hour(fleet, variant),
+        watts_per_replica=watts_per_replica(fleet, variant),
+        speed=speed,
+        min_replicas=variant.min_replicas,
+        max_replicas=variant.max_replicas,
+        current=_bought(supply),
+        lead_time_seconds=seen.lead_time_seconds if seen is not None else draft.roles[variant.role].lead_seconds,
+        blocked=supply.blocked is not None,
+        frozen=supply.frozen is not None,
+    )

@@ -1,0 +1,237 @@
+"""What stands between a plan and an order: small functions, each of which may change counts and says so."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from forebay.flow.decision import Reason
+from forebay.flow.fleet import Pool, Role
+from forebay.pipeline.memory import PoolMemory
+from forebay.pipeline.supply import Supply
+
+_HOUR_SECONDS = 3600.0
+
+Counts = dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardContext:
+    """What the guards look at."""
+
+    pool: Pool
+    memory: PoolMemory
+    supplies: Mapping[str, Supply]
+    held: frozenset[Role]
+    """Roles that may not release."""
+    queued: frozenset[Role]
+    """Roles before which requests queue: their scale-out is never refused."""
+    at_seconds: float
+
+    def current(self, role: Role) -> int:
+        """Return the replicas that the role's targets are set to."""
+        return sum(self.supplies[v.name].desired for v in self.pool.of_role(role))
+
+
+Guard = Callable[[GuardContext, Counts], tuple[Counts, list[Reason]]]
+
+
+def leave_frozen(context: GuardContext, counts: Counts) -> tuple[Counts, list[Reason]]:
+    """Leave targets alone that are missing or written by somebody else."""
+    reasons, result = [], dict(counts)
+    for variant in context.pool.variants:
+        supply = context.supplies[variant.name]
+        if supply.frozen is None:
+            continue
+        changed = result[variant.name] != supply.desired
+        result[variant.name] = supply.desired
+        message = f"variant {variant.name} is left alone: {supply.frozen}"
+        reasons.append(_reason("LeftAlone", message, variant.role, changed=changed))
+    return result, reasons
+
+
+def keep_overdue_orders(context: GuardContext, counts: Counts) -> tuple[Counts, list[Reason]]:
+    """Say which variants are blocked; keep what is on order of them where no other variant takes its place."""
+    reasons, result = [], dict(counts)
+    for role in context.pool.roles:
+        variants = context.pool.of_role(role)
+        elsewhere = any(
+            counts[v.name] > context.supplies[v.name].desired
+            for v in variants
+            if context.supplies[v.name].blocked is None
+        )
+        for variant in variants:
+            supply = context.supplies[variant.name]
+            if supply.blocked is None:
+                continue
+            withdrawn = supply.overdue > 0 and elsewhere
+            if not withdrawn and result[variant.name] >= supply.live:
+                result[variant.name] = max(result[variant.name], supply.live + supply.overdue)
+            advice = "what is overdue is withdrawn and another variant tried" if withdrawn else "nothing is added"
+            message = f"variant {variant.name} is blocked ({supply.blocked}): {advice}"
+            reasons.append(_reason("VariantBlocked", message, role, changed=result != counts))
+    return result, reasons
+
+
+def never_release_held(context: GuardContext, counts: Counts) -> tuple[Counts, list[Reason]]:
+    """Release nothing of a held role, whatever the plan says; overdue orders are no capacity."""
+    reasons, result = [], dict(counts)
+    for role in context.held & set(context.pool.roles):
+        for variant in context.pool.of_role(role):
+            supply = context.supplies[variant.name]
+            floor = supply.desired - (supply.overdue if supply.blocked else 0)
+            result[variant.name] = max(result[variant.name], floor)
+        if result != counts:
+            message = f"{role.value}: the plan would have released capacity that must be held"
+            reasons.append(_reason("ReleaseHeld", message, role, changed=True))
+    return result, reasons
+
+
+def one_direction(context: GuardContext, counts: Counts) -> tuple[Counts, list[Reason]]:
+    """While one variant of a role grows, none shrinks: what replaces capacity comes first."""
+    reasons, result = [], dict(counts)
+    for role in context.pool.roles:
+        variants = context.pool.of_role(role)
+        grows = [v.name for v in variants if result[v.name] > context.supplies[v.name].desired]
+        shrinks = [v.name for v in variants if result[v.name] < _bought(context.supplies[v.name])]
+        if not grows or not shrinks:
+            continue
+        for name in shrinks:
+            result[name] = _bought(context.supplies[name])
+        message = f"{role.value}: {', '.join(grows)} grows, so {', '.join(shrinks)} does not shrink in this round"
+        reasons.append(_reason("OneDirection", message, role, changed=True))
+    return result, reasons
+
+
+def _bought(supply: Supply) -> int:
+    return supply.live if supply.blocked and supply.overdue else supply.desired
+
+
+def keep_ratio(context: GuardContext, counts: Counts) -> tuple[Counts, list[Reason]]:
+    """Keep prefill and decode within the pool's band: raise the deficient role, never lower the other."""
+    band = context.pool.prefill_to_decode
+    if band is None or set(context.pool.roles) != {Role.PREFILL, Role.DECODE}:
+        return counts, []
+    prefill = sum(counts[v.name] for v in context.pool.of_role(Role.PREFILL))
+    decode = sum(counts[v.name] for v in context.pool.of_role(Role.DECODE))
+    if prefill < band.lowest * decode - 1e-9:
+        role, wanted = Role.PREFILL, math.ceil(band.lowest * decode - 1e-9)
+    elif prefill > band.highest * decode + 1e-9:
+        role, wanted = Role.DECODE, math.ceil(prefill / band.highest - 1e-9)
+    else:
+        return counts, []
+    result = _raised(context, counts, role, wanted)
+    reached = sum(result[v.name] for v in context.pool.of_role(role))
+    limit = "" if reached >= wanted else f", of which limits allow {reached}"
+    message = f"{role.value} is raised to {wanted}{limit}, to stay within the prefill:decode band"
+    return result, [_reason("RatioBand", message, role, changed=result != counts)]
+
+
+def _raised(context: GuardContext, counts: Counts, role: Role, wanted: int) -> Counts:
+    result = dict(counts)
+    missing = wanted - sum(counts[v.name] for v in context.pool.of_role(role))
+    for variant in context.pool.of_role(role):
+        supply = context.supplies[variant.name]
+        if supply.blocked is None and supply.frozen is None:
+            added = min(missing, max(0, variant.max_replicas - result[variant.name]))
+            result[variant.name] += added
+            missing -= added
+    return result
+
+
+def limit_steps(context: GuardContext, counts: Counts) -> tuple[Counts, list[Reason]]:
+    """Move no role by more than the policy's step in one round."""
+    settings = context.pool.settings
+    reasons, result = [], dict(counts)
+    for role in context.pool.roles:
+        up = _limited(context, result, role, settings.max_scale_out_step, direction=1)
+        down = _limited(context, result, role, settings.max_scale_in_step, direction=-1)
+        if up or down:
+            step = settings.max_scale_out_step if up else settings.max_scale_in_step
+            message = f"{role.value} moves by {step} replicas at most in one round"
+            reasons.append(_reason("StepLimit", message, role, changed=True))
+    return result, reasons
+
+
+def _limited(context: GuardContext, result: Counts, role: Role, step: int | None, *, direction: int) -> bool:
+    """Cut moves in ``direction`` to ``step`` replicas in all; later variants first."""
+    if step is None:
+        return False
+    variants = context.pool.of_role(role)
+    moves = {v.name: direction * (result[v.name] - context.supplies[v.name].desired) for v in variants}
+    surplus = sum(max(0, move) for move in moves.values()) - step
+    cut_any = surplus > 0
+    for variant in reversed(variants):
+        cut = min(max(surplus, 0), max(0, moves[variant.name]))
+        result[variant.name] -= direction * cut
+        surplus -= cut
+    return cut_any
+
+
+def limit_actions(context: GuardContext, counts: Counts) -> tuple[Counts, list[Reason]]:
+    """Spend no more scaling actions per hour than the policy grants; a standing queue is always answered."""
+    allowed = context.pool.settings.actions_per_hour
+    if allowed is None:
+        return counts, []
+    reasons, result = [], dict(counts)
+    for role in context.pool.roles:
+        spent = [t for t in context.memory.actions.get(role, []) if context.at_seconds - t < _HOUR_SECONDS]
+        moves = {v.name: result[v.name] - context.supplies[v.name].desired for v in context.pool.of_role(role)}
+        if len(spent) < allowed or not any(moves.values()):
+            continue
+        if sum(moves.values()) > 0 and role in context.queued:
+            continue
+        result.update({name: context.supplies[name].desired for name in moves})
+        message = f"{role.value} has used its {allowed} scaling actions of the last hour"
+        reasons.append(_reason("ActionBudgetSpent", message, role, changed=True))
+    return result, reasons
+
+
+def pause_scale_out(context: GuardContext, counts: Counts) -> tuple[Counts, list[Reason]]:
+    """Add nothing where the user paused scale-out."""
+    if not context.pool.settings.pause_scale_out:
+        return counts, []
+    result = {name: min(count, context.supplies[name].desired) for name, count in counts.items()}
+    if result == counts:
+        return counts, []
+    return result, [_reason("ScaleOutPaused", "scale-out is paused by the scaling policy", None, changed=True)]
+
+
+def within_limits(context: GuardContext, counts: Counts) -> tuple[Counts, list[Reason]]:
+    """Keep every variant between its own minimum and maximum: the last word."""
+    reasons, result = [], dict(counts)
+    for variant in context.pool.variants:
+        wanted = counts[variant.name]
+        allowed = min(max(wanted, variant.min_replicas), variant.max_replicas)
+        if allowed != wanted:
+            result[variant.name] = allowed
+            limit = "minReplicas" if allowed > wanted else "maxReplicas"
+            message = f"variant {variant.name}: {wanted} replicas wanted, {limit} is {allowed}"
+            code = "MinReplicas" if allowed > wanted else "MaxReplicas"
+            reasons.append(_reason(code, message, variant.role, changed=True))
+    return result, reasons
+
+
+def _reason(code: str, message: str, role: Role | None, *, changed: bool) -> Reason:
+    return Reason(step="guard", code=code, message=message, changed=changed, role=role)
+
+
+GUARDS: tuple[Guard, ...] = (
+    keep_overdue_orders,
+    never_release_held,
+    one_direction,
+    keep_ratio,
+    limit_steps,
+    limit_actions,
+    pause_scale_out,
+    leave_frozen,
+    within_limits,
+)
+
+
+def guarded(context: GuardContext, counts: Counts) -> tuple[Counts, list[Reason]]:
+    """Pass ``counts`` through all guards in order and collect what they say."""
+    said: list[Reason] = []
+    for guard in GUARDS:
+        counts, reasons = guard(context, counts)
+        said.extend(reasons)
+    return counts, said

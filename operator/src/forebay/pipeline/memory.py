@@ -1,0 +1,65 @@
+"""What is remembered about one pool between rounds."""
+
+from dataclasses import dataclass, field
+
+from forebay.flow.fleet import Role
+from forebay.flow.performance import Performance
+from forebay.forecast import Forecaster
+from forebay.sizing.budget import ErrorBudget
+from forebay.sizing.calibration import Calibration
+from forebay.sizing.curve import SizedCurve
+from forebay.sizing.learned import LearnedCapacity
+from forebay.sizing.lengths import LengthTracker
+from forebay.sizing.rates import Burstiness, RateWindow
+
+
+@dataclass(slots=True)
+class Block:
+    """A variant that cannot grow for a while, because what was ordered of it did not come in time."""
+
+    until_seconds: float
+    failures: int = 1
+
+
+@dataclass(slots=True)
+class CachedCurves:
+    """The miss curves of one role, kept until the forecast, the work or the burstiness moves."""
+
+    key: tuple[object, ...]
+    order: SizedCurve
+    release: SizedCurve
+
+
+@dataclass(slots=True)
+class CachedPerformance:
+    """A profile made linear around lengths that have not moved much since."""
+
+    key: tuple[object, ...]
+    performance: Performance
+    beyond: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class PoolMemory:
+    """Everything that a pool's decisions depend on beside the observation of this round."""
+
+    forecaster: Forecaster
+    fed_until_seconds: float | None = None
+    """End of the newest minute that the forecaster was given."""
+    window: RateWindow = field(default_factory=RateWindow)
+    burstiness: Burstiness = field(default_factory=Burstiness)
+    lengths: LengthTracker = field(default_factory=LengthTracker)
+    budget: ErrorBudget = field(default_factory=ErrorBudget)
+    calibrations: dict[str, Calibration] = field(default_factory=dict)
+    learned: dict[str, LearnedCapacity] = field(default_factory=dict)
+    blocks: dict[str, Block] = field(default_factory=dict)
+    actions: dict[Role, list[float]] = field(default_factory=dict)
+    leads: dict[Role, float] = field(default_factory=dict)
+    reactive_peaks: dict[Role, list[tuple[float, int]]] = field(default_factory=dict)
+    desired: dict[str, int] = field(default_factory=dict)
+    signals_seen: set[str] = field(default_factory=set)
+    last_round_seconds: float | None = None
+    # What follows is not in a snapshot: a restart begins it anew.
+    started_seconds: float | None = None
+    curves: dict[Role, CachedCurves] = field(default_factory=dict)
+    performances: dict[str, CachedPerformance] = field(default_factory=dict)

@@ -1,0 +1,282 @@
+"""What each role of a pool needs: miss curves at the horizon and up to it, floors, and the price of a miss."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from forebay.flow.decision import Reason
+from forebay.flow.fleet import Fleet, Pool, Role, Variant
+from forebay.flow.forecast import DemandForecast
+from forebay.flow.observation import PoolObservation
+from forebay.flow.sizing import RoleNeed
+from forebay.pipeline.memory import CachedCurves, PoolMemory
+from forebay.pipeline.performances import Believed, believed_performance, work_of
+from forebay.pipeline.prices import usd_per_replica_hour
+from forebay.pipeline.supply import Supply
+from forebay.sizing.backlog import BacklogNeed, backlog_need
+from forebay.sizing.budget import price_factor
+from forebay.sizing.curve import SizedCurve, certain, demand_nodes, miss_curve
+from forebay.sizing.work import ReplicaWork
+
+_REACTIVE_HOLD_SECONDS = 300.0
+"""Without a forecast, capacity is released only down to the highest present need of the last five minutes."""
+_CACHE_STEP = 0.02
+_LEAD_TOLERANCE = 0.15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleDraft:
+    """One role between sizing and planning."""
+
+    role: Role
+    need: RoleNeed
+    reference: Variant
+    believed: Mapping[str, Believed]
+    order: SizedCurve
+    release: SizedCurve
+    backlog: BacklogNeed
+    forecast: DemandForecast | None
+    lead_seconds: float
+    rate: float
+    burstiness: float
+    current: int
+    """Replicas of the role that its targets are set to now."""
+
+
+def role_drafts(
+    fleet: Fleet, pool: Pool, observed: PoolObservation, memory: PoolMemory, supplies: Mapping[str, Supply]
+) -> tuple[dict[Role, RoleDraft], list[Reason]]:
+    """Size every role of the pool. The rate of arrivals must be known."""
+    rate = memory.window.now(pool.settings.rate_window_seconds)
+    if rate is None:
+        raise ValueError("arrivals are unknown")
+    reasons: list[Reason] = []
+    believed = {variant.name: believed_performance(pool, variant, memory) for variant in pool.variants}
+    works = {name: work_of(pool, belief, memory) for name, belief in believed.items()}
+    references = {role: _reference(pool, role, believed) for role in pool.roles}
+    prices = _miss_prices(fleet, pool, memory, references, works, rate)
+    drafts = {}
+    for role in pool.roles:
+        drafts[role] = _draft(
+            pool, role, references[role], observed, memory, supplies, believed, works, rate, prices[role]
+        )
+        reasons.extend(_capacity_reasons(pool, role, believed))
+    return drafts, reasons
+
+
+def _reference(pool: Pool, role: Role, believed: Mapping[str, Believed]) -> Variant:
+    """Return the variant in whose replicas the role is counted: the first whose capacity is known."""
+    variants = pool.of_role(role)
+    return next((variant for variant in variants if believed[variant.name].known), variants[0])
+
+
+def _miss_prices(
+    fleet: Fleet,
+    pool: Pool,
+    memory: PoolMemory,
+    references: Mapping[Role, Variant],
+    works: Mapping[str, ReplicaWork],
+    rate: float,
+) -> dict[Role, float]:
+    """Return the price of a missed request per role, in replica-seconds of its reference variant.
+
+    A miss costs ``miss_price`` times what one request costs in all roles together, steered by the error budget.
+    The sum is taken in money, so that roles whose replicas differ in price share one price of a miss.
+    """
+    cost = {role: usd_per_replica_hour(fleet, variant) for role, variant in references.items()}
+    request = sum(cost[role] * works[variant.name].seconds(role) for role, variant in references.items())
+    error = memory.budget.error(target=pool.slo.target, rate=rate, settings=pool.settings)
+    miss = pool.settings.miss_price * price_factor(error, pool.settings) * request
+    return {role: miss / cost[role] for role in references}
+
+
+def _draft(
+    pool: Pool,
+    role: Role,
+    reference: Variant,
+    observed: PoolObservation,
+    memory: PoolMemory,
+    supplies: Mapping[str, Supply],
+    believed: Mapping[str, Believed],
+    works: Mapping[str, ReplicaWork],
+    rate: float,
+    price: float,
+) -> RoleDraft:
+    settings, work = pool.settings, works[reference.name]
+    seconds = work.seconds(role)
+    variants = pool.of_role(role)
+    speed = {v.name: seconds / max(works[v.name].seconds(role), 1e-9) for v in variants}
+    lead = _lead_time(pool, role, observed, memory, supplies)
+    burstiness = memory.burstiness.value
+    forecast = _forecast(pool, memory, lead, observed.at_seconds)
+    curves = _curves(pool, role, forecast, rate, burstiness, work, memory)
+    least = 1 if sum(v.min_replicas for v in variants) > 0 or rate > 0.0 else 0
+    present = miss_curve(role, certain(rate), burstiness, work, pool.slo).cheapest(price, at_least=least)
+    backlog = _backlog(pool, role, observed, supplies, speed, seconds, rate, lead, price, present)
+    order_floor, release_floor = float(present), float(present)
+    if forecast is not None:
+        order_floor = max(order_floor, forecast.at_horizon.q90 * seconds / settings.q90_utilisation_limit)
+        release_floor = max(release_floor, forecast.maximum.q90 * seconds / settings.q90_utilisation_limit)
+    if forecast is None:
+        release_floor = max(release_floor, float(_reactive_peak(memory, role, present, observed.at_seconds)))
+    if backlog.order is not None:
+        order_floor = max(order_floor, float(backlog.order))
+    order_alone = max(curves.order.cheapest(price, at_least=least), _ceil(order_floor))
+    release_price = settings.release_price_factor * price
+    release_alone = max(curves.release.cheapest(release_price, at_least=least), _ceil(release_floor), order_alone)
+    need = RoleNeed(
+        role=role,
+        order=curves.order.hull(),
+        release=curves.release.hull(settings.release_price_factor),
+        order_floor=order_floor,
+        release_floor=max(release_floor, order_floor),
+        order_alone=order_alone,
+        release_alone=release_alone,
+        miss_price_replica_seconds=price,
+        erlangs=curves.order.erlangs,
+        speed=tuple(speed.items()),
+        seconds_per_request=seconds,
+    )
+    return RoleDraft(
+        role=role,
+        need=need,
+        reference=reference,
+        believed={v.name: believed[v.name] for v in variants},
+        order=curves.order,
+        release=curves.release,
+        backlog=backlog,
+        forecast=forecast,
+        lead_seconds=lead,
+        rate=rate,
+        burstiness=burstiness,
+        current=sum(supplies[v.name].desired for v in variants),
+    )
+
+
+def _ceil(value: float) -> int:
+    return math.ceil(value - 1e-9)
+
+
+def _lead_time(
+    pool: Pool, role: Role, observed: PoolObservation, memory: PoolMemory, supplies: Mapping[str, Supply]
+) -> float:
+    """Return the lead time of the variant that would be added: the first that can grow.
+
+    A measured lead time that moves by less than 15 % keeps the horizon, so that forecasts stay comparable.
+    """
+    variants = pool.of_role(role)
+    growing = [
+        v
+        for v in variants
+        if supplies[v.name].blocked is None
+        and supplies[v.name].frozen is None
+        and supplies[v.name].desired < v.max_replicas
+    ]
+    chosen = (growing or list(variants))[0]
+    seen = observed.variant(chosen.name)
+    measured = seen.lead_time_seconds if seen is not None else chosen.start_up_seconds or 120.0
+    kept = memory.leads.get(role)
+    if kept is None or abs(measured - kept) > _LEAD_TOLERANCE * kept:
+        memory.leads[role] = kept = measured
+    return kept
+
+
+def _forecast(pool: Pool, memory: PoolMemory, lead: float, at_seconds: float) -> DemandForecast | None:
+    window = pool.settings.rate_window_seconds
+    return memory.forecaster.forecast(
+        at_seconds=at_seconds,
+        lead_time_seconds=lead,
+        last_minute_per_second=memory.window.rate(window) or 0.0,
+        last_half_minute_per_second=memory.window.rate(window / 2.0),
+    )
+
+
+def _curves(
+    pool: Pool,
+    role: Role,
+    forecast: DemandForecast | None,
+    rate: float,
+    burstiness: float,
+    work: ReplicaWork,
+    memory: PoolMemory,
+) -> CachedCurves:
+    demand: tuple[object, ...] = (_step(rate),) if forecast is None else _demand_key(forecast)
+    key = (demand, _step(work.seconds(role)), _step(work.batch), round(burstiness, 2), pool.slo)
+    cached = memory.curves.get(role)
+    if cached is not None and cached.key == key:
+        return cached
+    if forecast is None:
+        curve = miss_curve(role, certain(rate), burstiness, work, pool.slo)
+        cached = CachedCurves(key, curve, curve)
+    else:
+        order = demand_nodes(forecast.at_horizon, forecast.rate_cap)
+        release = demand_nodes(forecast.maximum, forecast.rate_cap)
+        cached = CachedCurves(
+            key,
+            miss_curve(role, order, burstiness, work, pool.slo),
+            miss_curve(role, release, burstiness, work, pool.slo),
+        )
+    memory.curves[role] = cached
+    return cached
+
+
+def _demand_key(forecast: DemandForecast) -> tuple[object, ...]:
+    return (forecast.at_horizon, forecast.maximum, _step(forecast.rate_cap))
+
+
+def _step(value: float) -> int:
+    return round(math.log(max(value, 1e-9)) / _CACHE_STEP)
+
+
+def _reactive_peak(memory: PoolMemory, role: Role, present: int, at_seconds: float) -> int:
+    peaks = memory.reactive_peaks.setdefault(role, [])
+    peaks.append((at_seconds, present))
+    peaks[:] = [peak for peak in peaks if at_seconds - peak[0] <= _REACTIVE_HOLD_SECONDS]
+    return max(count for _, count in peaks)
+
+
+def _backlog(
+    pool: Pool,
+    role: Role,
+    observed: PoolObservation,
+    supplies: Mapping[str, Supply],
+    speed: Mapping[str, float],
+    seconds: float,
+    rate: float,
+    lead: float,
+    price: float,
+    present: int,
+) -> BacklogNeed:
+    waiting = observed.waiting_decode if role is Role.DECODE else observed.waiting_prefill
+    ready = sum(speed[v.name] * supplies[v.name].ready for v in pool.of_role(role))
+    starting: list[float] = []
+    for variant in pool.of_role(role):
+        seen = observed.variant(variant.name)
+        if seen is not None and supplies[variant.name].blocked is None:
+            starting.extend(r.expected_ready_seconds - observed.at_seconds for r in seen.starting)
+    return backlog_need(
+        waiting=waiting or 0.0,
+        seconds_per_request=seconds,
+        rate=rate,
+        ready=ready,
+        ready_in_seconds=starting,
+        lead_time_seconds=lead,
+        ttft_seconds=pool.slo.ttft_seconds,
+        miss_price_replica_seconds=price,
+        present_need=present,
+    )
+
+
+def _capacity_reasons(pool: Pool, role: Role, believed: Mapping[str, Believed]) -> list[Reason]:
+    reasons = []
+    for variant in pool.of_role(role):
+        belief = believed[variant.name]
+        if not belief.known:
+            message = (
+                f"capacity of variant {variant.name} is not known yet: it has no profile and no measured traffic"
+            )
+            reasons.append(Reason(step="size", code="CapacityUnknown", message=message, role=role))
+        for beyond in belief.beyond:
+            message = f"variant {variant.name}: {beyond}; capacity there is assumed low"
+            reasons.append(Reason(step="size", code="BeyondProfile", message=message, role=role))
+    return reasons

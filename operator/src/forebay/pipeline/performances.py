@@ -1,0 +1,80 @@
+"""What each variant is believed to sustain: profile, corrected profile, or learned."""
+
+import math
+from dataclasses import dataclass
+
+from forebay.flow.fleet import Pool, Role, Variant
+from forebay.flow.performance import Performance
+from forebay.pipeline.memory import CachedPerformance, PoolMemory
+from forebay.sizing.learned import LearnedCapacity
+from forebay.sizing.performance import local_performance
+from forebay.sizing.work import Correction, ReplicaWork, replica_work
+
+_LENGTH_STEP = 0.02
+"""Lengths that move by less than this keep the linear model of a profile."""
+_VISIBLE_CORRECTION = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Believed:
+    """Performance of a variant before correction, and what about it is not measured."""
+
+    performance: Performance
+    source: str
+    """``profile``, ``profile-corrected`` or ``learned``."""
+    correction: Correction
+    beyond: tuple[str, ...] = ()
+    known: bool = True
+    """False: nothing was measured yet, the belief is a guess."""
+
+
+def believed_performance(pool: Pool, variant: Variant, memory: PoolMemory) -> Believed:
+    """Return what one replica of ``variant`` is believed to sustain at the present lengths."""
+    if variant.performance is None:
+        return _learned(pool, variant, memory)
+    calibration = memory.calibrations.get(variant.name)
+    correction = Correction() if calibration is None else calibration.correction
+    corrected = max(abs(correction.prefill - 1.0), abs(correction.decode - 1.0)) > _VISIBLE_CORRECTION
+    source = "profile-corrected" if corrected else "profile"
+    if isinstance(variant.performance, Performance):
+        return Believed(variant.performance, source, correction)
+    lengths = memory.lengths.current()
+    key = (
+        variant.performance,
+        _step(lengths.input_tokens),
+        _step(lengths.context_tokens),
+        _step(pool.slo.itl_seconds / correction.decode),
+    )
+    cached = memory.performances.get(variant.name)
+    if cached is None or cached.key != key:
+        local = local_performance(
+            variant.performance,
+            input_tokens=lengths.input_tokens,
+            context_tokens=lengths.context_tokens,
+            itl_seconds=pool.slo.itl_seconds / correction.decode,
+        )
+        cached = CachedPerformance(key, local.performance, local.beyond)
+        memory.performances[variant.name] = cached
+    return Believed(cached.performance, source, correction, cached.beyond)
+
+
+def _step(value: float) -> int:
+    return round(math.log(max(value, 1e-6)) / _LENGTH_STEP)
+
+
+def _learned(pool: Pool, variant: Variant, memory: PoolMemory) -> Believed:
+    learned = memory.learned.get(variant.name) or LearnedCapacity.fresh(pool.slo)
+    lengths = memory.lengths.current()
+    performance = learned.performance(input_tokens=lengths.input_tokens, context_tokens=lengths.context_tokens)
+    known = (variant.role is Role.DECODE or learned.knows_prefill) and (
+        variant.role is Role.PREFILL or learned.knows_decode
+    )
+    return Believed(performance, "learned", Correction(), known=known)
+
+
+def work_of(pool: Pool, believed: Believed, memory: PoolMemory) -> ReplicaWork:
+    """Return the work of the average request on a replica."""
+    correction = believed.correction
+    visible = abs(correction.decode - 1.0) > _VISIBLE_CORRECTION
+    used = Correction(correction.prefill, correction.decode if visible else 1.0)
+    return replica_work(believed.performance, used, memory.lengths.current(), pool.slo)

@@ -1,0 +1,40 @@
+"""What a replica costs."""
+
+from forebay.flow.fleet import Fleet, Pool, Variant
+
+
+def known_usd_per_replica_hour(fleet: Fleet, variant: Variant) -> float | None:
+    """Return the price of a replica from the variant, else from its node pool, else ``None``."""
+    if variant.usd_per_replica_hour is not None:
+        return variant.usd_per_replica_hour
+    node_pool = fleet.node_pools.get(variant.node_pool or "")
+    if node_pool is None or node_pool.usd_per_gpu_hour is None:
+        return None
+    return node_pool.usd_per_gpu_hour * variant.gpus_per_replica
+
+
+def usd_per_replica_hour(fleet: Fleet, variant: Variant) -> float:
+    """Return the price of a replica; where none is known every GPU costs one dollar per hour."""
+    known = known_usd_per_replica_hour(fleet, variant)
+    return float(variant.gpus_per_replica) if known is None else known
+
+
+def pool_usd_per_hour(fleet: Fleet, pool: Pool, replicas: dict[str, int]) -> float | None:
+    """Return what ``replicas`` per variant cost; ``None`` if a price is unknown."""
+    total = 0.0
+    for variant in pool.variants:
+        price = known_usd_per_replica_hour(fleet, variant)
+        if price is None:
+            return None
+        total += price * replicas.get(variant.name, 0)
+    return total
+
+
+def watts_per_replica(fleet: Fleet, variant: Variant) -> float:
+    """Return the power of a replica, 0 where it is not known."""
+    if variant.watts_per_replica is not None:
+        return variant.watts_per_replica
+    node_pool = fleet.node_pools.get(variant.node_pool or "")
+    if node_pool is None or node_pool.watts_per_gpu is None:
+        return 0.0
+    return node_pool.watts_per_gpu * variant.gpus_per_replica

@@ -1,0 +1,47 @@
+"""The error budget: how many misses the objective still allows, and what that does to the price of a miss."""
+
+import math
+from dataclasses import dataclass
+
+from forebay.flow.settings import PolicySettings
+
+
+@dataclass(slots=True)
+class ErrorBudget:
+    """Misses and finished requests in a leaky window."""
+
+    missed: float = 0.0
+    finished: float = 0.0
+
+    def push(self, *, missed: float, finished: float, elapsed: float, half_life: float) -> None:
+        """Take the finished requests of one round."""
+        keep = 0.5 ** (elapsed / half_life)
+        self.missed = self.missed * keep + missed
+        self.finished = self.finished * keep + finished
+
+    @property
+    def attainment(self) -> float | None:
+        """Return the share of requests in the window that met the objective; ``None`` before the first."""
+        return None if self.finished <= 0.0 else 1.0 - self.missed / self.finished
+
+    def left(self, target: float) -> float | None:
+        """Return the unspent share of the budget: 1 untouched, 0 spent, negative overspent."""
+        allowed = (1.0 - target) * self.finished
+        return None if allowed <= 0.0 else 1.0 - self.missed / allowed
+
+    def error(self, *, target: float, rate: float, settings: PolicySettings) -> float:
+        """Return the relative over-spending, clipped: negative while there is budget to spend.
+
+        Steering aims at a little less than all allowed misses (``budget_slack``). It is relative to at least half
+        of a full window, so that the first hours over-react in neither direction; leak and clip prevent wind-up.
+        """
+        half_window = 0.5 * rate * settings.budget_half_life_seconds / math.log(2.0)
+        full = max(self.finished, half_window, 1.0)
+        allowed = max(1.0 - target, 1e-9)
+        over = self.missed - allowed * (1.0 - settings.budget_slack) * self.finished
+        return min(max(over / (allowed * full), settings.budget_error_min), settings.budget_error_max)
+
+
+def price_factor(error: float, settings: PolicySettings) -> float:
+    """Return what multiplies the price of a miss."""
+    return math.exp(settings.budget_gain * error)

@@ -1,0 +1,142 @@
+"""Arrival rates of the last minute and half-minute, and how bursty arrivals are inside a minute."""
+
+import math
+from dataclasses import dataclass, field
+
+from forebay.flow.observation import Traffic
+
+_KEPT_SECONDS = 180.0
+_FULL_WINDOW = 0.98
+"""A window counts as full from this share of coverage: slots never end exactly on its edge."""
+_BURST_SLOT_SECONDS = 10.0
+_BURST_SLOTS = 3
+_BURST_RING = 120
+_UNKNOWN_BURSTINESS = 0.1
+_TIME_SLACK_SECONDS = 1e-6
+
+
+@dataclass(slots=True)
+class RateWindow:
+    """Arrivals of the last minutes, slot by slot; a gap in the observations stays a gap."""
+
+    starts: list[float] = field(default_factory=list)
+    ends: list[float] = field(default_factory=list)
+    counts: list[float] = field(default_factory=list)
+    total_seconds: float = 0.0
+    """Observed time since the beginning."""
+
+    @property
+    def end_seconds(self) -> float | None:
+        """Return the end of the newest slot."""
+        return self.ends[-1] if self.ends else None
+
+    def push(self, traffic: Traffic) -> float:
+        """Append the slots of ``traffic`` that are new, and return the arrivals in them."""
+        length = traffic.slot_seconds
+        if not length > 0.0:
+            return 0.0
+        added = 0.0
+        for index, count in enumerate(traffic.slot_counts):
+            start = traffic.start_seconds + index * length
+            added += self._push_slot(start, start + length, count)
+        self._forget()
+        return added
+
+    def _push_slot(self, start: float, end: float, count: float) -> float:
+        if not math.isfinite(count) or count < 0.0:
+            return 0.0
+        newest = self.end_seconds
+        if newest is not None and start < newest - _TIME_SLACK_SECONDS:
+            if end <= newest + _TIME_SLACK_SECONDS:
+                return 0.0
+            count *= (end - newest) / (end - start)
+            start = newest
+        self.starts.append(start)
+        self.ends.append(end)
+        self.counts.append(count)
+        self.total_seconds += end - start
+        return count
+
+    def _forget(self) -> None:
+        oldest = self.ends[-1] - _KEPT_SECONDS if self.ends else 0.0
+        drop = sum(1 for end in self.ends if end <= oldest)
+        if drop:
+            del self.starts[:drop], self.ends[:drop], self.counts[:drop]
+
+    def window(self, start: float, end: float) -> tuple[float, float]:
+        """Return arrivals in (start, end] and the seconds of it that were observed."""
+        arrivals = covered = 0.0
+        for slot_start, slot_end, count in zip(self.starts, self.ends, self.counts, strict=True):
+            overlap = min(slot_end, end) - max(slot_start, start)
+            if overlap > 0.0:
+                covered += overlap
+                arrivals += count * overlap / (slot_end - slot_start)
+        return arrivals, covered
+
+    def rate(self, window_seconds: float) -> float | None:
+        """Return arrivals per second over the last ``window_seconds``.
+
+        A window that is not fully observed gives the rate of the observed part less one standard deviation of
+        its noise, so that the first seconds of a pool cannot look like a burst. ``None`` without any observation.
+        """
+        end = self.end_seconds
+        if end is None:
+            return None
+        arrivals, covered = self.window(end - window_seconds, end)
+        if covered <= 0.0:
+            return None
+        if covered >= _FULL_WINDOW * window_seconds:
+            return arrivals / covered
+        return max(0.0, arrivals - math.sqrt(arrivals)) / covered
+
+    def now(self, window_seconds: float) -> float | None:
+        """Return the present rate: of the last window, or of its last half if higher by more than noise."""
+        whole = self.rate(window_seconds)
+        half = self.rate(window_seconds / 2.0)
+        if whole is None or half is None:
+            return whole
+        return max(whole, half - math.sqrt(max(half, 0.0) / (window_seconds / 2.0)))
+
+    def burst_sample(self) -> float | None:
+        """Return the squared relative deviation of the last three 10-s slots beyond Poisson noise.
+
+        ``None`` while the slots are not fully observed or empty. Sources with slots longer than 10 s use theirs.
+        """
+        end = self.end_seconds
+        if end is None:
+            return None
+        length = self.ends[-1] - self.starts[-1]
+        slot = length * max(1, round(_BURST_SLOT_SECONDS / length))
+        counts = []
+        for index in range(_BURST_SLOTS, 0, -1):
+            arrivals, covered = self.window(end - index * slot, end - (index - 1) * slot)
+            if covered < _FULL_WINDOW * slot:
+                return None
+            counts.append(arrivals)
+        mean = sum(counts) / _BURST_SLOTS
+        if mean <= 0.0:
+            return None
+        variance = sum((count - mean) ** 2 for count in counts) / (_BURST_SLOTS - 1)
+        return min(1.0, variance / mean**2 - 1.0 / mean)
+
+
+@dataclass(slots=True)
+class Burstiness:
+    """Relative standard deviation of the arrival rate within a minute, beyond Poisson noise."""
+
+    samples: list[float] = field(default_factory=list)
+
+    def push(self, sample: float | None) -> None:
+        """Take one squared deviation; noise makes single ones negative, and only their mean is unbiased."""
+        if sample is None:
+            return
+        self.samples.append(sample)
+        if len(self.samples) > _BURST_RING:
+            del self.samples[0]
+
+    @property
+    def value(self) -> float:
+        """Return the deviation; a small prior before the first sample."""
+        if not self.samples:
+            return _UNKNOWN_BURSTINESS
+        return math.sqrt(max(0.0, sum(self.samples) / len(self.samples)))

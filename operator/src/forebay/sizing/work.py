@@ -1,0 +1,121 @@
+"""What one request costs on one replica: busy seconds per phase, and the batch at the edge of the ITL goal."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from forebay.flow.fleet import Role, Slo
+from forebay.flow.performance import Performance
+
+FloatArray = npt.NDArray[np.float64]
+
+_BATCH_SHARE = 0.97
+"""Of the largest batch: the last few slots are empty between a completion and the next admission."""
+_KV_SHARE = 0.9
+"""Of the KV cache: fragmentation, and requests that grow while they run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Token counts of the current requests."""
+
+    input_tokens: float
+    """Mean uncached prompt tokens."""
+    output_tokens: float
+    """Mean output tokens."""
+    context_tokens: float
+    """Mean KV tokens that a running sequence holds."""
+    input_sample: tuple[float, ...]
+    """Mid-points of the deciles of uncached prompt tokens: ten equally likely prompts."""
+    squared_ratio: float | None = None
+    """E[n^2] / E[n]^2 of uncached prompt tokens; ``None``: taken from the sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """Measured over believed time, per phase; 1 is "as the profile says"."""
+
+    prefill: float = 1.0
+    decode: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaWork:
+    """Work of the average request on one replica of one variant."""
+
+    prefill_seconds: float
+    """Seconds that a prefill occupies a replica."""
+    decode_seconds: float
+    """Replica-seconds of decoding, at the batch whose ITL just meets the objective."""
+    serve_seconds: float
+    """Replica-seconds of both phases on one replica whose prefills delay its decode iterations."""
+    batch: float
+    """Sequences per replica at the edge of the ITL objective."""
+    prefill_sample: FloatArray
+    """Prefill seconds of ten equally likely prompts."""
+    variability: float
+    """(1 + squared coefficient of variation of prefill seconds) / 2: the Pollaczek-Khinchine factor."""
+
+    def seconds(self, role: Role) -> float:
+        """Return the replica-seconds that one request costs in ``role``."""
+        if role is Role.PREFILL:
+            return self.prefill_seconds
+        if role is Role.DECODE:
+            return self.decode_seconds
+        return self.serve_seconds
+
+    def unservable_share(self, slo: Slo) -> float:
+        """Return the share of requests that miss the TTFT objective on an idle system."""
+        return float(np.mean(self.prefill_sample > slo.ttft_seconds))
+
+
+def edge_batch(performance: Performance, correction: float, context_tokens: float, itl_seconds: float) -> float:
+    """Return the largest batch whose iteration meets the ITL objective, within batch and KV-cache limits."""
+    per_sequence = correction * (
+        performance.decode_seconds_per_sequence + performance.decode_seconds_per_kv_token * context_tokens
+    )
+    by_batch = _BATCH_SHARE * performance.max_batch
+    by_memory = _KV_SHARE * performance.kv_capacity_tokens / max(context_tokens, 1.0)
+    room = itl_seconds - correction * performance.decode_base_seconds
+    by_latency = room / per_sequence if per_sequence > 0.0 else by_batch
+    return max(1.0, min(by_batch, by_memory, by_latency))
+
+
+def replica_work(performance: Performance, correction: Correction, lengths: Lengths, slo: Slo) -> ReplicaWork:
+    """Return the work of the average request on a replica, corrected by what was measured.
+
+    On a replica that serves both phases, prefills stretch decode iterations by 1 / (1 - share of time in prefill).
+    Where latency limits the batch, the rate x that just meets the objective T solves
+    ``base + slope * (x * output * T) = T * (1 - x * prefill)``, so the two costs add up with prefill weighed by
+    ``T / (T - base)``; where batch or memory limit it, they simply add up.
+    """
+    prefill_seconds = correction.prefill * performance.prefill_seconds(lengths.input_tokens)
+    sample = correction.prefill * (
+        performance.prefill_base_seconds
+        + performance.prefill_seconds_per_token * np.asarray(lengths.input_sample, dtype=np.float64)
+    )
+    batch = edge_batch(performance, correction.decode, lengths.context_tokens, slo.itl_seconds)
+    step_seconds = correction.decode * performance.decode_step_seconds(batch, batch * lengths.context_tokens)
+    decode_seconds = lengths.output_tokens * step_seconds / batch
+    base_seconds = correction.decode * performance.decode_base_seconds
+    latency_limits = step_seconds >= 0.999 * slo.itl_seconds and base_seconds < slo.itl_seconds
+    stretch = slo.itl_seconds / (slo.itl_seconds - base_seconds) if latency_limits else 1.0
+    return ReplicaWork(
+        prefill_seconds=prefill_seconds,
+        decode_seconds=decode_seconds,
+        serve_seconds=decode_seconds + min(stretch, 4.0) * prefill_seconds,
+        batch=batch,
+        prefill_sample=sample,
+        variability=_variability(performance, correction.prefill, lengths, sample),
+    )
+
+
+def _variability(performance: Performance, correction: float, lengths: Lengths, sample: FloatArray) -> float:
+    if lengths.squared_ratio is None:
+        return 0.5 * float(np.mean(sample**2) / np.mean(sample) ** 2)
+    base = correction * performance.prefill_base_seconds
+    slope = correction * performance.prefill_seconds_per_token
+    mean = lengths.input_tokens
+    second = base**2 + 2 * base * slope * mean + slope**2 * lengths.squared_ratio * mean**2
+    return 0.5 * second / max(base + slope * mean, 1e-12) ** 2
