@@ -142,6 +142,9 @@ class PoolObservation:
     variants: tuple[VariantObservation, ...]
     waiting_prefill: float | None = None
     """Requests that arrived and whose prefill has not started, gateway queues included."""
+    waiting_late: float | None = None
+    """Of ``waiting_prefill``, requests that can no longer meet their TTFT and were set aside (known only where the
+    queue is deadline-aware); more capacity cannot save them."""
     waiting_decode: float | None = None
     """Requests whose prefill is done and which wait for a decode slot."""
     finished: float | None = None

@@ -1,0 +1,331 @@
+"""The event loop: arrivals, prefill ends, KV transfers, decode completions and time-outs in order of time."""
+
+import math
+from collections.abc import Callable
+
+from forebay.simulation import dispatch as _dispatch
+from forebay.simulation import replica as _replica
+from forebay.simulation import state as _state
+from forebay.simulation import structures as _structures
+from forebay.simulation.accelerate import compiled, compiled_entry, fingerprint
+from forebay.simulation.dispatch import (
+    admit_waiting,
+    arrive,
+    dispatch,
+    enter_decode,
+    level_of,
+    wait_again,
+    work_of,
+)
+from forebay.simulation.replica import (
+    admit,
+    complete,
+    leave,
+    log_end,
+    offer,
+    reschedule,
+    set_busy,
+    settle,
+)
+from forebay.simulation.state import (
+    DECODE,
+    EVICTIONS,
+    EXPIRE_NEXT,
+    FOR_DECODE,
+    HELD,
+    IDLE,
+    IN_TIME,
+    IN_TRANSFER,
+    LATE,
+    MOVING,
+    NEXT,
+    PREFILL,
+    PREFILL_SECONDS,
+    PREFILL_TOKENS,
+    PREFILLS,
+    QUEUES,
+    RECOMPUTING,
+    RETRIES,
+    RETRY_EXPIRE,
+    RETRY_NEXT,
+    SERVE,
+    SUMS,
+    TIMED_OUT,
+    TOTAL,
+    WAITING,
+    World,
+)
+from forebay.simulation.structures import NEVER, LinkArray, heap_drop, heap_push, queue_prepend, queue_remove
+
+FINISHED_RUN, NEEDS_ROOM = 0, 1
+"""What `advance` returns: all done, or a structure is full and must grow before it is called again."""
+
+
+@compiled
+def end_prefill(w: World, slot: int, now: float) -> None:
+    """The prefill on ``slot`` ends: first token out, KV cache on its way, slot free for the next."""
+    slots, requests = w.slots, w.requests
+    request = slots.current[slot]
+    kind = slots.kind[slot]
+    if kind != PREFILL:
+        settle(w, slot, now)
+    set_busy(w, slot, NEVER)
+    slots.current[slot] = IDLE
+    if request == RECOMPUTING:
+        reschedule(w, slot, now)
+        return
+    work = work_of(w, request)
+    sums = slot * SUMS
+    slots.sums[sums + PREFILLS] += 1.0
+    slots.sums[sums + PREFILL_TOKENS] += work
+    slots.sums[sums + PREFILL_SECONDS] += slots.prefill_base[slot] + slots.prefill_token[slot] * work
+    if not (w.rules.preemption and requests.left[request] > 0.0):
+        requests.ttft[request] = now - requests.arrival[request]
+    if kind == SERVE:
+        admit(w, slot, request, now)
+        reschedule(w, slot, now)
+    else:
+        requests.state[request] = MOVING
+        queues = w.queues
+        arrives = now + w.rules.transfer_token * requests.prompt[request]
+        heap_push(queues.transfer_key, queues.transfer_id, 0, queues.counters[IN_TRANSFER], arrives, request)
+        queues.counters[IN_TRANSFER] += 1
+        offer(w, slot)
+        if slots.open[slot] == 0:
+            slots.gone[slot] = now
+    dispatch(w, now)
+
+
+@compiled
+def end_transfer(w: World, now: float) -> None:
+    """A KV cache has reached the decode side."""
+    queues = w.queues
+    request = queues.transfer_id[0]
+    heap_drop(queues.transfer_key, queues.transfer_id, 0, queues.counters[IN_TRANSFER], 0)
+    queues.counters[IN_TRANSFER] -= 1
+    enter_decode(w, request, now)
+
+
+@compiled
+def decode_event(w: World, slot: int, now: float) -> None:
+    """A sequence of ``slot`` has all its tokens, or the KV cache of ``slot`` is full."""
+    slots = w.slots
+    settle(w, slot, now)
+    batch = slots.batch[slot]
+    tokens_to_end = slots.tags[slot * w.rules.batch_limit] - slots.virtual[slot]
+    if w.rules.preemption and batch > 1 and (slots.kv_limit[slot] - slots.kv[slot]) / batch < tokens_to_end - 1e-6:
+        evict_youngest(w, slot)
+    else:
+        complete(w, slot, now)
+    reschedule(w, slot, now)
+    if slots.batch[slot] == 0 and slots.open[slot] == 0 and slots.current[slot] == IDLE:
+        slots.gone[slot] = now
+    if slots.kind[slot] == DECODE:
+        admit_waiting(w, now)
+    else:
+        dispatch(w, now)
+
+
+@compiled
+def evict_youngest(w: World, slot: int) -> None:
+    """Give up the KV cache of the sequence that began last, as vLLM does; it waits in front and is recomputed."""
+    slots, requests, queues = w.slots, w.requests, w.queues
+    first = slot * w.rules.batch_limit
+    youngest = 0
+    newest = -1.0
+    for entry in range(slots.batch[slot]):
+        request = slots.ids[first + entry]
+        began = requests.arrival[request] + requests.ttft[request]
+        if began > newest:
+            newest = began
+            youngest = entry
+    left = max(1e-9, slots.tags[first + youngest] - slots.virtual[slot])
+    request = leave(w, slot, youngest)
+    requests.left[request] = left
+    slots.kv[slot] -= requests.prompt[request] + requests.output[request] - left
+    queues.counters[EVICTIONS] += 1
+    if slots.kind[slot] == SERVE:
+        wait_again(w, request)
+    else:
+        requests.state[request] = _state.READY
+        queue = level_of(w, request) * QUEUES + FOR_DECODE
+        queue_prepend(requests.link, queues.heads, queues.tails, queues.counts, queue, request)
+
+
+@compiled
+def expire(w: World, request: int, now: float) -> None:
+    """The client of ``request``, if it still waits for its prefill, gives up; it may try again later."""
+    requests, queues, rules = w.requests, w.queues, w.rules
+    if requests.state[request] != WAITING:
+        return
+    first = level_of(w, request) * QUEUES
+    found = queue_remove(requests.link, queues.heads, queues.tails, queues.counts, first + IN_TIME, request)
+    if not found:
+        queue_remove(requests.link, queues.heads, queues.tails, queues.counts, first + LATE, request)
+    queues.counters[HELD] -= 1
+    requests.attempt[request] += 1
+    requests.state[request] = TIMED_OUT
+    if requests.attempt[request] > rules.retries:
+        log_end(w, request, True)
+        return
+    entry = queues.counters[RETRIES]
+    queues.retry_id[entry] = request
+    queues.retry_time[entry] = now + rules.backoff
+    queues.counters[RETRIES] += 1
+
+
+@compiled
+def next_expiry(w: World) -> float:
+    """Return when the next time-out must be looked at."""
+    queues, rules = w.queues, w.rules
+    counters = queues.counters
+    soonest = NEVER
+    if counters[EXPIRE_NEXT] < counters[NEXT]:
+        soonest = w.requests.arrival[counters[EXPIRE_NEXT]] + rules.timeout
+    if counters[RETRY_EXPIRE] < counters[RETRY_NEXT]:
+        soonest = min(soonest, queues.retry_time[counters[RETRY_EXPIRE]] + rules.timeout)
+    return float(soonest)
+
+
+@compiled
+def expire_next(w: World, now: float) -> None:
+    """Look at the time-out that `next_expiry` announced."""
+    queues, rules = w.queues, w.rules
+    counters = queues.counters
+    entry = counters[EXPIRE_NEXT]
+    if entry < counters[NEXT] and w.requests.arrival[entry] + rules.timeout <= now:
+        counters[EXPIRE_NEXT] += 1
+        expire(w, entry, now)
+        return
+    request = queues.retry_id[counters[RETRY_EXPIRE]]
+    counters[RETRY_EXPIRE] += 1
+    expire(w, request, now)
+
+
+@compiled
+def arrive_next(w: World, now: float) -> None:
+    """Take the next request of the trace or of the retry list, whichever is due at ``now``."""
+    queues = w.queues
+    counters = queues.counters
+    request = counters[NEXT]
+    if request < counters[TOTAL] and w.requests.arrival[request] <= now:
+        counters[NEXT] += 1
+        arrive(w, request, now)
+        return
+    request = queues.retry_id[counters[RETRY_NEXT]]
+    counters[RETRY_NEXT] += 1
+    arrive(w, request, now)
+
+
+@compiled
+def next_arrival(w: World) -> float:
+    """Return when the next request of the trace or of the retry list arrives."""
+    counters = w.queues.counters
+    soonest = NEVER
+    if counters[NEXT] < counters[TOTAL]:
+        soonest = w.requests.arrival[counters[NEXT]]
+    if counters[RETRY_NEXT] < counters[RETRIES]:
+        soonest = min(soonest, w.queues.retry_time[counters[RETRY_NEXT]])
+    return float(soonest)
+
+
+@compiled
+def step(w: World, until: float) -> bool:
+    """Handle the next event if it is not after ``until``; ties: completions first, arrivals and time-outs last."""
+    slots, queues = w.slots, w.queues
+    decoder = slots.event_tree[1]
+    when = slots.event_key[decoder]
+    what = 0
+    if queues.counters[IN_TRANSFER] > 0 and queues.transfer_key[0] < when:
+        when = queues.transfer_key[0]
+        what = 1
+    prefiller = slots.busy_tree[1]
+    if slots.busy_key[prefiller] < when:
+        when = slots.busy_key[prefiller]
+        what = 2
+    arrival = next_arrival(w)
+    if arrival < when:
+        when = arrival
+        what = 3
+    if w.rules.timeout < NEVER:
+        expiry = next_expiry(w)
+        if expiry < when:
+            when = expiry
+            what = 4
+    if when > until:
+        return False
+    if what == 0:
+        decode_event(w, decoder, when)
+    elif what == 1:
+        end_transfer(w, when)
+    elif what == 2:
+        end_prefill(w, prefiller, when)
+    elif what == 3:
+        arrive_next(w, when)
+    else:
+        expire_next(w, when)
+    return True
+
+
+VERSION = int(fingerprint(vars(_structures), vars(_state), vars(_replica), vars(_dispatch), globals())[:12], 16)
+"""Part of the key of the compiled code on disk: it changes with any function of the simulator."""
+
+
+def _make_advance(version: int) -> Callable[[World, float], int]:
+    def advance(w: World, until: float) -> int:
+        queues = w.queues
+        counters = queues.counters
+        if version < 0:
+            return FINISHED_RUN
+        while True:
+            if counters[IN_TRANSFER] >= len(queues.transfer_key) or counters[RETRIES] >= len(queues.retry_id):
+                return NEEDS_ROOM
+            if not step(w, until):
+                return FINISHED_RUN
+
+    return compiled_entry(advance)
+
+
+def _make_nudge(version: int) -> Callable[[World, int, float], None]:
+    def nudge(w: World, slot: int, now: float) -> None:
+        if version < 0:
+            return
+        settle(w, slot, now)
+        reschedule(w, slot, now)
+        if w.slots.open[slot] == 0 and w.slots.batch[slot] == 0 and w.slots.current[slot] == IDLE:
+            w.slots.gone[slot] = now
+        dispatch(w, now)
+        admit_waiting(w, now)
+
+    return compiled_entry(nudge)
+
+
+def _make_requeue(version: int) -> Callable[[World, int, LinkArray, float], None]:
+    def requeue(w: World, slot: int, lost: LinkArray, now: float) -> None:
+        if version < 0:
+            return
+        set_busy(w, slot, NEVER)
+        w.slots.current[slot] = IDLE
+        w.slots.batch[slot] = 0
+        w.slots.open[slot] = 0
+        w.slots.gone[slot] = now
+        reschedule(w, slot, now)
+        for index in range(len(lost) - 1, -1, -1):
+            request = lost[index]
+            w.requests.ttft[request] = math.nan
+            if w.rules.preemption:
+                w.requests.left[request] = 0.0
+            wait_again(w, request)
+        dispatch(w, now)
+
+    return compiled_entry(requeue)
+
+
+advance = _make_advance(VERSION)
+"""``advance(w, until)``: run all events up to and including ``until``."""
+
+nudge = _make_nudge(VERSION)
+"""``nudge(w, slot, now)``: bring the choice of slots up to date after ``slot`` was opened or closed."""
+
+requeue = _make_requeue(VERSION)
+"""``requeue(w, slot, lost, now)``: ``slot`` failed; the requests ``lost`` (ascending) start again."""

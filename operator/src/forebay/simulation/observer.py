@@ -1,0 +1,194 @@
+"""What an operator would see of a simulated pool: sums since the last look, and gauges. Never the future."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from forebay.flow.fleet import Pool, Role
+from forebay.flow.observation import (
+    EngineSample,
+    LengthHistogram,
+    PoolObservation,
+    StartingReplica,
+    Traffic,
+    VariantObservation,
+)
+from forebay.flow.trace import FloatArray, RequestTrace
+from forebay.simulation import state
+from forebay.simulation.options import SimulationOptions
+from forebay.simulation.replicas import Life, Replicas
+
+LENGTH_EDGES = tuple(float(edge) for edge in np.unique(np.rint(16 * 2 ** (np.arange(0, 57) / 4))))
+"""Upper edges of the length histogram, in tokens: four per octave from 16 to 262,144."""
+
+_RECENT = 2000
+"""Latency percentiles are those of at most so many of the requests that ended last."""
+
+
+class Observer:
+    """Reads a simulated pool's counters the way a scrape does."""
+
+    def __init__(self, replicas: Replicas, pool: Pool, trace: RequestTrace, options: SimulationOptions) -> None:
+        self._replicas = replicas
+        self._pool = pool
+        self._trace = trace
+        self._options = options
+        self._since = 0.0
+        self._arrived = 0
+        self._retried = 0
+        self._ended = 0
+        self._missed = 0
+        self._sums = np.zeros((len(pool.variants), state.SUMS))
+        """Of replicas that are gone or were read before; slots start again from zero at every look."""
+        replicas.on_gone = self._keep
+
+    def _keep(self, variant: int, sums: FloatArray) -> None:
+        """Keep what a replica did that leaves between two looks."""
+        self._sums[variant] += sums
+
+    def observe(self, now: float, desired: Sequence[int]) -> PoolObservation:
+        """Return the observation of the time since the last call (or 0)."""
+        self._collect(now)
+        world = self._replicas.world
+        counters = world.queues.counters
+        ended, missed = int(counters[state.LOGGED]), int(counters[state.MISSED])
+        counts = world.queues.counts
+        recent = world.requests.log[max(0, ended - _RECENT) : ended]
+        ttft, itl = self._percentiles(recent)
+        observation = PoolObservation(
+            key=self._pool.key,
+            at_seconds=now,
+            traffic=self._traffic(now),
+            variants=tuple(self._variant(number, now, desired[number]) for number in range(len(desired))),
+            waiting_prefill=float(counters[state.HELD]),
+            waiting_late=float(counts[state.LATE :: state.QUEUES].sum()) if world.rules.late_last else None,
+            waiting_decode=float(counts[state.FOR_DECODE :: state.QUEUES].sum()),
+            finished=float(ended - self._ended),
+            missed=float(missed - self._missed),
+            ttft_seconds=ttft,
+            itl_seconds=itl,
+        )
+        self._ended, self._missed, self._since = ended, missed, now
+        self._sums[:] = 0.0
+        return observation
+
+    def _collect(self, now: float) -> None:
+        """Settle all slots at ``now`` and add up what they did."""
+        world = self._replicas.world
+        slots = world.slots
+        busy = np.flatnonzero(slots.batch > 0)
+        elapsed = now - slots.updated[busy]
+        gained = elapsed * slots.rate[busy]
+        slots.virtual[busy] += gained
+        slots.kv[busy] += slots.batch[busy] * gained
+        slots.updated[busy] = now
+        sums = slots.sums.reshape(-1, state.SUMS)
+        sums[busy, state.RUNNING_SECONDS] += slots.batch[busy] * elapsed
+        for slot, replica in self._replicas.by_slot.items():
+            self._sums[replica.variant] += sums[slot]
+        sums[:] = 0.0
+
+    def _traffic(self, now: float) -> Traffic | None:
+        if now <= self._since:
+            return None
+        queues = self._replicas.world.queues
+        arrived, retried = int(queues.counters[state.NEXT]), int(queues.counters[state.RETRY_NEXT])
+        new = slice(self._arrived, arrived)
+        again = queues.retry_id[self._retried : retried]
+        slots = max(1, round((now - self._since) / self._options.slot_seconds))
+        edges = np.linspace(self._since, now, slots + 1)
+        cuts = self._trace.arrival_seconds[new].searchsorted(edges[1:-1], side="right")
+        counts = np.diff(np.concatenate(([0], cuts, [arrived - self._arrived])))
+        if len(again):
+            cuts = queues.retry_time[self._retried : retried].searchsorted(edges[1:-1], side="right")
+            counts = counts + np.diff(np.concatenate(([0], cuts, [len(again)])))
+        requests = self._replicas.world.requests
+        prompt, work = requests.prompt[new], requests.work[new]
+        if len(again):
+            prompt, work = (
+                np.concatenate((prompt, requests.prompt[again])),
+                np.concatenate((work, requests.work[again])),
+            )
+        histogram = np.bincount(np.searchsorted(LENGTH_EDGES, work), minlength=len(LENGTH_EDGES) + 1)
+        histogram[-2] += histogram[-1]
+        total = float(prompt.sum())
+        traffic = Traffic(
+            start_seconds=self._since,
+            end_seconds=now,
+            arrivals=float(len(prompt)),
+            slot_counts=tuple(float(count) for count in counts),
+            input_tokens=total,
+            cached_input_tokens=total - float(work.sum()) if self._options.prefix_cache else None,
+            input_lengths=LengthHistogram(
+                upper_tokens=LENGTH_EDGES, counts=tuple(histogram[:-1].astype(float).tolist())
+            ),
+            source="gateway",
+        )
+        self._arrived, self._retried = arrived, retried
+        return traffic
+
+    def _percentiles(self, recent: "np.typing.NDArray[np.int32]") -> tuple[float | None, float | None]:
+        requests = self._replicas.world.requests
+        ended = recent[requests.state[recent] == state.DONE]
+        if len(ended) == 0:
+            return None, None
+        ttft = requests.ttft[ended]
+        transfer = self._replicas.world.rules.transfer_token * requests.prompt[ended]
+        itl = (requests.done[ended] - requests.arrival[ended] - ttft - transfer) / np.maximum(
+            1, requests.output[ended]
+        )
+        share = self._pool.slo.target
+        return float(_quantile(ttft, share)), float(max(0.0, _quantile(itl, share)))
+
+    def _variant(self, number: int, now: float, desired: int) -> VariantObservation:
+        model = self._replicas.models[number]
+        live = self._replicas.live[number]
+        serving = [r.slot for r in live if r.life in (Life.READY, Life.DRAINING)]
+        starting = tuple(
+            StartingReplica(r.ordered_seconds, r.expected_ready_seconds, unschedulable=r.life is Life.WAITING)
+            for r in live
+            if r.life in (Life.WAITING, Life.STARTING)
+        )
+        ready = sum(r.life is Life.READY for r in live)
+        measured = self._replicas.lead_times[number][-50:]
+        lead = model.start_up.quantile_seconds(0.9) if len(measured) < 5 else float(np.quantile(measured, 0.9))
+        return VariantObservation(
+            name=model.variant.name,
+            role=model.variant.role,
+            desired=desired,
+            ready=ready,
+            starting=starting,
+            draining=len(serving) - ready,
+            engine=self._engine(number, serving, now - self._since) if serving else None,
+            lead_time_seconds=lead,
+        )
+
+    def _engine(self, number: int, serving: list[int], interval: float) -> EngineSample:
+        sums, slots = self._sums[number], self._replicas.world.slots
+        role = self._replicas.models[number].variant.role
+        decodes, prefills = role is not Role.PREFILL, role is not Role.DECODE
+        tokens = float(sums[state.OUTPUT_TOKENS])
+        kv = slots.kv[serving] * (slots.batch[serving] > 0)
+        return EngineSample(
+            interval_seconds=interval,
+            finished=float(sums[state.FINISHED]) if decodes else None,
+            output_tokens=tokens if decodes else None,
+            prefills=float(sums[state.PREFILLS]) if prefills else None,
+            prefill_tokens=float(sums[state.PREFILL_TOKENS]) if prefills else None,
+            prefill_seconds=float(sums[state.PREFILL_SECONDS]) if prefills else None,
+            itl_seconds=float(sums[state.ITL_SECONDS]) / tokens if decodes and tokens > 0 else None,
+            running=float(sums[state.RUNNING_SECONDS]) / interval if decodes and interval > 0 else None,
+            running_now=float(slots.batch[serving].sum())
+            if decodes
+            else float((slots.current[serving] != state.IDLE).sum()),
+            kv_tokens=float(kv.sum()) if decodes else None,
+            kv_usage=float((kv / slots.kv_limit[serving]).mean()) if decodes else None,
+            waiting=0.0,
+            reporting_replicas=len(serving),
+        )
+
+
+def _quantile(values: FloatArray, share: float) -> float:
+    """Return the smallest value that at least ``share`` of ``values`` do not exceed."""
+    rank = min(len(values) - 1, max(0, int(np.ceil(share * len(values))) - 1))
+    return float(np.partition(values, rank)[rank])

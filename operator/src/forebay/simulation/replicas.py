@@ -1,0 +1,305 @@
+"""Replicas of a simulated pool: ordered, waiting for GPUs, starting, ready, draining, gone; and what they cost."""
+
+import heapq
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+import numpy as np
+
+from forebay.flow.fleet import Role, Variant
+from forebay.flow.performance import Performance
+from forebay.simulation import kernel
+from forebay.simulation.options import SimulationOptions, StartUp
+from forebay.simulation.state import DECODE, IDLE, PREFILL, SERVE, SUMS, World, more_slots
+from forebay.simulation.structures import NEVER, FloatArray
+from forebay.simulation.supply import GpuSupply
+
+KINDS = {Role.PREFILL: PREFILL, Role.DECODE: DECODE, Role.SERVE: SERVE}
+
+
+class Life(Enum):
+    """How far a replica has come."""
+
+    WAITING = auto()
+    """For GPUs: not billed."""
+    STARTING = auto()
+    READY = auto()
+    DRAINING = auto()
+    GONE = auto()
+
+
+@dataclass(slots=True, eq=False)
+class Replica:
+    """One replica of one variant."""
+
+    name: str
+    variant: int
+    ordered_seconds: float
+    life: Life = Life.WAITING
+    billed_from_seconds: float = math.nan
+    expected_ready_seconds: float = math.inf
+    slot: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class VariantModel:
+    """A variant with what the simulator needs to know of it."""
+
+    variant: Variant
+    performance: Performance
+    start_up: StartUp
+    share: float
+    """Decode capacity, for least-loaded routing."""
+    rank: float
+    """Order among idle prefill replicas, smallest first."""
+
+
+class Replicas:
+    """The replicas of one pool, on the slots of one world."""
+
+    def __init__(
+        self,
+        models: Sequence[VariantModel],
+        world: World,
+        options: SimulationOptions,
+        supply: GpuSupply,
+        functions: Mapping[str, Callable[..., object]] | None = None,
+    ) -> None:
+        self.models = tuple(models)
+        self.world = world
+        self.live: list[list[Replica]] = [[] for _ in models]
+        """Replicas that are not gone, per variant, oldest first."""
+        self.by_slot: dict[int, Replica] = {}
+        self.by_name: dict[str, Replica] = {}
+        self.failures = 0
+        self.lead_times: list[list[float]] = [[] for _ in models]
+        self.on_gone: Callable[[int, FloatArray], None] | None = None
+        """Called with the variant and the sums of a replica that leaves its slot."""
+        self._billed = [0.0] * len(models)
+        self._options = options
+        self._supply = supply
+        self._chance = np.random.default_rng(options.seed)
+        self._agenda: list[tuple[float, int, Callable[[float], None]]] = []
+        self._entries = 0
+        self._serial = 0
+        self._waiting = 0
+        self._draining = 0
+        functions = functions or vars(kernel)
+        self._nudge, self._requeue = functions["nudge"], functions["requeue"]
+
+    # What the run loop asks -----------------------------------------------------------------------------------
+
+    def next_due_seconds(self, now: float) -> float:
+        """Return when the next replica becomes ready, fails or asks for GPUs again."""
+        due = self._agenda[0][0] if self._agenda else math.inf
+        return min(due, now + 1.0) if self._waiting else due
+
+    def run_due(self, now: float) -> None:
+        """Do what is due at ``now``: replicas become ready, fail, are reclaimed, leave, get GPUs."""
+        self.reap()
+        while self._agenda and self._agenda[0][0] <= now:
+            heapq.heappop(self._agenda)[2](now)
+            self.reap()
+        if self._waiting:
+            self._ask_again(now)
+
+    def reap(self) -> None:
+        """Bill the replicas that have drained, and free their slots."""
+        if self._draining == 0:
+            return
+        slots = self.world.slots
+        for slot in np.flatnonzero(slots.gone < NEVER):
+            replica = self.by_slot.pop(int(slot))
+            sums = slots.sums[slot * SUMS : (slot + 1) * SUMS]
+            if self.on_gone is not None:
+                self.on_gone(replica.variant, sums)
+            sums[:] = 0.0
+            self._end(replica, float(slots.gone[slot]))
+            slots.kind[slot] = 0
+            slots.gone[slot] = NEVER
+
+    def replica_seconds(self, now: float) -> dict[str, float]:
+        """Return what was billed up to ``now``, per variant."""
+        return {
+            model.variant.name: self._billed[index]
+            + sum(now - r.billed_from_seconds for r in self.live[index] if r.life is not Life.WAITING)
+            for index, model in enumerate(self.models)
+        }
+
+    # Orders and releases --------------------------------------------------------------------------------------
+
+    def scale(self, variant: int, wanted: int, now: float) -> None:
+        """Order or release replicas until ``wanted`` are there, draining ones not counted."""
+        present = [r for r in self.live[variant] if r.life is not Life.DRAINING]
+        for _ in range(wanted - len(present)):
+            self.order(variant, now)
+        for replica in self._victims(present, len(present) - wanted, now):
+            self.release(replica, now)
+
+    def order(
+        self, variant: int, now: float, *, name: str | None = None, ready_at: float | None = None
+    ) -> Replica:
+        """Order one replica; ``ready_at`` overrides the drawn start-up time."""
+        self._serial += 1
+        name = name or f"{self.models[variant].variant.name}-{self._serial}"
+        if name in self.by_name:
+            raise ValueError(f"a replica named {name!r} exists: replica names must be unique")
+        replica = Replica(name, variant, now)
+        self.live[variant].append(replica)
+        self.by_name[name] = replica
+        self._waiting += 1
+        self._ask(replica, now, ready_at)
+        return replica
+
+    def release(self, replica: Replica, now: float) -> None:
+        """Let ``replica`` go: at once if it is not ready or idle, else when its requests are done."""
+        if replica.life in (Life.WAITING, Life.STARTING):
+            self._end(replica, now)
+        elif replica.life is Life.READY:
+            replica.life = Life.DRAINING
+            self._draining += 1
+            self.world.slots.open[replica.slot] = 0
+            self._nudge(self.world, replica.slot, now)
+            self.reap()
+
+    def fail(self, replica: Replica, now: float) -> None:
+        """End ``replica`` at once; its requests start again from their prefill."""
+        if replica.life in (Life.WAITING, Life.STARTING):
+            self._end(replica, now)
+            return
+        slots, slot = self.world.slots, replica.slot
+        first = slot * self.world.rules.batch_limit
+        lost = sorted(int(k) for k in slots.ids[first : first + int(slots.batch[slot])])
+        if slots.current[slot] > IDLE:
+            lost.append(int(slots.current[slot]))
+        if replica.life is Life.READY:
+            replica.life = Life.DRAINING
+            self._draining += 1
+        self._requeue(self.world, slot, np.array(sorted(lost), np.int32), now)
+        self.failures += 1
+        self.reap()
+
+    # Inside ---------------------------------------------------------------------------------------------------
+
+    def _victims(self, present: list[Replica], count: int, now: float) -> list[Replica]:
+        """Return the replicas to release: not yet started, youngest first, then those that are soonest empty."""
+        if count <= 0:
+            return []
+        unready = [r for r in reversed(present) if r.life is not Life.READY]
+        ready = sorted(
+            (r for r in present if r.life is Life.READY), key=lambda r: (self._drain_seconds(r, now), r.slot)
+        )
+        return (unready + ready)[:count]
+
+    def _drain_seconds(self, replica: Replica, now: float) -> float:
+        """Return an estimate of the time that ``replica`` needs to become empty."""
+        slots, slot = self.world.slots, replica.slot
+        busy = float(slots.busy_key[slot])
+        seconds = max(0.0, busy - now) if busy < NEVER else 0.0
+        batch = int(slots.batch[slot])
+        if batch:
+            first = slot * self.world.rules.batch_limit
+            step = self.models[replica.variant].performance.decode_step_seconds(batch, float(slots.kv[slot]))
+            seconds += (float(slots.tags[first : first + batch].max()) - float(slots.virtual[slot])) * step
+        return seconds
+
+    def _at(self, when: float, action: Callable[[float], None]) -> None:
+        self._entries += 1
+        heapq.heappush(self._agenda, (when, self._entries, action))
+
+    def _ask(self, replica: Replica, now: float, ready_at: float | None = None) -> None:
+        model = self.models[replica.variant]
+        if not self._supply.grant(model.variant.node_pool, model.variant.gpus_per_replica, now):
+            return
+        self._waiting -= 1
+        replica.life = Life.STARTING
+        replica.billed_from_seconds = now
+        replica.expected_ready_seconds = now + model.start_up.expected_seconds
+        ready = now + model.start_up.draw_seconds(self._chance)
+        if ready_at is not None:
+            ready = replica.expected_ready_seconds = max(now, ready_at)
+        if ready <= now:
+            self._become_ready(replica, now)
+        else:
+            self._at(ready, lambda then: self._become_ready(replica, then))
+
+    def _ask_again(self, now: float) -> None:
+        waiting = [r for replicas in self.live for r in replicas if r.life is Life.WAITING]
+        for replica in sorted(waiting, key=lambda r: r.ordered_seconds):
+            self._ask(replica, now)
+
+    def _become_ready(self, replica: Replica, now: float) -> None:
+        if replica.life is not Life.STARTING:
+            return
+        replica.life = Life.READY
+        self.lead_times[replica.variant].append(now - replica.ordered_seconds)
+        replica.slot = self._free_slot()
+        self.by_slot[replica.slot] = replica
+        self._furnish(replica.slot, self.models[replica.variant], now)
+        self._nudge(self.world, replica.slot, now)
+        self._plan_misfortune(replica, now)
+
+    def _free_slot(self) -> int:
+        free = np.flatnonzero(self.world.slots.kind == 0)
+        if len(free) == 0:
+            grown = more_slots(self.world.slots, self.world.rules.batch_limit)
+            self.world = self.world._replace(slots=grown)
+            return len(grown.kind) // 2
+        return int(free[0])
+
+    def _furnish(self, slot: int, model: VariantModel, now: float) -> None:
+        slots, performance = self.world.slots, model.performance
+        slots.kind[slot] = KINDS[model.variant.role]
+        slots.open[slot] = 1
+        slots.prefill_base[slot] = performance.prefill_base_seconds
+        slots.prefill_token[slot] = performance.prefill_seconds_per_token
+        slots.step_base[slot] = performance.decode_base_seconds
+        slots.step_sequence[slot] = performance.decode_seconds_per_sequence
+        slots.step_kv[slot] = performance.decode_seconds_per_kv_token
+        slots.max_batch[slot] = performance.max_batch
+        slots.kv_limit[slot] = performance.kv_capacity_tokens
+        slots.share[slot] = model.share
+        slots.rank[slot] = model.rank
+        slots.current[slot] = IDLE
+        slots.kv[slot] = 0.0
+        slots.updated[slot] = now
+
+    def _plan_misfortune(self, replica: Replica, now: float) -> None:
+        if self._options.mean_seconds_between_failures is not None:
+            life = self._chance.exponential(self._options.mean_seconds_between_failures)
+            self._at(now + life, lambda then: self._strike(replica, then))
+        spot = self._options.spot
+        if spot is not None and self.models[replica.variant].variant.node_pool in spot.node_pools:
+            life = self._chance.exponential(spot.mean_seconds_between)
+            self._at(now + life, lambda then: self._reclaim(replica, then, spot.notice_seconds))
+
+    def _strike(self, replica: Replica, now: float) -> None:
+        """``replica`` fails; if it was still wanted, its workload starts another."""
+        wanted = replica.life is Life.READY
+        if replica.life in (Life.READY, Life.DRAINING):
+            self.fail(replica, now)
+        if wanted:
+            self.order(replica.variant, now)
+
+    def _reclaim(self, replica: Replica, now: float, notice_seconds: float) -> None:
+        if replica.life is not Life.READY:
+            return
+        self.release(replica, now)
+        self.order(replica.variant, now)
+        if self.by_slot.get(replica.slot) is replica:
+            self._at(now + notice_seconds, lambda then: self._strike(replica, then))
+
+    def _end(self, replica: Replica, when: float) -> None:
+        model = self.models[replica.variant]
+        if replica.life is Life.WAITING:
+            self._waiting -= 1
+        else:
+            self._billed[replica.variant] += when - replica.billed_from_seconds
+            self._supply.give_back(model.variant.node_pool, model.variant.gpus_per_replica)
+        if replica.life is Life.DRAINING:
+            self._draining -= 1
+        replica.life = Life.GONE
+        self.live[replica.variant].remove(replica)
+        del self.by_name[replica.name]

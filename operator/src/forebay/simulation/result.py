@@ -1,0 +1,55 @@
+"""What a run came to: latencies per request, replica-seconds per variant, actions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from forebay.flow.fleet import Slo
+from forebay.flow.trace import FloatArray, RequestTrace
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleAction:
+    """A change of a variant's replica count."""
+
+    at_seconds: float
+    variant: str
+    before: int
+    after: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SimulationResult:
+    """The end of a run. Arrays have one entry per request of the trace, NaN where it was not (yet) served."""
+
+    trace: RequestTrace
+    until_seconds: float
+    ttft_seconds: FloatArray
+    itl_seconds: FloatArray
+    """Mean over the request's output tokens; waiting for a decode slot counts, the KV transfer does not."""
+    done_seconds: FloatArray
+    """When the last token was out."""
+    replica_seconds: Mapping[str, float]
+    """Billed per variant: from the order (or from the node it waited for) until the replica was empty and gone."""
+    actions: tuple[ScaleAction, ...]
+    timed_out: int = 0
+    rejected: int = 0
+    evictions: int = 0
+    failures: int = 0
+
+    def attained(self, slo: Slo, *, until_seconds: float | None = None) -> float:
+        """Return the share of requests, of those that arrived before ``until_seconds``, that met ``slo``.
+
+        A request that was not served missed it. NaN without requests.
+        """
+        count = len(self.trace)
+        if until_seconds is not None:
+            count = int(self.trace.arrival_seconds.searchsorted(until_seconds))
+        if count == 0:
+            return float("nan")
+        met = (self.ttft_seconds[:count] <= slo.ttft_seconds) & (self.itl_seconds[:count] <= slo.itl_seconds)
+        return float(met.mean())
+
+    @property
+    def unserved(self) -> int:
+        """Return how many requests had not their last token at the end."""
+        return int((self.done_seconds != self.done_seconds).sum())

@@ -1,0 +1,140 @@
+"""Structures over flat arrays that plain Python and numba share: winner trees, a binary heap, linked queues.
+
+All ties go to the lowest index or to the entry that came first, so that a run is the same everywhere.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from forebay.simulation.accelerate import compiled
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+LinkArray = npt.NDArray[np.int32]
+
+NEVER = 1e300
+"""A time that no run reaches, and a key that no tree prefers."""
+
+
+@compiled
+def tree_update(tree: IntArray, keys: FloatArray, leaf: int) -> None:
+    """Restore ``tree`` after ``keys[leaf]`` changed: O(log n), and less when ``leaf`` wins nowhere.
+
+    ``tree`` has twice the length of ``keys`` (a power of two, at least 2); ``tree[1]`` is the index of the
+    smallest key and ``tree[len(keys) + i]`` is ``i``.
+    """
+    node = (len(keys) + leaf) >> 1
+    while node > 0:
+        left = tree[2 * node]
+        right = tree[2 * node + 1]
+        winner = left if keys[left] <= keys[right] else right
+        if winner == tree[node] and winner != leaf:
+            return
+        tree[node] = winner
+        node >>= 1
+
+
+@compiled
+def heap_push(keys: FloatArray, values: LinkArray, first: int, size: int, key: float, value: int) -> None:
+    """Push onto the binary heap that occupies ``size`` entries from ``first``; the caller counts and has room."""
+    child = size
+    while child > 0:
+        parent = (child - 1) >> 1
+        if keys[first + parent] <= key:
+            break
+        keys[first + child] = keys[first + parent]
+        values[first + child] = values[first + parent]
+        child = parent
+    keys[first + child] = key
+    values[first + child] = value
+
+
+@compiled
+def heap_drop(keys: FloatArray, values: LinkArray, first: int, size: int, entry: int) -> None:
+    """Remove entry number ``entry`` (0 is the smallest) of a heap with ``size`` entries."""
+    last = size - 1
+    if entry == last:
+        return
+    key = keys[first + last]
+    value = values[first + last]
+    parent = entry
+    while True:
+        child = 2 * parent + 1
+        if child >= last:
+            break
+        if child + 1 < last and keys[first + child + 1] < keys[first + child]:
+            child += 1
+        if key <= keys[first + child]:
+            break
+        keys[first + parent] = keys[first + child]
+        values[first + parent] = values[first + child]
+        parent = child
+    # An entry from another branch may be smaller than what stands above the hole.
+    while parent > 0:
+        above = (parent - 1) >> 1
+        if keys[first + above] <= key:
+            break
+        keys[first + parent] = keys[first + above]
+        values[first + parent] = values[first + above]
+        parent = above
+    keys[first + parent] = key
+    values[first + parent] = value
+
+
+@compiled
+def queue_append(
+    links: LinkArray, heads: IntArray, tails: IntArray, counts: IntArray, queue: int, item: int
+) -> None:
+    """Put ``item`` at the end of ``queue``; an item is in one queue at a time."""
+    links[item] = -1
+    if counts[queue] == 0:
+        heads[queue] = item
+    else:
+        links[tails[queue]] = item
+    tails[queue] = item
+    counts[queue] += 1
+
+
+@compiled
+def queue_prepend(
+    links: LinkArray, heads: IntArray, tails: IntArray, counts: IntArray, queue: int, item: int
+) -> None:
+    """Put ``item`` at the front of ``queue``."""
+    links[item] = heads[queue] if counts[queue] > 0 else -1
+    if counts[queue] == 0:
+        tails[queue] = item
+    heads[queue] = item
+    counts[queue] += 1
+
+
+@compiled
+def queue_pop(links: LinkArray, heads: IntArray, tails: IntArray, counts: IntArray, queue: int) -> int:
+    """Take the first item of ``queue``, which is not empty."""
+    item = heads[queue]
+    counts[queue] -= 1
+    heads[queue] = links[item]
+    if counts[queue] == 0:
+        tails[queue] = -1
+    return int(item)
+
+
+@compiled
+def queue_remove(
+    links: LinkArray, heads: IntArray, tails: IntArray, counts: IntArray, queue: int, item: int
+) -> bool:
+    """Remove ``item`` wherever it stands in ``queue``; return whether it was there. O(1) at the front."""
+    before = -1
+    here = heads[queue] if counts[queue] > 0 else -1
+    while here != -1 and here != item:
+        before = here
+        here = links[here]
+    if here == -1:
+        return False
+    if before == -1:
+        heads[queue] = links[item]
+    else:
+        links[before] = links[item]
+    if tails[queue] == item:
+        tails[queue] = before
+    counts[queue] -= 1
+    return True
