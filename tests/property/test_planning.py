@@ -10,9 +10,12 @@ from forebay.flow.fleet import PoolKey
 from forebay.flow.plan import PlanProblem
 from forebay.planning import solve
 from forebay.planning.check import objective
+from forebay.planning.highs import SolverOptions
 from forebay.planning.joint import solve_jointly
 from forebay.planning.normal import normalise
 from tests.unit.planning.problems import option, pool, problem, queue_curve, role_need
+
+EXACT = SolverOptions(relative_gap=1e-6, curve_tolerance=0.0)
 
 erlangs = st.floats(0.1, 6.0)
 prices = st.sampled_from([0.7, 1.0, 1.9, 3.6])
@@ -47,7 +50,7 @@ def fleets(draw: st.DrawFn) -> PlanProblem:
 def test_a_joint_plan_is_the_best_of_all_plans(fleet: PlanProblem) -> None:
     """Against brute force over every combination of counts."""
     pools, limits = normalise(fleet)
-    answer = solve_jointly(pools, limits, weights={}, wishes={})
+    answer = solve_jointly(pools, limits, weights={}, wishes={}, options=EXACT)
     keys = [(p.key, c) for p in pools for c in p.choices]
     best = math.inf
     for numbers in itertools.product(*(range(c.lowest, c.highest + 1) for _, c in keys)):
@@ -87,6 +90,6 @@ def test_more_stock_never_costs_more(fleet: PlanProblem) -> None:
     pools, limits = normalise(fleet)
     richer = problem(*fleet.pools, gpu_stock={name: gpus + 2 for name, gpus in fleet.gpu_stock.items()})
     more_pools, more_limits = normalise(richer)
-    tight = solve_jointly(pools, limits, weights={}, wishes={})
-    loose = solve_jointly(more_pools, more_limits, weights={}, wishes={})
+    tight = solve_jointly(pools, limits, weights={}, wishes={}, options=EXACT)
+    loose = solve_jointly(more_pools, more_limits, weights={}, wishes={}, options=EXACT)
     assert loose.objective <= tight.objective * (1 + 2e-4) + 1e-6

@@ -1,6 +1,6 @@
 """The worked example of Mélange (Griggs et al., 2024): its repository's README config, at several request rates.
 
-Shares of a bucket that may be any fraction reach what slices reach when they are cut right: at 30 requests per second
+Shares of a bucket that may be any fraction reach what slices reach when they are cut right: at 30 requests/s
 one third of one bucket belongs on the A10G, which three slices can express and four or eight cannot.
 """
 

@@ -1,7 +1,7 @@
 """Cluster length buckets whose requests every variant serves alike, so that the program stays small.
 
 Twenty clusters of a hundred buckets change the cost of a plan by well under one per cent and make it several
-times faster to find. k-means with the k-means++ start of Arthur and Vassilvitskii (SODA 2007), on the logarithm of speed.
+times faster to find. k-means with the k-means++ start of Arthur and Vassilvitskii (SODA 2007), on log speed.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Our own verdict on a plan: does it keep every hard limit, and what does it cost? No solver is believed blindly."""
+"""Our own verdict on a plan: does it keep every hard limit, and what does it cost? No solver is believed blind."""
 
 from collections.abc import Mapping, Sequence
 

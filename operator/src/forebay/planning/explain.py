@@ -1,17 +1,16 @@
 """Say what a plan was limited by and what more of it would be worth, in words that a person can act on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from forebay.flow.fleet import PoolKey
-from forebay.planning.check import objective, usage
-from forebay.planning.joint import Wishes, solve_jointly
+from forebay.planning.check import usage
+from forebay.planning.highs import SolverOptions, solve_program
+from forebay.planning.joint import Wishes
 from forebay.planning.normal import Choice, Limits, PoolModel, RoleModel
-from forebay.planning.program import Counts
+from forebay.planning.program import Counts, build
 from forebay.planning.search import role_usd
 
-MOST_PRICES = 3
-"""Shadow prices cost one more solve each."""
+WORTH_SAYING_USD_PER_HOUR = 0.005
 
 
 def limited_by(
@@ -81,45 +80,36 @@ def _shared_limits(
 
 
 def shadow_prices(
-    pools: Sequence[PoolModel],
-    limits: Limits,
-    broken: tuple[str, ...],
-    counts: Counts,
-    *,
-    weights: Mapping[PoolKey, float],
-    wishes: Wishes,
+    pools: Sequence[PoolModel], limits: Limits, broken: tuple[str, ...], wishes: Wishes
 ) -> tuple[str, ...]:
-    """Return what a little more of each scarce thing would save, found by solving again with that much more."""
-    here = objective(pools, limits, counts, weights=weights, wishes=wishes)
-    if here is None:
+    """Return what a little more of each scarce thing would save: the relaxed program's dual prices, in words.
+
+    Priorities are left out of it: a dollar counts the same for every pool here.
+    """
+    fleet = build(pools, limits, weights={}, wishes=wishes, one_direction=False)
+    answer = solve_program(fleet.program, SolverOptions(relaxed=True))
+    if answer.row_duals is None:
         return ()
     words = []
-    for name in broken[:MOST_PRICES]:
-        more, label = _with_more(pools, limits, name)
-        answer = solve_jointly(pools, more, weights=weights, wishes=wishes, previous=counts)
-        saved = _unweighted(pools, more, counts, wishes) - _unweighted(pools, more, answer.counts, wishes)
-        if saved > 0.005:
-            words.append(f"{label} would save {saved:.2f} $/h")
+    for name in broken:
+        amount, label = _a_little_more(pools, name)
+        saved = -float(answer.row_duals[fleet.limit_rows[name]]) * amount
+        if saved > WORTH_SAYING_USD_PER_HOUR:
+            words.append(f"{label} would save about {saved:.2f} $/h")
     return tuple(words)
 
 
-def _unweighted(pools: Sequence[PoolModel], limits: Limits, counts: Counts, wishes: Wishes) -> float:
-    return objective(pools, limits, counts, weights={}, wishes=wishes) or 0.0
-
-
-def _with_more(pools: Sequence[PoolModel], limits: Limits, name: str) -> tuple[Limits, str]:
+def _a_little_more(pools: Sequence[PoolModel], name: str) -> tuple[float, str]:
     options = [choice.option for pool in pools for choice in pool.choices]
     if name == "budget":
-        extra = min(option.usd_per_replica_hour for option in options)
-        budget = (limits.budget_usd_per_hour or 0.0) + extra
-        return replace(limits, budget_usd_per_hour=budget), f"{extra:g} $/h more budget"
+        usd = min(option.usd_per_replica_hour for option in options)
+        return usd, f"{usd:g} $/h more budget"
     if name == "power":
-        extra = max(option.watts_per_replica for option in options)
-        return replace(limits, power_limit_watts=(limits.power_limit_watts or 0.0) + extra), f"{extra:g} W more"
+        watts = max(option.watts_per_replica for option in options)
+        return watts, f"{watts:g} W more"
     gpus = min(option.gpus_per_replica for option in options if option.node_pool == name)
-    stock = {**limits.gpu_stock, name: limits.gpu_stock[name] + gpus}
     noun = "one more GPU" if gpus == 1 else f"{gpus} more GPUs"
-    return replace(limits, gpu_stock=stock), f"{noun} in node pool {name}"
+    return float(gpus), f"{noun} in node pool {name}"
 
 
 def routing(pool: PoolModel, counts: Mapping[str, int]) -> dict[str, float]:

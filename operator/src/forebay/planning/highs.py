@@ -24,6 +24,7 @@ class LinearProgram:
     starts: list[int] = field(default_factory=lambda: [0])
     index: list[int] = field(default_factory=list)
     value: list[float] = field(default_factory=list)
+    offset: float = 0.0
 
     def column(
         self, *, cost: float = 0.0, lower: float = 0.0, upper: float = INFINITY, integer: bool = False
@@ -35,16 +36,15 @@ class LinearProgram:
         self.integer.append(integer)
         return len(self.cost) - 1
 
-    def row(
-        self, terms: Sequence[tuple[int, float]], *, lower: float = -INFINITY, upper: float = INFINITY
-    ) -> None:
-        """Add ``lower <= sum of coefficient * variable <= upper``."""
+    def row(self, terms: Sequence[tuple[int, float]], *, lower: float = -INFINITY, upper: float = INFINITY) -> int:
+        """Add ``lower <= sum of coefficient * variable <= upper`` and return the row's index."""
         for column, coefficient in terms:
             self.index.append(column)
             self.value.append(coefficient)
         self.starts.append(len(self.index))
         self.row_lower.append(lower)
         self.row_upper.append(upper)
+        return len(self.row_upper) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +55,8 @@ class ProgramAnswer:
     objective: float
     bound: float
     status: str
+    row_duals: FloatArray | None = None
+    """What one unit more of each row's bound changes in the objective; relaxed solves only."""
 
     @property
     def gap(self) -> float:
@@ -68,12 +70,14 @@ class ProgramAnswer:
 class SolverOptions:
     """Limits of one solve. The node limit binds before the time limit, so that answers do not depend on speed."""
 
-    relative_gap: float = 1e-4
+    relative_gap: float = 2e-3
     seconds: float = 2.0
-    nodes: int = 20_000
+    nodes: int = 2_000
     presolve: bool = True
     relaxed: bool = False
     """Ignore integrality: the LP bound."""
+    curve_tolerance: float = 0.02
+    """Share of a replica's price by which the program may misread a curve; our own check reads it exactly."""
 
 
 def solve_program(
@@ -88,6 +92,8 @@ def solve_program(
         ("mip_rel_gap", options.relative_gap),
         ("time_limit", options.seconds),
         ("mip_max_nodes", options.nodes),
+        ("mip_heuristic_run_rins", False),  # these two take most of the time and find nothing on such programs
+        ("mip_heuristic_run_rens", False),
         ("presolve", "choose" if options.presolve else "off"),
     ):
         highs.setOptionValue(name, setting)
@@ -103,6 +109,7 @@ def _model(program: LinearProgram, *, relaxed: bool) -> highspy.HighsLp:
     lp = highspy.HighsLp()
     lp.num_col_ = len(program.cost)
     lp.num_row_ = len(program.row_lower)
+    lp.offset_ = program.offset
     lp.col_cost_ = np.asarray(program.cost)
     lp.col_lower_ = np.asarray(program.lower)
     lp.col_upper_ = np.asarray(program.upper)
@@ -129,4 +136,5 @@ def _answer(highs: highspy.Highs, program: LinearProgram, *, relaxed: bool) -> P
         objective=objective,
         bound=float(info.mip_dual_bound) if whole else objective,
         status=status,
+        row_duals=None if whole else np.asarray(highs.getSolution().row_dual),
     )

@@ -6,7 +6,7 @@ plan in force, that plan cut to fit, and the relaxed program rounded up. The che
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from forebay.flow.fleet import PoolKey, Role
 from forebay.planning.check import exceeded, objective
@@ -47,7 +47,7 @@ def solve_jointly(
 ) -> JointAnswer:
     """Return the cheapest plan found for ``pools`` under ``limits``; there always is one."""
     options = options or SolverOptions()
-    fleet = build(pools, limits, weights=weights, wishes=wishes)
+    fleet = build(pools, limits, weights=weights, wishes=wishes, curve_tolerance=options.curve_tolerance)
     candidates = _incumbents(pools, limits, fleet, options, previous)
 
     def judge(counts: PlainCounts) -> float:
@@ -55,19 +55,15 @@ def solve_jointly(
         return math.inf if value is None else value
 
     judged = [(judge(counts), order, name, counts) for order, (name, counts) in enumerate(candidates)]
-    best = min(judged)
-    start = starting_point(fleet, best[3])
+    incumbent = min(judged)
+    start = starting_point(fleet, incumbent[3])
     answer = solve_program(fleet.program, options, start)
-    judged += _from_solver(fleet, pools, answer, judge, name="integer program", order=len(judged))
-    winner = min(judged)
-    if answer.values is not None and winner[0] < answer.objective * (1 - WORTH_A_SECOND_LOOK) - 1e-9:
-        again = SolverOptions(presolve=False, seconds=options.seconds, nodes=options.nodes)
-        second = solve_program(fleet.program, again, start)
-        judged += _from_solver(fleet, pools, second, judge, name="integer program, no presolve", order=len(judged))
-        winner = min(judged)
-    value, _, name, counts = winner
-    gap = max(0.0, value - answer.bound) / max(1e-9, abs(value)) if math.isfinite(answer.bound) else math.inf
-    return JointAnswer(counts=counts, objective=value, gap=gap, solver=f"{name} ({answer.status})")
+    solved = _from_solver(fleet, pools, answer, judge, name="integer program", order=len(judged))
+    if solved and incumbent[0] < solved[0][0] * (1 - WORTH_A_SECOND_LOOK) - options.relative_gap:
+        answer = solve_program(fleet.program, replace(options, presolve=False), start)
+        solved += _from_solver(fleet, pools, answer, judge, name="integer program, no presolve", order=-1)
+    value, _, name, counts = min(judged + solved)
+    return JointAnswer(counts=counts, objective=value, gap=answer.gap, solver=f"{name} ({answer.status})")
 
 
 def _from_solver(
@@ -101,9 +97,7 @@ def _incumbents(
     ]
     if previous is not None:
         found.append(("last plan", _fit(pools, limits, _clip(pools, previous))))
-    relaxed = solve_program(
-        fleet.program, SolverOptions(relaxed=True, seconds=options.seconds, nodes=options.nodes)
-    )
+    relaxed = solve_program(fleet.program, replace(options, relaxed=True))
     if relaxed.values is not None:
         rounded = {
             pool.key: {

@@ -1,19 +1,22 @@
 """The mixed-integer program of the fleet: whole replicas, continuous shares of work, convex costs of misses.
 
-Per variant the replicas ``n`` (whole, = base + up - down); per role the capacity ``c`` and the dollars ``g`` lost
-to misses, ``g`` above every segment of the role's convex curve; with length buckets, the work ``y`` that a variant
-takes of a bucket. Letting a router split a bucket keeps the shares continuous, a relaxation of Mélange's packing
-(Griggs et al., 2024, arXiv 2404.14527, section 5) that is never dearer and much faster to solve.
+Per variant the replicas (whole); per role its direction and its capacity, whose segments save what the role's
+convex curve says; with length buckets, the work that a variant takes of a bucket. Letting a router split a bucket
+keeps the shares continuous, a relaxation of Mélange's packing (Griggs et al., 2024, arXiv 2404.14527, section 5)
+that is never dearer and much faster to solve.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.trace import FloatArray
+from forebay.planning.curve import ConvexCurve, simplified
 from forebay.planning.highs import INFINITY, LinearProgram
 from forebay.planning.normal import Choice, Limits, PoolModel, RoleModel
-from forebay.planning.search import MOVE_PENALTY
 
 RATIO_PENALTY = 30.0
 """Replica prices per replica outside the prefill:decode band: more than it can save, less than a floor."""
@@ -30,9 +33,8 @@ class FleetProgram:
 
     program: LinearProgram = field(default_factory=LinearProgram)
     replicas: dict[tuple[PoolKey, str], int] = field(default_factory=dict)
-    moves: dict[tuple[PoolKey, str], tuple[int, int]] = field(default_factory=dict)
-    directions: dict[tuple[PoolKey, Role], int] = field(default_factory=dict)
-    flows: dict[tuple[PoolKey, Role, int, str], int] = field(default_factory=dict)
+    limit_rows: dict[str, int] = field(default_factory=dict)
+    """Row of each shared limit: node pools by name, `budget` and `power`."""
 
     def counts(self, values: FloatArray, pools: Sequence[PoolModel]) -> dict[PoolKey, dict[str, int]]:
         """Read the replicas out of a solution, rounded to whole numbers."""
@@ -54,6 +56,7 @@ def build(
     weights: Mapping[PoolKey, float],
     wishes: Mapping[tuple[PoolKey, Role], float],
     one_direction: bool = True,
+    curve_tolerance: float = 0.0,
 ) -> FleetProgram:
     """Build the program of ``pools`` under ``limits``.
 
@@ -63,13 +66,15 @@ def build(
         weights: factor on each pool's dollars, larger for those that are served first.
         wishes: most capacity per role that counts, so that a weight serves a pool first and does not fatten it.
         one_direction: forbid that a role grows in one variant and shrinks in another.
+        curve_tolerance: share of a replica's price by which a curve may be simplified.
     """
     fleet = FleetProgram()
     for pool in pools:
         weight = weights.get(pool.key, 1.0)
         for role in pool.roles:
-            _add_choices(fleet, pool.key, role, weight, one_direction=one_direction)
-            _add_role(fleet, pool.key, role, weight, wishes.get((pool.key, role.role), INFINITY))
+            wish = wishes.get((pool.key, role.role), INFINITY)
+            _add_choices(fleet, pool.key, role, weight, wish, one_direction=one_direction)
+            _add_role(fleet, pool.key, role, weight, wish, curve_tolerance)
         _add_ratio(fleet, pool, weight)
         if pool.budget_usd_per_hour is not None:
             smallest = sum(c.option.usd_per_replica_hour * c.lowest for c in pool.choices)
@@ -80,25 +85,29 @@ def build(
 
 
 def _add_choices(
-    fleet: FleetProgram, key: PoolKey, role: RoleModel, weight: float, *, one_direction: bool
+    fleet: FleetProgram, key: PoolKey, role: RoleModel, weight: float, wish: float, *, one_direction: bool
 ) -> None:
     program = fleet.program
-    both_ways = one_direction and _can_go_both_ways(role.choices)
-    if both_ways:
-        fleet.directions[key, role.role] = program.column(upper=1.0, integer=True)
+    direction = None
+    if one_direction and _can_go_both_ways(role.choices):
+        direction = program.column(upper=1.0, integer=True)
     for choice in role.choices:
         usd = choice.option.usd_per_replica_hour * weight
-        grow, shrink = choice.highest - choice.base, choice.base - choice.lowest
-        replicas = program.column(cost=usd, lower=choice.lowest, upper=choice.highest, integer=True)
-        up = program.column(cost=usd * MOVE_PENALTY, upper=grow)
-        down = program.column(cost=usd * MOVE_PENALTY, upper=shrink)
-        program.row([(replicas, 1.0), (up, -1.0), (down, 1.0)], lower=choice.base, upper=choice.base)
+        highest = _useful(role, choice, wish)
+        replicas = program.column(cost=usd, lower=choice.lowest, upper=highest, integer=True)
         fleet.replicas[key, choice.name] = replicas
-        fleet.moves[key, choice.name] = (up, down)
-        if both_ways:
-            direction = fleet.directions[key, role.role]
-            program.row([(up, 1.0), (direction, -float(grow))], upper=0.0)
-            program.row([(down, 1.0), (direction, float(shrink))], upper=float(shrink))
+        if direction is not None:
+            grow, shrink = float(highest - choice.base), float(choice.base - choice.lowest)
+            program.row([(replicas, 1.0), (direction, -grow)], upper=choice.base)
+            program.row([(replicas, 1.0), (direction, -shrink)], lower=choice.lowest)
+
+
+def _useful(role: RoleModel, choice: Choice, wish: float) -> int:
+    """Return the count beyond which this variant alone is more than the role can value."""
+    if role.buckets or choice.option.speed <= 0:
+        return choice.highest
+    enough = min(wish, float(role.worth.capacity[-1])) + role.spare
+    return min(choice.highest, max(choice.base, math.ceil(enough / choice.option.speed - 1e-9)))
 
 
 def _can_go_both_ways(choices: Sequence[Choice]) -> bool:
@@ -107,13 +116,13 @@ def _can_go_both_ways(choices: Sequence[Choice]) -> bool:
     return len(choices) > 1 and any(growing) and any(shrinking)
 
 
-def _add_role(fleet: FleetProgram, key: PoolKey, role: RoleModel, weight: float, wish: float) -> None:
-    program, worth = fleet.program, role.worth
+def _add_role(
+    fleet: FleetProgram, key: PoolKey, role: RoleModel, weight: float, wish: float, tolerance: float
+) -> None:
+    program = fleet.program
     capacity = program.column(lower=-role.spare, upper=wish)
-    lost = program.column(cost=weight)
-    if len(worth.capacity) > 1:
-        for slope, start, value in zip(worth.slopes, worth.capacity, worth.value, strict=False):
-            program.row([(lost, 1.0), (capacity, -float(slope))], lower=float(value - slope * start))
+    worth = simplified(role.worth, tolerance=tolerance * role.usd_per_capacity)
+    _add_worth(program, worth, weight, capacity)
     if role.buckets:
         _add_buckets(fleet, key, role, weight, capacity)
         return
@@ -121,18 +130,33 @@ def _add_role(fleet: FleetProgram, key: PoolKey, role: RoleModel, weight: float,
     program.row([(capacity, 1.0), *terms], upper=-role.spare)
 
 
+def _add_worth(program: LinearProgram, worth: ConvexCurve, weight: float, capacity: int) -> None:
+    """Pay for misses: every segment of the convex curve is capacity that saves its slope, steepest first.
+
+    Convexity fills the segments in their order, so that no whole numbers and no row per segment are needed.
+    """
+    start = float(worth.capacity[0])
+    terms = [(capacity, 1.0)]
+    program.offset += weight * float(worth.value[0])
+    for slope, length in zip(worth.slopes, np.diff(worth.capacity), strict=True):
+        terms.append((program.column(cost=weight * float(slope), upper=float(length)), -1.0))
+    beyond = program.column()
+    steepest = float(worth.slopes[0]) if len(worth.capacity) > 1 else 0.0
+    short = program.column(cost=-weight * steepest)
+    program.row([*terms, (beyond, -1.0), (short, 1.0)], lower=start, upper=start)
+
+
 def _add_buckets(fleet: FleetProgram, key: PoolKey, role: RoleModel, weight: float, capacity: int) -> None:
     """Cover every bucket's share of the capacity; what no variant can serve within its SLO is paid for."""
     program = fleet.program
     steepest = float(-role.worth.slopes[0]) if len(role.worth.capacity) > 1 else role.usd_per_capacity
     load: dict[str, list[tuple[int, float]]] = {choice.name: [] for choice in role.choices}
-    for index, bucket in enumerate(role.buckets):
+    for bucket in role.buckets:
         unserved = program.column(cost=weight * steepest * UNSERVED_FACTOR)
         cover = [(unserved, 1.0), (capacity, -bucket.share)]
         for name, speed in bucket.speed:
             if speed > 0 and name in load:
                 taken = program.column()
-                fleet.flows[key, role.role, index, name] = taken
                 cover.append((taken, 1.0))
                 load[name].append((taken, 1.0 / speed))
         program.row(cover, lower=role.spare * bucket.share)
@@ -169,14 +193,14 @@ def _add_limits(fleet: FleetProgram, pools: Sequence[PoolModel], limits: Limits)
             if choice.option.node_pool == name
         ]
         if terms:
-            program.row(terms, upper=float(stock))
-    for attribute, limit in (
-        ("usd_per_replica_hour", limits.budget_usd_per_hour),
-        ("watts_per_replica", limits.power_limit_watts),
+            fleet.limit_rows[name] = program.row(terms, upper=float(stock))
+    for name, attribute, limit in (
+        ("budget", "usd_per_replica_hour", limits.budget_usd_per_hour),
+        ("power", "watts_per_replica", limits.power_limit_watts),
     ):
         if limit is not None:
             every = [term for pool in pools for term in _priced(fleet, pool.key, pool.choices, attribute)]
-            program.row(every, upper=limit)
+            fleet.limit_rows[name] = program.row(every, upper=limit)
 
 
 def starting_point(fleet: FleetProgram, counts: Counts) -> dict[int, float]:

@@ -1,15 +1,15 @@
-"""The exact answer for one role on its own, by enumeration: most pools need no solver."""
+"""The exact answer for one role on its own, without a solver: a frontier of capacity against cost."""
 
-import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from forebay.flow.trace import FloatArray
+from forebay.flow.trace import FloatArray, IntArray
 from forebay.planning.normal import Choice, RoleModel
 
-LARGEST_GRID = 60_000
-"""Combinations worth enumerating (about 2 ms); beyond this the integer program is faster."""
+LARGEST_MERGE = 1_000_000
+"""Combinations that one merge may look at (about 50 ms); beyond this the integer program is faster."""
 
 MOVE_PENALTY = 1e-7
 """Share of a replica's price that a move costs, so that ties keep what is there."""
@@ -18,43 +18,66 @@ MOVE_PENALTY = 1e-7
 def best_alone(role: RoleModel) -> dict[str, int] | None:
     """Return the counts that minimise cost plus misses of ``role`` without shared limits.
 
-    Only moves in one direction are considered: all variants of a role grow, or all shrink.
+    Only moves in one direction are considered: all variants of a role grow, or all shrink. The variants are merged
+    one after the other into the frontier of combinations that no other beats in both capacity and cost; since
+    misses fall with capacity, the optimum is on it.
 
     Returns:
-        Replicas per variant, or ``None`` if the role has length buckets or too many combinations to enumerate.
+        Replicas per variant, or ``None`` if the role has length buckets or too many combinations.
     """
     if role.buckets:
         return None
-    up = [range(choice.base, choice.highest + 1) for choice in role.choices]
-    down = [range(choice.lowest, choice.base + 1) for choice in role.choices]
-    if max(_size(up), _size(down)) > LARGEST_GRID:
+    up = [(choice.base, choice.highest) for choice in role.choices]
+    down = [(choice.lowest, choice.base) for choice in role.choices]
+    answers = [_best(role, bounds) for bounds in (up, down)]
+    found = [answer for answer in answers if answer is not None]
+    if len(found) < len(answers):
         return None
-    answers = [_best(role, ranges) for ranges in (up, down)]
-    _, counts = min(answers, key=lambda answer: answer[0])
+    _, counts = min(found, key=lambda answer: answer[0])
     return dict(zip((choice.name for choice in role.choices), counts, strict=True))
 
 
-def _size(ranges: list[range]) -> int:
-    size = 1
-    for numbers in ranges:
-        size *= len(numbers)
-    return size
+@dataclass(frozen=True, slots=True, eq=False)
+class _Frontier:
+    """Combinations by ascending capacity and cost: ``counts[i]`` has one column per merged variant."""
+
+    capacity: FloatArray
+    usd: FloatArray
+    counts: IntArray
 
 
-def _best(role: RoleModel, ranges: list[range]) -> tuple[float, tuple[int, ...]]:
-    axes = [np.asarray(numbers, dtype=np.float64) for numbers in ranges]
-    usd: FloatArray = np.zeros((1,) * len(axes))
-    capacity: FloatArray = np.full((1,) * len(axes), -role.spare)
-    for index, (axis, choice) in enumerate(zip(axes, role.choices, strict=True)):
-        shape = [1] * len(axes)
-        shape[index] = len(axis)
-        price = choice.option.usd_per_replica_hour
-        moves = np.abs(axis - choice.base) * MOVE_PENALTY
-        usd = usd + (price * (axis + moves)).reshape(shape)
-        capacity = capacity + (choice.option.speed * axis).reshape(shape)
-    total = usd + lost_usd(role, capacity)
-    winner = np.unravel_index(int(np.argmin(total)), total.shape)
-    return float(total[winner]), tuple(int(axis[i]) for axis, i in zip(axes, winner, strict=True))
+def _best(role: RoleModel, bounds: Sequence[tuple[int, int]]) -> tuple[float, tuple[int, ...]] | None:
+    frontier = _Frontier(np.array([-role.spare]), np.zeros(1), np.zeros((1, 0), dtype=np.int64))
+    enough = float(role.worth.capacity[-1])
+    for choice, (low, high) in zip(role.choices, bounds, strict=True):
+        useful = high if choice.option.speed <= 0 else _useful(choice, low, high, enough + role.spare)
+        numbers = np.arange(low, useful + 1)
+        if len(numbers) * len(frontier.capacity) > LARGEST_MERGE:
+            return None
+        frontier = _merge(frontier, choice, numbers, enough)
+    total = frontier.usd + lost_usd(role, frontier.capacity)
+    winner = int(np.argmin(total))
+    return float(total[winner]), tuple(int(count) for count in frontier.counts[winner])
+
+
+def _useful(choice: Choice, low: int, high: int, enough: float) -> int:
+    """Return the count beyond which this variant alone is more than the curve can value."""
+    return max(low, min(high, int(np.ceil(enough / choice.option.speed)) + 1))
+
+
+def _merge(frontier: _Frontier, choice: Choice, numbers: IntArray, enough: float) -> _Frontier:
+    price = choice.option.usd_per_replica_hour
+    usd_of = price * (numbers + np.abs(numbers - choice.base) * MOVE_PENALTY)
+    capacity = (frontier.capacity[:, None] + choice.option.speed * numbers[None, :]).ravel()
+    usd = (frontier.usd[:, None] + usd_of[None, :]).ravel()
+    counted = np.minimum(capacity, enough)
+    order = np.lexsort((usd, -counted))
+    cheapest_above = np.minimum.accumulate(usd[order])
+    first = np.concatenate([[True], usd[order][1:] < cheapest_above[:-1]])
+    kept = order[first][::-1]
+    rows, columns = np.divmod(kept, len(numbers))
+    counts = np.concatenate([frontier.counts[rows], numbers[columns][:, None]], axis=1)
+    return _Frontier(capacity[kept], usd[kept], counts)
 
 
 def lost_usd(role: RoleModel, capacity: FloatArray) -> FloatArray:
@@ -71,13 +94,3 @@ def role_usd(role: RoleModel, counts: Mapping[str, int]) -> float:
     """Return cost plus misses of ``role`` in US dollars per hour, where speed does not depend on length."""
     price = sum(choice.option.usd_per_replica_hour * counts[choice.name] for choice in role.choices)
     return price + float(lost_usd(role, np.asarray(role.capacity(counts))))
-
-
-def neighbours(choices: tuple[Choice, ...], counts: Mapping[str, int]) -> list[dict[str, int]]:
-    """Return the plans that differ from ``counts`` by one replica of one variant, within the bounds."""
-    plans = []
-    for choice, step in itertools.product(choices, (-1, 1)):
-        changed = counts[choice.name] + step
-        if choice.lowest <= changed <= choice.highest:
-            plans.append({**counts, choice.name: changed})
-    return plans

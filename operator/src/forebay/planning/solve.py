@@ -57,7 +57,7 @@ def solve(
         previous=previous.replicas if previous else None,
         options=options,
     )
-    prices = shadow_prices(rivals, left, broken, joint.counts, weights=weights, wishes=wishes)
+    prices = shadow_prices(rivals, left, broken, wishes)
     plan = _plan(
         problem,
         pools,
