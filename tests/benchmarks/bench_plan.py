@@ -1,7 +1,7 @@
 """Time and quality of fleet plans: `make bench-plan`, or `python -m tests.benchmarks.bench_plan`.
 
 The hardware figures (price, TFLOPs, bandwidth, memory, power) are public list values; speeds follow from a
-roofline (prefill bound by compute, decode by memory bandwidth) for a 14 GB model. Only times and gaps are the result;
+roofline (prefill bound by compute, decode by bandwidth) for a 14 GB model. Only times and gaps are the result;
 prices are plausible, not quotes.
 """
 
