@@ -258,10 +258,6 @@ class PrometheusClient:
             raise QueryError(
                 QueryFailure.BAD_ANSWER, "What answered is not Prometheus' API, or its answer is cut off."
             ) from None
-        except OSError:
-            raise QueryError(
-                QueryFailure.CREDENTIALS, "A certificate file for Prometheus cannot be read."
-            ) from None
 
     def _headers(self) -> Mapping[str, str]:
         headers = dict(self._settings.auth.headers)

@@ -42,14 +42,13 @@ class BoundedSession(requests.Session):
         kwargs.update(stream=True, allow_redirects=False)
         try:
             response = super().send(request, **kwargs)
-            with response:
-                body = self._read(response)
         except requests.RequestException as error:
             raise _translated(error) from None
-        except ReadTimeoutError:
-            raise QueryError(QueryFailure.TIMEOUT, "Prometheus did not answer in time.") from None
-        except (HTTPError, HTTPException, OSError):
-            raise QueryError(QueryFailure.CONNECTION, "Prometheus' answer broke off.") from None
+        except OSError:
+            message = "The CA, client certificate or key file for Prometheus cannot be read."
+            raise QueryError(QueryFailure.CREDENTIALS, message) from None
+        with response:
+            body = self._read(response)
         response._content = body  # noqa: SLF001 - the way to hand over a streamed body
         response._content_consumed = True  # type: ignore[attr-defined]  # noqa: SLF001
         if response.status_code != requests.codes.ok:
@@ -59,16 +58,22 @@ class BoundedSession(requests.Session):
     def _read(self, response: requests.Response) -> bytes:
         chunks: list[bytes] = []
         size = 0
-        while chunk := response.raw.read1(_CHUNK, decode_content=True):
-            size += len(chunk)
-            if size > self._max_bytes:
-                raise QueryError(
-                    QueryFailure.TOO_LARGE, f"Prometheus' answer is larger than {self._max_bytes} bytes."
-                )
-            if time.monotonic() > self.deadline_seconds:
-                raise QueryError(QueryFailure.TIMEOUT, "Prometheus' answer did not end in time.")
-            chunks.append(chunk)
+        try:
+            while chunk := response.raw.read1(_CHUNK, decode_content=True):
+                size += len(chunk)
+                self._check(size)
+                chunks.append(chunk)
+        except ReadTimeoutError:
+            raise QueryError(QueryFailure.TIMEOUT, "Prometheus did not answer in time.") from None
+        except (HTTPError, HTTPException, OSError):
+            raise QueryError(QueryFailure.CONNECTION, "Prometheus' answer broke off.") from None
         return b"".join(chunks)
+
+    def _check(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise QueryError(QueryFailure.TOO_LARGE, f"Prometheus' answer is larger than {self._max_bytes} bytes.")
+        if time.monotonic() > self.deadline_seconds:
+            raise QueryError(QueryFailure.TIMEOUT, "Prometheus' answer did not end in time.")
 
 
 def _verification(settings: PrometheusSettings) -> bool | str:

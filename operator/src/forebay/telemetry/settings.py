@@ -67,8 +67,11 @@ class PrometheusSettings:
     """How often length histograms and latency percentiles are read."""
     catch_up_seconds: float = 300.0
     """How far back arrivals are made up for after queries failed; older ones are lost, and said to be."""
-    resume_guard_seconds: float = 1800.0
+    resume_guard_seconds: float = 600.0
     """A counter that was silent for less than this is not new when it returns."""
+    history_chunk_minutes: int = 360
+    """Longest range of one warm-up query."""
+    history_limit_seconds: float = 14 * 86_400.0
     namespace_label: str = "namespace"
     pod_label: str = "pod"
     workload_label: str | None = None

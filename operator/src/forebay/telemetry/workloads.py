@@ -9,6 +9,7 @@ over every pool returns one series per workload.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from forebay.flow.fleet import PoolKey
 from forebay.telemetry.promql import Matcher, escape_regex
@@ -46,10 +47,14 @@ def workload_of_pod(pod: str) -> str | None:
 
 def reduced_name(workload: WorkloadTarget) -> str | None:
     """Return what the pods of ``workload`` reduce to, or ``None`` where that cannot be told from their names."""
-    if workload.kind not in _EXAMPLES and len(workload.name) > _LONGEST_REDUCIBLE_NAME:
+    return _reduced_name(workload.kind, workload.name)
+
+
+@lru_cache(maxsize=65_536)
+def _reduced_name(kind: str, name: str) -> str | None:
+    if kind not in _EXAMPLES and len(name) > _LONGEST_REDUCIBLE_NAME:
         return None
-    examples = _EXAMPLES.get(workload.kind, _DEFAULT_EXAMPLES)
-    reduced = {workload_of_pod(workload.name + suffix) for suffix in examples}
+    reduced = {workload_of_pod(name + suffix) for suffix in _EXAMPLES.get(kind, _DEFAULT_EXAMPLES)}
     return reduced.pop() if len(reduced) == 1 else None
 
 

@@ -1,0 +1,128 @@
+"""What changes seldom and is looked up seldom: metric names, bucket edges, scrape intervals, KV cache sizes."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from forebay.telemetry.answer import Labels, Vector, number, parse_vector
+from forebay.telemetry.client import PromQlClient
+from forebay.telemetry.dialect import Signal
+from forebay.telemetry.errors import QueryError
+from forebay.telemetry.groups import Expressions, Group
+from forebay.telemetry.settings import PrometheusSettings
+
+_SCRAPES_OVER_SECONDS = 300
+_UNKNOWN_INTERVAL_SECONDS = 15.0
+_SHORTEST_WINDOW_SECONDS = 45
+_LONGEST_WINDOW_SECONDS = 300
+LATENCIES = (Signal.TTFT, Signal.REQUEST_ITL, Signal.TOKEN_ITL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Facts about one group, as of ``at_seconds``."""
+
+    at_seconds: float = -math.inf
+    known: frozenset[str] | None = None
+    """Metric names that the server has; ``None``: could not be looked up."""
+    edges: Mapping[Signal, Mapping[float, str]] = field(default_factory=dict)
+    """Bucket edges of latency histograms in seconds, with their spelling in the label ``le``."""
+    scrape_seconds: Mapping[Labels, float] = field(default_factory=dict)
+    kv_tokens_per_engine: Mapping[Labels, float] = field(default_factory=dict)
+
+    def scrape_interval(self, key: Labels) -> float:
+        """Return the scrape interval of a workload or gateway, or the usual one where it is not known yet."""
+        return self.scrape_seconds.get(key, _UNKNOWN_INTERVAL_SECONDS)
+
+    @property
+    def window_seconds(self) -> int:
+        """Return how far back to look for the newest sample: three scrapes of the slowest."""
+        slowest = max(self.scrape_seconds.values(), default=_UNKNOWN_INTERVAL_SECONDS)
+        return int(min(max(3 * slowest, _SHORTEST_WINDOW_SECONDS), _LONGEST_WINDOW_SECONDS))
+
+    @property
+    def finest_scrape_seconds(self) -> float:
+        """Return the shortest scrape interval of the group."""
+        return min(self.scrape_seconds.values(), default=_UNKNOWN_INTERVAL_SECONDS)
+
+    def stale_after(self, key: Labels) -> float:
+        """Return the age at which a sample means that a scrape is missing."""
+        return 1.5 * self.scrape_interval(key) + 2.0
+
+
+async def look_up(
+    client: PromQlClient, group: Group, settings: PrometheusSettings, at_seconds: float, last: Facts
+) -> Facts:
+    """Look a group's facts up; what cannot be looked up stays as it was."""
+    every = Expressions(group, settings, None, _LONGEST_WINDOW_SECONDS)
+    names = await _vector(client, every.names(), ("__name__",), at_seconds)
+    known = frozenset(name for (name,) in names.values) if names is not None else last.known
+    some = Expressions(group, settings, known, _LONGEST_WINDOW_SECONDS)
+    latencies = [signal for signal in LATENCIES if signal in group.dialect.signals]
+    edges = last.edges
+    if latencies:
+        answer = await _vector(client, some.edges(latencies), ("__name__", "le"), at_seconds)
+        edges = _edges(group, latencies, answer) if answer is not None else edges
+    return Facts(
+        at_seconds=at_seconds,
+        known=known,
+        edges=edges,
+        scrape_seconds=await _scrape_seconds(client, some, at_seconds) or last.scrape_seconds,
+        kv_tokens_per_engine=await _kv_tokens(client, some, at_seconds) or last.kv_tokens_per_engine,
+    )
+
+
+async def _vector(
+    client: PromQlClient, query: str | None, labels: tuple[str, ...], at_seconds: float
+) -> Vector | None:
+    if query is None:
+        return None
+    try:
+        return parse_vector(await client.instant(query, at_seconds, kind="facts"), labels)
+    except QueryError:
+        return None
+
+
+def _edges(group: Group, signals: Sequence[Signal], answer: Vector) -> dict[Signal, dict[float, str]]:
+    owner = {f"{name}_bucket": signal for signal in signals for name in group.dialect.metric_names(signal)}
+    result: dict[Signal, dict[float, str]] = {}
+    for name, text in answer.values:
+        edge = number(text)
+        if name in owner and edge is not None and not math.isnan(edge):
+            result.setdefault(owner[name], {})[edge] = text
+    return result
+
+
+async def _scrape_seconds(
+    client: PromQlClient, expressions: Expressions, at_seconds: float
+) -> dict[Labels, float]:
+    query = expressions.scrapes(_SCRAPES_OVER_SECONDS)
+    answer = await _vector(client, query, expressions.labels, at_seconds)
+    if answer is None:
+        return {}
+    return {key: round(_SCRAPES_OVER_SECONDS / count, 1) for key, count in answer.values.items() if count >= 2.0}
+
+
+async def _kv_tokens(client: PromQlClient, expressions: Expressions, at_seconds: float) -> dict[Labels, float]:
+    """Return the mean KV capacity of a workload's engines, in tokens."""
+    if Signal.KV_CAPACITY in expressions.group.dialect.signals:
+        total = await _vector(client, expressions.level(Signal.KV_CAPACITY), expressions.labels, at_seconds)
+        engines = await _vector(client, expressions.engines(), expressions.labels, at_seconds)
+        if total is None or engines is None:
+            return {}
+        return {key: value / engines.values[key] for key, value in total.values.items() if engines.values.get(key)}
+    config = expressions.group.dialect.kv_config
+    if config is None:
+        return {}
+    labels = (*expressions.labels, config.blocks_label, config.block_size_label)
+    answer = await _vector(client, expressions.kv_config(), labels, at_seconds)
+    tokens: dict[Labels, float] = {}
+    engines_seen: dict[Labels, float] = {}
+    for key, count in (answer.values if answer is not None else {}).items():
+        blocks, size = number(key[-2]), number(key[-1])
+        if blocks is None or size is None or not (0 < blocks * size < math.inf):
+            continue
+        workload = key[:-2]
+        tokens[workload] = tokens.get(workload, 0.0) + blocks * size * count
+        engines_seen[workload] = engines_seen.get(workload, 0.0) + count
+    return {key: total / engines_seen[key] for key, total in tokens.items()}

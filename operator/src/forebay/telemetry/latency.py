@@ -1,0 +1,120 @@
+"""Misses of the objectives from latency histograms."""
+
+import bisect
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from forebay.telemetry.answer import Labels, number
+from forebay.telemetry.dialect import Signal
+from forebay.telemetry.readings import Readings, buckets
+
+_SAME_EDGE = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Bracket:
+    """The bucket edges next to an objective."""
+
+    below: float | None
+    """Highest edge at or below the objective; ``None``: zero."""
+    above: float
+    """Lowest edge at or above it; may be infinite."""
+
+    @property
+    def exact(self) -> bool:
+        """Return whether an edge lies at the objective."""
+        return self.below is not None and self.below == self.above
+
+
+def bracket(edges: Iterable[float], objective_seconds: float) -> Bracket | None:
+    """Return the edges next to an objective, or ``None`` without any edge above it."""
+    ascending = sorted(edges)
+    for edge in ascending:
+        if abs(edge - objective_seconds) <= _SAME_EDGE * max(1.0, objective_seconds):
+            return Bracket(edge, edge)
+    position = bisect.bisect_left(ascending, objective_seconds)
+    if position == len(ascending):
+        return None
+    return Bracket(ascending[position - 1] if position else None, ascending[position])
+
+
+def wanted_edges(edges: Mapping[float, str], objectives: Iterable[float]) -> list[str]:
+    """Return the labels ``le`` of the buckets that the objectives need, the total included."""
+    wanted: set[float] = set()
+    for objective in objectives:
+        found = bracket(edges, objective)
+        if found is not None:
+            wanted |= {found.above} | ({found.below} if found.below is not None else set())
+    if not wanted:
+        return []
+    wanted.add(float("inf"))
+    return sorted(edges[edge] for edge in wanted if edge in edges)
+
+
+@dataclass(frozen=True, slots=True)
+class Misses:
+    """How many requests (or tokens) of an interval took longer than the objective."""
+
+    total: float
+    late: float
+    exact: bool
+    detail: str = ""
+
+    @property
+    def share(self) -> float | None:
+        """Return the share that was late, ``None`` if there was nothing to be late."""
+        return min(1.0, max(0.0, self.late / self.total)) if self.total > 0.0 else None
+
+
+def misses(readings: Readings, signal: Signal, keys: Sequence[Labels], objective_seconds: float) -> Misses | None:
+    """Count what was later than the objective, over all ``keys``; ``None`` if no histogram tells."""
+    edges = readings.facts.edges.get(signal, {})
+    found = bracket(edges, objective_seconds)
+    vector = readings.vectors.get(buckets(signal))
+    if found is None or vector is None:
+        return None
+    infinite = edges.get(float("inf"), "+Inf")
+
+    def counted(edge: str) -> float | None:
+        values = [vector.values[(*key, edge)] for key in keys if (*key, edge) in vector.values]
+        return sum(values) if values else None
+
+    total, above = counted(infinite), counted(edges[found.above])
+    if total is None or above is None:
+        return None
+    below = 0.0 if found.below is None else counted(edges[found.below]) or 0.0
+    in_time, detail = _in_time(found, below, above, objective_seconds)
+    return Misses(total, max(0.0, total - in_time), found.exact, detail)
+
+
+def _in_time(found: Bracket, below: float, above: float, objective_seconds: float) -> tuple[float, str]:
+    if found.exact:
+        return above, ""
+    lowest = found.below or 0.0
+    if found.above == float("inf"):
+        return below, f"no bucket edge at {objective_seconds:g} s or above: all beyond {lowest:g} s count as late"
+    share = (objective_seconds - lowest) / (found.above - lowest)
+    detail = f"no bucket edge at {objective_seconds:g} s: interpolated between {lowest:g} s and {found.above:g} s"
+    return below + share * max(0.0, above - below), detail
+
+
+def histogram_counts(cumulative: Mapping[str, float]) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Turn cumulative counts by ``le`` into ascending edges and the counts between them.
+
+    Counts never fall below zero: replicas with different edges, or a scrape between two buckets, can make a
+    cumulative histogram decrease.
+    """
+    pairs: list[tuple[float, float]] = []
+    for text, count in cumulative.items():
+        edge = number(text)
+        if edge is not None and edge == edge:
+            pairs.append((edge, count))
+    pairs.sort()
+    if not pairs or pairs[-1][1] <= 0.0:
+        return None
+    counts: list[float] = []
+    highest = 0.0
+    for _, count in pairs:
+        counts.append(max(0.0, count - highest))
+        highest = max(highest, count)
+    return tuple(edge for edge, _ in pairs), tuple(counts)

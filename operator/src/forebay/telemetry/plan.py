@@ -1,0 +1,181 @@
+"""Sort pools into groups that share queries, and say for every pool under which labels its answers will be."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from forebay.flow.fleet import PoolKey
+from forebay.telemetry.answer import Labels
+from forebay.telemetry.dialect import Dialect, find
+from forebay.telemetry.groups import Group
+from forebay.telemetry.promql import Matcher, label_name, one_of
+from forebay.telemetry.settings import PrometheusSettings
+from forebay.telemetry.source import GatewayTarget, PoolTarget, WorkloadTarget
+from forebay.telemetry.workloads import pods_matcher, reduced_name, split
+
+_MOST_NAMED_VALUES = 50
+"""Up to so many namespaces are named in a query; beyond, it reads all of them."""
+_MOST_ALONE = 20
+
+GroupId = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the answers about one workload or gateway are."""
+
+    group: GroupId
+    key: Labels
+
+
+@dataclass(slots=True)
+class PoolPlace:
+    """Where the answers about one pool are; ``problem`` says why there are none."""
+
+    target: PoolTarget
+    workloads: dict[str, Place] = field(default_factory=dict)
+    """By variant."""
+    gateway: Place | None = None
+    problem: str = ""
+    gateway_problem: str = ""
+
+
+@dataclass(slots=True)
+class Plan:
+    """The groups of one round, and every pool's place in them."""
+
+    groups: dict[GroupId, Group] = field(default_factory=dict)
+    pools: dict[PoolKey, PoolPlace] = field(default_factory=dict)
+    members: dict[GroupId, list[PoolTarget]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Draft:
+    dialect: Dialect
+    labels: tuple[str, ...]
+    workloads: bool
+    values: dict[str, set[str]] = field(default_factory=dict)
+    alone: list[WorkloadTarget] = field(default_factory=list)
+
+
+def make_plan(targets: Sequence[PoolTarget], settings: PrometheusSettings) -> Plan:
+    """Sort ``targets`` into groups. What is wrong with one pool stays with that pool."""
+    plan = Plan()
+    drafts: dict[GroupId, _Draft] = {}
+    found = split(targets) if settings.workload_label is None else None
+    for target in targets:
+        place = plan.pools.setdefault(target.key, PoolPlace(target))
+        try:
+            dialect, extra = find(target.engine, "engine"), _extra_labels(target.labels, settings)
+        except ValueError as error:
+            place.problem = str(error)
+        else:
+            for workload in target.workloads:
+                alone = found is not None and (target.key, workload.variant) in found.alone
+                group = _engine_group(drafts, dialect, extra, target, workload, settings, alone=alone)
+                name = workload.name if alone or found is None else reduced_name(workload) or workload.name
+                values = tuple(target.labels[label] for label in extra)
+                place.workloads[workload.variant] = Place(group, (target.key.namespace, *values, name))
+                _join(plan, group, target)
+        if target.gateway is not None:
+            _place_gateway(plan, drafts, target, target.gateway, place)
+    _tell_shared_gateways(plan)
+    plan.groups = {group: _finished(draft, settings) for group, draft in drafts.items()}
+    return plan
+
+
+def _extra_labels(labels: Mapping[str, str], settings: PrometheusSettings) -> tuple[str, ...]:
+    reserved = {settings.namespace_label, settings.pod_label, "le", "__name__", *settings.duplicate_labels}
+    for label in labels:
+        label_name(label)
+        if label in reserved:
+            raise ValueError(f"The label {label!r} cannot select a pool's engines: leave it out.")
+    return tuple(sorted(labels))
+
+
+def _engine_group(
+    drafts: dict[GroupId, _Draft],
+    dialect: Dialect,
+    extra: tuple[str, ...],
+    target: PoolTarget,
+    workload: WorkloadTarget,
+    settings: PrometheusSettings,
+    *,
+    alone: bool,
+) -> GroupId:
+    group: GroupId = ("engine", dialect.name, *extra)
+    if alone:
+        group = _group_for_alone(drafts, group, workload)
+    draft = drafts.setdefault(group, _Draft(dialect, (settings.namespace_label, *extra), workloads=True))
+    draft.values.setdefault(settings.namespace_label, set()).add(target.key.namespace)
+    if alone and workload not in draft.alone:
+        draft.alone.append(workload)
+    return group
+
+
+def _group_for_alone(drafts: Mapping[GroupId, _Draft], base: GroupId, workload: WorkloadTarget) -> GroupId:
+    """Return the first batch of workloads with queries of their own that has room."""
+    number = 0
+    while True:
+        group = (*base, "alone", str(number))
+        draft = drafts.get(group)
+        if draft is None or workload in draft.alone or len(draft.alone) < _MOST_ALONE:
+            return group
+        number += 1
+
+
+def _place_gateway(
+    plan: Plan, drafts: dict[GroupId, _Draft], target: PoolTarget, gateway: GatewayTarget, place: PoolPlace
+) -> None:
+    try:
+        dialect, names = find(gateway.dialect, "gateway"), _gateway_labels(gateway)
+    except ValueError as error:
+        place.gateway_problem = str(error)
+        return
+    group = ("gateway", dialect.name, *names)
+    draft = drafts.setdefault(group, _Draft(dialect, names, workloads=False))
+    for name in names:
+        draft.values.setdefault(name, set()).add(gateway.labels[name])
+    place.gateway = Place(group, tuple(gateway.labels[name] for name in names))
+    _join(plan, group, target)
+
+
+def _gateway_labels(gateway: GatewayTarget) -> tuple[str, ...]:
+    if not gateway.labels:
+        raise ValueError("A gateway needs at least one label that selects this pool's series.")
+    if {"le", "__name__"} & set(gateway.labels):
+        raise ValueError("The labels 'le' and '__name__' cannot select a gateway's series: leave them out.")
+    return tuple(sorted(label_name(label) for label in gateway.labels))
+
+
+def _join(plan: Plan, group: GroupId, target: PoolTarget) -> None:
+    members = plan.members.setdefault(group, [])
+    if not members or members[-1] is not target:
+        members.append(target)
+
+
+def _tell_shared_gateways(plan: Plan) -> None:
+    """Refuse to count the same gateway series for two pools: the demand of both would be wrong."""
+    owners: dict[Place, PoolPlace] = {}
+    for place in plan.pools.values():
+        if place.gateway is None:
+            continue
+        first = owners.setdefault(place.gateway, place)
+        if first is not place:
+            first.gateway_problem = _shared_with(place)
+            place.gateway_problem = _shared_with(first)
+
+
+def _shared_with(other: PoolPlace) -> str:
+    return f"The pool {other.target.key} selects the same gateway series; add a label that tells them apart."
+
+
+def _finished(draft: _Draft, settings: PrometheusSettings) -> Group:
+    matchers: list[Matcher] = [
+        one_of(label, values)
+        for label, values in sorted(draft.values.items())
+        if len(values) <= _MOST_NAMED_VALUES and "" not in values
+    ]
+    if draft.alone:
+        pods = "|".join(pods_matcher(workload, settings.pod_label).value for workload in draft.alone)
+        matchers.append(Matcher(settings.pod_label, "=~", pods))
+    return Group(draft.dialect, draft.labels, tuple(matchers), draft.workloads, tuple(draft.alone))

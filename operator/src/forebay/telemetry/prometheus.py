@@ -1,0 +1,230 @@
+"""The telemetry source on Prometheus: every round a fixed number of queries, however many pools there are."""
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from forebay.flow.fleet import PoolKey
+from forebay.flow.observation import Freshness, Problem
+from forebay.telemetry.answer import parse_single
+from forebay.telemetry.arrivals import BirthControl, choose_slot
+from forebay.telemetry.assemble import Assembler, GroupRound, PoolMemory
+from forebay.telemetry.client import PrometheusClient, PromQlClient
+from forebay.telemetry.dialect import Signal
+from forebay.telemetry.errors import QueryError
+from forebay.telemetry.facts import LATENCIES, Facts, look_up
+from forebay.telemetry.groups import Expressions, Group
+from forebay.telemetry.history import read_history
+from forebay.telemetry.latency import wanted_edges
+from forebay.telemetry.meter import NullMeter, TelemetryMeter
+from forebay.telemetry.plan import GroupId, Plan, make_plan
+from forebay.telemetry.readings import NEWEST, Reader, Slots, arrival_names
+from forebay.telemetry.settings import PrometheusSettings
+from forebay.telemetry.slow import Slow, read_slow
+from forebay.telemetry.source import ExternalForecast, History, PoolTarget, PoolTelemetry
+
+_LONGEST_INTERVAL_ROUNDS = 8
+_LOOK_AGAIN_SECONDS = 30.0
+_EARLY_SECONDS = 1.0
+_LONGEST_FORECAST_QUERY = 4096
+
+
+@dataclass(slots=True)
+class _GroupMemory:
+    """What is remembered of a group between rounds."""
+
+    facts: Facts = field(default_factory=Facts)
+    births: BirthControl = field(default_factory=BirthControl)
+    slow: Slow | None = None
+    counted_until: int | None = None
+    """End of the last interval whose arrivals were read."""
+    asked_until: int | None = None
+    incomplete: bool = False
+    """Some workload had no sample: perhaps its metrics have only just appeared."""
+
+
+class PrometheusTelemetry:
+    """Observes pools through PromQL. Not safe for use by two rounds at once."""
+
+    def __init__(
+        self,
+        settings: PrometheusSettings,
+        *,
+        client: PromQlClient | None = None,
+        meter: TelemetryMeter | None = None,
+    ) -> None:
+        self._settings = settings
+        self._meter: TelemetryMeter = meter or NullMeter()
+        self._client: PromQlClient = client or PrometheusClient(settings, self._meter)
+        self._groups: dict[GroupId, _GroupMemory] = {}
+        self._pools: dict[PoolKey, PoolMemory] = {}
+        self._forecasts: dict[str, tuple[float, ExternalForecast | Freshness]] = {}
+        self._end: int | None = None
+
+    async def observe(self, targets: Sequence[PoolTarget], at_seconds: float) -> Mapping[PoolKey, PoolTelemetry]:
+        """Observe all pools at once."""
+        end = self._choose_end(at_seconds)
+        if end is None:
+            return {target.key: _too_early(at_seconds) for target in targets}
+        self._end = end
+        plan = make_plan(targets, self._settings)
+        self._forget(plan)
+        found, forecasts = await asyncio.gather(self._read_groups(plan, end), self._read_forecasts(targets, end))
+        keep = self._settings.catch_up_seconds
+        result: dict[PoolKey, PoolTelemetry] = {}
+        for key, place in plan.pools.items():
+            memory = self._pools.setdefault(key, PoolMemory())
+            telemetry = Assembler(place, found, memory, keep).assemble(end)
+            result[key] = _with_forecast(telemetry, place.target, forecasts)
+        return result
+
+    async def history(self, target: PoolTarget, since_seconds: float, at_seconds: float) -> History:
+        """Return requests per minute of one pool."""
+        return await read_history(self._client, self._settings, target, since_seconds, at_seconds)
+
+    async def close(self) -> None:
+        """Release connections and threads."""
+        await self._client.close()
+
+    def _choose_end(self, at_seconds: float) -> int | None:
+        """Return the time up to which this round observes, ``None`` if nothing new can be there.
+
+        Rounds come a little early or late. As long as they keep their pace the intervals have exactly its length,
+        so that each replica's scrapes fall evenly into them.
+        """
+        grid, pace = self._settings.grid_seconds, round(self._settings.interval_seconds)
+        settled = at_seconds - self._settings.settle_seconds
+        newest = math.floor(settled / grid) * grid
+        if self._end is None:
+            return newest
+        if newest < self._end - 10 * pace:
+            self._end = None
+            return newest
+        rounds = math.floor((settled + _EARLY_SECONDS - self._end) / pace)
+        if rounds > 0:
+            return self._end + rounds * pace
+        return newest if newest > self._end else None
+
+    def _forget(self, plan: Plan) -> None:
+        self._groups = {group: memory for group, memory in self._groups.items() if group in plan.groups}
+        self._pools = {key: memory for key, memory in self._pools.items() if key in plan.pools}
+
+    async def _read_groups(self, plan: Plan, end: int) -> dict[GroupId, GroupRound]:
+        rounds = await asyncio.gather(
+            *(
+                self._read_group(group, plan.groups[group], plan.members.get(group, []), end)
+                for group in plan.groups
+            )
+        )
+        found = dict(zip(plan.groups, rounds, strict=True))
+        for group, one in found.items():
+            keys = {
+                place.key
+                for pool in plan.pools.values()
+                for place in (*pool.workloads.values(), *((pool.gateway,) if pool.gateway else ()))
+                if place.group == group
+            }
+            one.births.forget_all_but(keys)
+            self._groups[group].incomplete = any(one.readings.row(NEWEST, key) is None for key in keys)
+        return found
+
+    async def _read_group(
+        self, group_id: GroupId, group: Group, members: Sequence[PoolTarget], end: int
+    ) -> GroupRound:
+        memory = self._groups.setdefault(group_id, _GroupMemory())
+        await self._refresh_facts(memory, group, end)
+        slots = self._slots(memory, end)
+        reader = Reader(self._client, group, self._settings, self._meter, memory.facts, slots)
+        readings = await reader.read(_edges_for(memory.facts, members))
+        if readings.failed(arrival_names(group.dialect)) is None:
+            memory.counted_until = end
+        memory.asked_until = end
+        new = await self._refresh_slow(memory, group, members, end)
+        return GroupRound(group, readings, memory.births, memory.slow, slow_is_new=new)
+
+    async def _refresh_facts(self, memory: _GroupMemory, group: Group, end: int) -> None:
+        age = end - memory.facts.at_seconds
+        patience = _LOOK_AGAIN_SECONDS if memory.incomplete else self._settings.discovery_seconds
+        if age >= patience:
+            memory.facts = await look_up(self._client, group, self._settings, end, memory.facts)
+
+    def _slots(self, memory: _GroupMemory, end: int) -> Slots:
+        pace = round(self._settings.interval_seconds)
+        asked = end - pace if memory.asked_until is None else memory.asked_until
+        interval = end - asked if 0 < end - asked <= _LONGEST_INTERVAL_ROUNDS * pace else pace
+        counted = memory.counted_until
+        start = end - interval if counted is None or counted >= end else counted
+        start = max(start, end - math.ceil(self._settings.catch_up_seconds / interval) * interval)
+        slot = choose_slot(
+            math.gcd(end - start, interval), memory.facts.finest_scrape_seconds, self._settings.grid_seconds
+        )
+        return Slots(start, end, slot, interval)
+
+    async def _refresh_slow(
+        self, memory: _GroupMemory, group: Group, members: Sequence[PoolTarget], end: int
+    ) -> bool:
+        pace = self._settings.slow_seconds
+        if memory.slow is not None and end - memory.slow.at_seconds < pace:
+            return False
+        since = pace if memory.slow is None else min(end - memory.slow.at_seconds, 5 * pace)
+        ask = Expressions(group, self._settings, memory.facts.known, memory.facts.window_seconds)
+        shares = {target.slo.target for target in members}
+        memory.slow = await read_slow(self._client, ask, shares, end, round(since))
+        return True
+
+    async def _read_forecasts(
+        self, targets: Sequence[PoolTarget], end: int
+    ) -> dict[str, ExternalForecast | Freshness]:
+        wanted = dict.fromkeys(target.forecast_query for target in targets if target.forecast_query is not None)
+        self._forecasts = {query: old for query, old in self._forecasts.items() if query in wanted}
+        due = [
+            query
+            for query in wanted
+            if query not in self._forecasts or end - self._forecasts[query][0] >= self._settings.slow_seconds
+        ]
+        answers = await asyncio.gather(*(self._read_forecast(query, end) for query in due))
+        self._forecasts |= {query: (end, answer) for query, answer in zip(due, answers, strict=True)}
+        return {query: answer for query, (_, answer) in self._forecasts.items()}
+
+    async def _read_forecast(self, query: str, end: int) -> ExternalForecast | Freshness:
+        if len(query) > _LONGEST_FORECAST_QUERY:
+            return Freshness(signal="forecast", problem=Problem.MISSING, detail="the query is too long")
+        try:
+            found = parse_single(await self._client.instant(query, end, kind="forecast"))
+        except QueryError as error:
+            return Freshness(signal="forecast", problem=Problem.UNREACHABLE, detail=str(error))
+        if isinstance(found, str):
+            return Freshness(signal="forecast", problem=Problem.MISSING, detail=found)
+        if found[1] < 0.0:
+            return Freshness(
+                signal="forecast", problem=Problem.NOT_A_NUMBER, detail="the query gives less than zero requests"
+            )
+        return ExternalForecast(requests_per_second=found[1], sample_seconds=found[0])
+
+
+def _edges_for(facts: Facts, members: Sequence[PoolTarget]) -> dict[Signal, list[str]]:
+    ttft = {target.slo.ttft_seconds for target in members}
+    itl = {target.slo.itl_seconds for target in members}
+    return {
+        signal: wanted_edges(facts.edges.get(signal, {}), ttft if signal is Signal.TTFT else itl)
+        for signal in LATENCIES
+    }
+
+
+def _too_early(at_seconds: float) -> PoolTelemetry:
+    early = Freshness(signal="arrivals", problem=Problem.TOO_FEW, detail="the last round was only a moment ago")
+    return PoolTelemetry(at_seconds=at_seconds, freshness=(early,))
+
+
+def _with_forecast(
+    telemetry: PoolTelemetry, target: PoolTarget, forecasts: Mapping[str, ExternalForecast | Freshness]
+) -> PoolTelemetry:
+    if target.forecast_query is None:
+        return telemetry
+    answer = forecasts[target.forecast_query]
+    if isinstance(answer, Freshness):
+        return replace(telemetry, freshness=(*telemetry.freshness, answer))
+    age = max(0.0, telemetry.at_seconds - answer.sample_seconds)
+    note = Freshness(signal="forecast", age_seconds=age)
+    return replace(telemetry, external_forecast=answer, freshness=(*telemetry.freshness, note))

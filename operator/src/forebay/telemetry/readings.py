@@ -1,0 +1,217 @@
+"""One round's questions about one group, asked at once, and their answers."""
+
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from forebay.flow.observation import Problem
+from forebay.telemetry.answer import Labels, Matrix, Vector, parse_matrix, parse_vector
+from forebay.telemetry.client import PromQlClient
+from forebay.telemetry.dialect import Dialect, Signal
+from forebay.telemetry.errors import QueryError
+from forebay.telemetry.facts import Facts
+from forebay.telemetry.groups import Expressions, Group
+from forebay.telemetry.meter import TelemetryMeter
+from forebay.telemetry.settings import PrometheusSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """The times of one round: arrivals by slots, everything else over the whole interval."""
+
+    start_seconds: int
+    """Beginning of the first slot; earlier than ``end - interval`` when earlier rounds got no answer."""
+    end_seconds: int
+    slot_seconds: int
+    interval_seconds: int
+
+    @property
+    def count(self) -> int:
+        """Return the number of slots."""
+        return (self.end_seconds - self.start_seconds) // self.slot_seconds
+
+
+@dataclass(slots=True)
+class Readings:
+    """Answers of one group. A question that the server has no metric for has no entry in ``vectors``."""
+
+    slots: Slots
+    facts: Facts
+    vectors: dict[str, Vector] = field(default_factory=dict)
+    matrices: dict[str, Matrix] = field(default_factory=dict)
+    errors: dict[str, QueryError] = field(default_factory=dict)
+
+    def value(self, name: str, key: Labels) -> float | None:
+        """Return one number, or ``None`` if it is not known."""
+        vector = self.vectors.get(name)
+        return None if vector is None else vector.values.get(key)
+
+    def row(self, name: str, key: Labels) -> Sequence[float] | None:
+        """Return one number per slot, NaN where it is not known."""
+        matrix = self.matrices.get(name)
+        return None if matrix is None else matrix.values.get(key)
+
+    def problem(self, name: str, key: Labels) -> Problem | None:
+        """Return why ``value`` or ``row`` is ``None``."""
+        if name in self.errors:
+            return Problem.UNREACHABLE
+        for answer in (self.vectors.get(name), self.matrices.get(name)):
+            if answer is None:
+                continue
+            if key in answer.duplicate:
+                return Problem.DUPLICATE
+            if isinstance(answer, Vector) and key in answer.not_a_number:
+                return Problem.NOT_A_NUMBER
+            if key in answer.values:
+                return None
+        return Problem.MISSING
+
+    def failed(self, names: Sequence[str]) -> QueryError | None:
+        """Return the error of the first of ``names`` that has one."""
+        return next((self.errors[name] for name in names if name in self.errors), None)
+
+
+def growth(signal: Signal) -> str:
+    """Return the name of the question for a counter's growth."""
+    return f"growth {signal}"
+
+
+def born(signal: Signal) -> str:
+    """Return the name of the question for the counts of new series."""
+    return f"born {signal}"
+
+
+def change(signal: Signal) -> str:
+    """Return the name of the question for a gauge's change."""
+    return f"change {signal}"
+
+
+def level(signal: Signal) -> str:
+    """Return the name of the question for a gauge."""
+    return f"level {signal}"
+
+
+def buckets(signal: Signal) -> str:
+    """Return the name of the question for a histogram's buckets."""
+    return f"buckets {signal}"
+
+
+NEWEST = "newest"
+REPLICAS = "replicas"
+ENGINES = "engines"
+
+
+def arrival_names(dialect: Dialect) -> tuple[str, ...]:
+    """Return the names of the questions without which arrivals are not known."""
+    names = [NEWEST]
+    for rule in dialect.arrivals:
+        names += [growth(rule.count), born(rule.count), *(change(held) for held in rule.held)]
+    return tuple(dict.fromkeys(names))
+
+
+class Reader:
+    """Asks the questions of one group."""
+
+    def __init__(
+        self,
+        client: PromQlClient,
+        group: Group,
+        settings: PrometheusSettings,
+        meter: TelemetryMeter,
+        facts: Facts,
+        slots: Slots,
+    ) -> None:
+        self._client = client
+        self._meter = meter
+        self._group = group
+        self._expressions = Expressions(group, settings, facts.known, facts.window_seconds)
+        self._readings = Readings(slots, facts)
+
+    async def read(self, edges: Mapping[Signal, Sequence[str]]) -> Readings:
+        """Ask everything; ``edges`` are the bucket edges wanted of each latency histogram."""
+        questions = [*self._arrivals(), *self._levels(), *self._sums()]
+        for signal, wanted in edges.items():
+            if wanted:
+                questions.append(self._over_interval(buckets(signal), signal, "_bucket", wanted))
+        await asyncio.gather(*questions)
+        return self._readings
+
+    def _arrivals(self) -> list[Coroutine[None, None, None]]:
+        ask, slot = self._expressions, self._readings.slots.slot_seconds
+        counted = dict.fromkeys(rule.count for rule in self._group.dialect.arrivals)
+        held = dict.fromkeys(signal for rule in self._group.dialect.arrivals for signal in rule.held)
+        return [
+            self._by_edge(NEWEST, ask.newest()),
+            *(self._by_slot(growth(signal), ask.growth(signal, slot)) for signal in counted),
+            *(self._by_slot(born(signal), ask.born(signal, slot)) for signal in counted),
+            *(self._by_slot(change(signal), ask.change(signal, slot)) for signal in held),
+        ]
+
+    def _levels(self) -> list[Coroutine[None, None, None]]:
+        ask = self._expressions
+        questions = [self._at_end(REPLICAS, ask.replicas()), self._at_end(ENGINES, ask.engines())]
+        if Signal.RUNNING in self._group.dialect.signals and self._group.workloads:
+            questions.append(self._by_slot(level(Signal.RUNNING), ask.level(Signal.RUNNING)))
+        gauges = [
+            signal
+            for signal in (Signal.WAITING, Signal.KV_USAGE, Signal.KV_TOKENS)
+            if signal in self._group.dialect.signals
+        ]
+        return questions + [self._at_end(level(signal), ask.level(signal)) for signal in gauges]
+
+    def _sums(self) -> list[Coroutine[None, None, None]]:
+        has = self._group.dialect.signals
+        counters = (Signal.OUTPUT_TOKENS, Signal.PROMPT_TOKENS, Signal.CACHED_TOKENS, Signal.CACHE_QUERIED_TOKENS)
+        questions = [self._over_interval(growth(signal), signal, "") for signal in counters if signal in has]
+        wanted = [(Signal.PROMPT_LENGTH, "_count"), (Signal.PROMPT_LENGTH, "_sum")]
+        if self._group.workloads:
+            itl = Signal.TOKEN_ITL if Signal.TOKEN_ITL in has else Signal.REQUEST_ITL
+            each = (Signal.PREFILL_TIME, Signal.PREFILL_TOKENS, itl)
+            wanted += [(signal, suffix) for signal in each for suffix in ("_count", "_sum")]
+        for signal, suffix in wanted:
+            if signal in has:
+                questions.append(self._over_interval(growth(signal) + suffix, signal, suffix))
+        return questions
+
+    def _over_interval(
+        self, name: str, signal: Signal, suffix: str, edges: Sequence[str] | None = None
+    ) -> Coroutine[None, None, None]:
+        seconds = self._readings.slots.interval_seconds
+        query = self._expressions.growth(signal, seconds, suffix=suffix, edges=edges)
+        return self._at_end(name, query, ("le",) if suffix == "_bucket" else ())
+
+    async def _at_end(self, name: str, query: str | None, more: tuple[str, ...] = ()) -> None:
+        if query is None:
+            return
+        try:
+            result = await self._client.instant(query, self._readings.slots.end_seconds, kind=name)
+        except QueryError as error:
+            self._readings.errors[name] = error
+            return
+        answer = parse_vector(result, (*self._expressions.labels, *more))
+        self._readings.vectors[name] = answer
+        rejected = len(answer.not_a_number) + len(answer.duplicate) + answer.malformed
+        self._meter.samples_read(name, len(answer.values), rejected)
+
+    async def _by_slot(self, name: str, query: str | None) -> None:
+        slots = self._readings.slots
+        await self._over_range(name, query, slots.start_seconds + slots.slot_seconds, slots.count)
+
+    async def _by_edge(self, name: str, query: str | None) -> None:
+        slots = self._readings.slots
+        await self._over_range(name, query, slots.start_seconds, slots.count + 1)
+
+    async def _over_range(self, name: str, query: str | None, start: int, steps: int) -> None:
+        if query is None:
+            return
+        slots = self._readings.slots
+        try:
+            result = await self._client.range(query, start, slots.end_seconds, slots.slot_seconds, kind=name)
+        except QueryError as error:
+            self._readings.errors[name] = error
+            return
+        answer = parse_matrix(
+            result, self._expressions.labels, start_seconds=start, step_seconds=slots.slot_seconds, steps=steps
+        )
+        self._readings.matrices[name] = answer
+        self._meter.samples_read(name, len(answer.values), len(answer.duplicate) + answer.malformed)
