@@ -12,6 +12,25 @@ R = TypeVar("R", bound=Resource)
 
 _BY_KIND = {kind.__name__: kind for kind in KINDS}
 _SHOWN_ERRORS = 3
+_PLAIN = {
+    "extra_forbidden": "unknown field; remove it or correct its spelling",
+    "missing": "required, but missing; add it",
+    "string_type": "must be a string; put it in quotes",
+    "int_type": "must be a whole number, without quotes",
+    "bool_type": "must be true or false, without quotes",
+    "tuple_type": "must be a list",
+    "dict_type": "must be an object",
+    "mapping_type": "must be an object",
+    "model_type": "must be an object",
+    "too_short": "needs at least {min_length}; add the missing",
+    "too_long": "may have at most {max_length}; remove the rest",
+    "string_too_short": "needs at least {min_length} characters",
+    "string_too_long": "may have at most {max_length} characters; shorten it",
+    "greater_than_equal": "must be at least {ge}; raise it",
+    "less_than_equal": "must be at most {le}; lower it",
+    "enum": "must be {expected}",
+    "literal_error": "must be {expected}",
+}
 
 
 class InvalidResourceError(ValueError):
@@ -51,11 +70,9 @@ def explain(error: ValidationError) -> str:
 
 
 def _said(entry: Mapping[str, Any]) -> str:
-    if entry["type"] == "extra_forbidden":
-        return "unknown field; remove it or correct its spelling"
-    if entry["type"] == "missing":
-        return "required, but missing; add it"
-    return str(entry["msg"])
+    """Return pydantic's complaint in the words of somebody who writes YAML."""
+    plain = _PLAIN.get(entry["type"])
+    return plain.format(**entry.get("ctx", {})) if plain else str(entry["msg"])
 
 
 def _path(location: tuple[str | int, ...]) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
@@ -71,7 +72,7 @@ def matching(pattern: str, message: str) -> Rule:
 class ListType:
     """How Kubernetes merges a list: ``set`` of scalars, ``map`` of objects by ``keys``, or ``atomic``.
 
-    Sets and maps refuse duplicates, here as there.
+    Sets and maps refuse duplicates, here as there. The keys are written in snake_case.
     """
 
     kind: Literal["atomic", "set", "map"]
@@ -90,7 +91,7 @@ class ListType:
         described = handler(schema)
         described["x-kubernetes-list-type"] = self.kind
         if self.keys:
-            described["x-kubernetes-list-map-keys"] = list(self.keys)
+            described["x-kubernetes-list-map-keys"] = [to_camel(key) for key in self.keys]
         return described
 
     def _distinct(self, items: tuple[Any, ...]) -> tuple[Any, ...]:

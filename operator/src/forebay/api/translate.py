@@ -1,7 +1,7 @@
 """From resources to the values that flow through the loop. Pure: the time is an argument, nothing is looked up.
 
-A reference that leads nowhere stops nothing: the pool is translated with what is there (no price, learned capacity,
-the balanced preset), and the binding says in a sentence what is missing.
+A reference that leads nowhere stops nothing: the pool is translated with what is there (no price, learned
+capacity, the balanced preset), and the binding says in a sentence what is missing.
 """
 
 from collections.abc import Iterable, Mapping

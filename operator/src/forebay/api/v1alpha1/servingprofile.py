@@ -88,7 +88,7 @@ class ServingProfileSpec(ApiModel):
     """GPUs of the replica that was measured."""
     prefill: (
         Annotated[
-            tuple[PrefillMeasurement, ...], Field(min_length=2, max_length=64), ListType("map", ("inputTokens",))
+            tuple[PrefillMeasurement, ...], Field(min_length=2, max_length=64), ListType("map", ("input_tokens",))
         ]
         | None
     ) = None
@@ -97,7 +97,7 @@ class ServingProfileSpec(ApiModel):
         Annotated[
             tuple[DecodeMeasurement, ...],
             Field(min_length=2, max_length=128),
-            ListType("map", ("batch", "contextTokens")),
+            ListType("map", ("batch", "context_tokens")),
         ]
         | None
     ) = None
