@@ -20,6 +20,7 @@ class Type(StrEnum):
     TARGETS_FOUND = "TargetsFound"
     CONFLICTED = "Conflicted"
     SCALING_LIMITED = "ScalingLimited"
+    REFERENCES_FOUND = "ReferencesFound"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ def judge(
     decision: PoolDecision,
     *,
     target_problems: Sequence[str],
+    reference_problems: Sequence[str],
     obstacles: Sequence[str],
 ) -> tuple[Verdict, ...]:
     """Return the conditions of a pool after a decision.
@@ -50,6 +52,7 @@ def judge(
         observed: of this round.
         decision: of this round.
         target_problems: sentences about targets that are missing or cannot be scaled.
+        reference_problems: sentences about references that lead nowhere.
         obstacles: sentences about why the last wish could not be written.
     """
     conflicts = [variant.conflict for variant in observed.variants if variant.conflict]
@@ -59,6 +62,14 @@ def judge(
         _first(Type.TARGETS_FOUND, target_problems, "TargetMissing", "AllFound", "All targets exist.", good=True),
         _first(Type.CONFLICTED, conflicts, "OtherWriter", "NoOtherWriter", "Nobody else scales the targets."),
         _limited(decision, obstacles),
+        _first(
+            Type.REFERENCES_FOUND,
+            reference_problems,
+            "ReferenceMissing",
+            "AllFound",
+            "All references lead somewhere.",
+            good=True,
+        ),
     )
 
 

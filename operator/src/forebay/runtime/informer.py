@@ -142,7 +142,6 @@ class Informer:
         self.unreadable = 0
         """Objects whose shape could not be understood; they are skipped and logged."""
         self._stop = asyncio.Event()
-        self._tasks: asyncio.Task[None] | None = None
 
     def registry(self) -> kopf.OperatorRegistry:
         """Return kopf's registry with one event handler per watched kind."""
@@ -152,8 +151,11 @@ class Informer:
             kopf.on.event(group, version, kind.value, id=kind.value, registry=registry)(self._handler(kind))
         return registry
 
-    async def run(self) -> None:
+    async def run(self, started: Callable[[], None] = lambda: None) -> None:
         """Watch until `stop`; returns or raises only when kopf ends.
+
+        Args:
+            started: called when kopf has installed its signal handlers, to take them over.
 
         Raises:
             Exception: kopf failed for good, such as a watch that the server refuses.
@@ -166,6 +168,7 @@ class Informer:
             standalone=True,
             stop_flag=self._stop,
         )
+        started()
         await kopf.run_tasks(tasks, ignored=existing)
 
     def stop(self) -> None:

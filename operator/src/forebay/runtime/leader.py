@@ -83,14 +83,18 @@ class Leader:
         """Return how long the right to write lasts without another renewal; 0 without it."""
         return 0.0 if self._valid_until is None else max(0.0, self._valid_until - self._clock())
 
-    async def run(self) -> None:
+    async def run(self, attempted: Callable[[], None] = lambda: None) -> None:
         """Campaign until elected, then renew until the lease is lost.
+
+        Args:
+            attempted: called after each attempt, whatever came of it.
 
         Raises:
             LeaseLostError: another process holds the lease, or it could not be renewed in time.
         """
         while True:
             await self._step()
+            attempted()
             if self._valid_until is not None and self._clock() >= self._valid_until:
                 self._valid_until = None
                 raise LeaseLostError(

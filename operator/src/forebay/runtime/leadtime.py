@@ -136,9 +136,16 @@ class LeadTimeBook:
     start_up: dict[str, LeadTimeEstimator] = field(default_factory=dict)
     _reported: set[str] = field(default_factory=set)
 
-    def of_node_pool(self, name: str) -> LeadTimeEstimator:
-        """Return the estimator of a node pool; ``""`` stands for variants without one."""
-        return self.node.setdefault(name, LeadTimeEstimator(NODE_PRIOR))
+    def of_node_pool(self, name: str, prior: LeadTimePrior | None = None) -> LeadTimeEstimator:
+        """Return the estimator of a node pool; ``""`` stands for variants without one. A given prior is kept."""
+        estimator = self.node.setdefault(name, LeadTimeEstimator(NODE_PRIOR))
+        if prior is not None:
+            estimator.prior = prior
+        return estimator
+
+    def knows(self, uid: str) -> bool:
+        """Whether this pod's way to Ready was learned from already."""
+        return uid in self._reported
 
     def of_variant(self, key: str, declared_seconds: float | None = None) -> LeadTimeEstimator:
         """Return the start-up estimator of a variant; a declared start-up is its prior instead of the general one.

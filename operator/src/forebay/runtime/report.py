@@ -91,14 +91,15 @@ def invalid_report(
 
 def main_reason(decision: PoolDecision) -> Reason | None:
     """Return what a person should read first: the last step that changed the number, else the last that spoke."""
-    changed = [reason for reason in decision.reasons if reason.changed]
-    return (changed or list(decision.reasons) or [None])[-1]
+    spoke = [reason for reason in decision.reasons if reason.changed] or decision.reasons
+    return spoke[-1] if spoke else None
 
 
 def change_words(decision: PoolDecision, short_names: Mapping[str, str]) -> tuple[str, ...]:
     """Return what changes, such as ``prefill/h100 3 -> 4``."""
     return tuple(
-        f"{variant.role.value}/{short_names.get(variant.name, variant.name)} {variant.current} -> {variant.desired}"
+        f"{variant.role.value}/{short_names.get(variant.name, variant.name)} "
+        f"{variant.current} -> {variant.desired}"
         for variant in decision.variants
         if variant.desired != variant.current
     )

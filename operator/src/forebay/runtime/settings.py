@@ -19,6 +19,8 @@ class OperatorSettings(BaseModel):
     """From the start of one round to the start of the next."""
     prometheus_url: str = "http://prometheus-operated.monitoring.svc:9090"
     prometheus_timeout_seconds: Seconds = 10.0
+    prometheus_settle_seconds: float = Field(default=2.0, ge=0, le=300)
+    """Age at which a sample can be relied on to be visible; more for remote-write receivers."""
     prometheus_token_file: Path | None = None
     prometheus_ca_file: Path | None = None
     prometheus_headers: tuple[tuple[str, str], ...] = ()
@@ -44,6 +46,8 @@ class OperatorSettings(BaseModel):
     """Label selector of the pods that are watched; empty: all that have not finished."""
     conflict_window_seconds: Seconds = 600.0
     """How long another writer's change of a target's replicas is left alone."""
+    provision_deadline_seconds: Seconds = 900.0
+    """How long a starting replica counts as supply, at least; then its node pool is given up for a while."""
     resync_seconds: Seconds = 300.0
     """How often the caches are compared with the API server."""
     status_drift_seconds: Seconds = 60.0

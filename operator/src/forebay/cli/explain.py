@@ -1,0 +1,109 @@
+"""`forebay explain`: why a pool has the replicas that it has."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from forebay.actuation.kube import ApiError, CredentialsError, KubeApi, load_configuration
+from forebay.cli.explanation import Explanation, as_text
+from forebay.cli.parameters import POOL_KEY
+from forebay.flow.fleet import PoolKey
+from forebay.runtime.informer import GROUP, VERSION
+
+
+@click.command("explain")
+@click.argument("pool", type=POOL_KEY)
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--kubeconfig", type=click.Path(), help="Credentials outside a cluster.")
+@click.option("--context", help="Context of the kubeconfig.")
+@click.option(
+    "--operator-url",
+    envvar="FOREBAY_OPERATOR_URL",
+    show_envvar=True,
+    help="Where the operator listens, such as http://127.0.0.1:8080 behind kubectl port-forward. "
+    "Without it, its Service is asked through the API server.",
+)
+@click.option(
+    "--operator-namespace", default="forebay-system", show_default=True, help="Of the operator's Service."
+)
+def command(
+    pool: PoolKey,
+    output: str,
+    kubeconfig: str | None,
+    context: str | None,
+    operator_url: str | None,
+    operator_namespace: str,
+) -> None:
+    """Say why POOL (NAMESPACE/NAME) has the replicas that it has, step by step.
+
+    The whole decision record comes from the running operator; where that cannot be reached, the compact record in
+    the pool's status is told instead, and the answer says so.
+
+    \b
+    forebay explain serving/chat
+    forebay explain serving/chat -o json | jq .record.decision.reasons
+    """
+    try:
+        explanation = asyncio.run(_explain(pool, kubeconfig, context, operator_url, operator_namespace))
+    except CredentialsError as error:
+        raise click.ClickException(str(error)) from error
+    except ApiError as error:
+        raise click.ClickException(_sentence(pool, error)) from error
+    if output == "json":
+        click.echo(json.dumps(explanation.as_json(), indent=2))
+    else:
+        click.echo(as_text(explanation, colour=sys.stdout.isatty()), nl=False)
+
+
+async def _explain(
+    pool: PoolKey, kubeconfig: str | None, context: str | None, url: str | None, namespace: str
+) -> Explanation:
+    configuration = await load_configuration(kubeconfig, context)
+    async with KubeApi(configuration) as api:
+        path = f"/apis/{GROUP}/{VERSION}/namespaces/{quote(pool.namespace)}/inferencepools/{quote(pool.name)}"
+        resource = await api.get(path)
+        if url is not None:
+            record, why_not = await _ask(url.rstrip("/"), pool)
+        else:
+            record, why_not = await _ask_service(api, namespace, pool)
+    return Explanation(pool=pool, resource=resource, record=record, record_missing=why_not)
+
+
+async def _ask_service(api: KubeApi, namespace: str, pool: PoolKey) -> tuple[Mapping[str, Any] | None, str]:
+    """Ask the operator's Service through the API server's proxy, with the user's own rights."""
+    path = (
+        f"/api/v1/namespaces/{quote(namespace)}/services/forebay:http/proxy"
+        f"/decisions/{quote(pool.namespace)}/{quote(pool.name)}"
+    )
+    try:
+        return await api.get(path), ""
+    except ApiError as error:
+        return None, f"the operator's Service in {namespace} did not answer ({error.reason or error.status})"
+
+
+async def _ask(url: str, pool: PoolKey) -> tuple[Mapping[str, Any] | None, str]:
+    import aiohttp
+
+    timeout = aiohttp.ClientTimeout(total=5.0)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(f"{url}/decisions/{quote(pool.namespace)}/{quote(pool.name)}") as response,
+        ):
+            answer = await response.json()
+            if response.status != 200:
+                return None, str(answer.get("error", f"status {response.status}"))
+            return answer, ""
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        return None, f"{url} did not answer: {error or type(error).__name__}"
+
+
+def _sentence(pool: PoolKey, error: ApiError) -> str:
+    if error.not_found:
+        return f"There is no inferencepools.{GROUP} {pool.name} in namespace {pool.namespace}."
+    return str(error)

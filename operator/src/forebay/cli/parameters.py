@@ -1,0 +1,56 @@
+"""Kinds of command line values: durations as in the resources, headers, and NAMESPACE/NAME."""
+
+import click
+
+from forebay.api.text import Duration
+from forebay.flow.fleet import PoolKey
+
+
+class DurationType(click.ParamType):
+    """A Go duration such as 15s or 1m30s, handed out as seconds."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the seconds; the default of an option is a number already."""
+        if isinstance(value, int | float):
+            return float(value)
+        text = Duration(str(value))
+        if str(value) == "0" or text.is_written_well():
+            return text.seconds
+        self.fail(f"{value!r} is no duration: write it like 15s, 1m30s or 2h", param, ctx)
+
+
+class HeaderType(click.ParamType):
+    """A header such as X-Scope-OrgID=team-a."""
+
+    name = "name=value"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Return name and value."""
+        if isinstance(value, tuple):
+            return value
+        name, equals, content = str(value).partition("=")
+        if not equals or not name.strip():
+            self.fail(f"{value!r} is no header: write it like X-Scope-OrgID=team-a", param, ctx)
+        return name.strip(), content.strip()
+
+
+class PoolKeyType(click.ParamType):
+    """A pool as NAMESPACE/NAME."""
+
+    name = "namespace/name"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> PoolKey:
+        """Return the key."""
+        if isinstance(value, PoolKey):
+            return value
+        namespace, slash, name = str(value).partition("/")
+        if not slash or not namespace or not name or "/" in name:
+            self.fail(f"{value!r} names no pool: write NAMESPACE/NAME, such as serving/chat", param, ctx)
+        return PoolKey(namespace, name)
+
+
+DURATION = DurationType()
+HEADER = HeaderType()
+POOL_KEY = PoolKeyType()

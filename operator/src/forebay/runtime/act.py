@@ -1,0 +1,86 @@
+"""Turn decisions into writes: pools in mode Auto, variants whose count differs, scale-outs before scale-ins."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from forebay.actuation.scale import ScaleOutcome, ScaleResult, ScaleWriter
+from forebay.api.v1alpha1.inferencepool import Mode
+from forebay.flow.decision import PoolDecision, VariantDecision
+from forebay.flow.fleet import PoolKey
+from forebay.runtime.metrics import Metrics
+from forebay.runtime.records import WorkloadRecord
+from forebay.runtime.world import LastWrite, PoolLook, World
+
+_WORTH_SAYING = frozenset({ScaleResult.FORBIDDEN, ScaleResult.FAILED, ScaleResult.THROTTLED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """One variant that is to have another count."""
+
+    pool: PoolKey
+    wanted: VariantDecision
+    workload: WorkloadRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """An action and what became of it."""
+
+    action: Action
+    outcome: ScaleOutcome
+
+
+def actions(looks: Iterable[PoolLook], decisions: Mapping[PoolKey, PoolDecision]) -> list[Action]:
+    """Return what is to be written, scale-outs first.
+
+    Nothing is written for a target that is missing or that somebody else scales, nor for a count that changed
+    between the look and the decision's basis.
+    """
+    found: list[Action] = []
+    for look in looks:
+        decision = decisions.get(look.entry.pool.key)
+        if decision is None or look.entry.mode is not Mode.AUTO:
+            continue
+        seen = {variant.name: variant for variant in look.variants}
+        for wanted in decision.variants:
+            observed, workload = seen.get(wanted.name), look.workloads.get(wanted.name)
+            if observed is None or workload is None or observed.conflict is not None:
+                continue
+            if wanted.desired != workload.replicas:
+                found.append(Action(pool=look.entry.pool.key, wanted=wanted, workload=workload))
+    return sorted(found, key=lambda action: action.wanted.desired < action.workload.replicas)
+
+
+async def act(todo: Iterable[Action], writer: ScaleWriter, world: World, metrics: Metrics) -> list[Done]:
+    """Write all actions, as many at once as the client allows, and remember what was written.
+
+    Raises:
+        LeaseLostError: this process may not write any more.
+    """
+    todo = list(todo)
+    outcomes = await asyncio.gather(*(_write(action, writer) for action in todo))
+    done = [Done(action, outcome) for action, outcome in zip(todo, outcomes, strict=True)]
+    for action, outcome in zip(todo, outcomes, strict=True):
+        metrics.scale_writes.labels(outcome.result.value).inc()
+        if outcome.result is ScaleResult.WRITTEN:
+            written = LastWrite(action.wanted.desired, time.time())
+            world.last_writes[action.workload.target] = written
+    return done
+
+
+def obstacles(done: Iterable[Done]) -> list[str]:
+    """Return sentences about wishes that could not be written and that a person should know of."""
+    return [item.outcome.message for item in done if item.outcome.result in _WORTH_SAYING]
+
+
+async def _write(action: Action, writer: ScaleWriter) -> ScaleOutcome:
+    workload = action.workload
+    return await writer.scale(
+        workload.target,
+        action.wanted.desired,
+        current=workload.replicas,
+        resource_version=workload.resource_version or None,
+    )

@@ -1,0 +1,72 @@
+"""What must survive a restart, and where it lives.
+
+* Replica counts live in the targets' `/scale`, learned lead times and the last decision in the statuses.
+* Forecasters are re-warmed from Prometheus history: it is there anyway, needs no write, and is the same on
+  whichever node the operator starts. A snapshot is up to 300 KB per pool; two thousand of them in ConfigMaps would
+  be 600 MB in etcd, rewritten every few minutes.
+* Where a state directory is given, snapshots are kept there as well, so that a container that restarts in its pod
+  (or on a persistent volume) has its calibration and scores back, too.
+"""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from forebay.flow.fleet import PoolKey
+from forebay.pipeline import FleetState, StateError
+
+logger = logging.getLogger(__name__)
+
+_SUFFIX = ".state"
+
+
+class StateFiles:
+    """Snapshots of pools in a directory, one file each, replaced atomically."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def save(self, state: FleetState, keys: Iterable[PoolKey]) -> int:
+        """Write the snapshots of pools; returns how many. A full disk costs the snapshot, not the round."""
+        saved = 0
+        for key in keys:
+            data = state.snapshot(key)
+            if data is None:
+                continue
+            path = self._path(key)
+            try:
+                self._directory.mkdir(parents=True, exist_ok=True)
+                scratch = path.with_suffix(".tmp")
+                scratch.write_bytes(data)
+                scratch.replace(path)
+            except OSError as error:
+                logger.warning("the state of %s was not saved: %s", key, error)
+                continue
+            saved += 1
+        return saved
+
+    def restore(self, state: FleetState, key: PoolKey) -> bool:
+        """Give a pool its memory back; False if there is none or it is of no use (then the file is removed)."""
+        path = self._path(key)
+        try:
+            data = path.read_bytes()
+        except OSError:
+            return False
+        try:
+            state.restore(key, data)
+        except StateError as error:
+            logger.warning("the saved state of %s is not used: %s", key, error)
+            path.unlink(missing_ok=True)
+            return False
+        return True
+
+    def forget_others(self, keys: Iterable[PoolKey]) -> None:
+        """Remove the files of pools that are gone."""
+        kept = {self._path(key).name for key in keys}
+        for path in self._directory.glob(f"*{_SUFFIX}"):
+            if path.name not in kept:
+                path.unlink(missing_ok=True)
+
+    def _path(self, key: PoolKey) -> Path:
+        # Kubernetes names have no underscore.
+        return self._directory / f"{key.namespace}_{key.name}{_SUFFIX}"

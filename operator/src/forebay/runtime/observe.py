@@ -1,0 +1,77 @@
+"""Join what the cluster shows with what the telemetry measured: the observation that the pipeline decides on."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from forebay.flow.fleet import Fleet, PoolKey
+from forebay.flow.observation import FleetObservation, Freshness, PoolObservation, Problem
+from forebay.runtime.world import Look, PoolLook, node_pools_of
+from forebay.telemetry.source import PoolTarget, PoolTelemetry, WorkloadTarget
+
+
+def telemetry_target(look: PoolLook) -> PoolTarget:
+    """Return what the telemetry has to look for of one pool."""
+    entry = look.entry
+    return PoolTarget(
+        key=entry.pool.key,
+        slo=entry.pool.slo,
+        engine=entry.engine,
+        workloads=tuple(
+            WorkloadTarget(
+                variant=variant.name,
+                role=variant.role,
+                name=entry.targets[variant.name].name,
+                kind=entry.targets[variant.name].kind,
+                ready_replicas=next((seen.ready for seen in look.variants if seen.name == variant.name), None),
+            )
+            for variant in entry.pool.variants
+        ),
+        labels=entry.series_labels,
+        gateway=entry.gateway,
+        forecast_query=entry.forecast_query,
+    )
+
+
+def pool_observation(look: PoolLook, measured: PoolTelemetry | None, now_seconds: float) -> PoolObservation:
+    """Return the observation of one pool; without telemetry all signals are unreachable, never zero."""
+    if measured is None:
+        return PoolObservation(
+            key=look.entry.pool.key,
+            at_seconds=now_seconds,
+            traffic=None,
+            variants=look.variants,
+            freshness=(Freshness(signal="telemetry", problem=Problem.UNREACHABLE),),
+        )
+    return PoolObservation(
+        key=look.entry.pool.key,
+        at_seconds=now_seconds,
+        traffic=measured.traffic,
+        variants=tuple(replace(seen, engine=measured.engines.get(seen.name)) for seen in look.variants),
+        waiting_prefill=measured.waiting_prefill,
+        waiting_decode=measured.waiting_decode,
+        finished=measured.finished,
+        missed=measured.missed,
+        ttft_seconds=measured.ttft_seconds,
+        itl_seconds=measured.itl_seconds,
+        freshness=measured.freshness,
+    )
+
+
+def fleet_of(look: Look) -> Fleet:
+    """Return the pools and node pools of a look."""
+    return Fleet(
+        pools={pool.entry.pool.key: pool.entry.pool for pool in look.pools},
+        node_pools=node_pools_of(look),
+    )
+
+
+def fleet_observation(look: Look, measured: Mapping[PoolKey, PoolTelemetry]) -> FleetObservation:
+    """Return everything observed in one round."""
+    return FleetObservation(
+        at_seconds=look.at_seconds,
+        pools={
+            pool.entry.pool.key: pool_observation(pool, measured.get(pool.entry.pool.key), look.at_seconds)
+            for pool in look.pools
+        },
+        node_pools={pool.entry.node_pool.name: pool.observed for pool in look.node_pools},
+    )

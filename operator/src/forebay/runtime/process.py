@@ -1,0 +1,285 @@
+"""One operator process: everything put together, started in order, and ended with an exit code that says why."""
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import kopf
+from kubernetes.aio.client.configuration import Configuration
+
+from forebay.actuation.kube import ApiError, KubeApi, load_configuration
+from forebay.actuation.scale import ScaleWriter
+from forebay.actuation.targets import TargetDirectory
+from forebay.runtime.audit import Auditor
+from forebay.runtime.events import EventRecorder
+from forebay.runtime.health import Health
+from forebay.runtime.informer import GROUP, VERSION, Informer, WatchSelectors, connection_info
+from forebay.runtime.lag import sample_lag
+from forebay.runtime.leader import Leader, LeaseLostError, LeaseTimes
+from forebay.runtime.memory import StateFiles
+from forebay.runtime.metrics import Metrics
+from forebay.runtime.reporter import Reporter
+from forebay.runtime.roster import RosterKeeper
+from forebay.runtime.rounds import ControlLoop, Steps
+from forebay.runtime.settings import OperatorSettings
+from forebay.runtime.sources import telemetry_source
+from forebay.runtime.status import StatusWriter
+from forebay.runtime.store import Store
+from forebay.runtime.targetreader import TargetReader
+from forebay.runtime.warmup import WarmUp
+from forebay.runtime.web import WebServer
+from forebay.runtime.world import World
+
+logger = logging.getLogger(__name__)
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_LEASE_LOST = 3
+_STOP_SECONDS = 8.0
+_COMPLETENESS_SECONDS = 0.5
+
+
+@dataclass(slots=True, kw_only=True)
+class Parts:
+    """What the tasks of a process share."""
+
+    settings: OperatorSettings
+    api: KubeApi
+    store: Store
+    auditor: Auditor
+    informer: Informer
+    loop: ControlLoop
+    leader: Leader | None
+    health: Health
+    metrics: Metrics
+
+
+class OperatorProcess:
+    """Runs one operator until it is told to stop or cannot go on.
+
+    The informer and the health endpoint run in every replica; rounds run in the leader only. A standby has full
+    caches and takes over within one round of winning the lease. kopf runs outside the lease for the same reason:
+    its handlers only read.
+    """
+
+    def __init__(self, settings: OperatorSettings) -> None:
+        self._settings = settings
+        self._stopping = asyncio.Event()
+        self._configuration: Configuration | None = None
+
+    def stop(self) -> None:
+        """Ask the process to end: finish the round, release the lease, leave."""
+        self._stopping.set()
+
+    async def run(self) -> int:
+        """Run and return the exit code.
+
+        Raises:
+            CredentialsError: there is no access to a cluster.
+            OSError: the port is taken.
+        """
+        async with AsyncExitStack() as stack:
+            parts = await stack.enter_async_context(self._parts())
+            web = WebServer(parts.health, parts.metrics, parts.loop.record_of)
+            port = await web.start(self._settings.listen_host, self._settings.listen_port)
+            stack.push_async_callback(web.stop)
+            logger.info("listening on %s:%d", self._settings.listen_host, port, extra={"port": port})
+            return await self._supervise(parts)
+
+    @asynccontextmanager
+    async def _parts(self) -> AsyncIterator[Parts]:
+        """Build everything; closes connections and threads at the end."""
+        settings = self._settings
+        self._configuration = await load_configuration(settings.kubeconfig, settings.context)
+        metrics, store = Metrics(), Store()
+        async with AsyncExitStack() as stack:
+            lease_api = KubeApi(self._configuration, timeout_seconds=settings.renew_deadline_seconds / 2)
+            leader = self._leader(await stack.enter_async_context(lease_api)) if settings.leader_election else None
+            api = await stack.enter_async_context(
+                KubeApi(self._configuration, fence=leader.fence if leader else None)
+            )
+            source = telemetry_source(settings, metrics)
+            stack.push_async_callback(source.close)
+            selectors = WatchSelectors(pools=settings.pool_selector, pods=settings.pod_selector)
+            files = StateFiles(settings.state_directory) if settings.state_directory else None
+            directory = TargetDirectory(api)
+            writer = ScaleWriter(api, directory, time.monotonic)
+            steps = Steps(
+                keeper=RosterKeeper(store),
+                target_reader=TargetReader(api, directory, writer),
+                world=World(store, settings.provision_deadline_seconds, settings.conflict_window_seconds),
+                source=source,
+                warm_up=WarmUp(source, files, history_seconds=settings.history_seconds, wall_clock=time.time),
+                writer=writer,
+                reporter=self._reporter(api, store, metrics),
+                metrics=metrics,
+                files=files,
+            )
+            loop = ControlLoop(
+                steps,
+                interval_seconds=settings.interval_seconds,
+                telemetry_patience_seconds=2 * settings.prometheus_timeout_seconds,
+            )
+            stack.push_async_callback(loop.close)
+            yield Parts(
+                settings=settings,
+                api=api,
+                store=store,
+                auditor=Auditor(api, store, selectors),
+                informer=Informer(store, selectors=selectors, login=self._login),
+                loop=loop,
+                leader=leader,
+                health=Health(clock=time.monotonic, interval_seconds=settings.interval_seconds),
+                metrics=metrics,
+            )
+
+    def _leader(self, api: KubeApi) -> Leader:
+        settings = self._settings
+        return Leader(
+            api,
+            namespace=settings.namespace,
+            name=settings.lease_name,
+            identity=settings.identity,
+            times=LeaseTimes(
+                duration=settings.lease_duration_seconds,
+                renew_deadline=settings.renew_deadline_seconds,
+                retry=settings.retry_period_seconds,
+            ),
+            clock=time.monotonic,
+        )
+
+    def _reporter(self, api: KubeApi, store: Store, metrics: Metrics) -> Reporter:
+        status = StatusWriter(
+            api, store, metrics, drift_seconds=self._settings.status_drift_seconds, clock=time.monotonic
+        )
+        events = EventRecorder(
+            api, metrics, instance=self._settings.identity, clock=time.monotonic, wall_clock=time.time
+        )
+        return Reporter(status, events, metrics)
+
+    def _login(self) -> kopf.ConnectionInfo:
+        if self._configuration is None:
+            raise RuntimeError("kopf asks for credentials before they were loaded")
+        return connection_info(self._configuration)
+
+    async def _supervise(self, parts: Parts) -> int:
+        """Run all tasks until one ends or a signal comes; then end the others in order."""
+        informer = asyncio.create_task(self._inform(parts), name="informer")
+        tasks: list[Coroutine[None, None, None]] = [
+            self._rounds(parts),
+            sample_lag(parts.metrics.lag_seconds.observe),
+        ]
+        if parts.leader is not None:
+            tasks.append(parts.leader.run(parts.health.lease_attempted))
+        workers = [asyncio.create_task(task) for task in tasks]
+        stop = asyncio.create_task(self._stopping.wait(), name="stop")
+        await asyncio.wait({informer, stop, *workers}, return_when=asyncio.FIRST_COMPLETED)
+        code = _exit_code([task for task in (informer, *workers) if task.done()])
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+        if parts.leader is not None and code == EXIT_OK:
+            await parts.leader.release()
+        parts.informer.stop()
+        stop.cancel()
+        await asyncio.wait({informer}, timeout=_STOP_SECONDS)
+        return code
+
+    async def _inform(self, parts: Parts) -> None:
+        await self._wait_for_crds(parts)
+        await parts.informer.run(self._handle_signals)
+
+    def _handle_signals(self) -> None:
+        """Take the signals over from kopf, so that the round in progress ends before the informer does."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.stop)
+
+    async def _wait_for_crds(self, parts: Parts) -> None:
+        """Wait until the API server serves our kinds; kopf looks for them only once."""
+        self._handle_signals()
+        wanted = {"inferencepools", "gpunodepools", "servingprofiles", "scalingpolicies"}
+        said = ""
+        while True:
+            try:
+                document = await parts.api.get(f"/apis/{GROUP}/{VERSION}")
+                missing = wanted - {str(item.get("name")) for item in document.get("resources", [])}
+                problem = f"install the CRDs: {', '.join(sorted(missing))} are missing" if missing else ""
+            except ApiError as error:
+                problem = "install the CRDs: the cluster has none" if error.not_found else str(error)
+            if not problem:
+                return
+            if problem != said:
+                logger.warning("waiting: %s", problem)
+                said = problem
+            parts.health.waiting_for = problem
+            parts.health.round_done()
+            await asyncio.sleep(2.0)
+
+    async def _rounds(self, parts: Parts) -> None:
+        """Fill the caches, wait for the lease, then run rounds; audit the caches beside them."""
+        await self._fill_caches(parts)
+        auditing = asyncio.create_task(self._audit(parts), name="audit")
+        try:
+            if parts.leader is not None:
+                await self._stand_by(parts, parts.leader)
+            parts.metrics.leader.set(1)
+            await parts.loop.run(parts.health.round_done)
+        finally:
+            auditing.cancel()
+
+    async def _fill_caches(self, parts: Parts) -> None:
+        while True:
+            try:
+                if await parts.auditor.check_completeness():
+                    break
+                parts.health.waiting_for = f"the caches of {', '.join(parts.auditor.missing)}"
+            except ApiError as error:
+                parts.health.waiting_for = str(error)
+                logger.warning("the caches cannot be checked yet: %s", error)
+            parts.health.round_done()
+            await asyncio.sleep(_COMPLETENESS_SECONDS)
+        await self._read_keda(parts)
+        parts.health.caches_complete = True
+        logger.info("caches are complete", extra={kind.value: n for kind, n in parts.store.counts().items()})
+
+    async def _stand_by(self, parts: Parts, leader: Leader) -> None:
+        while not leader.is_leading.is_set():
+            parts.health.round_done()
+            try:
+                async with asyncio.timeout(1.0):
+                    await leader.is_leading.wait()
+            except TimeoutError:
+                continue
+
+    async def _audit(self, parts: Parts) -> None:
+        while True:
+            await asyncio.sleep(parts.settings.resync_seconds)
+            await self._read_keda(parts)
+            try:
+                await parts.auditor.drop_ghosts()
+            except ApiError as error:
+                logger.warning("the caches were not compared with the API server: %s", error)
+
+    async def _read_keda(self, parts: Parts) -> None:
+        try:
+            await parts.auditor.read_keda()
+        except ApiError as error:
+            logger.warning("ScaledObjects were not read: %s", error)
+
+
+def _exit_code(ended: Iterable[asyncio.Task[None]]) -> int:
+    """Return the exit code for the tasks that ended by themselves; none means that we were asked to stop."""
+    code = EXIT_OK
+    for task in ended:
+        error = task.exception() if not task.cancelled() else None
+        if isinstance(error, LeaseLostError):
+            logger.error("%s", error)
+            return EXIT_LEASE_LOST
+        logger.error("task %s ended: %r", task.get_name(), error, exc_info=error)
+        code = EXIT_FAILED
+    return code

@@ -1,0 +1,145 @@
+"""Report a round: statuses that changed, events on transitions, gauges."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+
+from forebay.actuation.scale import ScaleResult
+from forebay.flow.decision import FleetDecision, PoolDecision
+from forebay.flow.fleet import PoolKey
+from forebay.flow.observation import FleetObservation
+from forebay.runtime.act import Done, obstacles
+from forebay.runtime.conditions import Transition, Type, invalid, judge
+from forebay.runtime.events import EventRecorder
+from forebay.runtime.metrics import Metrics
+from forebay.runtime.records import ResourceRecord
+from forebay.runtime.report import invalid_report, main_reason, node_pool_status, pool_report
+from forebay.runtime.roster import Roster
+from forebay.runtime.status import StatusWriter
+from forebay.runtime.store import Kind
+from forebay.runtime.world import Look, NodePoolLook, PoolLook
+
+logger = logging.getLogger(__name__)
+
+#: Conditions that are good when True; the others are good when False.
+_GOOD_WHEN_TRUE = frozenset({Type.READY, Type.METRICS_FRESH, Type.TARGETS_FOUND, Type.REFERENCES_FOUND})
+#: Readiness comes and goes with every scaling; the scaling has an event of its own.
+_SILENT_REASONS = frozenset({"TooFewReplicas", "AsRecommended", "MoreThanRecommended"})
+
+
+class Reporter:
+    """Tells the world what a round decided."""
+
+    def __init__(self, status: StatusWriter, events: EventRecorder, metrics: Metrics) -> None:
+        self._status = status
+        self._events = events
+        self._metrics = metrics
+
+    async def report(
+        self,
+        roster: Roster,
+        look: Look,
+        observed: FleetObservation,
+        decisions: FleetDecision,
+        done: Sequence[Done],
+    ) -> None:
+        """Write statuses and events; the client bounds how many at once.
+
+        Raises:
+            LeaseLostError: this process may not write any more.
+        """
+        for node_pool in look.node_pools:
+            self._metrics.show_node_pool(node_pool.observed)
+        by_pool: dict[PoolKey, list[Done]] = {}
+        for item in done:
+            by_pool.setdefault(item.action.pool, []).append(item)
+        writes = [self._node_pool(item, look.at_seconds) for item in look.node_pools]
+        writes += [
+            self._pool(pool, observed, decision, by_pool.get(pool.entry.pool.key, []))
+            for pool in look.pools
+            if (decision := decisions.pools.get(pool.entry.pool.key)) is not None
+        ]
+        writes += [
+            self._invalid(item.record, item.message, look.at_seconds)
+            for item in roster.invalid
+            if item.kind is Kind.POOLS
+        ]
+        await asyncio.gather(*writes)
+        self._status.forget_others(
+            {entry.record.uid for entry in roster.pools.values()}
+            | {entry.record.uid for entry in roster.node_pools.values()}
+            | {item.record.uid for item in roster.invalid}
+        )
+
+    async def _pool(
+        self, look: PoolLook, observed: FleetObservation, decision: PoolDecision, done: Sequence[Done]
+    ) -> None:
+        entry = look.entry
+        seen = observed.pools[entry.pool.key]
+        verdicts = judge(
+            seen,
+            decision,
+            target_problems=look.target_problems,
+            reference_problems=entry.problems,
+            obstacles=obstacles(done),
+        )
+        written = [item for item in done if item.outcome.result is ScaleResult.WRITTEN]
+        report = pool_report(
+            entry.record.status,
+            seen,
+            decision,
+            verdicts,
+            generation=entry.record.generation,
+            short_names=entry.short_names,
+            scaled=bool(written),
+        )
+        for item in written:
+            await self._say_scaled(entry.record, item, decision, entry.short_names)
+        await self._status.write(Kind.POOLS, entry.record, report.status)
+        await self._say_transitions(entry.record, report.transitions)
+
+    async def _invalid(self, record: ResourceRecord, message: str, now_seconds: float) -> None:
+        self._metrics.pool_errors.labels("InvalidSpec").inc()
+        report = invalid_report(
+            record.status, invalid(message), generation=record.generation, now_seconds=now_seconds
+        )
+        await self._status.write(Kind.POOLS, record, report.status)
+        await self._say_transitions(record, report.transitions)
+
+    async def _node_pool(self, look: NodePoolLook, now_seconds: float) -> None:
+        record = look.entry.record
+        status = node_pool_status(
+            look.observed,
+            generation=record.generation,
+            node=look.node,
+            start_up=look.start_up,
+            total=look.total,
+            previous=record.status,
+            now_seconds=now_seconds,
+        )
+        await self._status.write(Kind.NODE_POOLS, record, status)
+
+    async def _say_scaled(
+        self, record: ResourceRecord, item: Done, decision: PoolDecision, short_names: Mapping[str, str]
+    ) -> None:
+        before, after = item.action.workload.replicas, item.action.wanted.desired
+        why = main_reason(decision)
+        variant = item.action.wanted
+        words = f"{variant.role.value}/{short_names.get(variant.name, variant.name)}: {before} -> {after}"
+        message = f"{words}. {why.message}" if why else words
+        logger.info(
+            "scaled %s",
+            words,
+            extra={"namespace": record.namespace, "pool": record.name, "reason": why.code if why else ""},
+        )
+        await self._events.post(record, "Normal", "ScaledOut" if after > before else "ScaledIn", message)
+
+    async def _say_transitions(self, record: ResourceRecord, transitions: Sequence[Transition]) -> None:
+        for transition in transitions:
+            verdict = transition.verdict
+            good = verdict.status is (verdict.type in _GOOD_WHEN_TRUE)
+            if verdict.reason in _SILENT_REASONS or (good and transition.before is None):
+                continue
+            await self._events.post(
+                record, "Normal" if good else "Warning", f"{verdict.type.value}{verdict.reason}", verdict.message
+            )

@@ -1,0 +1,219 @@
+"""The control loop: observe, decide, act, report, once per interval, whatever happens."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from forebay.actuation.scale import ScaleWriter
+from forebay.flow.decision import FleetDecision, PoolDecision
+from forebay.flow.fleet import PoolKey
+from forebay.flow.observation import FleetObservation
+from forebay.pipeline import FleetState, decide
+from forebay.runtime.act import Done, act, actions
+from forebay.runtime.leader import LeaseLostError
+from forebay.runtime.memory import StateFiles
+from forebay.runtime.metrics import Metrics
+from forebay.runtime.observe import fleet_observation, fleet_of, telemetry_target
+from forebay.runtime.record import decision_record
+from forebay.runtime.reporter import Reporter
+from forebay.runtime.roster import RosterKeeper
+from forebay.runtime.targetreader import TargetReader
+from forebay.runtime.warmup import WarmUp
+from forebay.runtime.world import Look, World
+from forebay.telemetry.source import PoolTelemetry, TelemetrySource
+
+logger = logging.getLogger(__name__)
+
+_SAVE_SECONDS = 300.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Steps:
+    """What a round is made of; each part can be replaced in a test."""
+
+    keeper: RosterKeeper
+    target_reader: TargetReader
+    world: World
+    source: TelemetrySource
+    warm_up: WarmUp
+    writer: ScaleWriter
+    reporter: Reporter
+    metrics: Metrics
+    files: StateFiles | None
+    wall_clock: Callable[[], float] = time.time
+
+
+class ControlLoop:
+    """Runs rounds. One thread decides, so that the event loop stays free and the state has one owner."""
+
+    def __init__(self, steps: Steps, *, interval_seconds: float, telemetry_patience_seconds: float) -> None:
+        self._steps = steps
+        self._interval_seconds = interval_seconds
+        self._telemetry_patience_seconds = telemetry_patience_seconds
+        self._state = FleetState()
+        self._decider = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decide")
+        self._records: dict[PoolKey, Callable[[], Mapping[str, Any]]] = {}
+        self._saved_seconds = time.monotonic()
+
+    def record_of(self, key: PoolKey) -> Mapping[str, Any] | None:
+        """Return the last decision record of a pool as JSON data."""
+        record = self._records.get(key)
+        return None if record is None else record()
+
+    async def run(self, came_round: Callable[[], None]) -> None:
+        """Run rounds until cancelled; a failed round is counted and the next one comes.
+
+        Raises:
+            LeaseLostError: this process may not write any more.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + self._interval_seconds
+            await self.round()
+            came_round()
+            # A round that took too long is followed by a pause all the same, so that other tasks have their turn.
+            await asyncio.sleep(max(0.05, due - loop.time()))
+
+    async def round(self) -> bool:
+        """Run one round; True if it came to its end.
+
+        Raises:
+            LeaseLostError: this process may not write any more.
+        """
+        steps = self._steps
+        try:
+            with self._timed("all"):
+                await self._round()
+        except LeaseLostError:
+            raise
+        except Exception:  # the loop's edge: whatever one round runs into, the next one comes
+            logger.exception("a round failed; the next one comes")
+            steps.metrics.rounds.labels("failed").inc()
+            return False
+        steps.metrics.rounds.labels("ok").inc()
+        steps.metrics.last_round.set(steps.wall_clock())
+        return True
+
+    async def close(self) -> None:
+        """Save what is worth saving and end the deciding thread."""
+        await self._steps.warm_up.stop()
+        await self._save(now=True)
+        self._decider.shutdown(wait=False, cancel_futures=True)
+
+    async def _round(self) -> None:
+        steps = self._steps
+        now = steps.wall_clock()
+        with self._timed("look"):
+            roster = await steps.keeper.build(now)
+            steps.world.other_workloads = await steps.target_reader.read(roster)
+            look = steps.world.look(roster, now)
+        self._tidy_up(look)
+        with self._timed("observe"):
+            measured = await self._measure(look)
+        look = replace(
+            look, pools=tuple(pool for pool in look.pools if steps.warm_up.is_known(pool.entry.pool.key))
+        )
+        observed = fleet_observation(look, measured)
+        with self._timed("decide"):
+            decisions = await self._decide(look, observed)
+        with self._timed("act"):
+            done = await act(actions(look.pools, decisions.pools), steps.writer, steps.world, steps.metrics)
+        self._remember(look, observed, decisions, done)
+        with self._timed("report"):
+            await steps.reporter.report(roster, look, observed, decisions, done)
+        steps.world.tidy(roster)
+        await self._save()
+
+    def _tidy_up(self, look: Look) -> None:
+        """Begin what new pools need, and forget what belongs to pools that are gone."""
+        steps = self._steps
+        keys = {pool.entry.pool.key for pool in look.pools}
+        steps.warm_up.keep_only(keys)
+        for pool in look.pools:
+            steps.warm_up.start(pool.entry.pool, telemetry_target(pool))
+        steps.metrics.keep_only(keys, (pool.entry.node_pool.name for pool in look.node_pools))
+        for gone in self._records.keys() - keys:
+            del self._records[gone]
+        for kind, count in steps.world.store.counts().items():
+            steps.metrics.watched.labels(kind.value).set(count)
+
+    async def _measure(self, look: Look) -> Mapping[PoolKey, PoolTelemetry]:
+        targets = [telemetry_target(pool) for pool in look.pools]
+        if not targets:
+            return {}
+        try:
+            async with asyncio.timeout(self._telemetry_patience_seconds):
+                return await self._steps.source.observe(targets, look.at_seconds)
+        except TimeoutError:
+            logger.warning("telemetry did not answer within %.0f s", self._telemetry_patience_seconds)
+            return {}
+
+    async def _decide(self, look: Look, observed: FleetObservation) -> FleetDecision:
+        steps, fleet = self._steps, fleet_of(look)
+        arrived = steps.warm_up.take_arrived()
+
+        def in_thread() -> FleetDecision:
+            steps.warm_up.apply(self._state, arrived)
+            for key in set(self._state.keys()) - fleet.pools.keys() - {item.pool.key for item in arrived}:
+                self._state.drop(key)
+            return decide(fleet, observed, self._state)
+
+        return await asyncio.get_running_loop().run_in_executor(self._decider, in_thread)
+
+    def _remember(
+        self, look: Look, observed: FleetObservation, decisions: FleetDecision, done: list[Done]
+    ) -> None:
+        """Keep each pool's decision record, rendered when somebody asks, and count the decisions."""
+        for pool in look.pools:
+            key = pool.entry.pool.key
+            decision = decisions.pools.get(key)
+            if decision is None:
+                continue
+            mine = [item for item in done if item.action.pool == key]
+            mode = pool.entry.mode.value
+
+            def render(
+                key: PoolKey = key,
+                decision: PoolDecision = decision,
+                mine: list[Done] = mine,
+                mode: str = mode,
+            ) -> Mapping[str, Any]:
+                return decision_record(observed.pools[key], decision, mine, mode=mode)
+
+            self._records[key] = render
+            self._steps.metrics.decisions.labels(_result(decision)).inc()
+            self._steps.metrics.show_pool(observed.pools[key], decision)
+
+    async def _save(self, *, now: bool = False) -> None:
+        files = self._steps.files
+        if files is None or (not now and time.monotonic() - self._saved_seconds < _SAVE_SECONDS):
+            return
+        self._saved_seconds = time.monotonic()
+        keys = list(self._records)
+        loop = asyncio.get_running_loop()
+
+        def in_thread() -> None:
+            files.save(self._state, keys)
+            files.forget_others(keys)
+
+        await loop.run_in_executor(self._decider, in_thread)
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._steps.metrics.round_seconds.labels(step).observe(time.perf_counter() - started)
+
+
+def _result(decision: PoolDecision) -> str:
+    if decision.held:
+        return "held"
+    change = sum(variant.desired - variant.current for variant in decision.variants)
+    return "out" if change > 0 else "in" if change < 0 else "none"

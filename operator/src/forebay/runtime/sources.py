@@ -1,0 +1,39 @@
+"""Which telemetry source the settings ask for."""
+
+import math
+
+from forebay.runtime.settings import OperatorSettings
+from forebay.telemetry.meter import TelemetryMeter
+from forebay.telemetry.prometheus import PrometheusTelemetry
+from forebay.telemetry.settings import PrometheusAuth, PrometheusSettings
+from forebay.telemetry.source import TelemetrySource
+
+_COARSEST_GRID_SECONDS = 5
+
+
+def telemetry_source(settings: OperatorSettings, meter: TelemetryMeter) -> TelemetrySource:
+    """Return the Prometheus source.
+
+    Raises:
+        ValueError: the settings of Prometheus are wrong; the message says what to change.
+    """
+    return PrometheusTelemetry(prometheus_settings(settings), meter=meter)
+
+
+def prometheus_settings(settings: OperatorSettings) -> PrometheusSettings:
+    """Return the settings of the Prometheus source that follow from the operator's."""
+    interval = max(1.0, settings.interval_seconds)
+    timeout = settings.prometheus_timeout_seconds
+    return PrometheusSettings(
+        url=settings.prometheus_url,
+        auth=PrometheusAuth(
+            bearer_token_file=settings.prometheus_token_file, headers=dict(settings.prometheus_headers)
+        ),
+        ca_file=settings.prometheus_ca_file,
+        read_timeout_seconds=timeout / 2,
+        query_timeout_seconds=timeout,
+        interval_seconds=interval,
+        # Evaluation times lie on a grid no wider than a round, so that no round sees the same instant twice.
+        grid_seconds=min(_COARSEST_GRID_SECONDS, math.floor(interval)),
+        settle_seconds=settings.prometheus_settle_seconds,
+    )
