@@ -39,7 +39,7 @@ def command(
     operator_url: str | None,
     operator_namespace: str,
 ) -> None:
-    """Say why POOL (NAMESPACE/NAME) has the replicas that it has, step by step.
+    r"""Say why POOL (NAMESPACE/NAME) has the replicas that it has, step by step.
 
     The whole decision record comes from the running operator; where that cannot be reached, the compact record in
     the pool's status is told instead, and the answer says so.
@@ -100,7 +100,7 @@ async def _ask(url: str, pool: PoolKey) -> tuple[Mapping[str, Any] | None, str]:
                 return None, str(answer.get("error", f"status {response.status}"))
             return answer, ""
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        return None, f"{url} did not answer: {error or type(error).__name__}"
+        return None, f"{url} did not answer: {str(error) or type(error).__name__}"
 
 
 def _sentence(pool: PoolKey, error: ApiError) -> str:

@@ -16,7 +16,7 @@ Exit codes:
   130  interrupted
 """
 
-#: Subcommand, the module that has it, and its one line for --help. Modules are imported when they are used, so that
+#: Subcommand, the module that has it, and its one line for --help. Modules are imported when used, so that
 #: `forebay crds` does not pay for kopf, nor `forebay run` for the simulator.
 _COMMANDS = {
     "run": ("forebay.cli.run", "Run the operator."),
@@ -29,11 +29,11 @@ _COMMANDS = {
 class LazyGroup(click.Group):
     """A group that imports a subcommand when it is needed."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names in the order of the table."""
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Import and return a subcommand; each module calls its command `command`."""
         if cmd_name not in _COMMANDS:
             return None
@@ -42,7 +42,7 @@ class LazyGroup(click.Group):
             raise TypeError(f"{_COMMANDS[cmd_name][0]}.command is no click command")
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the subcommands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
@@ -51,7 +51,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "--version", message="forebay %(version)s")
 def cli() -> None:
-    """Forebay keeps an LLM inference fleet at the cheapest capacity that meets its latency objectives.
+    r"""Forebay keeps an LLM inference fleet at the cheapest capacity that meets its latency objectives.
 
     \b
     Try it without a cluster:   forebay replay --help

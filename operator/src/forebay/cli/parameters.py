@@ -6,7 +6,7 @@ from forebay.api.text import Duration
 from forebay.flow.fleet import PoolKey
 
 
-class DurationType(click.ParamType):
+class DurationType(click.ParamType[float]):
     """A Go duration such as 15s or 1m30s, handed out as seconds."""
 
     name = "duration"
@@ -16,12 +16,12 @@ class DurationType(click.ParamType):
         if isinstance(value, int | float):
             return float(value)
         text = Duration(str(value))
-        if str(value) == "0" or text.is_written_well():
-            return text.seconds
-        self.fail(f"{value!r} is no duration: write it like 15s, 1m30s or 2h", param, ctx)
+        if value != "0" and not text.is_written_well():
+            self.fail(f"{value!r} is no duration: write it like 15s, 1m30s or 2h", param, ctx)
+        return text.seconds
 
 
-class HeaderType(click.ParamType):
+class HeaderType(click.ParamType[tuple[str, str]]):
     """A header such as X-Scope-OrgID=team-a."""
 
     name = "name=value"
@@ -36,7 +36,7 @@ class HeaderType(click.ParamType):
         return name.strip(), content.strip()
 
 
-class PoolKeyType(click.ParamType):
+class PoolKeyType(click.ParamType[PoolKey]):
     """A pool as NAMESPACE/NAME."""
 
     name = "namespace/name"

@@ -14,6 +14,7 @@ from forebay.cli.parameters import DURATION, HEADER
 from forebay.runtime.logs import set_up_logging
 from forebay.runtime.process import OperatorProcess
 from forebay.runtime.settings import OperatorSettings
+from forebay.runtime.text import duration
 
 _DEFAULTS = {name: field.default for name, field in OperatorSettings.model_fields.items()}
 _Decorator = Callable[[Callable[..., None]], Callable[..., None]]
@@ -23,7 +24,7 @@ def _option(flag: str, field: str, text: str, **kinds: Any) -> _Decorator:
     """Return an option of a settings field, with its environment variable and its default on show."""
     variable = f"FOREBAY_{field.removesuffix('_seconds').upper()}"
     default = _DEFAULTS[field]
-    shown = f"{default:g}s" if kinds.get("type") is DURATION else True
+    shown = duration(default) if kinds.get("type") is DURATION else bool(default)
     return click.option(
         flag, field, envvar=variable, show_envvar=True, default=default, show_default=shown, help=text, **kinds
     )
