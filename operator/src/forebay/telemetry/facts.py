@@ -11,7 +11,8 @@ from forebay.telemetry.errors import QueryError
 from forebay.telemetry.groups import Expressions, Group
 from forebay.telemetry.settings import PrometheusSettings
 
-_SCRAPES_OVER_SECONDS = 300
+_SCRAPES_OVER_SECONDS = (90, 300)
+_ENOUGH_SCRAPES = (4.0, 2.0)
 _UNKNOWN_INTERVAL_SECONDS = 15.0
 _SHORTEST_WINDOW_SECONDS = 45
 _LONGEST_WINDOW_SECONDS = 300
@@ -96,11 +97,14 @@ def _edges(group: Group, signals: Sequence[Signal], answer: Vector) -> dict[Sign
 async def _scrape_seconds(
     client: PromQlClient, expressions: Expressions, at_seconds: float
 ) -> dict[Labels, float]:
-    query = expressions.scrapes(_SCRAPES_OVER_SECONDS)
-    answer = await _vector(client, query, expressions.labels, at_seconds)
-    if answer is None:
-        return {}
-    return {key: round(_SCRAPES_OVER_SECONDS / count, 1) for key, count in answer.values.items() if count >= 2.0}
+    """Return the time between two scrapes per workload, by the scrapes of a short or else a long window."""
+    result: dict[Labels, float] = {}
+    for seconds, enough in zip(_SCRAPES_OVER_SECONDS, _ENOUGH_SCRAPES, strict=True):
+        answer = await _vector(client, expressions.scrapes(seconds), expressions.labels, at_seconds)
+        for key, count in (answer.values if answer is not None else {}).items():
+            if count >= enough:
+                result.setdefault(key, round(seconds / count, 1))
+    return result
 
 
 async def _kv_tokens(client: PromQlClient, expressions: Expressions, at_seconds: float) -> dict[Labels, float]:

@@ -1,7 +1,7 @@
 """Requests per minute of the past, so that a new pool's forecaster does not start from nothing.
 
-The minutes are counted exactly as live rounds are, because a forecaster learns its quantiles from the noise of what
-it is fed: smoothed history would teach it to be too sure.
+The minutes are counted exactly as live rounds are, because a forecaster learns its quantiles from the noise of
+what it is fed: smoothed history would teach it to be too sure.
 """
 
 import asyncio
