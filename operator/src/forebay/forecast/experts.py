@@ -51,6 +51,14 @@ class SimpleExperts(PerTrack):
         self.recurrence = [self.recurrence[row] for row in rows]
         self.external = [self.external[row] for row in rows]
 
+    def windows(self) -> list[QuantileWindow]:
+        """Return the windows of errors."""
+        return [*self.last, *(window for windows in self.recurrence for window in windows), *self.external]
+
+    def recent(self) -> list[float]:
+        """Return the values that the recent maxima are taken from, oldest first."""
+        return list(self._values)
+
     def observe(self, z: float) -> None:
         """Take the value of the step that is complete; NaN for a gap."""
         self._values.append(z)

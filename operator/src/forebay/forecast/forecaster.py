@@ -4,12 +4,14 @@ import copy
 import math
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import Self
 
 import numpy as np
 
 from forebay.flow.forecast import DemandForecast, Quantiles
 from forebay.flow.settings import PolicySettings
 from forebay.flow.trace import FloatArray
+from forebay.forecast import snapshot
 from forebay.forecast.cap import RateCap
 from forebay.forecast.future import ExternalForecast, with_known_loads
 from forebay.forecast.history import CountHistory
@@ -203,16 +205,22 @@ class Forecaster:
             for index, count in enumerate(self.history.since(phase.index + 1).tolist(), start=phase.index + 1):
                 phase.step(index, count)
         if warmed.replaces or not self.phases:
-            # A twin starts as a copy at the same step, so that its first own sample counts as seen already.
-            copies = [copy.deepcopy(phase) for _ in range(1, self.phase_count)]
-            for twin in copies:
-                twin.training = None
-            self.phases = [phase, *copies]
+            self._adopt_phase(phase)
         else:
             for mine in self.phases:
                 mine.adopt(phase)
         self._wanted = [horizon for horizon in self._wanted if horizon not in self.horizons]
         self._forget_horizons()
+
+    def _adopt_phase(self, phase: Phase) -> None:
+        """Let ``phase`` take the whole minutes, and a copy of it the others.
+
+        The copy is at the same step, so that its first own sample counts as seen already.
+        """
+        copies = [copy.deepcopy(phase) for _ in range(1, self.phase_count)]
+        for twin in copies:
+            twin.training = None
+        self.phases = [phase, *copies]
 
     def _forget_horizons(self) -> None:
         while len(self.horizons) > HORIZONS_KEPT:
@@ -269,6 +277,54 @@ class Forecaster:
                 phase.use(result.coefficients)
             return
         self._take_over(result)
+
+    # --- across restarts ---------------------------------------------------------------------------------------
+
+    def snapshot(self) -> bytes:
+        """Return the state as bytes: about 60 KB and 40 KB more per horizon.
+
+        Only the phase of whole minutes is kept: the other one has the same statistics, and is copied from it.
+        """
+        arrays: snapshot.Arrays = {
+            "step_seconds": np.array([self.resolution.step_seconds], dtype=np.int64),
+            "next": np.array([self._next_fit, self._next_scale], dtype=np.int64),
+            "cap": np.array([self.cap.highest, self.cap.at_seconds, self.cap.seen_seconds]),
+            **{f"history.{name}": array for name, array in snapshot.history_arrays(self.history).items()},
+        }
+        if self.phases:
+            arrays |= {f"phase.{name}": array for name, array in snapshot.phase_arrays(self.phases[0]).items()}
+        return snapshot.dump(arrays)
+
+    @classmethod
+    def restore(
+        cls,
+        data: bytes,
+        settings: PolicySettings,
+        *,
+        lead_times_seconds: Iterable[float] = (),
+        resolution: Resolution = ONE_MINUTE,
+    ) -> Self:
+        """Return the forecaster that ``snapshot`` saved; what it missed since then is a gap.
+
+        Raises:
+            ValueError: ``data`` is damaged, of another version or of another sampling step.
+        """
+        arrays = snapshot.parse(data)
+        forecaster = cls(settings, lead_times_seconds=lead_times_seconds, resolution=resolution)
+        try:
+            if int(arrays["step_seconds"][0]) != resolution.step_seconds:
+                raise ValueError("the saved forecaster state was kept at another sampling step; remove it")
+            snapshot.load_history(forecaster.history, arrays)
+            forecaster._next_fit, forecaster._next_scale = (int(value) for value in arrays["next"])
+            cap = forecaster.cap
+            cap.highest, cap.at_seconds, cap.seen_seconds = (float(value) for value in arrays["cap"])
+        except KeyError as error:
+            raise ValueError(f"the saved forecaster state lacks {error}; remove it to start afresh") from error
+        own = {name.removeprefix("phase."): array for name, array in arrays.items() if name.startswith("phase.")}
+        if own:
+            forecaster._adopt_phase(snapshot.phase_from(resolution, own, training=True))
+        forecaster._wanted = [horizon for horizon in forecaster._wanted if horizon not in forecaster.horizons]
+        return forecaster
 
     # --- forecasts ---------------------------------------------------------------------------------------------
 

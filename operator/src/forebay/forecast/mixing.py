@@ -14,9 +14,15 @@ MEMORY = 0.998
 SHARE = 0.002
 """Weight that is always spread evenly, so that a layer can come back."""
 MAX_RATE = 2.0
+SIZE_WEIGHT = 0.002
+"""Of a new loss in the running mean that makes regrets free of scale."""
 OFFSET_GAINS = np.array([0.02, 0.04, 0.10])
 SPREAD_MEMORY = 0.99
 EXPERT_SHARPNESS = 12.0
+HANDICAP = 1.15
+"""An expert other than the first must be this much better to weigh the same."""
+LOSS_OF_LEVEL = np.array([[1.0, 0.0, 0.0], [0.0, 2.0, 0.5], [0.0, 1.0, 4.0]])
+"""Columns: how the losses at .5, .9 and .99 make up the loss that decides the weights at each level."""
 PRIOR_SHARE = 0.05
 """Weight of each expert but the first until ``MATURE`` forecasts are scored."""
 MATURE = 10
@@ -37,10 +43,12 @@ class LayerMixture(PerTrack):
 
     Bernstein online aggregation (Wintenberger, "Optimal learning with Bernstein online aggregation", 2017), the
     fixed share after Herbster and Warmuth (1998). Losses are averaged over ``period`` scored forecasts before each
-    update, so that overlapping horizons do not count as independent evidence.
+    update, so that overlapping horizons do not count as independent evidence. Regrets are linearised at the
+    mixture (the "gradient trick") and in units of its mean loss: the weights then seek the best *blend*, which is
+    better than the best layer because the layers err differently.
     """
 
-    PER_TRACK: ClassVar[tuple[str, ...]] = ("weights", "regret", "variation", "pending", "counted")
+    PER_TRACK: ClassVar[tuple[str, ...]] = ("weights", "regret", "variation", "pending", "counted", "size")
 
     def __init__(self, tracks: int, layers: int, period: int) -> None:
         shape = (tracks, layers, len(QUANTILE_LEVELS))
@@ -50,6 +58,7 @@ class LayerMixture(PerTrack):
         self.variation = np.zeros(shape)
         self.pending = np.zeros(shape)
         self.counted = np.zeros(tracks)
+        self.size = np.zeros((tracks, 1, len(QUANTILE_LEVELS)))
 
     def combine(self, layers: FloatArray) -> FloatArray:
         """Return the weighted quantiles; ``layers`` is (tracks, layers, levels)."""
@@ -57,8 +66,14 @@ class LayerMixture(PerTrack):
 
     def score(self, rows: IndexArray, layers: FloatArray, values: FloatArray) -> None:
         """Score the forecasts ``layers`` of tracks ``rows`` against ``values``."""
-        loss = pinball(values[:, None, None] - layers)
-        self.pending[rows] += (self.weights[rows] * loss).sum(axis=1, keepdims=True) - loss
+        mixed = (self.weights[rows] * layers).sum(axis=1, keepdims=True)
+        error = values[:, None, None] - mixed
+        own = pinball(error)
+        slope = (error <= 0.0) - LEVELS
+        size = self.size[rows]
+        size = np.where(size > 0.0, size + SIZE_WEIGHT * (own - size), own)
+        self.size[rows] = size
+        self.pending[rows] += slope * (mixed - layers) / np.maximum(size, 1e-9)
         self.counted[rows] += 1.0
         due = rows[self.counted[rows] >= self.period]
         if len(due):
@@ -110,7 +125,7 @@ class CoverageOffset(PerTrack):
 
 
 class ExpertMixture(PerTrack):
-    """Weights per track by recent loss: (loss / least loss) ^ -12, loss = pinball(.9) + 4 pinball(.99).
+    """Weights per track and level by recent quantile loss: (loss / least loss) ^ -12.
 
     An expert whose forecast is NaN has no opinion: weight 0 now, and its score does not move.
     """
@@ -118,38 +133,41 @@ class ExpertMixture(PerTrack):
     PER_TRACK: ClassVar[tuple[str, ...]] = ("loss", "scored")
 
     def __init__(self, tracks: int, experts: int, weight: float) -> None:
-        self.loss = np.zeros((tracks, experts))
+        self.loss = np.zeros((tracks, experts, len(QUANTILE_LEVELS)))
         self.scored = np.zeros((tracks, experts))
         self._weight = weight
+        self._handicap = np.full((experts, 1), HANDICAP)
+        self._handicap[0] = 1.0
 
     def weights(self, quantiles: FloatArray) -> FloatArray:
-        """Return the weights (tracks, experts) for the opinions ``quantiles`` (tracks, experts, levels)."""
+        """Return the weights for the opinions ``quantiles``; both are (tracks, experts, levels)."""
         known = np.isfinite(quantiles[:, :, 0])
-        mature = known & (self.scored >= MATURE)
-        loss = np.where(mature, np.maximum(self.loss, 1e-9), np.inf)
+        mature = (known & (self.scored >= MATURE))[:, :, None]
+        loss = np.where(mature, np.maximum(self.loss * self._handicap, 1e-9), np.inf)
         least = loss.min(axis=1, keepdims=True)
         least = np.where(np.isfinite(least), least, 1.0)
         weights = (loss / least) ** -EXPERT_SHARPNESS
         prior = np.full(known.shape[1], PRIOR_SHARE)
         prior[0] = 1.0 - PRIOR_SHARE * (known.shape[1] - 1)
-        young = (self.scored[:, :1] < MATURE) & known
-        weights = np.where(young, prior, weights)
+        known = known[:, :, None]
+        young = (self.scored[:, :1, None] < MATURE) & known
+        weights = np.where(young, prior[:, None], weights)
         weights = np.where(known & ~mature & ~young, PRIOR_SHARE, weights)
         return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
     def combine(self, quantiles: FloatArray) -> FloatArray:
         """Return the weighted quantiles (tracks, levels)."""
         weights = self.weights(quantiles)
-        return monotone((weights[:, :, None] * np.where(np.isfinite(quantiles), quantiles, 0.0)).sum(axis=1))
+        return monotone((weights * np.where(np.isfinite(quantiles), quantiles, 0.0)).sum(axis=1))
 
     def score(self, rows: IndexArray, issued: FloatArray, values: FloatArray) -> None:
         """Score the experts' ``issued`` quantiles of tracks ``rows`` against ``values``."""
         error = pinball(values[:, None, None] - issued)
-        loss = error[:, :, 1] + 4.0 * error[:, :, 2]
-        known = np.isfinite(loss)
-        scored = self.scored[rows] + known
+        known = np.isfinite(error[:, :, :1])
+        loss = error @ LOSS_OF_LEVEL
+        scored = self.scored[rows] + known[:, :, 0]
         # A plain mean at first, then exponentially weighted: the first losses do not stick.
-        weight = np.maximum(self._weight, 1.0 / np.maximum(scored, 1.0))
+        weight = np.maximum(self._weight, 1.0 / np.maximum(scored, 1.0))[:, :, None]
         kept = self.loss[rows]
         self.loss[rows] = np.where(known, kept + weight * (np.where(known, loss, 0.0) - kept), kept)
         self.scored[rows] = scored

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections import deque
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -38,7 +39,8 @@ _DIRECT = slice(40, 40 + DIRECT_FEATURES)
 _OPINIONS = slice(56, 56 + 3 * (EXPERTS + 1))
 _FINAL = slice(71, 74)
 _LAST = 74
-_COLUMNS = 75
+_FACTOR = 75
+_COLUMNS = 76
 
 
 class Phase:
@@ -122,7 +124,7 @@ class Phase:
         values = targets[rows]
         self.regressions.learn(rows, records[:, _X], values - records[:, _BASE])
         residual = values - records[:, _POINT]
-        self.residuals.learn(index, rows, residual, records[:, _SCALE], records[:, _TRACKER])
+        self.residuals.learn(index, rows, residual, records[:, _SCALE], records[:, _FACTOR], records[:, _TRACKER])
         self.mixture.score(rows, records[:, _LAYERS].reshape(-1, LAYERS, 3), values)
         opinions = records[:, _OPINIONS].reshape(-1, EXPERTS + 1, 3)
         self.opinions.score(rows, opinions, values)
@@ -168,11 +170,12 @@ class Phase:
         point = np.minimum(np.maximum(base + self.regressions.predict(features), 0.0), ceiling)
         targets = index + self._horizon
         scale = self.residuals.scale(targets)
-        volatility = self._volatility(targets, base)
+        factor = self.residuals.factors(targets)
+        volatility = self._volatility(targets, base, factor)
         direct = np.concatenate([direct_per_horizon[self._of_unique], volatility], axis=1)
         direct[:, 6] = point - levels.z
         layers = np.empty((len(self.tracks), LAYERS, 3))
-        layers[:, :3] = self.residuals.layers(point, scale)
+        layers[:, :3] = self.residuals.layers(point, scale, factor)
         mean = layers[:, :3].mean(axis=1, keepdims=True)
         linear = self.linear.layers(volatility, direct, point, levels.z, levels.maximum + CEILING)
         layers[:, 3:] = np.where(self.linear.fitted[:, None, None], linear, mean)
@@ -202,10 +205,11 @@ class Phase:
         record[:, _OPINIONS] = opinions.reshape(len(self.tracks), -1)
         record[:, _FINAL] = final
         record[:, _LAST] = levels.z
+        record[:, _FACTOR] = factor
 
-    def _volatility(self, targets: IndexArray, base: float) -> FloatArray:
+    def _volatility(self, targets: IndexArray, base: float, factor: FloatArray) -> FloatArray:
         levels = self.levels
-        errors = self.residuals.volatility(targets)
+        errors = self.residuals.volatility(targets) * factor[:, None]
         found = np.empty((len(targets), 6))
         found[:, 0] = errors[:, 0]
         found[:, 1] = errors[:, 1]
@@ -251,6 +255,21 @@ class Phase:
             self.scores,
         ]  # fmt: skip
         return [*parts, self.training] if self.training is not None else parts
+
+    def learned(self) -> list[PerTrack]:
+        """Return the components whose state is worth keeping across a restart, in a fixed order."""
+        return [part for part in (*self._per_track(), self.residuals.clock) if part is not self.training]
+
+    def recent(self) -> list[float]:
+        """Return the values of the last steps in z space, oldest first; NaN where missing."""
+        return list(self._recent)
+
+    def resume(self, index: int, recent: Iterable[float], expert_values: Iterable[float]) -> None:
+        """Go on after step ``index`` with learned state loaded; no forecast is pending or issued."""
+        self.index = index
+        self._recent.extend(recent)
+        for value in expert_values:
+            self.experts.observe(value)
 
     def use(self, coefficients: tuple[TrackCoefficients, ...]) -> None:
         """Swap in newly fitted linear layers; those of tracks that are gone are ignored."""

@@ -6,6 +6,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from forebay.flow.trace import FloatArray
+from forebay.forecast.clock import HourClock
 from forebay.forecast.resolution import QUANTILE_LEVELS, Resolution, decay
 from forebay.forecast.tracks import IndexArray, PerTrack
 from forebay.forecast.windows import QuantileWindow
@@ -47,6 +48,7 @@ class ResidualLayers(PerTrack):
         self.slow_variance = np.full(tracks, FIRST_VARIANCE)
         self.variance_of_day = np.full((tracks, self.day), np.nan)
         self.slow_of_day = np.full((tracks, self.day), np.nan)
+        self.clock = HourClock(tracks, resolution.step_seconds)
         self.tracker = np.tile(np.array(TRACKER_START), (tracks, 1))
         self.plain = [QuantileWindow(resolution.long_window) for _ in range(tracks)]
         self.scaled = [QuantileWindow(resolution.short_window) for _ in range(tracks)]
@@ -56,14 +58,20 @@ class ResidualLayers(PerTrack):
     def extend(self, other: Self) -> None:
         """Append the tracks of ``other``."""
         super().extend(other)
+        self.clock.extend(other.clock)
         self.plain += other.plain
         self.scaled += other.scaled
 
     def select(self, rows: IndexArray) -> None:
         """Keep only the tracks ``rows``."""
         super().select(rows)
+        self.clock.select(rows)
         self.plain = [self.plain[row] for row in rows]
         self.scaled = [self.scaled[row] for row in rows]
+
+    def windows(self) -> list[QuantileWindow]:
+        """Return the windows of residuals."""
+        return [*self.plain, *self.scaled]
 
     def scale(self, targets: IndexArray) -> FloatArray:
         """Return the local scale of each track for the target steps ``targets``."""
@@ -72,6 +80,10 @@ class ResidualLayers(PerTrack):
         blend = SHARE_TODAY * self.variance + (1.0 - SHARE_TODAY) * yesterday
         return np.asarray(np.sqrt(np.maximum(blend, SCALE_FLOOR)))
 
+    def factors(self, targets: IndexArray) -> FloatArray:
+        """Return how much rougher than usual each track's target step is by the clock of the hour."""
+        return self.clock.factors(targets)
+
     def volatility(self, targets: IndexArray) -> FloatArray:
         """Return (tracks, 3): recent and slower error size, and the slower one at the target's time yesterday."""
         slow = self.slow_variance
@@ -79,8 +91,9 @@ class ResidualLayers(PerTrack):
         yesterday = np.where(np.isnan(yesterday), slow, yesterday)
         return np.asarray(np.sqrt(np.stack([self.variance, slow, yesterday], axis=1)))
 
-    def layers(self, point: FloatArray, scale: FloatArray) -> FloatArray:
-        """Return the quantiles (tracks, 3 layers, levels) around ``point``."""
+    def layers(self, point: FloatArray, scale: FloatArray, factor: FloatArray) -> FloatArray:
+        """Return the quantiles (tracks, 3 layers, levels) around ``point``; ``factor`` is the clock's."""
+        scale = scale * factor
         cold = (scale[:, None] * COLD_SPREAD).tolist()
         plain = []
         scaled = []
@@ -89,23 +102,31 @@ class ResidualLayers(PerTrack):
             young[row] = len(window) < COLD
             plain.append(cold[row] if young[row] else window.quantiles(QUANTILE_LEVELS))
             scaled.append((0.0, 0.0, 0.0) if young[row] else self.scaled[row].quantiles(QUANTILE_LEVELS))
-        a = np.array(plain)
+        a = np.where(young[:, None], 1.0, factor[:, None]) * np.array(plain)
         b = np.where(young[:, None], a, scale[:, None] * np.array(scaled))
         c = np.where(young[:, None], a, scale[:, None] * self.tracker)
         return np.asarray(point[:, None, None] + np.stack([a, b, c], axis=1))
 
     def learn(
-        self, index: int, rows: IndexArray, residual: FloatArray, scale: FloatArray, tracker: FloatArray
+        self,
+        index: int,
+        rows: IndexArray,
+        residual: FloatArray,
+        scale: FloatArray,
+        factor: FloatArray,
+        tracker: FloatArray,
     ) -> None:
         """Learn the ``residual`` of tracks ``rows`` at step ``index``; scale and tracker are as issued."""
-        square = np.minimum(residual**2, SQUARE_LIMIT)
+        self.clock.learn(index, rows, residual / scale)
+        even = residual / factor
+        square = np.minimum(even**2, SQUARE_LIMIT)
         self.variance[rows] += self._weight * (square - self.variance[rows])
         self.slow_variance[rows] += self._slow_weight * (square - self.slow_variance[rows])
         self.variance_of_day[rows, index % self.day] = self.variance[rows]
         self.slow_of_day[rows, index % self.day] = self.slow_variance[rows]
-        score = residual / scale
+        score = even / scale
         self.tracker[rows] += TRACKER_GAINS * (LEVELS - (score[:, None] <= tracker))
-        for row, plain, scaled in zip(rows.tolist(), residual.tolist(), score.tolist(), strict=True):
+        for row, plain, scaled in zip(rows.tolist(), even.tolist(), score.tolist(), strict=True):
             if math.isfinite(plain):
                 self.plain[row].push(plain)
                 self.scaled[row].push(scaled)

@@ -1,10 +1,13 @@
 """A track is one thing that is forecast: the demand at a horizon, or the highest demand on the way there."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+
+from forebay.forecast.windows import QuantileWindow
 
 IndexArray = npt.NDArray[np.intp]
 
@@ -26,6 +29,29 @@ class PerTrack:
         """Append the tracks of ``other``."""
         for name in self.PER_TRACK:
             setattr(self, name, np.concatenate([getattr(self, name), getattr(other, name)]))
+
+    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Return the arrays by name, to be kept across a restart."""
+        return {name: getattr(self, name) for name in self.PER_TRACK}
+
+    def load(self, arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
+        """Take over ``arrays``, as returned by ``arrays``.
+
+        Raises:
+            ValueError: an array is missing or has another shape.
+        """
+        for name in self.PER_TRACK:
+            mine = getattr(self, name)
+            given = arrays.get(name)
+            if given is None or given.shape != mine.shape:
+                raise ValueError(
+                    f"the saved forecaster state does not fit: {name} is missing or has another shape"
+                )
+            setattr(self, name, given.astype(mine.dtype))
+
+    def windows(self) -> list[QuantileWindow]:
+        """Return the windows of residuals, in a fixed order."""
+        return []
 
     def select(self, rows: IndexArray) -> None:
         """Keep only the tracks ``rows``, in that order."""
