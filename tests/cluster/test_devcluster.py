@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,8 +16,11 @@ from kubernetes.client.exceptions import ApiException
 
 import devcluster
 from devcluster import AutoscalerTimes, Cluster, ColdStart, DevClusterError, KubectlError, NodePool
+from devcluster import local as local_kind
 from devcluster.autoscaler import is_unschedulable
+from devcluster.existing import ExistingCluster
 from devcluster.gpu import GPU_RESOURCE
+from devcluster.ports import LOOPBACK, free_ports
 from devcluster.rest import Json, condition_status, mapping, sequence, text
 from devcluster.waiting import eventually
 
@@ -170,8 +174,8 @@ def test_waiting_pods_buy_nodes_until_the_stock_is_out_and_empty_nodes_go(
     autoscaler.stop()
 
 
-def test_tokens_may_do_what_they_need_and_no_more(cluster: Cluster) -> None:
-    kwok = cluster.rest(cluster.kubeconfig_of("kwok"))
+def test_tokens_may_do_what_they_need_and_no_more(local: Cluster) -> None:
+    kwok = local.rest(local.kubeconfig_of("kwok"))
     assert kwok.items("/api/v1/nodes") is not None
     for method, path, body in (
         ("GET", "/api/v1/secrets", None),
@@ -181,7 +185,7 @@ def test_tokens_may_do_what_they_need_and_no_more(cluster: Cluster) -> None:
         with pytest.raises(ApiException) as refusal:
             kwok.request(method, path, body)
         assert refusal.value.status == 403
-    prometheus = cluster.rest(cluster.kubeconfig_of("prometheus"))
+    prometheus = local.rest(local.kubeconfig_of("prometheus"))
     assert prometheus.items("/api/v1/pods") is not None
     with pytest.raises(ApiException) as refusal:
         prometheus.patch("/api/v1/nodes/x", {})
@@ -284,6 +288,39 @@ def test_two_clusters_live_side_by_side_and_leave_nothing_behind(
     assert processes_of(directory) == []
     assert not directory.exists()
     assert local.kubectl("get", "--raw", "/readyz") == "ok"
+
+
+@pytest.mark.parametrize("taken", [0, 5], ids=["etcd", "kwok"])
+def test_a_port_that_is_taken_in_the_last_moment_is_drawn_again(
+    taken: int, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draws, said = 0, list[str]()
+    with socket.create_server((LOOPBACK, 0)) as thief:
+
+        def unlucky_at_first(count: int) -> list[int]:
+            nonlocal draws
+            draws += 1
+            ports = free_ports(count)
+            if draws == 1:
+                ports[taken] = thief.getsockname()[1]
+            return ports
+
+        monkeypatch.setattr(local_kind, "free_ports", unlucky_at_first)
+        with devcluster.LocalCluster.start(cluster.binaries, log=said.append) as second:
+            assert second.kubectl("get", "--raw", "/readyz") == "ok"
+    assert draws == 2
+    assert said == ["devcluster: a port was taken in the last moment: drawing others"]
+
+
+def test_an_existing_cluster_is_used_and_left_as_it_is(local: Cluster, namespace: str, pool: NodePool) -> None:
+    with ExistingCluster.start(local.binaries, local.kubeconfig) as existing:
+        assert "never torn down" in existing.describe()
+        with pytest.raises(DevClusterError, match="not ours to stop or start: use FOREBAY_CLUSTER=local"):
+            existing.apiserver.kill()
+        (name,) = existing.add_gpu_nodes(pool)
+        eventually(lambda: condition_status(existing.rest().get(f"/api/v1/nodes/{name}"), "Ready") == "True")
+    assert local.rest().exists(f"/api/v1/namespaces/{namespace}")
+    assert local.rest().exists(f"/api/v1/nodes/{name}")
 
 
 def test_a_cluster_ends_with_a_parent_that_is_killed(local: Cluster) -> None:

@@ -20,6 +20,7 @@ from devcluster.prometheus import PrometheusServer
 from devcluster.rest import Rest
 from devcluster.selection import Choice, select
 from devcluster.upstream import GATEWAY_INFERENCE_EXTENSION, upstream_crds
+from devcluster.waiting import eventually
 
 __all__ = [
     "GATEWAY_INFERENCE_EXTENSION",
@@ -36,6 +37,7 @@ __all__ = [
     "NodePool",
     "PrometheusServer",
     "Rest",
+    "eventually",
     "lose_node",
     "open",
     "select",

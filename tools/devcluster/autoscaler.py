@@ -11,6 +11,7 @@ import datetime as dt
 import hashlib
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -32,7 +33,7 @@ class AutoscalerTimes:
     Attributes:
         scan_seconds: pause between looks (Cluster Autoscaler: 10 s).
         decision_seconds: how long a pod must have been seen waiting before a node is bought for it.
-        unneeded_seconds: how long a node must have been empty before it is removed (10 min).
+        unneeded_seconds: how long a node must have been empty, or lost, before it is removed (10 min).
         retry_seconds: how long a pool that was sold out is left alone (5 min and more).
     """
 
@@ -71,6 +72,11 @@ def is_usable(node: Json) -> bool:
     """Whether a node is Ready and its GPUs are allocatable."""
     gpus = str(mapping(node, "status", "allocatable").get(GPU_RESOURCE, "0"))
     return condition_status(node, "Ready") == "True" and int(gpus) > 0
+
+
+def is_lost(node: Json) -> bool:
+    """Whether a node's kubelet fell silent."""
+    return condition_status(node, "Ready") == "Unknown"
 
 
 def nodes_to_add(wanted: Iterable[int], *, gpus_per_node: int, on_their_way: int) -> int:
@@ -120,7 +126,8 @@ class NodeAutoscaler:
         self._empty_since: dict[str, float] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="node-autoscaler", daemon=True)
-        self.troubles: list[str] = []
+        #: The latest errors of the API server, which are not fatal: the next look tries again.
+        self.troubles: deque[str] = deque(maxlen=50)
 
     def set_stock(self, pool: str, nodes: int | None) -> None:
         """Say how many more nodes of a pool can be had: 0 is sold out, None is no limit.
@@ -173,7 +180,7 @@ class NodeAutoscaler:
             self._scale_down(pool, own, pods, now, someone_waits=bool(waiting))
 
     def _scale_up(self, pool: NodePool, nodes: Sequence[Json], waiting: Sequence[Json], now: float) -> None:
-        on_their_way = sum(1 for node in nodes if not is_usable(node))
+        on_their_way = sum(1 for node in nodes if not is_usable(node) and not is_lost(node))
         by_pods = nodes_to_add(
             map(gpus_wanted, waiting), gpus_per_node=pool.gpus_per_node, on_their_way=on_their_way
         )
@@ -202,6 +209,10 @@ class NodeAutoscaler:
         spare = len(nodes) - pool.min_nodes
         for node in nodes:
             name = text(node, "metadata", "name")
+            if is_lost(node):
+                # Its machine is gone, whatever pods are still bound to it.
+                self._remove_in_time(name, now)
+                continue
             if name in busy or someone_waits or not is_usable(node):
                 self._empty_since.pop(name, None)
                 self._untaint(node)
@@ -213,9 +224,15 @@ class NodeAutoscaler:
                 # A pod may be on its way to it: keep others off, look once more, then remove it.
                 self._set_taints(node, [*sequence(node, "spec", "taints"), _taint()])
                 continue
-            self._rest.delete(f"/api/v1/nodes/{name}")
-            self._empty_since.pop(name, None)
-            self._log(f"node autoscaler: removed {name}")
+            self._remove_in_time(name, now)
+
+    def _remove_in_time(self, name: str, now: float) -> None:
+        """Remove a node that has been of no use for long enough."""
+        if now - self._empty_since.setdefault(name, now) < self._times.unneeded_seconds:
+            return
+        self._rest.delete(f"/api/v1/nodes/{name}")
+        self._empty_since.pop(name, None)
+        self._log(f"node autoscaler: removed {name}")
 
     def _is_tainted(self, node: Json) -> bool:
         return any(taint.get("key") == TO_BE_DELETED_TAINT for taint in sequence(node, "spec", "taints"))

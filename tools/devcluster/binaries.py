@@ -26,6 +26,7 @@ from devcluster.targets import ALL, CONTROL_PLANE, Target
 Log = Callable[[str], object]
 _BUILD_TIMEOUT_SECONDS = 3_600
 _PLAIN_PROGRESS_SECONDS = 15.0
+_TAIL_LINES = 20
 
 
 def cache_directory() -> Path:
@@ -109,7 +110,10 @@ class Binaries:
             if self.is_built(target):
                 return 0.0
             started = time.monotonic()
-            with tempfile.TemporaryDirectory(dir=self.cache, prefix=".build-") as temporary:
+            prefix = f".build-{target.name}-"
+            for abandoned in self.cache.glob(f"{prefix}*"):
+                shutil.rmtree(abandoned)
+            with tempfile.TemporaryDirectory(dir=self.cache, prefix=prefix) as temporary:
                 directory = Path(temporary) / target.name
                 directory.mkdir(mode=0o755)
                 _go_build(target, go, directory / target.name, log)
@@ -137,8 +141,8 @@ def _locked(path: Path, log: Log) -> Iterator[None]:
 def _go_build(target: Target, go: str, output: Path, log: Log) -> None:
     command = [go, "build", "-v", "-trimpath", "-buildvcs=false", "-tags", ",".join(target.tags)]
     command += ["-ldflags", target.linker_flags, "-o", str(output), target.package]
-    log(f"devcluster: {target.name}: downloading modules and counting packages")
-    packages = _package_count(target, go)
+    log(f"devcluster: {target.name}: looking for its modules, downloading what is not here")
+    packages = _package_count(target, go, log)
     if nice := shutil.which("nice"):
         command = [nice, "-n", "5", *command]
     with subprocess.Popen(
@@ -153,7 +157,7 @@ def _go_build(target: Target, go: str, output: Path, log: Log) -> None:
         watchdog = threading.Timer(_BUILD_TIMEOUT_SECONDS, process.kill)
         watchdog.start()
         try:
-            lines = _follow(process, Progress(target.name, packages, log))
+            lines = _follow(process, packages, Progress(target.name, log))
             code = process.wait()
         finally:
             watchdog.cancel()
@@ -162,30 +166,45 @@ def _go_build(target: Target, go: str, output: Path, log: Log) -> None:
         raise DevClusterError(f"building {target.name} failed ({code}); the last it said:\n" + "\n".join(lines))
 
 
-def _package_count(target: Target, go: str) -> int:
+def _package_count(target: Target, go: str, log: Log) -> int:
     """Count the packages of a build, which also downloads its modules.
 
     Raises:
         DevClusterError: a module could not be had.
     """
-    answer = subprocess.run(
-        [go, "list", "-deps", "-tags", ",".join(target.tags), target.package],
-        cwd=target.directory,
-        env=golang.go_environment(),
-        capture_output=True,
-        text=True,
-        timeout=_BUILD_TIMEOUT_SECONDS,
-        check=False,
-    )
-    if answer.returncode != 0:
-        raise DevClusterError(
-            f"the Go modules of {target.name} could not be had (is a Go module proxy in reach?):\n"
-            + answer.stderr[-1_500:]
-        )
-    return len(answer.stdout.splitlines())
+    command = [go, "list", "-deps", "-tags", ",".join(target.tags), target.package]
+    with (
+        tempfile.TemporaryFile("w+") as packages,
+        subprocess.Popen(
+            command,
+            cwd=target.directory,
+            env=golang.go_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=packages,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
+        progress = Progress(target.name, log)
+        downloads = 0
+        tail: list[str] = []
+        for line in process.stderr or ():
+            if line.startswith("go: downloading "):
+                downloads += 1
+                progress.show(f"downloading module {downloads}: {line.split()[2]}")
+            else:
+                tail = [*tail, line.rstrip()][-_TAIL_LINES:]
+        progress.end()
+        if process.wait() != 0:
+            raise DevClusterError(
+                f"the Go modules of {target.name} could not be had (is a Go module proxy in reach?):\n"
+                + "\n".join(tail)
+            )
+        packages.seek(0)
+        return sum(1 for _ in packages)
 
 
-def _follow(process: subprocess.Popen[str], progress: "Progress") -> list[str]:
+def _follow(process: subprocess.Popen[str], packages: int, progress: "Progress") -> list[str]:
     tail: list[str] = []
     done = 0
     for line in process.stderr or ():
@@ -193,35 +212,37 @@ def _follow(process: subprocess.Popen[str], progress: "Progress") -> list[str]:
         # "go: ..." and "# package" and "file.go:1:2: ..." are messages; a bare import path is a package done.
         if re.fullmatch(r"[\w./~-]+", text):
             done += 1
-            progress.show(done)
+            progress.show(f"{done} of at most {packages} packages compiled")
         else:
-            tail = [*tail, text][-20:]
+            tail = [*tail, text][-_TAIL_LINES:]
     progress.end()
     return tail
 
 
 class Progress:
-    """A line that says how far a build is: rewritten in place on a terminal, now and then in a log."""
+    """A line that says how far a build is: rewritten in place on a terminal, now and then in a log.
 
-    def __init__(self, name: str, total: int, log: Log) -> None:
+    Args:
+        name: what is built.
+        log: where the lines go; `print` to a terminal rewrites one line.
+        clock: seconds that only go forward.
+    """
+
+    def __init__(self, name: str, log: Log, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._name = name
-        self._total = total
         self._log = log
-        self._started = time.monotonic()
+        self._clock = clock
+        self._started = clock()
         self._last = self._started
         self._terminal = log is print and sys.stdout.isatty()
 
-    def text(self, done: int, seconds: float) -> str:
-        """Return the line for `done` compiled packages after so many seconds."""
-        return f"devcluster: {self._name}: {done} of at most {self._total} packages compiled, {seconds:.0f} s"
-
-    def show(self, done: int) -> None:
+    def show(self, what: str) -> None:
         """Say how far the build is, unless that was said a moment ago."""
-        now = time.monotonic()
+        now = self._clock()
         if now - self._last < (0.5 if self._terminal else _PLAIN_PROGRESS_SECONDS):
             return
         self._last = now
-        line = self.text(done, now - self._started)
+        line = f"devcluster: {self._name}: {what}, {now - self._started:.0f} s"
         if self._terminal:
             sys.stdout.write(f"\r\033[K{line}")
             sys.stdout.flush()

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from devcluster import background, gpu
 from devcluster.binaries import Binaries
@@ -106,14 +107,16 @@ def _build(_options: argparse.Namespace, _rest: Sequence[str]) -> int:
 def _env(_options: argparse.Namespace, _rest: Sequence[str]) -> int:
     running = _need_running()
     kubectl = Binaries.from_environment().path("kubectl")
-    print(f"export KUBECONFIG={running.kubeconfig}\nexport PATH={kubectl.parent}:$PATH")
+    cache = Path(running.kubeconfig).with_name("kubectl-cache")
+    print(f"export KUBECONFIG={running.kubeconfig} KUBECACHEDIR={cache}\nexport PATH={kubectl.parent}:$PATH")
     return 0
 
 
 def _kubectl(_options: argparse.Namespace, rest: Sequence[str]) -> int:
     running = _need_running()
     program = str(Binaries.from_environment().path("kubectl"))
-    environment = os.environ | {"KUBECONFIG": str(running.kubeconfig)}
+    cache = Path(running.kubeconfig).with_name("kubectl-cache")
+    environment = os.environ | {"KUBECONFIG": running.kubeconfig, "KUBECACHEDIR": str(cache)}
     return subprocess.run([program, *rest], env=environment, check=False).returncode
 
 

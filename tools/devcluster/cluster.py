@@ -85,7 +85,9 @@ class Cluster(ABC):
             KubectlError: it failed; the message has its standard error.
         """
         program = str(self.binaries.path("kubectl"))
-        command = [program, f"--kubeconfig={kubeconfig or self.kubeconfig}", *args]
+        # kubectl caches what an address serves for hours; here an address soon belongs to another cluster.
+        cache = f"--cache-dir={self.run_directory / 'kubectl-cache'}"
+        command = [program, f"--kubeconfig={kubeconfig or self.kubeconfig}", cache, *args]
         result = subprocess.run(
             command, input=input, capture_output=True, text=True, timeout=timeout_seconds, check=False
         )
@@ -140,8 +142,17 @@ class Cluster(ABC):
         return str(status["token"])
 
     def kubeconfig_for(self, namespace: str, service_account: str, *, expiration_seconds: int = 3_600) -> Path:
-        """Write a kubeconfig with a fresh token of a service account, and return its path."""
+        """Write a kubeconfig with a fresh token of a service account, and return its path.
+
+        Raises:
+            ApiException: the service account does not exist (404), or the duration is refused.
+            DevClusterError: the administrator's kubeconfig names no certificate authority.
+        """
         configuration = self.api().configuration
+        if not configuration.ssl_ca_cert:
+            raise DevClusterError(
+                f"{self.kubeconfig} names no certificate authority: add it to the cluster's entry"
+            )
         name = f"{namespace}-{service_account}"
         text = kubeconfig_text(
             server=configuration.host,

@@ -10,6 +10,7 @@ from devcluster.pki import Pki
 
 HOST = "127.0.0.1"
 SERVICE_RANGE = "10.96.0.0/16"
+POD_RANGE = "10.128.0.1/9"
 #: Which nodes KWOK plays kubelet for; everybody else's nodes are left alone.
 FAKE_NODE_ANNOTATION = "kwok.x-k8s.io/node=fake"
 
@@ -129,6 +130,7 @@ def kwok_argv(program: Path, port: int, kubeconfig: Path, stages: Path) -> tuple
         "--manage-all-nodes=false",
         f"--manage-nodes-with-annotation-selector={FAKE_NODE_ANNOTATION}",
         "--node-lease-duration-seconds=40",
+        f"--cidr={POD_RANGE}",  # the default has 254 addresses
         f"--server-address={HOST}:{port}",
     )
 

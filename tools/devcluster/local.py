@@ -13,7 +13,7 @@ from devcluster.components import HOST, Ports
 from devcluster.errors import DevClusterError
 from devcluster.http_probe import answers_ok
 from devcluster.ports import free_ports
-from devcluster.processes import Component
+from devcluster.processes import Component, wait_all_ready
 
 _ATTEMPTS = 3
 _PORT_TAKEN = "address already in use"
@@ -117,6 +117,7 @@ class LocalCluster(Cluster):
                 headers={"Authorization": f"Bearer {token}"},
             )
 
+        # etcd is ready when the API server says so; both are waited for together.
         self._add("etcd", components.etcd_argv(program("etcd"), directory, ports, keys), lambda: True)
         self._add(
             "kube-apiserver",
@@ -151,8 +152,7 @@ class LocalCluster(Cluster):
     def _start_and_wait(self, *names: str) -> None:
         for name in names:
             self.components[name].start()
-        for name in names:
-            self.components[name].wait_ready()
+        wait_all_ready([self.components[name] for name in names])
 
     def _wait_for_service_accounts(self) -> None:
         """Wait for the default service account, without which no pod can be created."""

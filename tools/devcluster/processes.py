@@ -16,6 +16,7 @@ from devcluster.errors import DevClusterError
 
 _STOP_TIMEOUT_SECONDS = 20.0
 _TAIL_LINES = 25
+_POLL_SECONDS = 0.05
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
 
@@ -168,14 +169,31 @@ class Component:
         Raises:
             DevClusterError: it ended, or did not answer in time; the message has the end of its log.
         """
-        deadline = time.monotonic() + self.start_timeout_seconds
-        while not self.is_ready():
-            status = self.host.exit_status(self.name)
-            if status is not None:
-                raise DevClusterError(self._trouble(f"ended with status {status} instead of becoming ready"))
-            if time.monotonic() > deadline:
-                raise DevClusterError(self._trouble(f"was not ready after {self.start_timeout_seconds:.0f} s"))
-            time.sleep(0.05)
+        wait_all_ready([self])
 
-    def _trouble(self, what: str) -> str:
-        return f"{self.name} {what}; the end of {self.host.log_path(self.name)}:\n{self.host.log_tail(self.name)}"
+    def trouble(self, what: str) -> DevClusterError:
+        """Return an error about this component, with the end of its log."""
+        return DevClusterError(
+            f"{self.name} {what}; the end of {self.host.log_path(self.name)}:\n{self.host.log_tail(self.name)}"
+        )
+
+
+def wait_all_ready(components: Sequence[Component]) -> None:
+    """Wait until all of these answer; one that ends while another is waited for is noticed at once.
+
+    Raises:
+        DevClusterError: one ended, or did not answer in time; the message has the end of its log.
+    """
+    started = time.monotonic()
+    waiting = list(components)
+    while waiting:
+        for component in components:
+            status = component.host.exit_status(component.name)
+            if status is not None:
+                raise component.trouble(f"ended with status {status} instead of becoming ready")
+        waiting = [component for component in waiting if not component.is_ready()]
+        for component in waiting:
+            if time.monotonic() - started > component.start_timeout_seconds:
+                raise component.trouble(f"was not ready after {component.start_timeout_seconds:.0f} s")
+        if waiting:
+            time.sleep(_POLL_SECONDS)

@@ -216,6 +216,17 @@ def test_a_node_that_still_starts_is_not_empty(world: World) -> None:
     assert list(world.rest.nodes) == ["n"]
 
 
+def test_a_lost_node_is_no_room_and_is_removed_in_time(world: World) -> None:
+    world.rest.create("/api/v1/nodes", NodePool("h100").node("n"))
+    mapping(world.rest.nodes["n"], "status")["conditions"] = [{"type": "Ready", "status": "Unknown"}]
+    world.rest.pods = [_pod("a", node="n"), _pod("b")]
+    world.look_at(0)
+    world.look_at(2)
+    assert len(world.rest.nodes) == 2
+    world.look_at(10)
+    assert "n" not in world.rest.nodes
+
+
 def test_pods_of_other_pools_and_pods_that_merely_are_new_buy_nothing(world: World) -> None:
     world.rest.pods = [_pod("a", pool="elsewhere"), _pod("b", waits=False)]
     for second in range(10):

@@ -100,9 +100,32 @@ def test_assets_without_scheduler_and_controller_manager_do_not_do(tmp_path: Pat
     assert CONTROL_PLANE in binaries.missing()
 
 
-def test_progress_says_how_far_and_how_long() -> None:
-    text = Progress("kwok", 1_200, print).text(300, 61.4)
-    assert text == "devcluster: kwok: 300 of at most 1200 packages compiled, 61 s"
+def test_progress_says_how_far_and_how_long_and_only_now_and_then() -> None:
+    now, said = [0.0], list[str]()
+    progress = Progress("kwok", said.append, clock=lambda: now[0])
+    for second in range(41):
+        now[0] = float(second)
+        progress.show(f"{10 * second} of at most 1200 packages compiled")
+    progress.end()
+    assert said == [
+        "devcluster: kwok: 150 of at most 1200 packages compiled, 15 s",
+        "devcluster: kwok: 300 of at most 1200 packages compiled, 30 s",
+    ]
+
+
+def test_modules_that_cannot_be_had_are_named_with_what_go_said(tmp_path: Path, go: Path) -> None:
+    go.write_text(
+        GO.format(failure=":").replace("printf 'a\\nb\\nc\\n'", "echo 'x@v1: 404 Not Found' >&2; exit 1")
+    )
+    with pytest.raises(DevClusterError, match=r"(?s)controlplane could not be had.*x@v1: 404 Not Found"):
+        Binaries(tmp_path / "cache").build_missing(log=lambda _: None)
+
+
+def test_what_a_killed_build_left_is_removed_by_the_next(tmp_path: Path, go: Path) -> None:
+    left = tmp_path / "cache" / ".build-kwok-abandoned"
+    left.mkdir(parents=True)
+    Binaries(tmp_path / "cache").build_missing(log=lambda _: None)
+    assert not left.exists()
 
 
 def test_an_interrupted_build_is_not_taken_for_a_finished_one(tmp_path: Path) -> None:
