@@ -71,7 +71,8 @@ def kopf_settings(selectors: WatchSelectors) -> kopf.OperatorSettings:
     # A limit below the number of objects deadlocks the start (nolar/kopf issue 1243).
     settings.queueing.worker_limit = None
     settings.queueing.idle_timeout = 1.0
-    settings.watching.server_timeout = 270.0
+    # A whole number: the API server refuses 270.0.
+    settings.watching.server_timeout = 270
     settings.watching.client_timeout = 300.0
     settings.watching.connect_timeout = 10.0
     settings.watching.chunk_size = 500
