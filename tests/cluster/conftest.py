@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from kubernetes.client.exceptions import ApiException
 
 import devcluster
@@ -46,12 +47,16 @@ def cluster() -> Iterator[devcluster.Cluster]:
 
 
 def install(cluster: devcluster.Cluster) -> None:
-    """Install the CRDs (and wait until they serve) and the plain install, as far as the repository has them."""
-    for path in sorted((ROOT / "crds").glob("*.yaml")):
-        applied, *_ = cluster.apply(path).split()
-        cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", applied)
-    if (ROOT / "manifests" / "install" / "kustomization.yaml").exists():
-        cluster.apply(ROOT / "manifests" / "install")
+    """Apply the plain install, and wait until the CRDs serve.
+
+    Without its Deployment: there is no image to pull here, KWOK would play its pod as running, and a cluster that
+    exists may run an operator already. Tests run the operator from the checkout with the install's own account.
+    """
+    rendered = cluster.kubectl("kustomize", str(ROOT / "manifests" / "install"))
+    parts = [part for part in yaml.safe_load_all(rendered) if part["kind"] != "Deployment"]
+    cluster.apply(parts)
+    crds = [f"crd/{part['metadata']['name']}" for part in parts if part["kind"] == "CustomResourceDefinition"]
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *crds)
 
 
 @pytest.fixture

@@ -106,7 +106,8 @@ class Cluster(ABC):
         """
         flags = ["--server-side", "--force-conflicts", f"--field-manager={FIELD_MANAGER}", "--validate=strict"]
         if isinstance(manifest, Path):
-            option = "-k" if (manifest / "kustomization.yaml").exists() else "-f"
+            kustomized = any((manifest / name).exists() for name in ("kustomization.yaml", "Kustomization"))
+            option = "-k" if kustomized else "-f"
             return self.kubectl("apply", *flags, option, str(manifest))
         if isinstance(manifest, Mapping):
             manifest = json.dumps(manifest)
