@@ -1,5 +1,6 @@
 """The cluster that the other cluster tests stand on: real parts, real refusals, and nothing left behind."""
 
+import dataclasses
 import os
 import re
 import signal
@@ -24,7 +25,11 @@ from devcluster.ports import LOOPBACK, free_ports
 from devcluster.rest import Json, condition_status, mapping, sequence, text
 from devcluster.waiting import eventually
 
-FAST = ColdStart(node_ready_seconds=1, gpus_ready_seconds=2, image_pull_seconds=2, model_load_seconds=2)
+#: Slow enough for each step to be seen, and as fast as it goes.
+VISIBLE = ColdStart(node_ready_seconds=1, gpus_ready_seconds=2, image_pull_seconds=2, model_load_seconds=2)
+QUICK = ColdStart(
+    node_ready_seconds=0, gpus_ready_seconds=0, image_pull_seconds=0, model_load_seconds=0, termination_seconds=0
+)
 HOLDER = """
 import sys, time, devcluster
 cluster = devcluster.open(devcluster.Choice("local", "a test wants it"), log=lambda _: None)
@@ -37,7 +42,7 @@ time.sleep(600)
 def pool(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[NodePool]:
     """A pool with a name of its own, whose nodes are removed afterwards."""
     name = "pool-" + re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:40].strip("-")
-    pool = NodePool(name, accelerator="h100", gpus_per_node=8, max_nodes=2, cold_start=FAST)
+    pool = NodePool(name, accelerator="h100", gpus_per_node=8, max_nodes=2, cold_start=QUICK)
     yield pool
     cluster.kubectl("delete", "nodes", "-l", f"{devcluster.POOL_LABEL}={name}", "--wait=false")
 
@@ -89,6 +94,7 @@ def test_a_gpu_node_and_its_pod_go_through_a_cold_start_in_order(
     cluster: Cluster, namespace: str, pool: NodePool
 ) -> None:
     rest = cluster.rest()
+    pool = dataclasses.replace(pool, cold_start=VISIBLE)
     (name,) = cluster.add_gpu_nodes(pool)
     rest.create(f"/api/v1/namespaces/{namespace}/pods", engine_pod("engine", pool))
     node_states: list[tuple[str | None, str, bool]] = []
@@ -224,7 +230,7 @@ def test_the_api_server_comes_back_with_its_objects_after_a_crash(local: Cluster
     local.apiserver.restart()
     assert rest.exists(f"/api/v1/namespaces/{namespace}")
     pods = f"/api/v1/namespaces/{namespace}/pods"
-    pool = NodePool("after-crash", cold_start=FAST)
+    pool = NodePool("after-crash", cold_start=QUICK)
     try:
         local.add_gpu_nodes(pool)
         rest.create(pods, engine_pod("engine", pool))

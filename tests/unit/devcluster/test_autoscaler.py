@@ -18,6 +18,7 @@ from devcluster.autoscaler import (
 )
 from devcluster.gpu import GPU_RESOURCE, POOL_LABEL, NodePool
 from devcluster.rest import Json, Rest, mapping, sequence, text
+from devcluster.waiting import eventually
 
 TIMES = AutoscalerTimes(decision_seconds=2, unneeded_seconds=10, retry_seconds=30)
 
@@ -252,6 +253,27 @@ def test_what_is_bought_is_enough_and_within_first_fits_bound(sizes: list[int], 
     assert (added + on_their_way) * 8 >= sum(sizes)
     # First fit leaves at most one node half empty (Johnson, 1973).
     assert added == 0 or added + on_their_way <= math.ceil(2 * sum(sizes) / 8) + on_their_way
+
+
+def test_an_api_server_that_is_away_is_asked_again() -> None:
+    rest, failures = FakeRest(), iter([ApiException(status=0, reason="refused"), OSError("reset")])
+
+    class Flaky(FakeRest):
+        def items(self, path: str, **query: str) -> list[Json]:
+            if (failure := next(failures, None)) is not None:
+                raise failure
+            return rest.items(path, **query)
+
+        def create(self, path: str, body: object) -> Json:
+            return rest.create(path, body)
+
+    autoscaler = NodeAutoscaler(
+        Flaky(), [NodePool("h100", min_nodes=1)], times=AutoscalerTimes(scan_seconds=0.001)
+    )
+    autoscaler.start()
+    eventually(lambda: len(rest.nodes) == 1, timeout_seconds=5)
+    autoscaler.stop()
+    assert len(autoscaler.troubles) == 2
 
 
 def test_a_pod_that_no_node_can_hold_buys_none() -> None:
