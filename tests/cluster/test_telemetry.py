@@ -4,27 +4,35 @@ Samples are written with their own times through Prometheus' remote-write receiv
 chosen scrape phases, restarts and gaps are tested without waiting for them.
 """
 
+import asyncio
+import hashlib
+import itertools
 import math
 import struct
+import threading
+import time
 import urllib.request
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from signal import SIGHUP
 
 import numpy as np
 import pytest
+
 from devcluster.binaries import Binaries
 from devcluster.components import HOST, prometheus_argv
 from devcluster.http_probe import answers_ok
 from devcluster.ports import free_ports
 from devcluster.processes import Component, ProcessHost
-
 from forebay.flow.fleet import PoolKey, Role, Slo
-from forebay.flow.observation import Freshness, Problem
-from forebay.telemetry.dialect import built_in
-from forebay.telemetry.facts import Facts
+from forebay.flow.observation import Freshness, Problem, Traffic
+from forebay.telemetry.client import PrometheusClient
+from forebay.telemetry.dialect import GAUGES, HISTOGRAMS, built_in
 from forebay.telemetry.groups import Expressions, Group
 from forebay.telemetry.prometheus import PrometheusTelemetry
+from forebay.telemetry.promql import one_of
 from forebay.telemetry.settings import PrometheusSettings
 from forebay.telemetry.source import GatewayTarget, PoolTarget, PoolTelemetry, WorkloadTarget
 
@@ -74,7 +82,7 @@ def _snappy(content: bytes) -> bytes:
 def write(url: str, samples: Samples) -> None:
     """Write samples by remote write 1.0 (https://prometheus.io/docs/specs/prw/remote_write_spec/)."""
     body = _snappy(b"".join(_series(labels, points) for labels, points in samples.items()))
-    request = urllib.request.Request(
+    request = urllib.request.Request(  # noqa: S310 - loopback
         f"{url}/api/v1/write",
         data=body,
         headers={
@@ -83,34 +91,48 @@ def write(url: str, samples: Samples) -> None:
             "X-Prometheus-Remote-Write-Version": "0.1.0",
         },
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
         assert answer.status < 300
 
 
+class Server:
+    """A Prometheus of this module's own; tests share it, each with a namespace of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        config = directory / "prometheus.yaml"
+        config.write_text("global: {}\n")
+        (port,) = free_ports(1)
+        self.url = f"http://{HOST}:{port}"
+        self.config = config
+        self.host = ProcessHost(directory)
+        program = Binaries.from_environment().path("prometheus")
+        argv = (*prometheus_argv(program, port, config, directory / "data"), "--web.enable-remote-write-receiver")
+        self.component = Component(
+            host=self.host, name="prometheus", argv=argv, is_ready=lambda: answers_ok(f"{self.url}/-/ready")
+        )
+        self.component.start()
+        self.component.wait_ready()
+        self.start = math.floor(time.time() / 60.0) * 60.0 - 3000.0
+        """A time in the past from which on samples are accepted."""
+
+    def close(self) -> None:
+        self.component.kill()
+        self.host.close()
+
+
 @pytest.fixture(scope="module")
-def program() -> Path:
-    return Binaries.from_environment().path("prometheus")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("telemetry"))
+    try:
+        yield server
+    finally:
+        server.close()
 
 
 @pytest.fixture
-def url(program: Path, tmp_path: Path) -> Iterator[str]:
-    """An empty Prometheus of this test's own."""
-    host = ProcessHost(tmp_path)
-    config = tmp_path / "prometheus.yaml"
-    config.write_text("global: {}\n")
-    (port,) = free_ports(1)
-    address = f"http://{HOST}:{port}"
-    argv = (*prometheus_argv(program, port, config, tmp_path / "data"), "--web.enable-remote-write-receiver")
-    component = Component(
-        host=host, name="prometheus", argv=argv, is_ready=lambda: answers_ok(f"{address}/-/ready")
-    )
-    component.start()
-    component.wait_ready()
-    try:
-        yield address
-    finally:
-        component.kill()
-        host.close()
+def namespace(request: pytest.FixtureRequest) -> str:
+    """A namespace that no other test's samples have."""
+    return "t" + hashlib.sha256(request.node.name.encode()).hexdigest()[:12]
 
 
 # ------------------------------------------------------------------------------------------- streams of requests
@@ -236,61 +258,463 @@ class Fleet:
         return values
 
 
+def joined(one: Requests, other: Requests) -> Requests:
+    return Requests(
+        *(np.concatenate([getattr(one, each.name), getattr(other, each.name)]) for each in fields(Requests))
+    )
+
+
 def deployment_pods(name: str, count: int) -> tuple[str, ...]:
     return tuple(f"{name}-7d9f8b6c5d-{'bcdfghjklm'[index]}2k4z" for index in range(count))
 
 
-def target(name: str, *, ready: int | None = None, kind: str = "Deployment", **more: object) -> PoolTarget:
+def target(namespace: str, name: str, *, ready: int | None = None, kind: str = "Deployment") -> PoolTarget:
     workload = WorkloadTarget(variant="default", role=Role.SERVE, name=name, kind=kind, ready_replicas=ready)
-    pool = PoolTarget(key=PoolKey("serving", name), slo=SLO, engine="vllm", workloads=(workload,))
-    return replace(pool, **more)  # type: ignore[arg-type]
+    return PoolTarget(key=PoolKey(namespace, name), slo=SLO, engine="vllm", workloads=(workload,))
 
 
 def signal(telemetry: PoolTelemetry, name: str) -> Freshness:
     return next(each for each in telemetry.freshness if each.signal == name)
 
 
-async def rounds(
-    url: str, targets: list[PoolTarget], times: list[float], **settings: float
+async def observe(
+    server: Server, targets: list[PoolTarget], times: Iterable[float], **settings: float
 ) -> list[Mapping[PoolKey, PoolTelemetry]]:
-    source = PrometheusTelemetry(PrometheusSettings(url=url, **settings))  # type: ignore[arg-type]
+    source = PrometheusTelemetry(PrometheusSettings(url=server.url, **settings))  # type: ignore[arg-type]
     try:
         return [await source.observe(targets, at) for at in times]
     finally:
         await source.close()
 
 
-START = 1_800_000_000.0
+def rounds(start: float, end: float, *, jitter: float = 0.9) -> list[float]:
+    """Return the times of rounds that keep their pace as well as a busy process does."""
+    generator = np.random.default_rng(5)
+    return [at + generator.uniform(-jitter, jitter) for at in np.arange(start, end, 15.0)]
 
 
-def now_ish() -> float:
-    """Return a beginning that Prometheus accepts: samples may not be too old beside its clock."""
-    import time
+def traffic_of(seen: list[Mapping[PoolKey, PoolTelemetry]], pool: PoolTarget) -> list[Traffic]:
+    return [traffic for each in seen if (traffic := each[pool.key].traffic) is not None]
 
-    return math.floor(time.time() / 60.0) * 60.0 - 3600.0
+
+def counted(seen: list[Mapping[PoolKey, PoolTelemetry]], pool: PoolTarget) -> float:
+    return math.fsum(traffic.arrivals for traffic in traffic_of(seen, pool))
 
 
 # ------------------------------------------------------------------------------------------------------- tests
 
 
 @pytest.mark.parametrize("scrape", [5.0, 15.0, 30.0])
-async def test_every_arrival_is_counted_once(url: str, scrape: float) -> None:
+async def test_every_arrival_is_counted_exactly_once(server: Server, namespace: str, scrape: float) -> None:
     """Protects: nothing is counted twice or lost between rounds, whatever the phase of scrapes and rounds."""
-    start = now_ish()
-    requests = stream(1, 900.0, 8.0, 3, start)
-    fleet = Fleet(requests, deployment_pods("chat", 3), start=start, scrape=scrape)
-    write(url, fleet.samples(start + 960.0))
-    pool = target("chat", ready=3)
-    generator = np.random.default_rng(5)
-    times = [start + 120.0 + 15.0 * index + generator.uniform(-0.9, 0.9) for index in range(54)]
-    seen = [each[pool.key] for each in await rounds(url, [pool], times)]
-    traffic = [each.traffic for each in seen]
-    assert all(each is not None for each in traffic), [signal(each, "arrivals") for each in seen]
-    whole = [each for each in traffic if each is not None]
-    assert all(one.end_seconds == other.start_seconds for one, other in zip(whole, whole[1:], strict=False))
-    counted = math.fsum(each.arrivals for each in whole)
-    truth = requests.between(whole[0].start_seconds - scrape / 2, whole[-1].end_seconds - scrape / 2)
-    assert counted == pytest.approx(truth, abs=6.0 * math.sqrt(8.0 * scrape))
-    assert min(each.arrivals for each in whole) > 0.0
-    slots = {len(each.slot_counts) for each in whole}
-    assert slots == ({3} if scrape == 5.0 else {1}), slots
+    start = server.start
+    requests = stream(1, 600.0, 8.0, 3, start + 300.0)
+    fleet = Fleet(requests, deployment_pods("chat", 3), namespace, start=start, scrape=scrape)
+    write(server.url, fleet.samples(start + 1100.0))
+    pool = target(namespace, "chat", ready=3)
+    seen = await observe(server, [pool], rounds(start + 200.0, start + 1050.0))
+    traffic = traffic_of(seen, pool)
+    told = [signal(each[pool.key], "arrivals").problem for each in seen]
+    assert set(told) <= {None, Problem.TOO_FEW}
+    assert len(traffic) == len(seen) or scrape > 15.0
+    assert all(one.end_seconds == other.start_seconds for one, other in itertools.pairwise(traffic))
+    assert counted(seen, pool) == pytest.approx(len(requests.arrival), abs=1e-6)
+    slots = {len(each.slot_counts) for each in traffic}
+    assert slots == ({3} if scrape == 5.0 else {1})
+    finished = math.fsum(each[pool.key].finished or 0.0 for each in seen)
+    assert finished == pytest.approx(len(requests.arrival), abs=1e-6)
+
+
+async def test_counts_follow_the_stream_in_time(server: Server, namespace: str) -> None:
+    """Protects: an interval's count is that interval's, a scrape's age late, and not an average of many."""
+    start = server.start
+    quiet, loud = stream(2, 300.0, 2.0, 4, start + 200.0), stream(3, 300.0, 40.0, 4, start + 500.0)
+    fleet = Fleet(joined(quiet, loud), deployment_pods("chat", 4), namespace, start=start, scrape=5.0)
+    write(server.url, fleet.samples(start + 900.0))
+    pool = target(namespace, "chat", ready=4)
+    seen = await observe(server, [pool], rounds(start + 210.0, start + 800.0))
+    for traffic in traffic_of(seen, pool):
+        low = fleet.requests.between(traffic.start_seconds - 5.0, traffic.end_seconds - 5.0)
+        high = fleet.requests.between(traffic.start_seconds, traffic.end_seconds)
+        late = fleet.requests.between(traffic.start_seconds - 5.0, traffic.end_seconds)
+        assert min(low, high) - 40 <= traffic.arrivals <= late + 1, (traffic, low, high)
+
+
+async def test_a_replica_that_starts_counts_from_its_first_scrape(server: Server, namespace: str) -> None:
+    start = server.start
+    requests = stream(4, 600.0, 8.0, 3, start + 100.0)
+    moved = replace(requests, replica=np.where(requests.arrival < start + 400.0, 0, requests.replica))
+    fleet = Fleet(
+        moved, deployment_pods("chat", 3), namespace, start=start, born={1: start + 400.0, 2: start + 400.0}
+    )
+    write(server.url, fleet.samples(start + 900.0))
+    pool = target(namespace, "chat")
+    seen = await observe(server, [pool], rounds(start + 90.0, start + 850.0))
+    assert counted(seen, pool) == pytest.approx(len(requests.arrival), abs=1e-6)
+
+
+async def test_a_replica_that_ends_takes_nothing_from_the_count(server: Server, namespace: str) -> None:
+    start = server.start
+    requests = stream(5, 600.0, 8.0, 3, start + 100.0)
+    safe = replace(requests, replica=np.where(requests.arrival > start + 380.0, 0, requests.replica))
+    fleet = Fleet(
+        safe, deployment_pods("chat", 3), namespace, start=start, dead={1: start + 430.0, 2: start + 430.0}
+    )
+    write(server.url, fleet.samples(start + 900.0))
+    pool = target(namespace, "chat")
+    seen = await observe(server, [pool], rounds(start + 90.0, start + 850.0))
+    assert counted(seen, pool) == pytest.approx(len(requests.arrival), abs=1e-6)
+
+
+async def test_a_restart_of_a_container_loses_at_most_one_scrape(server: Server, namespace: str) -> None:
+    start = server.start
+    requests = stream(6, 600.0, 8.0, 2, start + 100.0)
+    fleet = Fleet(requests, deployment_pods("chat", 2), namespace, start=start, restart={0: start + 407.0})
+    write(server.url, fleet.samples(start + 900.0))
+    pool = target(namespace, "chat", ready=2)
+    seen = await observe(server, [pool], rounds(start + 90.0, start + 850.0))
+    held = 8.0 / 2 * (SCRAPE + 8.0)
+    assert len(requests.arrival) - 2.0 * held <= counted(seen, pool) <= len(requests.arrival) + 1.0
+
+
+async def test_a_missed_scrape_is_not_silence(server: Server, namespace: str) -> None:
+    """Protects: missing is not zero. What one missed scrape hid comes out later, over the longer interval."""
+    start = server.start
+    requests = stream(7, 600.0, 8.0, 1, start + 100.0)
+    gap = (start + 400.0, start + 434.0)
+    fleet = Fleet(requests, deployment_pods("chat", 1), namespace, start=start, skip={0: gap})
+    write(server.url, fleet.samples(start + 900.0))
+    pool = target(namespace, "chat", ready=1)
+    seen = await observe(server, [pool], rounds(start + 90.0, start + 850.0))
+    problems = [signal(each[pool.key], "arrivals").problem for each in seen]
+    assert {Problem.STALE, Problem.TOO_FEW} & set(problems)
+    assert counted(seen, pool) == pytest.approx(len(requests.arrival), abs=1e-6)
+    busy = [each for each in traffic_of(seen, pool) if start + 150.0 < each.end_seconds < start + 690.0]
+    rates = [each.arrivals / (each.end_seconds - each.start_seconds) for each in busy]
+    assert 4.0 < min(rates) <= max(rates) < 13.0
+    assert max(each.end_seconds - each.start_seconds for each in busy) >= 30.0
+
+
+async def test_a_long_silence_is_neither_zero_nor_a_burst(server: Server, namespace: str) -> None:
+    start = server.start
+    requests = stream(8, 900.0, 8.0, 1, start + 100.0)
+    gap = (start + 400.0, start + 640.0)
+    fleet = Fleet(requests, deployment_pods("chat", 1), namespace, start=start, skip={0: gap})
+    write(server.url, fleet.samples(start + 1100.0))
+    pool = target(namespace, "chat", ready=1)
+    seen = await observe(server, [pool], rounds(start + 90.0, start + 990.0))
+    inside = [each[pool.key] for each in seen if gap[0] + 45.0 < each[pool.key].at_seconds < gap[1] - 15.0]
+    assert inside
+    assert all(each.traffic is None for each in inside)
+    assert {signal(each, "arrivals").problem for each in inside} == {Problem.STALE}
+    assert all(not each.engines for each in inside)
+    busy = [each for each in traffic_of(seen, pool) if start + 150.0 < each.end_seconds < start + 990.0]
+    rates = [each.arrivals / (each.end_seconds - each.start_seconds) for each in busy]
+    assert 3.0 < min(rates) <= max(rates) < 14.0
+    assert any("were not counted" in signal(each[pool.key], "arrivals").detail for each in seen)
+
+
+async def test_a_replica_that_comes_back_does_not_count_its_past_again(server: Server, namespace: str) -> None:
+    """Protects: a counter of thousands that returns after any silence is not a burst of thousands."""
+    start = server.start
+    requests = stream(9, 1400.0, 8.0, 2, start + 10.0)
+    gap = (start + 300.0, start + 1100.0)
+    fleet = Fleet(requests, deployment_pods("chat", 2), namespace, start=start, skip={1: gap})
+    write(server.url, fleet.samples(start + 1400.0))
+    pool = target(namespace, "chat", ready=2)
+    seen = await observe(server, [pool], rounds(start + 900.0, start + 1350.0), resume_guard_seconds=120.0)
+    assert max(each.arrivals for each in traffic_of(seen, pool)) < 15.0 * 8.0 * 1.6
+    parts = [signal(each[pool.key], "engine/default") for each in seen]
+    assert (parts[0].problem, parts[0].detail) == (Problem.PARTIAL, "1 of 2 ready replicas report")
+    assert parts[-1].problem is None
+
+
+async def test_two_scrape_jobs_count_once(server: Server, namespace: str) -> None:
+    start = server.start
+    requests = stream(10, 300.0, 8.0, 2, start + 100.0)
+    pods = deployment_pods("chat", 2)
+    for job in ("podmonitor", "annotations"):
+        write(server.url, Fleet(requests, pods, namespace, job=job, start=start).samples(start + 600.0))
+    pool = target(namespace, "chat", ready=2)
+    seen = await observe(server, [pool], rounds(start + 90.0, start + 560.0))
+    assert counted(seen, pool) == pytest.approx(len(requests.arrival), abs=1e-6)
+    assert seen[-1][pool.key].engines["default"].reporting_replicas == 2
+
+
+async def test_engines_misses_and_lengths(server: Server, namespace: str) -> None:
+    start = server.start
+    requests = stream(11, 500.0, 8.0, 2, start + 100.0)
+    write(server.url, Fleet(requests, deployment_pods("chat", 2), namespace, start=start).samples(start + 720.0))
+    pool = target(namespace, "chat", ready=2)
+    seen = [each[pool.key] for each in await observe(server, [pool], rounds(start + 90.0, start + 700.0))]
+    engines = [each.engines["default"] for each in seen]
+    n = len(requests.arrival)
+    assert math.fsum(each.finished or 0.0 for each in engines) == pytest.approx(n)
+    assert math.fsum(each.prefills or 0.0 for each in engines) == pytest.approx(n)
+    assert math.fsum(each.prefill_seconds or 0.0 for each in engines) == pytest.approx(0.2 * n)
+    assert math.fsum(each.output_tokens or 0.0 for each in engines) == pytest.approx(requests.output_tokens.sum())
+    uncached = 0.75 * requests.input_tokens.sum()
+    assert math.fsum(each.prefill_tokens or 0.0 for each in engines) == pytest.approx(uncached)
+    busy = engines[20]
+    assert busy.kv_usage == pytest.approx(0.5)
+    assert busy.kv_tokens == pytest.approx(2 * 0.5 * 16_000)
+    assert busy.running is not None
+    assert busy.running_now is not None
+    assert (busy.waiting, busy.reporting_replicas) == (seen[20].waiting_prefill, 2)
+    input_tokens = math.fsum(each.traffic.input_tokens or 0.0 for each in seen if each.traffic is not None)
+    assert input_tokens == pytest.approx(requests.input_tokens.sum(), rel=0.05)
+    assert seen[20].traffic is not None
+    assert seen[20].traffic.cached_input_tokens == pytest.approx(0.25 * (seen[20].traffic.input_tokens or 0.0))
+    lengths = [each.traffic.input_lengths for each in seen if each.traffic and each.traffic.input_lengths]
+    assert lengths[1].upper_tokens == (100.0, 1000.0, math.inf)
+    total = math.fsum(math.fsum(each.counts) for each in lengths)
+    assert total == pytest.approx(n, rel=0.15)
+    late_ttft = (requests.first - requests.arrival > 1.0).mean()
+    late_itl = ((requests.done - requests.first) / requests.output_tokens > 0.05).mean()
+    missed = math.fsum(each.missed or 0.0 for each in seen)
+    assert missed == pytest.approx(n * (late_ttft + late_itl), rel=0.05)
+    assert signal(seen[20], "ttft").detail == signal(seen[20], "itl").detail == ""
+    assert 1.0 < (seen[30].ttft_seconds or 0.0) <= 2.5
+    assert (seen[30].itl_seconds or 0.0) > 0.0
+
+
+async def test_history_is_counted_like_live_rounds_and_gaps_stay_gaps(server: Server, namespace: str) -> None:
+    start = server.start
+    requests = stream(12, 1200.0, 8.0, 2, start + 300.0)
+    gap = (start + 900.0, start + 1100.0)
+    fleet = Fleet(requests, deployment_pods("chat", 2), namespace, start=start, skip={0: gap, 1: gap})
+    write(server.url, fleet.samples(start + 1620.0))
+    pool = target(namespace, "chat", ready=2)
+    source = PrometheusTelemetry(PrometheusSettings(url=server.url, history_chunk_minutes=7))
+    try:
+        history = await source.history(pool, start - 600.0, start + 1602.0)
+        nothing = await source.history(target(namespace, "nobody"), start, start + 1602.0)
+    finally:
+        await source.close()
+    minutes = history.requests_per_minute
+    assert history.start_seconds == start - 600.0
+    assert len(minutes) == 36
+    assert history.freshness.problem is None
+    assert np.isnan(minutes[:10]).all()
+    assert minutes[12:14].sum() == 0.0
+    known = minutes[np.isfinite(minutes)]
+    middle = minutes[17:24]
+    assert middle.mean() == pytest.approx(480.0, rel=0.1)
+    assert 10.0 < middle.std() < 50.0
+    assert known.max() < 700.0
+    assert np.isnan(minutes[26:28]).all()
+    assert np.isnan(nothing.requests_per_minute).all()
+    assert nothing.freshness.problem is Problem.MISSING
+
+
+async def test_names_that_cannot_be_told_apart_are_asked_for_alone(server: Server, namespace: str) -> None:
+    """Protects: a StatefulSet `web-1` beside a LeaderWorkerSet `web` has pods that look like its workers."""
+    start = server.start
+    one, other = stream(13, 300.0, 4.0, 1, start + 100.0), stream(14, 300.0, 9.0, 1, start + 100.0)
+    write(server.url, Fleet(one, ("web-1-0",), namespace, start=start).samples(start + 600.0))
+    write(server.url, Fleet(other, ("web-0",), namespace, start=start).samples(start + 600.0))
+    pools = [
+        target(namespace, "web-1", ready=1, kind="StatefulSet"),
+        target(namespace, "web", ready=1, kind="StatefulSet"),
+    ]
+    seen = await observe(server, pools, rounds(start + 90.0, start + 560.0))
+    assert counted(seen, pools[0]) == pytest.approx(len(one.arrival))
+    assert counted(seen, pools[1]) == pytest.approx(len(other.arrival))
+
+
+async def test_a_gateway_counts_what_waits_in_it(server: Server, namespace: str) -> None:
+    """Protects: an endpoint picker counts what leaves its queue; what the queue gained has arrived as well."""
+    start = server.start
+    requests = stream(15, 300.0, 8.0, 1, start + 100.0)
+    samples: Samples = {}
+    for at in np.arange(start, start + 600.0, 5.0):
+        left = int((requests.first <= at).sum())
+        queued = int(((requests.arrival <= at) & (requests.first > at)).sum())
+        for name, value in (
+            ("inference_objective_request_total", left),
+            ("inference_extension_flow_control_queue_size", queued),
+        ):
+            labels = (("__name__", name), ("model_name", namespace), ("target_model_name", "x"))
+            samples.setdefault(labels, []).append((float(at), float(value)))
+    write(server.url, samples)
+    gateway = GatewayTarget(dialect="inference-extension", labels={"model_name": namespace})
+    pool = replace(target(namespace, "chat", ready=1), gateway=gateway)
+    seen = await observe(server, [pool], rounds(start + 90.0, start + 560.0))
+    assert counted(seen, pool) == pytest.approx(len(requests.arrival))
+    assert {each.source for each in traffic_of(seen, pool)} == {"gateway"}
+    assert max(each[pool.key].waiting_prefill or 0.0 for each in seen) > 0.0
+    assert all(len(each.slot_counts) == 3 for each in traffic_of(seen, pool))
+
+
+async def test_one_bad_pool_does_not_spoil_the_round(server: Server, namespace: str) -> None:
+    start = server.start
+    requests = stream(16, 200.0, 8.0, 1, start + 100.0)
+    write(server.url, Fleet(requests, deployment_pods("chat", 1), namespace, start=start).samples(start + 400.0))
+    good = target(namespace, "chat", ready=1)
+    bad = [
+        replace(target(namespace, "a"), engine="no-such-engine"),
+        replace(target(namespace, "b"), labels={'x"} or vector(1) #': "y"}),
+        target(namespace, '") or vector(1) #', kind="Strange"),
+        replace(target(namespace, "c"), forecast_query="sum("),
+        replace(target(namespace, "d"), gateway=GatewayTarget(dialect="vllm", labels={"a": "b"})),
+        replace(target(namespace, "e"), labels={"model_name": '"} or vector(1e9) #'}),
+    ]
+    seen = await observe(server, [good, *bad], rounds(start + 90.0, start + 360.0))
+    assert counted(seen, good) == pytest.approx(len(requests.arrival))
+    for pool in bad:
+        assert all(each[pool.key].traffic is None for each in seen)
+    assert "use one of dynamo, sglang" in signal(seen[0][bad[0].key], "arrivals").detail
+    assert signal(seen[0][bad[3].key], "forecast").problem is Problem.UNREACHABLE
+
+
+async def test_an_external_forecast_is_read_as_data(server: Server, namespace: str) -> None:
+    pools = [
+        replace(target(namespace, name), forecast_query=query)
+        for name, query in (
+            ("scalar", "12.5"),
+            ("vector", "vector(3)"),
+            ("none", "absent_metric"),
+            ("nan", "vector(0)/0"),
+            ("two", 'vector(1) or label_replace(vector(2),"a","b","","")'),
+            ("below", "vector(-1)"),
+        )
+    ]
+    seen = (await observe(server, pools, [server.start + 300.0]))[0]
+    found = {key.name: each.external_forecast for key, each in seen.items()}
+    assert {name: each.requests_per_second for name, each in found.items() if each is not None} == {
+        "scalar": 12.5,
+        "vector": 3.0,
+    }
+    said = {key.name: signal(each, "forecast").detail for key, each in seen.items()}
+    assert said["none"] == "The query matches no series."
+    assert "nan" in said["nan"]
+    assert "2 series" in said["two"]
+
+
+@pytest.mark.parametrize("name", sorted(built_in()))
+async def test_the_server_accepts_every_query_of_every_dialect(server: Server, name: str) -> None:
+    dialect = built_in()[name]
+    settings = PrometheusSettings(url=server.url)
+    odd = 'we"i\\rd\n$1{}'
+    workload = WorkloadTarget(variant="v", role=Role.SERVE, name=odd, kind="StatefulSet")
+    if dialect.kind == "engine":
+        groups = [
+            Group(dialect, ("namespace", "model_name"), (one_of("namespace", [odd, "b"]),)),
+            Group(dialect, ("namespace",), (), alone=(workload,)),
+        ]
+    else:
+        groups = [Group(dialect, ("model_name",), (one_of("model_name", [odd]),), workloads=False)]
+    client = PrometheusClient(settings)
+    try:
+        for group in groups:
+            for ask in (
+                Expressions(group, settings, None, 45),
+                Expressions(group, replace(settings, workload_label="app"), None, 45),
+            ):
+                for query in queries(ask):
+                    assert await client.instant(query, server.start, kind="test") == [], query
+    finally:
+        await client.close()
+
+
+def queries(ask: Expressions) -> list[str]:
+    dialect = ask.group.dialect
+    result: list[str | None] = [
+        ask.newest(),
+        ask.replicas(),
+        ask.engines(),
+        ask.scrapes(300),
+        ask.names(),
+        ask.edges(list(dialect.signals)),
+        ask.kv_config(),
+    ]
+    for each in dialect.signals:
+        if each in HISTOGRAMS:
+            result += [ask.growth(each, 15, suffix=suffix) for suffix in ("_sum", "_count")]
+            result += [ask.growth(each, 15, suffix="_bucket", edges=["+Inf", "1.0"])]
+            result += [ask.quantile(each, 0.95, 300)]
+        elif each in GAUGES:
+            result += [ask.change(each, 15), ask.level(each)]
+        else:
+            result += [ask.growth(each, 15), ask.born(each, 15)]
+    return [query for query in result if query is not None]
+
+
+async def test_prometheus_killed_and_back(server: Server, namespace: str) -> None:
+    """Protects: without Prometheus nothing is known; afterwards the arrivals of the outage are made up for."""
+    start = server.start
+    requests = stream(17, 400.0, 8.0, 2, start + 100.0)
+    write(server.url, Fleet(requests, deployment_pods("chat", 2), namespace, start=start).samples(start + 700.0))
+    pool = target(namespace, "chat", ready=2)
+    source = PrometheusTelemetry(
+        PrometheusSettings(url=server.url, retries=0, breaker_cool_down_seconds=0.01, breaker_failures=3)
+    )
+    seen: list[Mapping[PoolKey, PoolTelemetry]] = []
+    try:
+        for at in np.arange(start + 90.0, start + 650.0, 15.0):
+            if at == start + 300.0:
+                server.component.kill()
+            if at == start + 390.0:
+                server.component.restart()
+            seen.append(await source.observe([pool], float(at)))
+    finally:
+        await source.close()
+    down = [each[pool.key] for each in seen if start + 290.0 <= each[pool.key].at_seconds < start + 385.0]
+    assert len(down) == 6
+    assert all(each.traffic is None and not each.engines for each in down)
+    assert {signal(each, "arrivals").problem for each in down} == {Problem.UNREACHABLE}
+    assert counted(seen, pool) == pytest.approx(len(requests.arrival), abs=1e-6)
+
+
+class _Exporter(BaseHTTPRequestHandler):
+    """Serves a counter that grows by ten a second."""
+
+    began = 0.0
+
+    def do_GET(self) -> None:
+        total = math.floor(10.0 * (time.monotonic() - type(self).began))
+        gauges = ("vllm:num_requests_running 3", "vllm:num_requests_waiting 0")
+        lines = (f"vllm:request_success_total {total}", *gauges)
+        body = ("\n".join(lines) + "\n").encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; version=0.0.4")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""
+
+
+async def test_real_scrapes(server: Server, namespace: str) -> None:
+    """Protects: what holds for written samples holds for scraped ones."""
+    _Exporter.began = time.monotonic()
+    exporter = ThreadingHTTPServer((HOST, 0), _Exporter)
+    thread = threading.Thread(target=exporter.serve_forever, daemon=True)
+    thread.start()
+    labels = f"{{namespace: {namespace}, pod: chat-7d9f8b6c5d-x2k4z}}"
+    config = (
+        "scrape_configs:\n- job_name: engines\n  scrape_interval: 1s\n  scrape_timeout: 1s\n"
+        f"  static_configs:\n  - targets: ['{HOST}:{exporter.server_port}']\n    labels: {labels}\n"
+    )
+    try:
+        server.config.write_text(config)
+        server.component.signal(SIGHUP)
+        settings = PrometheusSettings(url=server.url, interval_seconds=2.0, grid_seconds=1, settle_seconds=0.5)
+        source = PrometheusTelemetry(settings)
+        pool = target(namespace, "chat", ready=1)
+        seen = []
+        await asyncio.sleep(4.0)
+        for _ in range(5):
+            await asyncio.sleep(2.0)
+            seen.append(await source.observe([pool], time.time()))
+        await source.close()
+    finally:
+        exporter.shutdown()
+        exporter.server_close()
+        thread.join()
+    traffic = traffic_of(seen, pool)
+    assert len(traffic) >= 4
+    span = traffic[-1].end_seconds - traffic[0].start_seconds
+    assert counted(seen, pool) == pytest.approx(10.0 * span, abs=12.0)
+    assert all(0.0 <= signal(each[pool.key], "arrivals").age_seconds <= 2.0 for each in seen[1:])  # type: ignore[operator]

@@ -5,7 +5,7 @@ now than then, is what has arrived in between: the conservation law by which any
 each counter is taken between the newest samples at the two ends of a slot, so that consecutive slots telescope.
 
 A replica that was not scraped shows no growth and later all of it at once. Therefore arrivals are given out only
-when a recent sample stands behind them; until then they are kept and come out over the longer interval.
+when a new sample stands behind them; until then they are kept and come out over the longer interval.
 """
 
 import math
@@ -55,13 +55,11 @@ def arrivals_by_slot(
 
     ``None`` means that nothing counts them.
     """
-    newest = readings.row(NEWEST, key)
-    if newest is None:
-        return None
     rule = _rule(dialect, readings, key)
     if rule is None:
         return None
     slots = readings.slots
+    newest = readings.row(NEWEST, key) or [math.nan] * (slots.count + 1)
     stale = readings.facts.stale_after(key)
     grown = readings.row(growth(rule.count), key)
     new = readings.row(born(rule.count), key)

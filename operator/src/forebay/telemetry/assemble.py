@@ -180,14 +180,23 @@ class Assembler:
         readings = self._readings(seen[0])
         counts = self._slot_counts(seen)
         oldest = max(ages[place] or 0.0 for place in seen)
-        fresh = all((ages[place] or 0.0) <= self._readings(place).facts.stale_after(place.key) for place in seen)
-        resolution = max(self._readings(place).facts.scrape_interval(place.key) for place in seen)
         ledger = self._memory.ledger
+        since = readings.slots.start_seconds if ledger.start_seconds is None else ledger.start_seconds
+        stale = any((ages[place] or 0.0) > self._readings(place).facts.stale_after(place.key) for place in seen)
+        renewed = end_seconds - oldest > since
+        resolution = max(self._readings(place).facts.scrape_interval(place.key) for place in seen)
         count = ledger.enter(
-            readings.slots, counts, fresh=fresh, resolution_seconds=resolution, keep_seconds=self._keep_seconds
+            readings.slots,
+            counts,
+            fresh=renewed and not stale,
+            resolution_seconds=resolution,
+            keep_seconds=self._keep_seconds,
         )
-        if not fresh:
+        if stale:
             self._note("arrivals", Problem.STALE, f"the newest sample is {oldest:.0f} s old", oldest)
+            return None
+        if not renewed:
+            self._note("arrivals", Problem.TOO_FEW, "no new sample since the last round", oldest)
             return None
         if count is None:
             self._note("arrivals", Problem.TOO_FEW, "a counter needs two samples", oldest)
