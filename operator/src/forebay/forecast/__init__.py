@@ -3,8 +3,19 @@
 Start at ``Forecaster``: samples in, ``DemandForecast`` out, one instance per pool.
 """
 
-from forebay.forecast.forecaster import Forecaster, Taken
+from forebay.forecast.forecaster import Forecaster
 from forebay.forecast.future import ExternalForecast
 from forebay.forecast.jobs import Job, JobResult
+from forebay.forecast.resolution import ONE_MINUTE, TEN_MINUTES, Resolution
+from forebay.forecast.samples import Taken
 
-__all__ = ["ExternalForecast", "Forecaster", "Job", "JobResult", "Taken"]
+__all__ = [
+    "ONE_MINUTE",
+    "TEN_MINUTES",
+    "ExternalForecast",
+    "Forecaster",
+    "Job",
+    "JobResult",
+    "Resolution",
+    "Taken",
+]

@@ -14,6 +14,8 @@ NOISE = 1.0
 """Squared coefficient of variation of a single |residual| / scale (.57 if normal, more with heavy tails)."""
 SCORE_LIMIT = 6.0
 LOWEST, HIGHEST = 0.1, 5.0
+REFRESH = 5
+"""Updates between computations of the factors."""
 
 
 class HourClock(PerTrack):
@@ -24,15 +26,20 @@ class HourClock(PerTrack):
     (James and Stein 1961), so that a series without such a clock gets factors of 1.
     """
 
-    PER_TRACK: ClassVar[tuple[str, ...]] = ("size", "visits")
+    PER_TRACK: ClassVar[tuple[str, ...]] = ("size", "visits", "table")
 
     def __init__(self, tracks: int, step_seconds: int) -> None:
         self.bins = HOUR_SECONDS // step_seconds
         self.size = np.ones((tracks, self.bins))
         self.visits = np.zeros((tracks, self.bins))
+        self.table = np.ones((tracks, self.bins))
+        self._learnt = 0
 
     def factors(self, targets: IndexArray) -> FloatArray:
         """Return the factor on the local scale of each track for the target steps ``targets``."""
+        return np.asarray(self.table[np.arange(len(targets)), targets % self.bins])
+
+    def _refresh(self) -> None:
         total = self.visits.sum(axis=1, keepdims=True)
         mean = (self.size * self.visits).sum(axis=1, keepdims=True) / np.maximum(total, 1.0)
         mean = np.where(total > 0.0, mean, 1.0)
@@ -40,9 +47,7 @@ class HourClock(PerTrack):
         chance = NOISE / np.maximum(self.visits, 1.0)
         spread = ((ratio - 1.0) ** 2).mean(axis=1, keepdims=True)
         trust = np.maximum(0.0, 1.0 - chance.mean(axis=1, keepdims=True) / np.maximum(spread, 1e-12))
-        rows = np.arange(len(targets))
-        found = 1.0 + (trust * (ratio - 1.0))[rows, targets % self.bins]
-        return np.asarray(np.minimum(np.maximum(found, LOWEST), HIGHEST))
+        self.table = np.minimum(np.maximum(1.0 + trust * (ratio - 1.0), LOWEST), HIGHEST)
 
     def learn(self, index: int, rows: IndexArray, score: FloatArray) -> None:
         """Learn |residual| / local scale (without this factor) of tracks ``rows`` at step ``index``."""
@@ -51,3 +56,6 @@ class HourClock(PerTrack):
         self.visits[rows, column] = visits
         size = self.size[rows, column]
         self.size[rows, column] = size + (np.minimum(np.abs(score), SCORE_LIMIT) - size) / visits
+        self._learnt += 1
+        if self._learnt % REFRESH == 0:
+            self._refresh()

@@ -18,7 +18,6 @@ SIZE_WEIGHT = 0.002
 """Of a new loss in the running mean that makes regrets free of scale."""
 OFFSET_GAINS = np.array([0.02, 0.04, 0.10])
 SPREAD_MEMORY = 0.99
-EXPERT_SHARPNESS = 12.0
 HANDICAP = 1.15
 """An expert other than the first must be this much better to weigh the same."""
 LOSS_OF_LEVEL = np.array([[1.0, 0.0, 0.0], [0.0, 2.0, 0.5], [0.0, 1.0, 4.0]])
@@ -146,7 +145,8 @@ class ExpertMixture(PerTrack):
         loss = np.where(mature, np.maximum(self.loss * self._handicap, 1e-9), np.inf)
         least = loss.min(axis=1, keepdims=True)
         least = np.where(np.isfinite(least), least, 1.0)
-        weights = (loss / least) ** -EXPERT_SHARPNESS
+        square = (least / loss) ** 2
+        weights = square**2 * square**2 * square**2
         prior = np.full(known.shape[1], PRIOR_SHARE)
         prior[0] = 1.0 - PRIOR_SHARE * (known.shape[1] - 1)
         known = known[:, :, None]

@@ -1,0 +1,53 @@
+"""Where a sample belongs in time, and what to do with one that is not newer than the newest."""
+
+from enum import StrEnum
+
+from forebay.forecast.resolution import ONE_MINUTE, Resolution
+
+PHASES = 2
+"""Copies at one-minute steps, for minutes that end at :00 and at :30: a forecast is 30 s old at most."""
+LATE_STEPS = 15
+"""A sample this much older than the newest is late; more than that, twice in a row, is a clock stepped back."""
+
+
+class Taken(StrEnum):
+    """What became of a sample."""
+
+    YES = "taken"
+    DUPLICATE = "duplicate"
+    LATE = "late"
+    CLOCK_STEPPED = "clock stepped back"
+
+
+class SampleClock:
+    """Places samples on the grid of steps and phases."""
+
+    def __init__(self, resolution: Resolution) -> None:
+        self.step_seconds = resolution.step_seconds
+        self.phases = PHASES if resolution.step_seconds == ONE_MINUTE.step_seconds else 1
+        self._old: dict[int, int] = {}
+
+    def place(self, end_seconds: float) -> tuple[int, int]:
+        """Return phase and step index (since the epoch) of the step that ended at ``end_seconds``."""
+        grid = round(end_seconds * self.phases / self.step_seconds)
+        return grid % self.phases, grid // self.phases - 1
+
+    def end_seconds(self, phase: int, index: int) -> float:
+        """Return when step ``index`` of ``phase`` ended."""
+        return (index + 1 + phase / self.phases) * self.step_seconds
+
+    def judge(self, phase: int, index: int, newest: int | None) -> Taken:
+        """Return what a sample of step ``index`` is, given the ``newest`` step of its phase."""
+        if newest is None or index > newest:
+            self._old.pop(phase, None)
+            return Taken.YES
+        if index == newest:
+            return Taken.DUPLICATE
+        if newest - index <= LATE_STEPS:
+            return Taken.LATE
+        before = self._old.get(phase)
+        self._old[phase] = index
+        if before is None or before >= index:
+            return Taken.LATE
+        self._old.pop(phase)
+        return Taken.CLOCK_STEPPED

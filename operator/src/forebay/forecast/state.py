@@ -1,0 +1,199 @@
+"""The learned state of a series: one phase per half minute, tracks per horizon, and the work that keeps them."""
+
+import copy
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from forebay.forecast.future import ExternalForecast
+from forebay.forecast.history import CountHistory
+from forebay.forecast.jobs import Job, JobResult, RefitJob, Refitted, Warmed, WarmJob, first_scale
+from forebay.forecast.levels import DAYS_KEPT
+from forebay.forecast.phase import Phase
+from forebay.forecast.resolution import Resolution
+from forebay.forecast.samples import SampleClock
+from forebay.forecast.tracks import Track
+
+TRAINING_MINIMUM = 120
+"""Rows below which the linear layers are not fitted."""
+HORIZONS_KEPT = 4
+"""Horizons with state; the one that nobody asked for longest goes first."""
+INLINE_STEPS = 360
+"""History up to this long is replayed at once (.1 s); a longer one is a job."""
+RESCALE_FACTOR = 6.0
+"""The scale of the transform is renewed when the mean of a day exceeds it by this factor (a launch)."""
+EARLY_CHECKS = (30, 60, 120, 240)
+SCALE_PERIOD = 60
+"""Steps between checks of the scale once the history is long."""
+
+
+class SeriesState:
+    """Phases and kept counts of one series."""
+
+    def __init__(self, resolution: Resolution, clock: SampleClock, horizons: Iterable[int]) -> None:
+        self.resolution = resolution
+        self.clock = clock
+        self.history = CountHistory(DAYS_KEPT * resolution.steps_per_day)
+        self.phases: list[Phase] = []
+        self.next_fit = 0
+        self._next_scale = 0
+        self._wanted = list(dict.fromkeys(horizons))
+        self._asked: dict[int, int] = {}
+
+    @property
+    def horizons(self) -> tuple[int, ...]:
+        """Return the horizons, in steps, that have state."""
+        return tuple(dict.fromkeys(track.horizon for track in self.phases[0].tracks)) if self.phases else ()
+
+    def newest(self, which: int) -> int | None:
+        """Return the newest step that phase ``which`` has seen."""
+        return self.phases[which].index if self.phases else (self.history.last if which == 0 else None)
+
+    def rewind(self, which: int, index: int) -> None:
+        """Follow a clock that was stepped back: go on after step ``index``."""
+        if which == 0:
+            self.history.rewind(index)
+        if self.phases:
+            self.phases[which].rewind(index)
+
+    def take(self, which: int, index: int, count: float, external: ExternalForecast | None) -> None:
+        """Take the count of step ``index`` of phase ``which``; the steps skipped before it are gaps."""
+        if which == 0:
+            self.history.put(index, count)
+        if not self.phases:
+            if len(self.history) <= INLINE_STEPS:
+                self.build()
+            return
+        phase = self.phases[which]
+        start = index if phase.index is None else max(phase.index + 1, index - self.history.size)
+        for missing in range(start, index):
+            phase.step(missing, math.nan)
+        points = None
+        if external is not None:
+            end_seconds = self.clock.end_seconds(which, index)
+            points = external.points(end_seconds, self.resolution.step_seconds, phase.tracks)
+        phase.step(index, count, points)
+        if len(self.history) in EARLY_CHECKS and self._better_scale() is not None:
+            self._rebuild(self.horizons)
+
+    # --- horizons ----------------------------------------------------------------------------------------------
+
+    def serving(self, horizon: int) -> int | None:
+        """Return the horizon whose state answers for ``horizon``; a new one is made if that is quick, else due."""
+        self._asked[horizon] = self.history.last or 0
+        if horizon not in self.horizons:
+            if horizon not in self._wanted:
+                self._wanted.append(horizon)
+            if len(self.history) <= INLINE_STEPS:
+                self.prepare(())
+        if not self.phases:
+            return None
+        longer = [known for known in self.horizons if known >= horizon]
+        return min(longer) if longer else max(self.horizons)
+
+    def prepare(self, horizons: Iterable[int]) -> None:
+        """Have state for ``horizons``, and for all that were asked for, whatever it takes."""
+        self._wanted += sorted(set(horizons) - set(self.horizons) - set(self._wanted))
+        if self._wanted and self.phases:
+            self.apply(self._warm_job(self._wanted, self.phases[0].scale, replaces=False).run())
+        else:
+            self.build()
+
+    def build(self) -> None:
+        """Make the first phases once there are enough counts for a scale."""
+        if self._wanted and not self.phases:
+            self._rebuild(self._wanted)
+
+    def adopt(self, phase: Phase) -> None:
+        """Let ``phase`` take the whole minutes, and a copy of it the others.
+
+        The copy is at the same step, so that its first own sample counts as seen already.
+        """
+        copies = [copy.deepcopy(phase) for _ in range(1, self.clock.phases)]
+        for twin in copies:
+            twin.training = None
+        self.phases = [phase, *copies]
+        self._settle()
+
+    def _rebuild(self, horizons: Iterable[int]) -> None:
+        scale = self._better_scale() or first_scale(self.history.kept()[1])
+        if scale is not None:
+            self.apply(self._warm_job(horizons, scale, replaces=True).run())
+
+    def _warm_job(self, horizons: Iterable[int], scale: float, *, replaces: bool) -> WarmJob:
+        start, counts = self.history.kept()
+        return WarmJob(
+            resolution=self.resolution,
+            tracks=tuple(Track(horizon, kind) for horizon in sorted(set(horizons)) for kind in (False, True)),
+            start_index=start,
+            counts=counts,
+            scale=scale,
+            replaces=replaces,
+        )
+
+    def _settle(self) -> None:
+        self._wanted = [horizon for horizon in self._wanted if horizon not in self.horizons]
+        while len(self.horizons) > HORIZONS_KEPT:
+            oldest = min(self.horizons, key=lambda horizon: self._asked.get(horizon, -1))
+            for phase in self.phases:
+                phase.drop(oldest)
+
+    def _better_scale(self) -> float | None:
+        """Return the mean of the last day if the scale is far below it, else ``None``."""
+        recent = self.history.since((self.history.last or 0) - self.resolution.steps_per_day + 1)
+        known = recent[np.isfinite(recent)]
+        scale = self.phases[0].scale if self.phases else first_scale(self.history.kept()[1])
+        if scale is None or not len(known):
+            return None
+        mean = float(known.mean())
+        return mean if mean > RESCALE_FACTOR * scale else None
+
+    # --- work off the loop -------------------------------------------------------------------------------------
+
+    def job(self) -> Job | None:
+        """Return work that is due, or ``None``; one at a time."""
+        if not self.phases:
+            scale = first_scale(self.history.kept()[1]) if self._wanted else None
+            return self._warm_job(self._wanted, scale, replaces=True) if scale is not None else None
+        now = self.phases[0].index or 0
+        if now >= self._next_scale:
+            self._next_scale = now + SCALE_PERIOD
+            better = self._better_scale()
+            if better is not None:
+                return self._warm_job([*self.horizons, *self._wanted], better, replaces=True)
+        if self._wanted:
+            return self._warm_job(self._wanted, self.phases[0].scale, replaces=False)
+        return self._refit_job(now)
+
+    def _refit_job(self, now: int) -> RefitJob | None:
+        phase = self.phases[0]
+        if phase.training is None or now < self.next_fit:
+            return None
+        ready = [row for row, count in enumerate(phase.training.count.tolist()) if count >= TRAINING_MINIMUM]
+        if not ready:
+            return None
+        self.next_fit = now + self.resolution.refit_period
+        return RefitJob(rows=tuple(phase.training.training(row, phase.tracks[row]) for row in ready))
+
+    def apply(self, result: JobResult) -> None:
+        """Use the ``result`` of a job; samples taken since it was handed out are caught up with."""
+        if isinstance(result, Refitted):
+            for phase in self.phases:
+                phase.use(result.coefficients)
+            return
+        self._take_over(result)
+
+    def _take_over(self, warmed: Warmed) -> None:
+        phase = warmed.phase
+        if phase.index is not None:
+            for index, count in enumerate(self.history.since(phase.index + 1).tolist(), start=phase.index + 1):
+                phase.step(index, count)
+        if warmed.replaces or not self.phases:
+            self.adopt(phase)
+            return
+        for known in {track.horizon for track in phase.tracks} & set(self.horizons):
+            phase.drop(known)
+        for mine in self.phases:
+            mine.adopt(phase)
+        self._settle()
