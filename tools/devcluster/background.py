@@ -18,7 +18,7 @@ from devcluster.binaries import Binaries, cache_directory
 from devcluster.cluster import Cluster
 from devcluster.errors import DevClusterError
 from devcluster.rest import Rest, api_client
-from devcluster.selection import select
+from devcluster.selection import KIND_LATER, select
 
 _START_TIMEOUT_SECONDS = 120.0
 _STOP_TIMEOUT_SECONDS = 30.0
@@ -62,14 +62,15 @@ def start() -> Running:
     if (already := running()) is not None:
         raise DevClusterError(f"a cluster runs already, held by process {already.pid}: {already.description}")
     choice = select()
-    if choice.kind != "kind":
-        Binaries.from_environment().build_missing()
+    if choice.kind == "kind":
+        raise DevClusterError(KIND_LATER)
+    Binaries.from_environment().build_missing()
     cache_directory().mkdir(parents=True, exist_ok=True)
     state_file().unlink(missing_ok=True)
     log = cache_directory() / "up.log"
     with log.open("w") as output:
         holder = subprocess.Popen(
-            [sys.executable, "-m", "devcluster.background", choice.kind],
+            [sys.executable, "-m", "devcluster.background", choice.kind, choice.reason],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -127,11 +128,11 @@ def _is_holder(pid: int) -> bool:
 
 
 def main() -> None:
-    """Hold the cluster of the kind named by the first argument."""
+    """Hold the cluster of the kind named by the first argument, chosen for the reason in the second."""
     # Not by blocking the signal: the programs of the cluster would inherit that.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        cluster = devcluster.open(devcluster.Choice(sys.argv[1], "it was asked for by `up`"))
+        cluster = devcluster.open(devcluster.Choice(*sys.argv[1:3]))
     except DevClusterError as error:
         sys.exit(str(error))
     with cluster:
