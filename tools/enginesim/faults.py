@@ -44,7 +44,7 @@ def parse_fault(body: object) -> Fault:
     if not isinstance(body, dict):
         raise EngineSimError('send an object such as {"mode": "silent", "targets": "serving/chat-*"}')
     mode, targets = body.get("mode"), body.get("targets", "*")
-    if mode not in set(FaultMode):
+    if not isinstance(mode, str) or mode not in set(FaultMode):
         raise EngineSimError(f"mode {mode!r} is unknown; known are {', '.join(FaultMode)}")
     if not isinstance(targets, str) or set(body) - {"mode", "targets"}:
         raise EngineSimError("targets must be a shell pattern of namespace/name; other fields are unknown")

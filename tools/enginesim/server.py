@@ -15,6 +15,8 @@ from enginesim.simulator import Simulator
 JSON = "application/json"
 _PREFIX, _SUFFIX = "/targets/", "/metrics"
 _LONGEST_BODY = 65_536
+_POLL_SECONDS = 0.05
+"""How soon the server notices that it is closed."""
 
 
 class MetricsServer:
@@ -32,7 +34,9 @@ class MetricsServer:
 
         self._server = ThreadingHTTPServer((host, port), Handler)
         self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(_POLL_SECONDS,), name="metrics", daemon=True
+        )
 
     @property
     def address(self) -> str:
