@@ -30,11 +30,16 @@ def pool_usd_per_hour(fleet: Fleet, pool: Pool, replicas: dict[str, int]) -> flo
     return total
 
 
-def watts_per_replica(fleet: Fleet, variant: Variant) -> float:
-    """Return the power of a replica, 0 where it is not known."""
+def known_watts_per_replica(fleet: Fleet, variant: Variant) -> float | None:
+    """Return the power of a replica from the variant, else from its node pool, else ``None``."""
     if variant.watts_per_replica is not None:
         return variant.watts_per_replica
     node_pool = fleet.node_pools.get(variant.node_pool or "")
     if node_pool is None or node_pool.watts_per_gpu is None:
-        return 0.0
+        return None
     return node_pool.watts_per_gpu * variant.gpus_per_replica
+
+
+def watts_per_replica(fleet: Fleet, variant: Variant) -> float:
+    """Return the power of a replica, 0 where it is not known."""
+    return known_watts_per_replica(fleet, variant) or 0.0

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forebay.flow.fleet import Fleet, Pool, PoolKey, Variant
+from forebay.flow.fleet import Pool, PoolKey
 from forebay.flow.trace import FloatArray, RequestTrace
+from forebay.pipeline.prices import known_watts_per_replica, usd_per_replica_hour
 from forebay.replay.run import PolicyRun
 from forebay.replay.scenario import NOT_SCORED_SECONDS, Scenario
 from forebay.simulation import SimulationResult
@@ -40,25 +41,6 @@ class PolicyScore:
     attainment_by_pool: Mapping[str, float]
     cost_over_oracle: float | None = None
     wall_seconds: float = 0.0
-
-
-def usd_per_replica_hour(fleet: Fleet, variant: Variant) -> float:
-    """Return the price of one replica: its own, else that of its node pool's GPUs, else 1 $ per GPU and hour."""
-    if variant.usd_per_replica_hour is not None:
-        return variant.usd_per_replica_hour
-    node_pool = fleet.node_pools.get(variant.node_pool or "")
-    per_gpu = node_pool.usd_per_gpu_hour if node_pool is not None else None
-    return (1.0 if per_gpu is None else per_gpu) * variant.gpus_per_replica
-
-
-def watts_per_replica(fleet: Fleet, variant: Variant) -> float | None:
-    """Return the power of one replica, or ``None`` if nobody said."""
-    if variant.watts_per_replica is not None:
-        return variant.watts_per_replica
-    node_pool = fleet.node_pools.get(variant.node_pool or "")
-    if node_pool is None or node_pool.watts_per_gpu is None:
-        return None
-    return node_pool.watts_per_gpu * variant.gpus_per_replica
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -135,7 +117,7 @@ def _bill(scenario: Scenario, run: PolicyRun) -> tuple[float, float, float | Non
             hours = result.replica_seconds[variant.name] / SECONDS_PER_HOUR
             gpu_hours += hours * variant.gpus_per_replica
             usd += hours * usd_per_replica_hour(scenario.fleet, variant)
-            watts = watts_per_replica(scenario.fleet, variant)
+            watts = known_watts_per_replica(scenario.fleet, variant)
             known = known and watts is not None
             kwh += hours * (watts or 0.0) / 1000.0
     return gpu_hours, usd, kwh if known else None
