@@ -28,19 +28,30 @@ from forebay.simulation.replica import (
     settle,
 )
 from forebay.simulation.state import (
+    BATCH,
+    CURRENT,
     DECODE,
     EVICTIONS,
     EXPIRE_NEXT,
     FOR_DECODE,
+    GONE,
     HELD,
     IDLE,
     IN_TIME,
     IN_TRANSFER,
+    KIND,
+    KV,
+    KV_LIMIT,
     LATE,
     MOVING,
     NEXT,
+    NEXT_TOKEN,
+    OPEN,
     PREFILL,
+    PREFILL_BASE,
+    PREFILL_END,
     PREFILL_SECONDS,
+    PREFILL_TOKEN,
     PREFILL_TOKENS,
     PREFILLS,
     QUEUES,
@@ -52,6 +63,7 @@ from forebay.simulation.state import (
     SUMS,
     TIMED_OUT,
     TOTAL,
+    VIRTUAL,
     WAITING,
     World,
 )
@@ -64,63 +76,63 @@ FINISHED_RUN, NEEDS_ROOM = 0, 1
 @compiled
 def end_prefill(w: World, slot: int, now: float) -> None:
     """The prefill on ``slot`` ends: first token out, KV cache on its way, slot free for the next."""
-    slots, requests = w.slots, w.requests
-    request = slots.current[slot]
-    kind = slots.kind[slot]
+    request = int(w.counts[CURRENT, slot])
+    kind = w.counts[KIND, slot]
     if kind != PREFILL:
         settle(w, slot, now)
     set_busy(w, slot, NEVER)
-    slots.current[slot] = IDLE
+    w.counts[CURRENT, slot] = IDLE
     if request == RECOMPUTING:
         reschedule(w, slot, now)
         return
     work = work_of(w, request)
     sums = slot * SUMS
-    slots.sums[sums + PREFILLS] += 1.0
-    slots.sums[sums + PREFILL_TOKENS] += work
-    slots.sums[sums + PREFILL_SECONDS] += slots.prefill_base[slot] + slots.prefill_token[slot] * work
-    if not (w.rules.preemption and requests.left[request] > 0.0):
-        requests.ttft[request] = now - requests.arrival[request]
+    w.sums[sums + PREFILLS] += 1.0
+    w.sums[sums + PREFILL_TOKENS] += work
+    w.sums[sums + PREFILL_SECONDS] += w.gauges[PREFILL_BASE, slot] + w.gauges[PREFILL_TOKEN, slot] * work
+    if not (w.rules.preemption and w.left[request] > 0.0):
+        w.ttft[request] = now - w.arrival[request]
     if kind == SERVE:
         admit(w, slot, request, now)
         reschedule(w, slot, now)
     else:
-        requests.state[request] = MOVING
-        queues = w.queues
-        arrives = now + w.rules.transfer_token * requests.prompt[request]
-        heap_push(queues.transfer_key, queues.transfer_id, 0, queues.counters[IN_TRANSFER], arrives, request)
-        queues.counters[IN_TRANSFER] += 1
+        w.state[request] = MOVING
+        arrives = now + w.rules.transfer_token * w.prompt[request]
+        heap_push(w.transfer_key, w.transfer_id, 0, w.counters[IN_TRANSFER], arrives, request)
+        w.counters[IN_TRANSFER] += 1
         offer(w, slot)
-        if slots.open[slot] == 0:
-            slots.gone[slot] = now
+        if w.counts[OPEN, slot] == 0:
+            w.gauges[GONE, slot] = now
     dispatch(w, now)
 
 
 @compiled
 def end_transfer(w: World, now: float) -> None:
     """A KV cache has reached the decode side."""
-    queues = w.queues
-    request = queues.transfer_id[0]
-    heap_drop(queues.transfer_key, queues.transfer_id, 0, queues.counters[IN_TRANSFER], 0)
-    queues.counters[IN_TRANSFER] -= 1
+    request = int(w.transfer_id[0])
+    heap_drop(w.transfer_key, w.transfer_id, 0, w.counters[IN_TRANSFER], 0)
+    w.counters[IN_TRANSFER] -= 1
     enter_decode(w, request, now)
 
 
 @compiled
 def decode_event(w: World, slot: int, now: float) -> None:
     """A sequence of ``slot`` has all its tokens, or the KV cache of ``slot`` is full."""
-    slots = w.slots
     settle(w, slot, now)
-    batch = slots.batch[slot]
-    tokens_to_end = slots.tags[slot * w.rules.batch_limit] - slots.virtual[slot]
-    if w.rules.preemption and batch > 1 and (slots.kv_limit[slot] - slots.kv[slot]) / batch < tokens_to_end - 1e-6:
+    batch = w.counts[BATCH, slot]
+    tokens_to_end = w.tags[slot * w.rules.batch_limit] - w.gauges[VIRTUAL, slot]
+    if (
+        w.rules.preemption
+        and batch > 1
+        and (w.gauges[KV_LIMIT, slot] - w.gauges[KV, slot]) / batch < tokens_to_end - 1e-6
+    ):
         evict_youngest(w, slot)
     else:
         complete(w, slot, now)
     reschedule(w, slot, now)
-    if slots.batch[slot] == 0 and slots.open[slot] == 0 and slots.current[slot] == IDLE:
-        slots.gone[slot] = now
-    if slots.kind[slot] == DECODE:
+    if w.counts[BATCH, slot] == 0 and w.counts[OPEN, slot] == 0 and w.counts[CURRENT, slot] == IDLE:
+        w.gauges[GONE, slot] = now
+    if w.counts[KIND, slot] == DECODE:
         admit_waiting(w, now)
     else:
         dispatch(w, now)
@@ -129,75 +141,74 @@ def decode_event(w: World, slot: int, now: float) -> None:
 @compiled
 def evict_youngest(w: World, slot: int) -> None:
     """Give up the KV cache of the sequence that began last, as vLLM does; it waits in front and is recomputed."""
-    slots, requests, queues = w.slots, w.requests, w.queues
     first = slot * w.rules.batch_limit
     youngest = 0
     newest = -1.0
-    for entry in range(slots.batch[slot]):
-        request = slots.ids[first + entry]
-        began = requests.arrival[request] + requests.ttft[request]
+    for entry in range(w.counts[BATCH, slot]):
+        request = int(w.ids[first + entry])
+        began = w.arrival[request] + w.ttft[request]
         if began > newest:
             newest = began
             youngest = entry
-    left = max(1e-9, slots.tags[first + youngest] - slots.virtual[slot])
+    left = max(1e-9, w.tags[first + youngest] - w.gauges[VIRTUAL, slot])
     request = leave(w, slot, youngest)
-    requests.left[request] = left
-    slots.kv[slot] -= requests.prompt[request] + requests.output[request] - left
-    queues.counters[EVICTIONS] += 1
-    if slots.kind[slot] == SERVE:
+    w.left[request] = left
+    w.gauges[KV, slot] -= w.prompt[request] + w.output[request] - left
+    w.counters[EVICTIONS] += 1
+    if w.counts[KIND, slot] == SERVE:
         wait_again(w, request)
     else:
-        requests.state[request] = _state.READY
+        w.state[request] = _state.READY
         queue = level_of(w, request) * QUEUES + FOR_DECODE
-        queue_prepend(requests.link, queues.heads, queues.tails, queues.counts, queue, request)
+        queue_prepend(w.link, w.queues, queue, request)
 
 
 @compiled
 def expire(w: World, request: int, now: float) -> None:
     """The client of ``request``, if it still waits for its prefill, gives up; it may try again later."""
-    requests, queues, rules = w.requests, w.queues, w.rules
-    if requests.state[request] != WAITING:
+    rules = w.rules
+    if w.state[request] != WAITING:
         return
     first = level_of(w, request) * QUEUES
-    found = queue_remove(requests.link, queues.heads, queues.tails, queues.counts, first + IN_TIME, request)
+    found = queue_remove(w.link, w.queues, first + IN_TIME, request)
     if not found:
-        queue_remove(requests.link, queues.heads, queues.tails, queues.counts, first + LATE, request)
-    queues.counters[HELD] -= 1
-    requests.attempt[request] += 1
-    requests.state[request] = TIMED_OUT
-    if requests.attempt[request] > rules.retries:
+        queue_remove(w.link, w.queues, first + LATE, request)
+    w.counters[HELD] -= 1
+    w.attempt[request] += 1
+    w.state[request] = TIMED_OUT
+    if w.attempt[request] > rules.retries:
         log_end(w, request, True)
         return
-    entry = queues.counters[RETRIES]
-    queues.retry_id[entry] = request
-    queues.retry_time[entry] = now + rules.backoff
-    queues.counters[RETRIES] += 1
+    entry = w.counters[RETRIES]
+    w.retry_id[entry] = request
+    w.retry_time[entry] = now + rules.backoff
+    w.counters[RETRIES] += 1
 
 
 @compiled
 def next_expiry(w: World) -> float:
     """Return when the next time-out must be looked at."""
-    queues, rules = w.queues, w.rules
-    counters = queues.counters
+    rules = w.rules
+    counters = w.counters
     soonest = NEVER
     if counters[EXPIRE_NEXT] < counters[NEXT]:
-        soonest = w.requests.arrival[counters[EXPIRE_NEXT]] + rules.timeout
+        soonest = w.arrival[counters[EXPIRE_NEXT]] + rules.timeout
     if counters[RETRY_EXPIRE] < counters[RETRY_NEXT]:
-        soonest = min(soonest, queues.retry_time[counters[RETRY_EXPIRE]] + rules.timeout)
+        soonest = min(soonest, w.retry_time[counters[RETRY_EXPIRE]] + rules.timeout)
     return float(soonest)
 
 
 @compiled
 def expire_next(w: World, now: float) -> None:
     """Look at the time-out that `next_expiry` announced."""
-    queues, rules = w.queues, w.rules
-    counters = queues.counters
+    rules = w.rules
+    counters = w.counters
     entry = counters[EXPIRE_NEXT]
-    if entry < counters[NEXT] and w.requests.arrival[entry] + rules.timeout <= now:
+    if entry < counters[NEXT] and w.arrival[entry] + rules.timeout <= now:
         counters[EXPIRE_NEXT] += 1
         expire(w, entry, now)
         return
-    request = queues.retry_id[counters[RETRY_EXPIRE]]
+    request = int(w.retry_id[counters[RETRY_EXPIRE]])
     counters[RETRY_EXPIRE] += 1
     expire(w, request, now)
 
@@ -205,14 +216,13 @@ def expire_next(w: World, now: float) -> None:
 @compiled
 def arrive_next(w: World, now: float) -> None:
     """Take the next request of the trace or of the retry list, whichever is due at ``now``."""
-    queues = w.queues
-    counters = queues.counters
+    counters = w.counters
     request = counters[NEXT]
-    if request < counters[TOTAL] and w.requests.arrival[request] <= now:
+    if request < counters[TOTAL] and w.arrival[request] <= now:
         counters[NEXT] += 1
         arrive(w, request, now)
         return
-    request = queues.retry_id[counters[RETRY_NEXT]]
+    request = int(w.retry_id[counters[RETRY_NEXT]])
     counters[RETRY_NEXT] += 1
     arrive(w, request, now)
 
@@ -220,28 +230,27 @@ def arrive_next(w: World, now: float) -> None:
 @compiled
 def next_arrival(w: World) -> float:
     """Return when the next request of the trace or of the retry list arrives."""
-    counters = w.queues.counters
+    counters = w.counters
     soonest = NEVER
     if counters[NEXT] < counters[TOTAL]:
-        soonest = w.requests.arrival[counters[NEXT]]
+        soonest = w.arrival[counters[NEXT]]
     if counters[RETRY_NEXT] < counters[RETRIES]:
-        soonest = min(soonest, w.queues.retry_time[counters[RETRY_NEXT]])
+        soonest = min(soonest, w.retry_time[counters[RETRY_NEXT]])
     return float(soonest)
 
 
 @compiled
 def step(w: World, until: float) -> bool:
     """Handle the next event if it is not after ``until``; ties: completions first, arrivals and time-outs last."""
-    slots, queues = w.slots, w.queues
-    decoder = slots.event_tree[1]
-    when = slots.event_key[decoder]
+    decoder = int(w.trees[NEXT_TOKEN, 1])
+    when = w.keys[NEXT_TOKEN, decoder]
     what = 0
-    if queues.counters[IN_TRANSFER] > 0 and queues.transfer_key[0] < when:
-        when = queues.transfer_key[0]
+    if w.counters[IN_TRANSFER] > 0 and w.transfer_key[0] < when:
+        when = w.transfer_key[0]
         what = 1
-    prefiller = slots.busy_tree[1]
-    if slots.busy_key[prefiller] < when:
-        when = slots.busy_key[prefiller]
+    prefiller = int(w.trees[PREFILL_END, 1])
+    if w.keys[PREFILL_END, prefiller] < when:
+        when = w.keys[PREFILL_END, prefiller]
         what = 2
     arrival = next_arrival(w)
     if arrival < when:
@@ -273,12 +282,11 @@ VERSION = int(fingerprint(vars(_structures), vars(_state), vars(_replica), vars(
 
 def _make_advance(version: int) -> Callable[[World, float], int]:
     def advance(w: World, until: float) -> int:
-        queues = w.queues
-        counters = queues.counters
+        counters = w.counters
         if version < 0:
             return FINISHED_RUN
         while True:
-            if counters[IN_TRANSFER] >= len(queues.transfer_key) or counters[RETRIES] >= len(queues.retry_id):
+            if counters[IN_TRANSFER] >= len(w.transfer_key) or counters[RETRIES] >= len(w.retry_id):
                 return NEEDS_ROOM
             if not step(w, until):
                 return FINISHED_RUN
@@ -292,8 +300,8 @@ def _make_nudge(version: int) -> Callable[[World, int, float], None]:
             return
         settle(w, slot, now)
         reschedule(w, slot, now)
-        if w.slots.open[slot] == 0 and w.slots.batch[slot] == 0 and w.slots.current[slot] == IDLE:
-            w.slots.gone[slot] = now
+        if w.counts[OPEN, slot] == 0 and w.counts[BATCH, slot] == 0 and w.counts[CURRENT, slot] == IDLE:
+            w.gauges[GONE, slot] = now
         dispatch(w, now)
         admit_waiting(w, now)
 
@@ -305,16 +313,16 @@ def _make_requeue(version: int) -> Callable[[World, int, LinkArray, float], None
         if version < 0:
             return
         set_busy(w, slot, NEVER)
-        w.slots.current[slot] = IDLE
-        w.slots.batch[slot] = 0
-        w.slots.open[slot] = 0
-        w.slots.gone[slot] = now
+        w.counts[CURRENT, slot] = IDLE
+        w.counts[BATCH, slot] = 0
+        w.counts[OPEN, slot] = 0
+        w.gauges[GONE, slot] = now
         reschedule(w, slot, now)
         for index in range(len(lost) - 1, -1, -1):
             request = lost[index]
-            w.requests.ttft[request] = math.nan
+            w.ttft[request] = math.nan
             if w.rules.preemption:
-                w.requests.left[request] = 0.0
+                w.left[request] = 0.0
             wait_again(w, request)
         dispatch(w, now)
 

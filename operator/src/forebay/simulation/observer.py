@@ -17,6 +17,7 @@ from forebay.flow.trace import FloatArray, RequestTrace
 from forebay.simulation import state
 from forebay.simulation.options import SimulationOptions
 from forebay.simulation.replicas import Life, Replicas
+from forebay.simulation.structures import LENGTH
 
 LENGTH_EDGES = tuple(float(edge) for edge in np.unique(np.rint(16 * 2 ** (np.arange(0, 57) / 4))))
 """Upper edges of the length histogram, in tokens: four per octave from 16 to 262,144."""
@@ -49,11 +50,11 @@ class Observer:
     def observe(self, now: float, desired: Sequence[int]) -> PoolObservation:
         """Return the observation of the time since the last call (or 0)."""
         self._collect(now)
-        world = self._replicas.world
-        counters = world.queues.counters
+        w = self._replicas.world
+        counters = w.counters
         ended, missed = int(counters[state.LOGGED]), int(counters[state.MISSED])
-        counts = world.queues.counts
-        recent = world.requests.log[max(0, ended - _RECENT) : ended]
+        lengths = w.queues[LENGTH]
+        recent = w.log[max(0, ended - _RECENT) : ended]
         ttft, itl = self._percentiles(recent)
         observation = PoolObservation(
             key=self._pool.key,
@@ -61,8 +62,8 @@ class Observer:
             traffic=self._traffic(now),
             variants=tuple(self._variant(number, now, desired[number]) for number in range(len(desired))),
             waiting_prefill=float(counters[state.HELD]),
-            waiting_late=float(counts[state.LATE :: state.QUEUES].sum()) if world.rules.late_last else None,
-            waiting_decode=float(counts[state.FOR_DECODE :: state.QUEUES].sum()),
+            waiting_late=float(lengths[state.LATE :: state.QUEUES].sum()) if w.rules.late_last else None,
+            waiting_decode=float(lengths[state.FOR_DECODE :: state.QUEUES].sum()),
             finished=float(ended - self._ended),
             missed=float(missed - self._missed),
             ttft_seconds=ttft,
@@ -74,16 +75,15 @@ class Observer:
 
     def _collect(self, now: float) -> None:
         """Settle all slots at ``now`` and add up what they did."""
-        world = self._replicas.world
-        slots = world.slots
-        busy = np.flatnonzero(slots.batch > 0)
-        elapsed = now - slots.updated[busy]
-        gained = elapsed * slots.rate[busy]
-        slots.virtual[busy] += gained
-        slots.kv[busy] += slots.batch[busy] * gained
-        slots.updated[busy] = now
-        sums = slots.sums.reshape(-1, state.SUMS)
-        sums[busy, state.RUNNING_SECONDS] += slots.batch[busy] * elapsed
+        w = self._replicas.world
+        busy = np.flatnonzero(w.counts[state.BATCH] > 0)
+        elapsed = now - w.gauges[state.UPDATED, busy]
+        gained = elapsed * w.gauges[state.RATE, busy]
+        w.gauges[state.VIRTUAL, busy] += gained
+        w.gauges[state.KV, busy] += w.counts[state.BATCH, busy] * gained
+        w.gauges[state.UPDATED, busy] = now
+        sums = w.sums.reshape(-1, state.SUMS)
+        sums[busy, state.RUNNING_SECONDS] += w.counts[state.BATCH, busy] * elapsed
         for slot, replica in self._replicas.by_slot.items():
             self._sums[replica.variant] += sums[slot]
         sums[:] = 0.0
@@ -91,23 +91,22 @@ class Observer:
     def _traffic(self, now: float) -> Traffic | None:
         if now <= self._since:
             return None
-        queues = self._replicas.world.queues
-        arrived, retried = int(queues.counters[state.NEXT]), int(queues.counters[state.RETRY_NEXT])
+        w = self._replicas.world
+        arrived, retried = int(w.counters[state.NEXT]), int(w.counters[state.RETRY_NEXT])
         new = slice(self._arrived, arrived)
-        again = queues.retry_id[self._retried : retried]
+        again = w.retry_id[self._retried : retried]
         slots = max(1, round((now - self._since) / self._options.slot_seconds))
         edges = np.linspace(self._since, now, slots + 1)
         cuts = self._trace.arrival_seconds[new].searchsorted(edges[1:-1], side="right")
         counts = np.diff(np.concatenate(([0], cuts, [arrived - self._arrived])))
         if len(again):
-            cuts = queues.retry_time[self._retried : retried].searchsorted(edges[1:-1], side="right")
+            cuts = w.retry_time[self._retried : retried].searchsorted(edges[1:-1], side="right")
             counts = counts + np.diff(np.concatenate(([0], cuts, [len(again)])))
-        requests = self._replicas.world.requests
-        prompt, work = requests.prompt[new], requests.work[new]
+        prompt, work = w.prompt[new], w.work[new]
         if len(again):
             prompt, work = (
-                np.concatenate((prompt, requests.prompt[again])),
-                np.concatenate((work, requests.work[again])),
+                np.concatenate((prompt, w.prompt[again])),
+                np.concatenate((work, w.work[again])),
             )
         histogram = np.bincount(np.searchsorted(LENGTH_EDGES, work), minlength=len(LENGTH_EDGES) + 1)
         histogram[-2] += histogram[-1]
@@ -128,15 +127,13 @@ class Observer:
         return traffic
 
     def _percentiles(self, recent: "np.typing.NDArray[np.int32]") -> tuple[float | None, float | None]:
-        requests = self._replicas.world.requests
-        ended = recent[requests.state[recent] == state.DONE]
+        w = self._replicas.world
+        ended = recent[w.state[recent] == state.DONE]
         if len(ended) == 0:
             return None, None
-        ttft = requests.ttft[ended]
-        transfer = self._replicas.world.rules.transfer_token * requests.prompt[ended]
-        itl = (requests.done[ended] - requests.arrival[ended] - ttft - transfer) / np.maximum(
-            1, requests.output[ended]
-        )
+        ttft = w.ttft[ended]
+        transfer = w.rules.transfer_token * w.prompt[ended]
+        itl = (w.done[ended] - w.arrival[ended] - ttft - transfer) / np.maximum(1, w.output[ended])
         share = self._pool.slo.target
         return float(_quantile(ttft, share)), float(max(0.0, _quantile(itl, share)))
 
@@ -164,11 +161,11 @@ class Observer:
         )
 
     def _engine(self, number: int, serving: list[int], interval: float) -> EngineSample:
-        sums, slots = self._sums[number], self._replicas.world.slots
+        sums, w = self._sums[number], self._replicas.world
         role = self._replicas.models[number].variant.role
         decodes, prefills = role is not Role.PREFILL, role is not Role.DECODE
         tokens = float(sums[state.OUTPUT_TOKENS])
-        kv = slots.kv[serving] * (slots.batch[serving] > 0)
+        kv = w.gauges[state.KV, serving] * (w.counts[state.BATCH, serving] > 0)
         return EngineSample(
             interval_seconds=interval,
             finished=float(sums[state.FINISHED]) if decodes else None,
@@ -178,11 +175,11 @@ class Observer:
             prefill_seconds=float(sums[state.PREFILL_SECONDS]) if prefills else None,
             itl_seconds=float(sums[state.ITL_SECONDS]) / tokens if decodes and tokens > 0 else None,
             running=float(sums[state.RUNNING_SECONDS]) / interval if decodes and interval > 0 else None,
-            running_now=float(slots.batch[serving].sum())
+            running_now=float(w.counts[state.BATCH, serving].sum())
             if decodes
-            else float((slots.current[serving] != state.IDLE).sum()),
+            else float((w.counts[state.CURRENT, serving] != state.IDLE).sum()),
             kv_tokens=float(kv.sum()) if decodes else None,
-            kv_usage=float((kv / slots.kv_limit[serving]).mean()) if decodes else None,
+            kv_usage=float((kv / w.gauges[state.KV_LIMIT, serving]).mean()) if decodes else None,
             waiting=0.0,
             reporting_replicas=len(serving),
         )

@@ -14,11 +14,11 @@ from forebay.simulation.options import QueueOrder, SimulationOptions, StartUp
 from forebay.simulation.replicas import Life, Replica, Replicas, VariantModel
 from forebay.simulation.result import ScaleAction, SimulationResult
 from forebay.simulation.state import (
+    COUNTERS,
     EVICTIONS,
     REJECTED,
     TIMED_OUT,
     TOTAL,
-    Requests,
     Rules,
     World,
     more_queue_room,
@@ -90,6 +90,7 @@ class SimulatedPool:
         Raises:
             ValueError: that time is in the past.
         """
+        until_seconds = float(until_seconds)  # an int would be another type to the compiler
         if until_seconds < self.now_seconds:
             raise ValueError(f"cannot run back from {self.now_seconds} s to {until_seconds} s")
         while True:
@@ -122,23 +123,23 @@ class SimulatedPool:
 
     def result(self) -> SimulationResult:
         """Return latencies and bills up to now."""
-        requests = self.replicas.world.requests
+        w = self.replicas.world
         count = len(self.trace)
-        ttft, done = requests.ttft[:count], requests.done[:count]
-        transfer = self.replicas.world.rules.transfer_token * requests.prompt[:count]
-        decoding = np.maximum(0.0, done - requests.arrival[:count] - ttft - transfer)
-        states = np.bincount(requests.state[:count], minlength=REJECTED + 1)
+        ttft, done = w.ttft[:count], w.done[:count]
+        transfer = w.rules.transfer_token * w.prompt[:count]
+        decoding = np.maximum(0.0, done - w.arrival[:count] - ttft - transfer)
+        states = np.bincount(w.state[:count], minlength=REJECTED + 1)
         return SimulationResult(
             trace=self.trace,
             until_seconds=self.now_seconds,
             ttft_seconds=ttft,
-            itl_seconds=decoding / np.maximum(1, requests.output[:count]),
+            itl_seconds=decoding / np.maximum(1, w.output[:count]),
             done_seconds=done,
             replica_seconds=self.replicas.replica_seconds(self.now_seconds),
             actions=tuple(self.actions),
             timed_out=int(states[TIMED_OUT]),
             rejected=int(states[REJECTED]),
-            evictions=int(self.replicas.world.queues.counters[EVICTIONS]),
+            evictions=int(w.counters[EVICTIONS]),
             failures=self.replicas.failures,
         )
 
@@ -170,8 +171,7 @@ class SimulatedPool:
     def _advance(self, until: float) -> None:
         advance = self._functions["advance"]
         while advance(self.replicas.world, until) == kernel.NEEDS_ROOM:
-            world = self.replicas.world
-            self.replicas.world = world._replace(queues=more_queue_room(world.queues))
+            self.replicas.world = more_queue_room(self.replicas.world)
 
     def _variant(self, name: str) -> int:
         if name not in self._index:
@@ -247,8 +247,8 @@ def _world(
     priority: IntArray | None,
 ) -> World:
     count = len(trace)
-    prompt = np.ascontiguousarray(trace.input_tokens, np.int64)
-    output = np.ascontiguousarray(trace.output_tokens, np.int64)
+    prompt = np.require(trace.input_tokens, np.int64, ["C", "W"])
+    output = np.require(trace.output_tokens, np.int64, ["C", "W"])
     work = prompt
     if options.prefix_cache and trace.cached_tokens is not None:
         work = np.maximum(0, prompt - trace.cached_tokens).astype(np.int64)
@@ -267,23 +267,6 @@ def _world(
     def optional(wanted: bool) -> int:
         return count if wanted else 1
 
-    requests = Requests(
-        arrival=np.ascontiguousarray(trace.arrival_seconds, np.float64),
-        prompt=prompt,
-        work=work,
-        output=output,
-        ttft=np.full(count, np.nan),
-        done=np.full(count, np.nan),
-        link=np.full(count, -1, np.int32),
-        state=np.zeros(count, np.uint8),
-        log=np.zeros(count, np.int32),
-        level=np.zeros(1, np.uint8) if priority is None else priority.astype(np.uint8),
-        left=np.zeros(optional(options.preemption)),
-        attempt=np.zeros(optional(timeout is not None), np.uint8),
-        started=np.zeros(optional(options.log_replicas)),
-        prefill_slot=np.zeros(optional(options.log_replicas), np.int32),
-        decode_slot=np.zeros(optional(options.log_replicas), np.int32),
-    )
     rules = Rules(
         ttft_slo=float(pool.slo.ttft_seconds),
         itl_slo=float(pool.slo.itl_seconds),
@@ -304,6 +287,37 @@ def _world(
         log_slots=options.log_replicas,
         batch_limit=int(batch_limit),
     )
-    queues = new_queues(classes)
-    queues.counters[TOTAL] = count
-    return World(requests, new_slots(8, batch_limit), queues, rules)
+    slots = new_slots(8, int(batch_limit))
+    world = World(
+        arrival=np.require(trace.arrival_seconds, np.float64, ["C", "W"]),
+        prompt=prompt,
+        work=work,
+        output=output,
+        ttft=np.full(count, np.nan),
+        done=np.full(count, np.nan),
+        link=np.full(count, -1, np.int32),
+        state=np.zeros(count, np.uint8),
+        log=np.zeros(count, np.int32),
+        level=np.zeros(1, np.uint8) if priority is None else priority.astype(np.uint8),
+        left=np.zeros(optional(options.preemption)),
+        attempt=np.zeros(optional(timeout is not None), np.uint8),
+        started=np.zeros(optional(options.log_replicas)),
+        prefill_slot=np.zeros(optional(options.log_replicas), np.int32),
+        decode_slot=np.zeros(optional(options.log_replicas), np.int32),
+        gauges=slots.gauges,
+        counts=slots.counts,
+        keys=slots.keys,
+        trees=slots.trees,
+        tags=slots.tags,
+        ids=slots.ids,
+        sums=slots.sums,
+        queues=new_queues(classes),
+        counters=np.zeros(COUNTERS, np.int64),
+        transfer_key=np.zeros(64),
+        transfer_id=np.zeros(64, np.int32),
+        retry_id=np.zeros(64, np.int32),
+        retry_time=np.zeros(64),
+        rules=rules,
+    )
+    world.counters[TOTAL] = count
+    return world

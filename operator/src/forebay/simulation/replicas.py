@@ -10,13 +10,13 @@ import numpy as np
 
 from forebay.flow.fleet import Role, Variant
 from forebay.flow.performance import Performance
-from forebay.simulation import kernel
+from forebay.simulation import kernel, state
 from forebay.simulation.options import SimulationOptions, StartUp
-from forebay.simulation.state import DECODE, IDLE, PREFILL, SERVE, SUMS, World, more_slots
+from forebay.simulation.state import World, more_slots
 from forebay.simulation.structures import NEVER, FloatArray
 from forebay.simulation.supply import GpuSupply
 
-KINDS = {Role.PREFILL: PREFILL, Role.DECODE: DECODE, Role.SERVE: SERVE}
+KINDS = {Role.PREFILL: state.PREFILL, Role.DECODE: state.DECODE, Role.SERVE: state.SERVE}
 
 
 class Life(Enum):
@@ -109,16 +109,16 @@ class Replicas:
         """Bill the replicas that have drained, and free their slots."""
         if self._draining == 0:
             return
-        slots = self.world.slots
-        for slot in np.flatnonzero(slots.gone < NEVER):
+        w = self.world
+        for slot in np.flatnonzero(w.gauges[state.GONE] < NEVER):
             replica = self.by_slot.pop(int(slot))
-            sums = slots.sums[slot * SUMS : (slot + 1) * SUMS]
+            sums = w.sums[slot * state.SUMS : (slot + 1) * state.SUMS]
             if self.on_gone is not None:
                 self.on_gone(replica.variant, sums)
             sums[:] = 0.0
-            self._end(replica, float(slots.gone[slot]))
-            slots.kind[slot] = 0
-            slots.gone[slot] = NEVER
+            self._end(replica, float(w.gauges[state.GONE, slot]))
+            w.counts[state.KIND, slot] = 0
+            w.gauges[state.GONE, slot] = NEVER
 
     def replica_seconds(self, now: float) -> dict[str, float]:
         """Return what was billed up to ``now``, per variant."""
@@ -160,7 +160,7 @@ class Replicas:
         elif replica.life is Life.READY:
             replica.life = Life.DRAINING
             self._draining += 1
-            self.world.slots.open[replica.slot] = 0
+            self.world.counts[state.OPEN, replica.slot] = 0
             self._nudge(self.world, replica.slot, now)
             self.reap()
 
@@ -169,11 +169,11 @@ class Replicas:
         if replica.life in (Life.WAITING, Life.STARTING):
             self._end(replica, now)
             return
-        slots, slot = self.world.slots, replica.slot
+        w, slot = self.world, replica.slot
         first = slot * self.world.rules.batch_limit
-        lost = sorted(int(k) for k in slots.ids[first : first + int(slots.batch[slot])])
-        if slots.current[slot] > IDLE:
-            lost.append(int(slots.current[slot]))
+        lost = sorted(int(k) for k in w.ids[first : first + int(w.counts[state.BATCH, slot])])
+        if w.counts[state.CURRENT, slot] > state.IDLE:
+            lost.append(int(w.counts[state.CURRENT, slot]))
         if replica.life is Life.READY:
             replica.life = Life.DRAINING
             self._draining += 1
@@ -195,14 +195,17 @@ class Replicas:
 
     def _drain_seconds(self, replica: Replica, now: float) -> float:
         """Return an estimate of the time that ``replica`` needs to become empty."""
-        slots, slot = self.world.slots, replica.slot
-        busy = float(slots.busy_key[slot])
+        w, slot = self.world, replica.slot
+        busy = float(w.keys[state.PREFILL_END, slot])
         seconds = max(0.0, busy - now) if busy < NEVER else 0.0
-        batch = int(slots.batch[slot])
+        batch = int(w.counts[state.BATCH, slot])
         if batch:
             first = slot * self.world.rules.batch_limit
-            step = self.models[replica.variant].performance.decode_step_seconds(batch, float(slots.kv[slot]))
-            seconds += (float(slots.tags[first : first + batch].max()) - float(slots.virtual[slot])) * step
+            step = self.models[replica.variant].performance.decode_step_seconds(
+                batch, float(w.gauges[state.KV, slot])
+            )
+            gained = float(w.gauges[state.VIRTUAL, slot]) + (now - float(w.gauges[state.UPDATED, slot])) / step
+            seconds += (float(w.tags[first : first + batch].max()) - gained) * step
         return seconds
 
     def _at(self, when: float, action: Callable[[float], None]) -> None:
@@ -242,29 +245,28 @@ class Replicas:
         self._plan_misfortune(replica, now)
 
     def _free_slot(self) -> int:
-        free = np.flatnonzero(self.world.slots.kind == 0)
+        free = np.flatnonzero(self.world.counts[state.KIND] == state.EMPTY)
         if len(free) == 0:
-            grown = more_slots(self.world.slots, self.world.rules.batch_limit)
-            self.world = self.world._replace(slots=grown)
-            return len(grown.kind) // 2
+            self.world = more_slots(self.world)
+            return len(self.world.counts[state.KIND]) // 2
         return int(free[0])
 
     def _furnish(self, slot: int, model: VariantModel, now: float) -> None:
-        slots, performance = self.world.slots, model.performance
-        slots.kind[slot] = KINDS[model.variant.role]
-        slots.open[slot] = 1
-        slots.prefill_base[slot] = performance.prefill_base_seconds
-        slots.prefill_token[slot] = performance.prefill_seconds_per_token
-        slots.step_base[slot] = performance.decode_base_seconds
-        slots.step_sequence[slot] = performance.decode_seconds_per_sequence
-        slots.step_kv[slot] = performance.decode_seconds_per_kv_token
-        slots.max_batch[slot] = performance.max_batch
-        slots.kv_limit[slot] = performance.kv_capacity_tokens
-        slots.share[slot] = model.share
-        slots.rank[slot] = model.rank
-        slots.current[slot] = IDLE
-        slots.kv[slot] = 0.0
-        slots.updated[slot] = now
+        w, performance = self.world, model.performance
+        w.counts[state.KIND, slot] = KINDS[model.variant.role]
+        w.counts[state.OPEN, slot] = 1
+        w.gauges[state.PREFILL_BASE, slot] = performance.prefill_base_seconds
+        w.gauges[state.PREFILL_TOKEN, slot] = performance.prefill_seconds_per_token
+        w.gauges[state.STEP_BASE, slot] = performance.decode_base_seconds
+        w.gauges[state.STEP_SEQUENCE, slot] = performance.decode_seconds_per_sequence
+        w.gauges[state.STEP_KV, slot] = performance.decode_seconds_per_kv_token
+        w.counts[state.MAX_BATCH, slot] = performance.max_batch
+        w.gauges[state.KV_LIMIT, slot] = performance.kv_capacity_tokens
+        w.gauges[state.SHARE, slot] = model.share
+        w.gauges[state.RANK, slot] = model.rank
+        w.counts[state.CURRENT, slot] = state.IDLE
+        w.gauges[state.KV, slot] = 0.0
+        w.gauges[state.UPDATED, slot] = now
 
     def _plan_misfortune(self, replica: Replica, now: float) -> None:
         if self._options.mean_seconds_between_failures is not None:

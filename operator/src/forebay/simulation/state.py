@@ -1,31 +1,31 @@
-"""The simulator's state as arrays, one tuple per thing: requests, slots (replicas), queues, rules."""
+"""The simulator's state: one flat tuple of arrays, and the names of their rows."""
 
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from forebay.simulation.structures import NEVER, FloatArray, IntArray, LinkArray
+from forebay.simulation.structures import LENGTH, NEVER, FloatArray, FloatTable, IntArray, IntTable, LinkArray
 
 ByteArray = npt.NDArray[np.uint8]
 
-# Where a request is (Requests.state).
+# Where a request is (World.state).
 AHEAD, WAITING, PREFILLING, MOVING, READY, DECODING, DONE, TIMED_OUT, REJECTED = range(9)
 
-# What a slot is (Slots.kind).
+# What a slot is (row KIND of World.counts).
 EMPTY, PREFILL, DECODE, SERVE = range(4)
 
-# Slots.current of a slot that prefills nothing, and of one that recomputes an evicted sequence.
+# Row CURRENT of World.counts of a slot that prefills nothing, and of one that recomputes an evicted sequence.
 IDLE, RECOMPUTING = -1, -2
 
-# Columns of Slots.sums: what one replica did since the last reading.
+# Columns of World.sums: what one replica did since the last reading.
 FINISHED, OUTPUT_TOKENS, PREFILLS, PREFILL_TOKENS, PREFILL_SECONDS, ITL_SECONDS, RUNNING_SECONDS, SUMS = range(8)
 
-# Entries of Queues.counters.
+# Entries of World.counters.
 (
     NEXT,  # first request of the trace that has not arrived
     TOTAL,  # requests known
-    LOGGED,  # requests that ended, in Requests.log
+    LOGGED,  # requests that ended, in World.log
     MISSED,  # of these, requests that missed the SLO
     IN_TRANSFER,  # size of the transfer heap
     HELD,  # requests that wait for prefill, over all queues
@@ -41,87 +41,33 @@ FINISHED, OUTPUT_TOKENS, PREFILLS, PREFILL_TOKENS, PREFILL_SECONDS, ITL_SECONDS,
 IN_TIME, LATE, FOR_DECODE, QUEUES = range(4)
 
 
-class Requests(NamedTuple):
-    """One entry per request. Optional columns have length 1 when their feature is off."""
+# Rows of World.gauges: what a slot is and holds, in real numbers.
+(
+    PREFILL_BASE,
+    PREFILL_TOKEN,
+    STEP_BASE,
+    STEP_SEQUENCE,
+    STEP_KV,
+    KV_LIMIT,
+    SHARE,  # decode capacity relative to other slots, for least-loaded routing
+    RANK,  # order in which free prefill slots are chosen
+    KV,  # resident KV tokens
+    RESERVED,  # KV tokens of the admitted sequences at full length
+    VIRTUAL,  # tokens that a sequence present all along would have by now
+    UPDATED,  # when KV and VIRTUAL were right
+    RATE,  # tokens per second and sequence
+    STALL_RATE,  # the same while a prefill runs on this slot
+    GONE,  # when a draining slot became empty, else NEVER
+    GAUGES,
+) = range(16)
 
-    arrival: FloatArray
-    prompt: IntArray
-    """Input tokens, which occupy the KV cache."""
-    work: IntArray
-    """Input tokens that prefill computes (without prefix-cache hits)."""
-    output: IntArray
-    ttft: FloatArray
-    done: FloatArray
-    link: LinkArray
-    state: ByteArray
-    log: LinkArray
-    """Requests in the order in which they ended."""
-    level: ByteArray
-    """Priority class, 0 the lowest (optional)."""
-    left: FloatArray
-    """Output tokens still to come of an evicted sequence, else 0 (optional)."""
-    attempt: ByteArray
-    """Time-outs so far (optional)."""
-    started: FloatArray
-    """When the last prefill began (optional)."""
-    prefill_slot: LinkArray
-    decode_slot: LinkArray
+# Rows of World.counts: the same in whole numbers.
+KIND, OPEN, MAX_BATCH, CURRENT, BATCH, COUNTS = range(6)
 
-
-class Slots(NamedTuple):
-    """One entry per slot, which holds one ready or draining replica, or none."""
-
-    kind: IntArray
-    open: IntArray
-    """1 while the replica takes new requests."""
-    prefill_base: FloatArray
-    prefill_token: FloatArray
-    step_base: FloatArray
-    step_sequence: FloatArray
-    step_kv: FloatArray
-    max_batch: IntArray
-    kv_limit: FloatArray
-    share: FloatArray
-    """Decode capacity relative to other slots, for least-loaded routing."""
-    rank: FloatArray
-    """Order in which idle prefill slots are chosen."""
-    current: IntArray
-    batch: IntArray
-    kv: FloatArray
-    reserved: FloatArray
-    virtual: FloatArray
-    """Tokens that a sequence admitted at the start would have by now."""
-    updated: FloatArray
-    rate: FloatArray
-    """Tokens per second and sequence, now."""
-    stall_rate: FloatArray
-    """The same while a prefill runs on this slot."""
-    gone: FloatArray
-    """When a draining slot became empty, else NEVER."""
-    busy_key: FloatArray
-    busy_tree: IntArray
-    idle_key: FloatArray
-    idle_tree: IntArray
-    event_key: FloatArray
-    event_tree: IntArray
-    load_key: FloatArray
-    load_tree: IntArray
-    tags: FloatArray
-    ids: LinkArray
-    sums: FloatArray
-
-
-class Queues(NamedTuple):
-    """Linked queues, the heap of KV transfers, the retry list and counters."""
-
-    heads: IntArray
-    tails: IntArray
-    counts: IntArray
-    counters: IntArray
-    transfer_key: FloatArray
-    transfer_id: LinkArray
-    retry_id: LinkArray
-    retry_time: FloatArray
+# Rows of World.keys and World.trees: each finds its smallest entry.
+PREFILL_END, FREE, NEXT_TOKEN, LOAD, TREES = range(5)
+# PREFILL_END: when the running prefill ends. FREE: who may start the next prefill. NEXT_TOKEN: when the next
+# sequence is complete (or the KV cache full). LOAD: who may decode the next request.
 
 
 class Rules(NamedTuple):
@@ -148,101 +94,136 @@ class Rules(NamedTuple):
     """Largest KV cache of any variant that decodes: a longer request is rejected."""
     log_slots: bool
     batch_limit: int
-    """Entries per slot in Slots.tags."""
+    """Entries per slot in World.tags."""
 
 
 class World(NamedTuple):
-    """Everything that the event loop needs."""
+    """Everything that the event loop needs.
 
-    requests: Requests
-    slots: Slots
-    queues: Queues
+    Arrays of requests have one entry per request, but length 1 where their feature is off (marked *optional*).
+    A slot holds one ready or draining replica, or none.
+    """
+
+    arrival: FloatArray
+    prompt: IntArray
+    """Input tokens, which occupy the KV cache."""
+    work: IntArray
+    """Input tokens that prefill computes (without prefix-cache hits)."""
+    output: IntArray
+    ttft: FloatArray
+    done: FloatArray
+    link: LinkArray
+    """The request behind this one in its queue."""
+    state: ByteArray
+    log: LinkArray
+    """Requests in the order in which they ended."""
+    level: ByteArray
+    """Priority class, 0 the lowest (optional)."""
+    left: FloatArray
+    """Output tokens still to come of an evicted sequence, else 0 (optional)."""
+    attempt: ByteArray
+    """Time-outs so far (optional)."""
+    started: FloatArray
+    """When the last prefill began (optional)."""
+    prefill_slot: LinkArray
+    """Optional, as is ``decode_slot``."""
+    decode_slot: LinkArray
+    gauges: FloatTable
+    counts: IntTable
+    keys: FloatTable
+    trees: IntTable
+    tags: FloatArray
+    """Per slot a heap of the virtual times at which sequences are complete."""
+    ids: LinkArray
+    sums: FloatArray
+    queues: IntTable
+    counters: IntArray
+    transfer_key: FloatArray
+    """A heap of the times at which KV caches reach the decode side."""
+    transfer_id: LinkArray
+    retry_id: LinkArray
+    retry_time: FloatArray
     rules: Rules
 
 
-def new_slots(count: int, batch_limit: int) -> Slots:
-    """Return ``count`` empty slots; ``count`` is a power of two, at least 2."""
-    tree = _tree(count)
-    return Slots(
-        kind=np.zeros(count, np.int64),
-        open=np.zeros(count, np.int64),
-        prefill_base=np.zeros(count),
-        prefill_token=np.zeros(count),
-        step_base=np.zeros(count),
-        step_sequence=np.zeros(count),
-        step_kv=np.zeros(count),
-        max_batch=np.zeros(count, np.int64),
-        kv_limit=np.zeros(count),
-        share=np.ones(count),
-        rank=np.zeros(count),
-        current=np.full(count, IDLE, np.int64),
-        batch=np.zeros(count, np.int64),
-        kv=np.zeros(count),
-        reserved=np.zeros(count),
-        virtual=np.zeros(count),
-        updated=np.zeros(count),
-        rate=np.zeros(count),
-        stall_rate=np.zeros(count),
-        gone=np.full(count, NEVER),
-        busy_key=np.full(count, NEVER),
-        busy_tree=tree.copy(),
-        idle_key=np.full(count, NEVER),
-        idle_tree=tree.copy(),
-        event_key=np.full(count, NEVER),
-        event_tree=tree.copy(),
-        load_key=np.full(count, NEVER),
-        load_tree=tree.copy(),
+class SlotArrays(NamedTuple):
+    """The fields of `World` that grow with the slots."""
+
+    gauges: FloatTable
+    counts: IntTable
+    keys: FloatTable
+    trees: IntTable
+    tags: FloatArray
+    ids: LinkArray
+    sums: FloatArray
+
+
+def new_slots(count: int, batch_limit: int) -> SlotArrays:
+    """Return the arrays of ``count`` empty slots; ``count`` is a power of two, at least 2."""
+    gauges = np.zeros((GAUGES, count))
+    gauges[GONE] = NEVER
+    counts = np.zeros((COUNTS, count), np.int64)
+    counts[CURRENT] = IDLE
+    keys = np.full((TREES, count), NEVER)
+    return SlotArrays(
+        gauges=gauges,
+        counts=counts,
+        keys=keys,
+        trees=_trees(keys),
         tags=np.zeros(count * batch_limit),
         ids=np.zeros(count * batch_limit, np.int32),
         sums=np.zeros(count * SUMS),
     )
 
 
-def _tree(count: int) -> IntArray:
-    """Return the winner tree of ``count`` equal keys."""
-    tree = np.zeros(2 * count, np.int64)
-    tree[count:] = np.arange(count)
-    for node in range(count - 1, 0, -1):
-        tree[node] = tree[2 * node]
-    return tree
+def _trees(keys: FloatTable) -> IntTable:
+    """Return the winner trees over the rows of ``keys``."""
+    count = keys.shape[1]
+    trees = np.zeros((TREES, 2 * count), np.int64)
+    trees[:, count:] = np.arange(count)
+    for row in range(TREES):
+        for node in range(count - 1, 0, -1):
+            left, right = trees[row, 2 * node], trees[row, 2 * node + 1]
+            trees[row, node] = left if keys[row, left] <= keys[row, right] else right
+    return trees
 
 
-def more_slots(slots: Slots, batch_limit: int) -> Slots:
-    """Return a copy of ``slots`` with twice the room."""
-    old = len(slots.kind)
-    grown = new_slots(2 * old, batch_limit)
-    for name in Slots._fields:
-        before = getattr(slots, name)
-        getattr(grown, name)[: len(before)] = before
-    tree = _tree(2 * old)
-    for name in ("busy", "idle", "event", "load"):
-        keys, winners = getattr(grown, f"{name}_key"), getattr(grown, f"{name}_tree")
-        winners[:] = tree
-        for node in range(2 * old - 1, 0, -1):
-            left, right = winners[2 * node], winners[2 * node + 1]
-            winners[node] = left if keys[left] <= keys[right] else right
-    return grown
-
-
-def new_queues(classes: int) -> Queues:
-    """Return empty queues for ``classes`` priority classes."""
-    return Queues(
-        heads=np.full(classes * QUEUES, -1, np.int64),
-        tails=np.full(classes * QUEUES, -1, np.int64),
-        counts=np.zeros(classes * QUEUES, np.int64),
-        counters=np.zeros(COUNTERS, np.int64),
-        transfer_key=np.zeros(64),
-        transfer_id=np.zeros(64, np.int32),
-        retry_id=np.zeros(64, np.int32),
-        retry_time=np.zeros(64),
+def more_slots(world: World) -> World:
+    """Return ``world`` with twice the slots."""
+    new = new_slots(2 * world.counts.shape[1], world.rules.batch_limit)
+    pairs: tuple[tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]], ...] = (
+        (world.gauges, new.gauges),
+        (world.counts, new.counts),
+        (world.keys, new.keys),
+        (world.tags, new.tags),
+        (world.ids, new.ids),
+        (world.sums, new.sums),
+    )
+    for before, after in pairs:
+        after[..., : before.shape[-1]] = before
+    return world._replace(
+        gauges=new.gauges,
+        counts=new.counts,
+        keys=new.keys,
+        trees=_trees(new.keys),
+        tags=new.tags,
+        ids=new.ids,
+        sums=new.sums,
     )
 
 
-def more_queue_room(queues: Queues) -> Queues:
-    """Return ``queues`` with twice the room for transfers and retries."""
-    return queues._replace(
-        transfer_key=np.concatenate([queues.transfer_key, np.zeros_like(queues.transfer_key)]),
-        transfer_id=np.concatenate([queues.transfer_id, np.zeros_like(queues.transfer_id)]),
-        retry_id=np.concatenate([queues.retry_id, np.zeros_like(queues.retry_id)]),
-        retry_time=np.concatenate([queues.retry_time, np.zeros_like(queues.retry_time)]),
+def new_queues(classes: int) -> IntTable:
+    """Return empty queues for ``classes`` priority classes."""
+    queues = np.full((3, classes * QUEUES), -1, np.int64)
+    queues[LENGTH] = 0
+    return queues
+
+
+def more_queue_room(world: World) -> World:
+    """Return ``world`` with twice the room for transfers and retries."""
+    return world._replace(
+        transfer_key=np.concatenate((world.transfer_key, np.zeros_like(world.transfer_key))),
+        transfer_id=np.concatenate((world.transfer_id, np.zeros_like(world.transfer_id))),
+        retry_id=np.concatenate((world.retry_id, np.zeros_like(world.retry_id))),
+        retry_time=np.concatenate((world.retry_time, np.zeros_like(world.retry_time))),
     )

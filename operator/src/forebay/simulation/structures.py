@@ -11,26 +11,32 @@ from forebay.simulation.accelerate import compiled
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 LinkArray = npt.NDArray[np.int32]
+FloatTable = npt.NDArray[np.float64]
+IntTable = npt.NDArray[np.int64]
 
 NEVER = 1e300
 """A time that no run reaches, and a key that no tree prefers."""
 
 
-@compiled
-def tree_update(tree: IntArray, keys: FloatArray, leaf: int) -> None:
-    """Restore ``tree`` after ``keys[leaf]`` changed: O(log n), and less when ``leaf`` wins nowhere.
+# Rows of a queue table.
+HEAD, TAIL, LENGTH = range(3)
 
-    ``tree`` has twice the length of ``keys`` (a power of two, at least 2); ``tree[1]`` is the index of the
-    smallest key and ``tree[len(keys) + i]`` is ``i``.
+
+@compiled
+def tree_update(trees: IntTable, keys: FloatTable, row: int, leaf: int) -> None:
+    """Restore winner tree ``row`` after ``keys[row, leaf]`` changed: O(log n), less if ``leaf`` wins nowhere.
+
+    A row of ``trees`` has twice the length of a row of ``keys`` (n, a power of two, at least 2): entry 1 is the
+    index of the smallest key, entry ``n + i`` is ``i``.
     """
-    node = (len(keys) + leaf) >> 1
+    node = (keys.shape[1] + leaf) >> 1
     while node > 0:
-        left = tree[2 * node]
-        right = tree[2 * node + 1]
-        winner = left if keys[left] <= keys[right] else right
-        if winner == tree[node] and winner != leaf:
+        left = trees[row, 2 * node]
+        right = trees[row, 2 * node + 1]
+        winner = left if keys[row, left] <= keys[row, right] else right
+        if winner == trees[row, node] and winner != leaf:
             return
-        tree[node] = winner
+        trees[row, node] = winner
         node >>= 1
 
 
@@ -82,59 +88,53 @@ def heap_drop(keys: FloatArray, values: LinkArray, first: int, size: int, entry:
 
 
 @compiled
-def queue_append(
-    links: LinkArray, heads: IntArray, tails: IntArray, counts: IntArray, queue: int, item: int
-) -> None:
+def queue_append(links: LinkArray, queues: IntTable, queue: int, item: int) -> None:
     """Put ``item`` at the end of ``queue``; an item is in one queue at a time."""
     links[item] = -1
-    if counts[queue] == 0:
-        heads[queue] = item
+    if queues[LENGTH, queue] == 0:
+        queues[HEAD, queue] = item
     else:
-        links[tails[queue]] = item
-    tails[queue] = item
-    counts[queue] += 1
+        links[queues[TAIL, queue]] = item
+    queues[TAIL, queue] = item
+    queues[LENGTH, queue] += 1
 
 
 @compiled
-def queue_prepend(
-    links: LinkArray, heads: IntArray, tails: IntArray, counts: IntArray, queue: int, item: int
-) -> None:
+def queue_prepend(links: LinkArray, queues: IntTable, queue: int, item: int) -> None:
     """Put ``item`` at the front of ``queue``."""
-    links[item] = heads[queue] if counts[queue] > 0 else -1
-    if counts[queue] == 0:
-        tails[queue] = item
-    heads[queue] = item
-    counts[queue] += 1
+    links[item] = queues[HEAD, queue] if queues[LENGTH, queue] > 0 else -1
+    if queues[LENGTH, queue] == 0:
+        queues[TAIL, queue] = item
+    queues[HEAD, queue] = item
+    queues[LENGTH, queue] += 1
 
 
 @compiled
-def queue_pop(links: LinkArray, heads: IntArray, tails: IntArray, counts: IntArray, queue: int) -> int:
+def queue_pop(links: LinkArray, queues: IntTable, queue: int) -> int:
     """Take the first item of ``queue``, which is not empty."""
-    item = heads[queue]
-    counts[queue] -= 1
-    heads[queue] = links[item]
-    if counts[queue] == 0:
-        tails[queue] = -1
+    item = queues[HEAD, queue]
+    queues[LENGTH, queue] -= 1
+    queues[HEAD, queue] = links[item]
+    if queues[LENGTH, queue] == 0:
+        queues[TAIL, queue] = -1
     return int(item)
 
 
 @compiled
-def queue_remove(
-    links: LinkArray, heads: IntArray, tails: IntArray, counts: IntArray, queue: int, item: int
-) -> bool:
+def queue_remove(links: LinkArray, queues: IntTable, queue: int, item: int) -> bool:
     """Remove ``item`` wherever it stands in ``queue``; return whether it was there. O(1) at the front."""
     before = -1
-    here = heads[queue] if counts[queue] > 0 else -1
+    here = queues[HEAD, queue] if queues[LENGTH, queue] > 0 else -1
     while here != -1 and here != item:
         before = here
         here = links[here]
     if here == -1:
         return False
     if before == -1:
-        heads[queue] = links[item]
+        queues[HEAD, queue] = links[item]
     else:
         links[before] = links[item]
-    if tails[queue] == item:
-        tails[queue] = before
-    counts[queue] -= 1
+    if queues[TAIL, queue] == item:
+        queues[TAIL, queue] = before
+    queues[LENGTH, queue] -= 1
     return True
