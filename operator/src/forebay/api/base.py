@@ -4,7 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, StrictInt, StrictStr, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    StrictInt,
+    StrictStr,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
@@ -17,6 +26,15 @@ API_VERSION = f"{GROUP}/{VERSION}"
 CATEGORY = "forebay"
 
 SUBDOMAIN = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
+
+
+def _without_fraction(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_without_fraction)
+"""Behind an integer's bounds: takes ``3.0`` for 3, as the API server does wherever no CEL rule reads the field."""
+
 ObjectName = Annotated[
     StrictStr,
     Field(min_length=1, max_length=253),
@@ -97,7 +115,7 @@ class Condition(ApiModel):
     """Aspect, in CamelCase."""
     status: Literal["True", "False", "Unknown"]
     """True, False or Unknown."""
-    observed_generation: Annotated[StrictInt, Field(ge=0)] | None = None
+    observed_generation: Annotated[StrictInt, Field(ge=0), WHOLE] | None = None
     """Generation of the spec that this condition speaks of."""
     last_transition_time: Annotated[StrictStr, Field(max_length=64, json_schema_extra={"format": "date-time"})]
     """When the status last changed."""

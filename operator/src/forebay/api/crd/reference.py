@@ -78,7 +78,7 @@ def _type(field: Schema) -> str:
         return f"list of {_type(field['items'])} (at most {field['maxItems']})"
     if "additionalProperties" in field:
         return f"map of {_type(field['additionalProperties'])} (at most {field['maxProperties']})"
-    if kind == "integer" and "maximum" in field:
+    if {"minimum", "maximum"} <= set(field):
         return f"integer, {field['minimum']} to {field['maximum']}"
     return kind
 

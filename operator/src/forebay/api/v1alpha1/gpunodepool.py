@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field, StrictInt, StrictStr
 
-from forebay.api.base import SUBDOMAIN, ApiModel, Column, Condition, Resource, ResourceInfo, without_nulls
+from forebay.api.base import SUBDOMAIN, WHOLE, ApiModel, Column, Condition, Resource, ResourceInfo, without_nulls
 from forebay.api.rules import ListType, Rule, matching
 from forebay.api.text import Duration, Money, between, decimal_between
 from forebay.api.v1alpha1.inferencepool_status import Count, Sentence, Short, Time
@@ -25,6 +25,14 @@ AcceleratorName = Annotated[
     ),
 ]
 """Product name of a GPU."""
+
+
+Nodes = Annotated[
+    StrictInt,
+    Field(ge=0, le=10_000),
+    Rule("self >= 0", "must be a number of nodes, 0 or more: raise it", lambda count: count >= 0),
+]
+"""A number of nodes."""
 
 
 class CapacityType(StrEnum):
@@ -93,7 +101,7 @@ class GPUNodePoolSpec(ApiModel):
 
     accelerator: AcceleratorName
     """Product name of the GPU, as in the nodes' nvidia.com/gpu.product label, such as NVIDIA-H100-80GB-HBM3."""
-    gpus_per_node: Annotated[StrictInt, Field(ge=1, le=64)]
+    gpus_per_node: Annotated[StrictInt, Field(ge=1, le=64), WHOLE]
     """GPUs of one node."""
     price_per_gpu_hour: Annotated[Money, decimal_between("0", "10000", such_as="2.95")] | None = Field(
         default=None, alias="pricePerGPUHour"
@@ -119,11 +127,13 @@ class GPUNodePoolSpec(ApiModel):
         ),
     ]
     """Labels that a node has if it belongs to this pool."""
-    min_nodes: Annotated[StrictInt, Field(ge=0, le=10_000)] = 0
+    min_nodes: Nodes = 0
     """Fewest nodes that the node autoscaler keeps."""
-    max_nodes: Annotated[StrictInt, Field(ge=0, le=10_000)] | None = None
+    max_nodes: Nodes | None = None
     """Most nodes that the node autoscaler adds up to; unknown if left out."""
-    watts_per_gpu: Annotated[StrictInt, Field(ge=1, le=10_000)] | None = Field(default=None, alias="wattsPerGPU")
+    watts_per_gpu: Annotated[StrictInt, Field(ge=1, le=10_000), WHOLE] | None = Field(
+        default=None, alias="wattsPerGPU"
+    )
     """Power that one busy GPU draws, with its share of the node, in watts."""
     provider: Provider | None = None
     """Who adds and removes nodes."""

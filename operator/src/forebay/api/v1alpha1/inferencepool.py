@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StrictBool, StrictInt
 
-from forebay.api.base import ApiModel, Column, NameRef, ObjectName, Resource, ResourceInfo
+from forebay.api.base import WHOLE, ApiModel, Column, NameRef, ObjectName, Resource, ResourceInfo
 from forebay.api.rules import ListType, Rule
 from forebay.api.text import RATIO_RULE, Duration, Money, Ratio, between, decimal_between
 from forebay.api.v1alpha1.inferencepool_status import InferencePoolStatus
@@ -34,7 +34,7 @@ class SloSpec(ApiModel):
     """Time to first token, from arrival to the first token, such as 1s."""
     itl: Annotated[Duration, between("1ms", "10s", such_as="50ms")]
     """Inter-token latency: mean time between the tokens of one answer, such as 50ms."""
-    percentile: Annotated[StrictInt, Field(ge=50, le=99)] = 95
+    percentile: Annotated[StrictInt, Field(ge=50, le=99), WHOLE] = 95
     """Per cent of requests that must meet both targets."""
 
 
@@ -56,7 +56,7 @@ class VariantSpec(ApiModel):
     """The workload whose replicas are scaled."""
     node_pool: ObjectName | None = None
     """Name of the GPUNodePool that it runs on. Without one, its price and stock are unknown."""
-    gpus_per_replica: Annotated[StrictInt, Field(ge=1, le=1024)] = 1
+    gpus_per_replica: Annotated[StrictInt, Field(ge=1, le=1024), WHOLE] = 1
     """GPUs that one replica holds, over all of its pods."""
     min_replicas: Annotated[StrictInt, Field(ge=0, le=10_000)] = 1
     """Fewest replicas. At least one variant of each role keeps 1 or more."""
@@ -194,11 +194,11 @@ class PoolLimits(ApiModel):
 
     budget_per_hour: Annotated[Money, decimal_between("0.01", "1000000", such_as="250.00")] | None = None
     """Most that the pool may cost in an hour, as a decimal string."""
-    max_scale_out_step: Annotated[StrictInt, Field(ge=1, le=10_000)] | None = None
+    max_scale_out_step: Annotated[StrictInt, Field(ge=1, le=10_000), WHOLE] | None = None
     """Most replicas that one round adds to a role."""
-    max_scale_in_step: Annotated[StrictInt, Field(ge=1, le=10_000)] | None = None
+    max_scale_in_step: Annotated[StrictInt, Field(ge=1, le=10_000), WHOLE] | None = None
     """Most replicas that one round takes from a role."""
-    actions_per_hour: Annotated[StrictInt, Field(ge=1, le=240)] | None = None
+    actions_per_hour: Annotated[StrictInt, Field(ge=1, le=240), WHOLE] | None = None
     """Most scaling actions per role in an hour. A standing queue is served whatever this says."""
 
 
@@ -233,7 +233,7 @@ class InferencePoolSpec(ApiModel):
     """Either serve, or prefill and decode."""
     prefill_to_decode: RatioBandSpec | None = None
     """Band for prefill replicas per decode replica; free if left out."""
-    priority: Annotated[StrictInt, Field(ge=-1000, le=1000)] = 0
+    priority: Annotated[StrictInt, Field(ge=-1000, le=1000), WHOLE] = 0
     """Who is served first when GPUs or money run out: the larger."""
     limits: PoolLimits | None = None
     """Limits on cost and change."""

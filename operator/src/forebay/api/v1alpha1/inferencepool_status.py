@@ -4,13 +4,13 @@ from typing import Annotated
 
 from pydantic import Field, StrictInt, StrictStr
 
-from forebay.api.base import ApiModel, Condition
+from forebay.api.base import WHOLE, ApiModel, Condition
 from forebay.api.rules import ListType
 
 Short = Annotated[StrictStr, Field(max_length=64)]
 Sentence = Annotated[StrictStr, Field(max_length=512)]
 Time = Annotated[StrictStr, Field(max_length=64, json_schema_extra={"format": "date-time"})]
-Count = Annotated[StrictInt, Field(ge=0)]
+Count = Annotated[StrictInt, Field(ge=0), WHOLE]
 
 
 class Summary(ApiModel):

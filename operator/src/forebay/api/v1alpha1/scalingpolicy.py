@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StrictBool, StrictInt, StrictStr
 
-from forebay.api.base import ApiModel, Column, Resource, ResourceInfo
+from forebay.api.base import WHOLE, ApiModel, Column, Resource, ResourceInfo
 from forebay.api.rules import ListType, Rule, matching
 from forebay.api.text import DecimalText, Duration, Quantity, between, decimal_between, quantity_between
 
@@ -137,11 +137,11 @@ class Guards(ApiModel):
 class Stabilisation(ApiModel):
     """How fast a pool may change; a pool's own limits take precedence."""
 
-    max_scale_out_step: Annotated[StrictInt, Field(ge=1, le=10_000)] | None = None
+    max_scale_out_step: Annotated[StrictInt, Field(ge=1, le=10_000), WHOLE] | None = None
     """Most replicas that one round adds to a role."""
-    max_scale_in_step: Annotated[StrictInt, Field(ge=1, le=10_000)] | None = None
+    max_scale_in_step: Annotated[StrictInt, Field(ge=1, le=10_000), WHOLE] | None = None
     """Most replicas that one round takes from a role."""
-    actions_per_hour: Annotated[StrictInt, Field(ge=1, le=240)] | None = None
+    actions_per_hour: Annotated[StrictInt, Field(ge=1, le=240), WHOLE] | None = None
     """Most scaling actions per role in an hour. A standing queue is served whatever this says."""
 
 
@@ -152,7 +152,7 @@ class Forecast(ApiModel):
     """False sizes for the rate of the last minute only."""
     rate_window: Annotated[Duration, between("15s", "1h", such_as="60s")] | None = None
     """Window over which the present rate is counted. Default 60s."""
-    growth_cap_percent: Annotated[StrictInt, Field(ge=0, le=1000)] | None = None
+    growth_cap_percent: Annotated[StrictInt, Field(ge=0, le=1000), WHOLE] | None = None
     """Growth believed above the highest rate of the last day, in per cent. Default 15."""
 
 
@@ -171,9 +171,9 @@ class ScalingPolicySpec(ApiModel):
     miss_price: Annotated[DecimalText, decimal_between("0.1", "10000", such_as="20")] | None = None
     """Price of one missed request, in units of the replica time that one request costs, as a decimal string.
     Defaults to the preset's: cost-saver 8, balanced 20, latency-first 60."""
-    max_utilization_percent: Annotated[StrictInt, Field(ge=10, le=100)] | None = None
+    max_utilization_percent: Annotated[StrictInt, Field(ge=10, le=100), WHOLE] | None = None
     """Share of capacity that the forecast's 90th percentile may use at most, in per cent. Default 85."""
-    release_price_percent: Annotated[StrictInt, Field(ge=1, le=100)] | None = None
+    release_price_percent: Annotated[StrictInt, Field(ge=1, le=100), WHOLE] | None = None
     """How much of the price of a miss counts when deciding what to release, in per cent. Default 50."""
     forecast: Forecast | None = None
     """How demand is foreseen."""

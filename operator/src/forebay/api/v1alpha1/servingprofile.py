@@ -4,13 +4,13 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StrictInt, StrictStr
 
-from forebay.api.base import ApiModel, Column, Resource, ResourceInfo
+from forebay.api.base import WHOLE, ApiModel, Column, Resource, ResourceInfo
 from forebay.api.rules import ListType, Rule, matching
 from forebay.api.text import Duration, between
 from forebay.api.v1alpha1.gpunodepool import AcceleratorName
 
-Tokens = Annotated[StrictInt, Field(ge=1, le=100_000_000)]
-Batch = Annotated[StrictInt, Field(ge=1, le=100_000)]
+Tokens = Annotated[StrictInt, Field(ge=1, le=100_000_000), WHOLE]
+Batch = Annotated[StrictInt, Field(ge=1, le=100_000), WHOLE]
 Latency = Annotated[Duration, between("1us", "1h", such_as="79.7ms")]
 Coefficient = Annotated[Duration, between("0s", "1h", such_as="31ms or 40us")]
 
@@ -84,7 +84,7 @@ class ServingProfileSpec(ApiModel):
     """Name of the model, such as meta-llama/Llama-3.1-70B."""
     accelerator: AcceleratorName
     """Product name of the GPU that was measured."""
-    gpus_per_replica: Annotated[StrictInt, Field(ge=1, le=1024)] = 1
+    gpus_per_replica: Annotated[StrictInt, Field(ge=1, le=1024), WHOLE] = 1
     """GPUs of the replica that was measured."""
     prefill: (
         Annotated[
@@ -106,7 +106,7 @@ class ServingProfileSpec(ApiModel):
     """Coefficients instead of points."""
     max_batch: Batch
     """Most sequences that the replica decodes together."""
-    kv_cache_tokens: Annotated[StrictInt, Field(ge=1, le=10_000_000_000)]
+    kv_cache_tokens: Annotated[StrictInt, Field(ge=1, le=10_000_000_000), WHOLE]
     """Tokens that the replica's KV cache holds."""
     kv_transfer_per_thousand_tokens: Coefficient | None = None
     """Time to move the KV cache of a thousand tokens from a prefill to a decode replica."""
