@@ -1,7 +1,7 @@
-"""The default policy in a closed loop with the simulated fleet, on ten traces at start-ups of 60 s and 240 s.
+"""The default policy in a closed loop with the simulated fleet: ten traces, start-ups of 60 s and 240 s.
 
-Prints, per case, the cost in replica-hours over that of a clairvoyant fleet and the share of servable requests that
-met TTFT and ITL. Run it by ``make bench``, or alone for some cases:
+Prints, per case, the cost in replica-hours over that of a clairvoyant fleet and the share of servable requests
+that met TTFT and ITL. Run it by ``make bench``, or alone for some cases:
 ``python -m tests.benchmarks.bench_policy sg20 conv23 --start-up 60 --seed 1``.
 """
 
@@ -52,7 +52,7 @@ class Outcome:
     """The same in the worst ten minutes."""
     actions_per_hour: float
     decide_milliseconds: float
-    """Mean wall time of one decision."""
+    """Mean CPU time of one decision."""
 
 
 def run_case(
@@ -85,9 +85,9 @@ def run_case(
     for number in range(1, rounds + 1):
         simulated.run_until(number * settings.interval_seconds)
         seen = FleetObservation(at_seconds=simulated.now_seconds, pools={KEY: simulated.observe()})
-        begun = time.perf_counter()
+        begun = time.process_time()
         decision = decide(fleet, seen, state).pools[KEY]
-        spent += time.perf_counter() - begun
+        spent += time.process_time() - begun
         simulated.scale({variant.name: variant.desired for variant in decision.variants})
     return _outcome(case, simulated, spent / rounds)
 
@@ -126,7 +126,9 @@ def _outcome(case: Case, simulated: SimulatedPool, decide_seconds: float) -> Out
     result = simulated.result()
     trace, slo = case.trace, case.slo
     scored = trace.arrival_seconds < trace.span_seconds - NOT_SCORED_SECONDS
-    prefill = case.performance.prefill_base_seconds + case.performance.prefill_seconds_per_token * trace.input_tokens
+    prefill = (
+        case.performance.prefill_base_seconds + case.performance.prefill_seconds_per_token * trace.input_tokens
+    )
     servable = (prefill <= slo.ttft_seconds) & scored
     met = (result.ttft_seconds <= slo.ttft_seconds) & (result.itl_seconds <= slo.itl_seconds) & scored
     tens = (trace.arrival_seconds // 600.0).astype(np.int64)

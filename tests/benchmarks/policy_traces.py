@@ -1,9 +1,9 @@
-"""The traffic on which the policy is measured: public traces and synthetic bursts, made the same way every time.
+"""The traffic on which the policy is measured: public traces and synthetic bursts, always made the same way.
 
-Ten cases: days and mornings of two published weeks (ServeGen m-small; Azure code 2024, digitised), three real hours
-(Azure 2023 conversation and code, Mooncake conversation), flash crowds and on/off bursts. Inside minutes the intensity
-is an autoregressive process in log space with Poisson counts per five seconds. The pool is an 8B-class model with an
-invented performance model, the same for all.
+Ten cases: days and mornings of two published weeks (ServeGen m-small; Azure code 2024, digitised), three real
+hours (Azure 2023 conversation and code, Mooncake conversation), flash crowds and on/off bursts. Inside minutes the
+intensity is an autoregressive process in log space with Poisson counts per five seconds. The pool is an 8B-class
+model with an invented performance model, the same for all.
 """
 
 import gzip
@@ -128,11 +128,12 @@ def _swing(means: FloatArray) -> FloatArray:
     """Return how a token mean swings around its own level: smoothed over three hours, within a factor of two."""
     padded = np.pad(means, 9, mode="edge")
     smooth = np.convolve(padded, np.ones(18) / 18.0, mode="valid")[: len(means)]
-    return np.clip(smooth / smooth.mean(), 0.5, 2.0)
+    swing: FloatArray = np.clip(smooth / smooth.mean(), 0.5, 2.0)
+    return swing
 
 
 def azure_week(name: str, mean_rate: float, start_hour: float, hours: float, seed: int) -> Case:
-    """Return a window of the Azure code week scaled to a weekly mean of ``mean_rate``, lengths of Azure 2023 code."""
+    """Return a window of the Azure code week at a weekly mean of ``mean_rate``; lengths of Azure 2023 code."""
     rng = np.random.default_rng(seed)
     tens = _table(_AZURE_WEEK)["requests"] / 600.0
     tens = tens * mean_rate / tens.mean()

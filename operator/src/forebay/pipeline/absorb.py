@@ -24,6 +24,7 @@ def absorb(pool: Pool, observed: PoolObservation, memory: PoolMemory) -> None:
     memory.last_round_seconds = observed.at_seconds
     if observed.traffic is not None:
         _absorb_traffic(pool, observed.traffic, memory)
+    memory.current_lengths = memory.lengths.current()
     for variant in pool.variants:
         seen = observed.variant(variant.name)
         if seen is not None and seen.engine is not None:

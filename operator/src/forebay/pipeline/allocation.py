@@ -69,11 +69,11 @@ def _shares_money(fleet: Fleet) -> bool:
 def _alone(draft: PoolDraft) -> dict[str, int]:
     """Order up to the need at the horizon, release down to the need of the highest demand until then."""
     counts = {}
-    for role, need in draft.roles.items():
+    for role, sized in draft.roles.items():
         variant = draft.pool.of_role(role)[0]
         current = draft.supplies[variant.name].desired
-        release = max(need.need.release_alone, current) if role in draft.held else need.need.release_alone
-        wanted = min(max(current, need.need.order_alone), release)
+        release = max(sized.release_alone, current) if role in draft.held else sized.release_alone
+        wanted = min(max(current, sized.order_alone), release)
         if draft.supplies[variant.name].blocked is not None:
             wanted = min(wanted, current)
         counts[variant.name] = min(max(wanted, variant.min_replicas), variant.max_replicas)
@@ -161,11 +161,11 @@ def _pool_need(fleet: Fleet, draft: PoolDraft) -> PoolNeed:
 
 def _need(draft: PoolDraft, role: RoleDraft) -> RoleNeed:
     """Return the role's need; a role that may not release needs at least what it has."""
+    need = role.need()
     if role.role not in draft.held:
-        return role.need
-    speed = dict(role.need.speed)
-    present = sum(speed[v.name] * _bought(draft.supplies[v.name]) for v in draft.pool.of_role(role.role))
-    return replace(role.need, release_floor=max(role.need.release_floor, present))
+        return need
+    present = sum(role.speed[v.name] * _bought(draft.supplies[v.name]) for v in draft.pool.of_role(role.role))
+    return replace(need, release_floor=max(need.release_floor, present))
 
 
 def _bought(supply: Supply) -> int:
@@ -175,7 +175,6 @@ def _bought(supply: Supply) -> int:
 def _option(fleet: Fleet, draft: PoolDraft, variant: Variant) -> VariantOption:
     supply = draft.supplies[variant.name]
     seen = draft.observed.variant(variant.name)
-    speed = dict(draft.roles[variant.role].need.speed)[variant.name]
     return VariantOption(
         name=variant.name,
         role=variant.role,
@@ -183,7 +182,7 @@ def _option(fleet: Fleet, draft: PoolDraft, variant: Variant) -> VariantOption:
         gpus_per_replica=variant.gpus_per_replica,
         usd_per_replica_hour=usd_per_replica_hour(fleet, variant),
         watts_per_replica=watts_per_replica(fleet, variant),
-        speed=speed,
+        speed=draft.roles[variant.role].speed[variant.name],
         min_replicas=variant.min_replicas,
         max_replicas=variant.max_replicas,
         current=_bought(supply),

@@ -86,7 +86,7 @@ def _draft(
     held = set()
     for role, sized in roles.items():
         holding = release_reasons(ReleaseContext(pool=pool, observed=seen, memory=memory, draft=sized))
-        if sized.current > sized.need.release_alone:
+        if sized.current > sized.release_alone:
             reasons.extend(holding)
         if holding or lost:
             held.add(role)
@@ -150,7 +150,7 @@ def _finish(
     _remember(context, counts)
     plan_said = [failure] if failure is not None else plan_reasons(draft, allocation.plan)
     rate = next(iter(draft.roles.values())).rate
-    lengths = memory.lengths.current()
+    lengths = memory.current_lengths
     return PoolDecision(
         key=pool.key,
         at_seconds=observed.at_seconds,
@@ -188,10 +188,9 @@ def _unserved_share(draft: PoolDraft, counts: Mapping[str, int]) -> float:
     """Return the share of expected work beyond all replicas at full use, in the role that lacks most."""
     worst = 0.0
     for role, sized in draft.roles.items():
-        speed = dict(sized.need.speed)
-        capacity = sum(speed[v.name] * counts[v.name] for v in draft.pool.of_role(role))
-        if sized.need.erlangs > capacity:
-            worst = max(worst, 1.0 - capacity / sized.need.erlangs)
+        capacity = sum(sized.speed[v.name] * counts[v.name] for v in draft.pool.of_role(role))
+        if sized.order.erlangs > capacity:
+            worst = max(worst, 1.0 - capacity / sized.order.erlangs)
     return worst
 
 

@@ -49,19 +49,18 @@ def _forecast_reason(role: Role, sized: RoleDraft) -> Reason:
 
 
 def _size_reason(role: Role, sized: RoleDraft) -> Reason:
-    need = sized.need
     message = (
-        f"{role.value}: {need.erlangs:.2f} busy replicas expected; order below {need.order_alone}, "
-        f"release above {need.release_alone} replicas of {sized.reference.name}"
+        f"{role.value}: {sized.order.erlangs:.2f} busy replicas expected; order below {sized.order_alone}, "
+        f"release above {sized.release_alone} replicas of {sized.reference.name}"
     )
     numbers = {
-        "erlangs": need.erlangs,
-        "order": float(need.order_alone),
-        "release": float(need.release_alone),
-        "order_floor": need.order_floor,
-        "release_floor": need.release_floor,
-        "seconds_per_request": need.seconds_per_request,
-        "miss_price_replica_seconds": need.miss_price_replica_seconds,
+        "erlangs": sized.order.erlangs,
+        "order": float(sized.order_alone),
+        "release": float(sized.release_alone),
+        "order_floor": sized.order_floor,
+        "release_floor": sized.release_floor,
+        "seconds_per_request": sized.seconds_per_request,
+        "miss_price_replica_seconds": sized.miss_price_replica_seconds,
         "burstiness": sized.burstiness,
     }
     return Reason(step="size", code="Sized", message=message, role=role, numbers=numbers)
@@ -79,8 +78,7 @@ def alternatives(fleet: Fleet, draft: PoolDraft, counts: dict[str, int]) -> tupl
     """Return, per role, one reference replica fewer and one more: what each would cost and miss."""
     found: list[Alternative] = []
     for role, sized in draft.roles.items():
-        speed = dict(sized.need.speed)
-        capacity = sum(speed[v.name] * counts[v.name] for v in draft.pool.of_role(role))
+        capacity = sum(sized.speed[v.name] * counts[v.name] for v in draft.pool.of_role(role))
         usd = usd_per_replica_hour(fleet, sized.reference)
         steps = [step for step in (-1, 1) if capacity + step >= 0]
         found.extend(_alternative(role, sized, capacity, step, usd) for step in steps)
@@ -88,10 +86,10 @@ def alternatives(fleet: Fleet, draft: PoolDraft, counts: dict[str, int]) -> tupl
 
 
 def _alternative(role: Role, sized: RoleDraft, capacity: float, step: int, usd: float) -> Alternative:
-    requests = sized.need.erlangs / max(sized.need.seconds_per_request, 1e-12)
+    requests = sized.order.erlangs / max(sized.seconds_per_request, 1e-12)
     misses = sized.order.misses_at(capacity + step)
     difference = misses - sized.order.misses_at(capacity)
-    worth = sized.need.miss_price_replica_seconds * abs(difference)
+    worth = sized.miss_price_replica_seconds * abs(difference)
     if step < 0:
         description = f"{role.value}: one replica fewer"
         why = (

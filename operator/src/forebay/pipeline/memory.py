@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from forebay.flow.fleet import Role
+from forebay.flow.forecast import DemandForecast
 from forebay.flow.performance import Performance
 from forebay.forecast import Forecaster
 from forebay.sizing.budget import ErrorBudget
@@ -11,6 +12,7 @@ from forebay.sizing.curve import SizedCurve
 from forebay.sizing.learned import LearnedCapacity
 from forebay.sizing.lengths import LengthTracker
 from forebay.sizing.rates import Burstiness, RateWindow
+from forebay.sizing.work import Lengths
 
 
 @dataclass(slots=True)
@@ -28,6 +30,15 @@ class CachedCurves:
     key: tuple[object, ...]
     order: SizedCurve
     release: SizedCurve
+
+
+@dataclass(slots=True)
+class CachedForecast:
+    """A forecast, kept until the next half-minute."""
+
+    minute_end_seconds: float | None
+    rate: float
+    forecast: DemandForecast | None
 
 
 @dataclass(slots=True)
@@ -61,5 +72,8 @@ class PoolMemory:
     last_round_seconds: float | None = None
     # What follows is not in a snapshot: a restart begins it anew.
     started_seconds: float | None = None
+    current_lengths: Lengths = field(default_factory=LengthTracker().current)
+    """The lengths of this round."""
     curves: dict[Role, CachedCurves] = field(default_factory=dict)
+    forecasts: dict[float, CachedForecast] = field(default_factory=dict)
     performances: dict[str, CachedPerformance] = field(default_factory=dict)

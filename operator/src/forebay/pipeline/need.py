@@ -9,7 +9,7 @@ from forebay.flow.fleet import Fleet, Pool, Role, Variant
 from forebay.flow.forecast import DemandForecast
 from forebay.flow.observation import PoolObservation
 from forebay.flow.sizing import RoleNeed
-from forebay.pipeline.memory import CachedCurves, PoolMemory
+from forebay.pipeline.memory import CachedCurves, CachedForecast, PoolMemory
 from forebay.pipeline.performances import Believed, believed_performance, work_of
 from forebay.pipeline.prices import usd_per_replica_hour
 from forebay.pipeline.supply import Supply
@@ -22,6 +22,7 @@ _REACTIVE_HOLD_SECONDS = 300.0
 """Without a forecast, capacity is released only down to the highest present need of the last five minutes."""
 _CACHE_STEP = 0.02
 _LEAD_TOLERANCE = 0.15
+_LEADS_KEPT = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,17 @@ class RoleDraft:
     """One role between sizing and planning."""
 
     role: Role
-    need: RoleNeed
+    order_alone: int
+    """Replicas of the reference variant to order at least, for the demand at the lead time."""
+    release_alone: int
+    """Replicas above which capacity is released: the need of the highest demand on the way there."""
+    order_floor: float
+    release_floor: float
+    miss_price_replica_seconds: float
+    release_price_factor: float
+    seconds_per_request: float
+    speed: Mapping[str, float]
+    """Capacity of one replica of each variant in replicas of the reference variant."""
     reference: Variant
     believed: Mapping[str, Believed]
     order: SizedCurve
@@ -41,6 +52,22 @@ class RoleDraft:
     burstiness: float
     current: int
     """Replicas of the role that its targets are set to now."""
+
+    def need(self) -> RoleNeed:
+        """Return what the planner is told."""
+        return RoleNeed(
+            role=self.role,
+            order=self.order.hull(),
+            release=self.release.hull(self.release_price_factor),
+            order_floor=self.order_floor,
+            release_floor=self.release_floor,
+            order_alone=self.order_alone,
+            release_alone=self.release_alone,
+            miss_price_replica_seconds=self.miss_price_replica_seconds,
+            erlangs=self.order.erlangs,
+            speed=tuple(self.speed.items()),
+            seconds_per_request=self.seconds_per_request,
+        )
 
 
 def role_drafts(
@@ -124,22 +151,16 @@ def _draft(
     order_alone = max(curves.order.cheapest(price, at_least=least), _ceil(order_floor))
     release_price = settings.release_price_factor * price
     release_alone = max(curves.release.cheapest(release_price, at_least=least), _ceil(release_floor), order_alone)
-    need = RoleNeed(
-        role=role,
-        order=curves.order.hull(),
-        release=curves.release.hull(settings.release_price_factor),
-        order_floor=order_floor,
-        release_floor=max(release_floor, order_floor),
-        order_alone=order_alone,
-        release_alone=release_alone,
-        miss_price_replica_seconds=price,
-        erlangs=curves.order.erlangs,
-        speed=tuple(speed.items()),
-        seconds_per_request=seconds,
-    )
     return RoleDraft(
         role=role,
-        need=need,
+        order_alone=order_alone,
+        release_alone=release_alone,
+        order_floor=order_floor,
+        release_floor=max(release_floor, order_floor),
+        miss_price_replica_seconds=price,
+        release_price_factor=settings.release_price_factor,
+        seconds_per_request=seconds,
+        speed=speed,
         reference=reference,
         believed={v.name: believed[v.name] for v in variants},
         order=curves.order,
@@ -182,13 +203,22 @@ def _lead_time(
 
 
 def _forecast(pool: Pool, memory: PoolMemory, lead: float, at_seconds: float) -> DemandForecast | None:
+    """Ask the forecaster, or repeat what it said of the same minute unless the rate has climbed since."""
     window = pool.settings.rate_window_seconds
-    return memory.forecaster.forecast(
+    rate = memory.window.rate(window) or 0.0
+    cached = memory.forecasts.get(lead)
+    if cached is not None and cached.minute_end_seconds == memory.fed_until_seconds and rate <= cached.rate:
+        return cached.forecast
+    forecast = memory.forecaster.forecast(
         at_seconds=at_seconds,
         lead_time_seconds=lead,
-        last_minute_per_second=memory.window.rate(window) or 0.0,
+        last_minute_per_second=rate,
         last_half_minute_per_second=memory.window.rate(window / 2.0),
     )
+    if len(memory.forecasts) > _LEADS_KEPT:
+        memory.forecasts.clear()
+    memory.forecasts[lead] = CachedForecast(memory.fed_until_seconds, rate, forecast)
+    return forecast
 
 
 def _curves(

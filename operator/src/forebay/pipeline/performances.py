@@ -38,7 +38,7 @@ def believed_performance(pool: Pool, variant: Variant, memory: PoolMemory) -> Be
     source = "profile-corrected" if corrected else "profile"
     if isinstance(variant.performance, Performance):
         return Believed(variant.performance, source, correction)
-    lengths = memory.lengths.current()
+    lengths = memory.current_lengths
     key = (
         variant.performance,
         _step(lengths.input_tokens),
@@ -64,7 +64,7 @@ def _step(value: float) -> int:
 
 def _learned(pool: Pool, variant: Variant, memory: PoolMemory) -> Believed:
     learned = memory.learned.get(variant.name) or LearnedCapacity.fresh(pool.slo)
-    lengths = memory.lengths.current()
+    lengths = memory.current_lengths
     performance = learned.performance(input_tokens=lengths.input_tokens, context_tokens=lengths.context_tokens)
     known = (variant.role is Role.DECODE or learned.knows_prefill) and (
         variant.role is Role.PREFILL or learned.knows_decode
@@ -77,4 +77,4 @@ def work_of(pool: Pool, believed: Believed, memory: PoolMemory) -> ReplicaWork:
     correction = believed.correction
     visible = abs(correction.decode - 1.0) > _VISIBLE_CORRECTION
     used = Correction(correction.prefill, correction.decode if visible else 1.0)
-    return replica_work(believed.performance, used, memory.lengths.current(), pool.slo)
+    return replica_work(believed.performance, used, memory.current_lengths, pool.slo)

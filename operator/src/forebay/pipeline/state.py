@@ -1,23 +1,28 @@
 """What the pipeline remembers between rounds, per pool, and how it survives a restart."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from forebay.flow.fleet import Pool, PoolKey
 from forebay.flow.plan import FleetPlan
-from forebay.forecast import Forecaster
+from forebay.flow.settings import PolicySettings
+from forebay.flow.trace import FloatArray
+from forebay.forecast import ExternalForecast, Forecaster, Job, JobResult
 from forebay.pipeline.memory import PoolMemory
+from forebay.pipeline.snapshot import StateError, dump, parse
 
+__all__ = ["FleetState", "StateError"]
 
-class StateError(ValueError):
-    """A snapshot cannot be restored; the message says why. The pool then starts afresh."""
+_MINUTE_SECONDS = 60.0
 
 
 class FleetState:
     """Mutable memory of ``decide``: one entry per pool, made when the pool is first seen.
 
     Everything in it is derived from observations, so losing it costs accuracy for a while and never correctness.
+    Not safe for use from two threads; only ``Job.run`` may run elsewhere meanwhile.
     """
 
     def __init__(self) -> None:
@@ -30,43 +35,77 @@ class FleetState:
         return tuple(self._pools)
 
     def memory(self, pool: Pool) -> PoolMemory:
-        """Return the memory of ``pool``, made if there is none."""
+        """Return the memory of ``pool``, made if there is none and kept in step with the pool's settings."""
         found = self._pools.get(pool.key)
         if found is None:
             found = self._pools[pool.key] = PoolMemory(forecaster=Forecaster(pool.settings))
-        elif found.forecaster.settings != pool.settings:
-            found.forecaster.settings = pool.settings
+            return found
+        before = found.forecaster.settings
+        if before is pool.settings or before == pool.settings:
+            return found
+        if _without_loads(before) != _without_loads(pool.settings):
+            found.forecaster = Forecaster.restore(found.forecaster.snapshot(), pool.settings)
+        found.forecaster.settings = pool.settings
+        found.forecasts.clear()
         return found
 
     def drop(self, key: PoolKey) -> None:
         """Forget one pool; unknown pools are ignored."""
         self._pools.pop(key, None)
 
+    # --- work off the loop -------------------------------------------------------------------------------------
+
+    def jobs(self) -> tuple[tuple[PoolKey, Job], ...]:
+        """Return the forecasters' heavy work that is due. Run each anywhere, then ``apply`` its result."""
+        due = ((key, memory.forecaster.job()) for key, memory in self._pools.items())
+        return tuple((key, job) for key, job in due if job is not None)
+
+    def apply(self, key: PoolKey, result: JobResult) -> None:
+        """Use the result of a job; a pool that vanished meanwhile is ignored."""
+        memory = self._pools.get(key)
+        if memory is not None:
+            memory.forecaster.apply(result)
+            memory.forecasts.clear()
+
+    # --- what comes from outside -------------------------------------------------------------------------------
+
     def warm_start(
         self,
         pool: Pool,
         *,
-        requests_per_minute: Sequence[float],
+        requests_per_minute: Sequence[float] | FloatArray,
         end_seconds: float,
         lead_times_seconds: Sequence[float] = (),
     ) -> None:
         """Feed minute counts that precede ``end_seconds`` to the forecaster, newest last; NaN marks a gap."""
-        if not len(requests_per_minute):
+        counts = np.asarray(requests_per_minute, dtype=np.float64)
+        if not len(counts):
             return
         memory = self.memory(pool)
-        counts = np.asarray(requests_per_minute, dtype=np.float64)
-        end_minute = int(end_seconds // 60.0)
+        end_minute = int(end_seconds // _MINUTE_SECONDS)
         memory.forecaster.warm(counts, start_index=end_minute - len(counts))
         memory.forecaster.prepare(lead_times_seconds)
-        memory.fed_until_seconds = end_minute * 60.0
+        memory.fed_until_seconds = end_minute * _MINUTE_SECONDS
+
+    def use_external_forecast(self, pool: Pool, forecast: ExternalForecast | None) -> None:
+        """Blend a forecast that the user brings into the pool's own, by their scores."""
+        self.memory(pool).forecaster.external = forecast
+
+    # --- across restarts ---------------------------------------------------------------------------------------
 
     def snapshot(self, key: PoolKey) -> bytes | None:
         """Return the memory of one pool as versioned bytes, or ``None`` if it has none."""
-        return None
+        memory = self._pools.get(key)
+        return None if memory is None else dump(memory)
 
     def restore(self, key: PoolKey, data: bytes) -> None:
-        """Take the memory of one pool from ``snapshot``'s bytes.
+        """Take the memory of one pool from ``snapshot``'s bytes; nothing is released for a while afterwards.
 
         Raises:
             StateError: the bytes are damaged or of another version.
         """
+        self._pools[key] = parse(data, PolicySettings())
+
+
+def _without_loads(settings: PolicySettings) -> PolicySettings:
+    return replace(settings, known_loads=())

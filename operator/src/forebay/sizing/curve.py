@@ -66,20 +66,19 @@ class SizedCurve:
 
     def cheapest(self, miss_price_replica_seconds: float, *, at_least: int = 1) -> int:
         """Return the count that minimises replicas + price x misses per second."""
-        allowed = self.replicas >= at_least
-        if not allowed.any():
+        first = int(np.searchsorted(self.replicas, at_least))
+        if first >= len(self.replicas):
             return at_least
-        cost = self.replicas + miss_price_replica_seconds * self.misses_per_second
-        best = int(np.argmin(np.where(allowed, cost, np.inf)))
+        cost = self.replicas[first:] + miss_price_replica_seconds * self.misses_per_second[first:]
+        best = first + int(cost.argmin())
+        if best < _DENSE_LIMIT:
+            return int(self.replicas[best])
         return self._refine(best, miss_price_replica_seconds, at_least)
 
     def _refine(self, best: int, price: float, at_least: int) -> int:
         """Search the integers beside a sparse point, on the straight line between points."""
-        count = int(self.replicas[best])
         low = int(self.replicas[max(best - 1, 0)])
         high = int(self.replicas[min(best + 1, len(self.replicas) - 1)])
-        if high - low <= 2:
-            return max(count, at_least)
         between = np.arange(max(low, at_least), high + 1, dtype=np.float64)
         cost = between + price * np.interp(between, self.replicas, self.misses_per_second)
         return int(between[int(np.argmin(cost))])

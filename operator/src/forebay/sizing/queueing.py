@@ -8,6 +8,7 @@ from forebay.sizing.work import FloatArray, ReplicaWork
 _SQRT_TWO_PI = 2.5066282746310002
 _LARGEST_BETA = 12.0
 """Halfin-Whitt slack beyond which nobody waits."""
+_AT_ONCE = 20_000
 _DECODE_EDGE = 0.985
 """Share of the edge batch that decode can hold on average: batches of replicas differ."""
 _DECODE_IMBALANCE = 0.01
@@ -47,12 +48,22 @@ def prefill_miss(offered: FloatArray, replicas: FloatArray, work: ReplicaWork, s
     bounded = np.minimum(beta, _LARGEST_BETA)
     waits = 1.0 / (1.0 + _SQRT_TWO_PI * bounded * normal_cdf(bounded) * np.exp(0.5 * bounded * bounded))
     waits = np.where(beta > _LARGEST_BETA, 0.0, waits)
-    late = np.zeros_like(slack)
+    room = slo.ttft_seconds - work.prefill_sample
+    room = room[room > 0.0]
     scale = slack / (work.prefill_seconds * work.variability)
-    for seconds in work.prefill_sample:
-        late += 1.0 if seconds >= slo.ttft_seconds else waits * np.exp(-scale * (slo.ttft_seconds - seconds))
-    share = late / len(work.prefill_sample) - unservable
-    return np.where(overloaded, 1.0 - unservable, np.maximum(share, 0.0))
+    share = waits * _exponentials(scale, room) / len(work.prefill_sample)
+    return np.where(overloaded, 1.0 - unservable, share)
+
+
+def _exponentials(scale: FloatArray, room: FloatArray) -> FloatArray:
+    """Return the sum of ``exp(-scale * room)`` over ``room``; at once where that is small enough to be faster."""
+    if scale.size * len(room) <= _AT_ONCE:
+        together: FloatArray = np.exp(np.multiply.outer(scale, -room)).sum(axis=-1)
+        return together
+    total = np.zeros_like(scale)
+    for seconds in room:
+        total += np.exp(scale * -seconds)
+    return total
 
 
 def decode_miss(offered: FloatArray, replicas: FloatArray, work: ReplicaWork) -> FloatArray:

@@ -66,11 +66,14 @@ class RateWindow:
     def window(self, start: float, end: float) -> tuple[float, float]:
         """Return arrivals in (start, end] and the seconds of it that were observed."""
         arrivals = covered = 0.0
-        for slot_start, slot_end, count in zip(self.starts, self.ends, self.counts, strict=True):
+        for index in range(len(self.ends) - 1, -1, -1):
+            slot_start, slot_end = self.starts[index], self.ends[index]
+            if slot_end <= start:
+                break
             overlap = min(slot_end, end) - max(slot_start, start)
             if overlap > 0.0:
                 covered += overlap
-                arrivals += count * overlap / (slot_end - slot_start)
+                arrivals += self.counts[index] * overlap / (slot_end - slot_start)
         return arrivals, covered
 
     def rate(self, window_seconds: float) -> float | None:

@@ -67,7 +67,7 @@ class ReplicaWork:
 
     def unservable_share(self, slo: Slo) -> float:
         """Return the share of requests that miss the TTFT objective on an idle system."""
-        return float(np.mean(self.prefill_sample > slo.ttft_seconds))
+        return float(np.mean(self.prefill_sample >= slo.ttft_seconds))
 
 
 def edge_batch(performance: Performance, correction: float, context_tokens: float, itl_seconds: float) -> float:

@@ -1,0 +1,96 @@
+"""A pool's memory as bytes and back: a line of JSON, then the forecaster's own bytes."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+from forebay.flow.fleet import Role
+from forebay.flow.settings import PolicySettings
+from forebay.forecast import Forecaster
+from forebay.pipeline.memory import Block, PoolMemory
+from forebay.sizing.budget import ErrorBudget
+from forebay.sizing.calibration import Calibration, RatioFilter
+from forebay.sizing.learned import LearnedCapacity, Regression
+from forebay.sizing.lengths import LengthTracker
+from forebay.sizing.rates import Burstiness, RateWindow
+
+VERSION = 1
+
+_Part = TypeVar("_Part")
+
+
+class StateError(ValueError):
+    """A snapshot cannot be restored; the message says why. The pool then starts afresh."""
+
+
+def dump(memory: PoolMemory) -> bytes:
+    """Return ``memory`` as bytes; what a restart begins anew is left out."""
+    document = {
+        "version": VERSION,
+        "window": asdict(memory.window),
+        "burstiness": asdict(memory.burstiness),
+        "lengths": asdict(memory.lengths),
+        "budget": asdict(memory.budget),
+        "calibrations": {name: asdict(value) for name, value in memory.calibrations.items()},
+        "learned": {name: asdict(value) for name, value in memory.learned.items()},
+        "blocks": {name: asdict(value) for name, value in memory.blocks.items()},
+        "actions": {role.value: times for role, times in memory.actions.items()},
+        "leads": {role.value: lead for role, lead in memory.leads.items()},
+        "desired": memory.desired,
+        "signals_seen": sorted(memory.signals_seen),
+        "last_round_seconds": memory.last_round_seconds,
+        "fed_until_seconds": memory.fed_until_seconds,
+    }
+    return json.dumps(document, separators=(",", ":")).encode() + b"\n" + memory.forecaster.snapshot()
+
+
+def parse(data: bytes, settings: PolicySettings) -> PoolMemory:
+    """Return the memory that ``dump`` wrote.
+
+    Raises:
+        StateError: the bytes are damaged or of another version.
+    """
+    head, _, rest = data.partition(b"\n")
+    try:
+        document = json.loads(head)
+        version = document["version"]
+        memory = _memory(document, Forecaster.restore(rest, settings)) if version == VERSION else None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StateError(f"the saved state of a pool is damaged ({error}); it starts afresh") from error
+    if memory is None:
+        raise StateError(f"the saved state of a pool has version {version}, this program reads {VERSION}")
+    return memory
+
+
+def _memory(document: Mapping[str, Any], forecaster: Forecaster) -> PoolMemory:
+    return PoolMemory(
+        forecaster=forecaster,
+        window=RateWindow(**document["window"]),
+        burstiness=Burstiness(**document["burstiness"]),
+        lengths=LengthTracker(**document["lengths"]),
+        budget=ErrorBudget(**document["budget"]),
+        calibrations=_each(document["calibrations"], _calibration),
+        learned=_each(document["learned"], _learned),
+        blocks=_each(document["blocks"], lambda value: Block(**value)),
+        actions={Role(role): list(times) for role, times in document["actions"].items()},
+        leads={Role(role): float(lead) for role, lead in document["leads"].items()},
+        desired={str(name): int(count) for name, count in document["desired"].items()},
+        signals_seen=set(document["signals_seen"]),
+        last_round_seconds=document["last_round_seconds"],
+        fed_until_seconds=document["fed_until_seconds"],
+    )
+
+
+def _each(values: Mapping[str, Any], build: Callable[[dict[str, Any]], _Part]) -> dict[str, _Part]:
+    return {name: build(dict(value)) for name, value in values.items()}
+
+
+def _calibration(value: dict[str, Any]) -> Calibration:
+    prefill, decode = RatioFilter(**value.pop("prefill")), RatioFilter(**value.pop("decode"))
+    return Calibration(prefill=prefill, decode=decode, **value)
+
+
+def _learned(value: dict[str, Any]) -> LearnedCapacity:
+    prefill, decode = Regression(**value.pop("prefill")), Regression(**value.pop("decode"))
+    return LearnedCapacity(prefill=prefill, decode=decode, **value)
