@@ -43,13 +43,15 @@ def summed(dialect: Dialect, readings: Readings, signal: Signal, key: Labels, su
 
 
 def finished(dialect: Dialect, readings: Readings, key: Labels) -> float | None:
-    """Return the requests that ended in the interval."""
+    """Return the requests that ended in the interval; ``None`` while no replica reports."""
+    if readings.value(REPLICAS, key) is None:
+        return None
     slots = readings.slots
     last = slots.interval_seconds // slots.slot_seconds
     row = readings.row(growth(Signal.FINISHED), key)
     if row is None:
         lazy = Signal.FINISHED in dialect.lazy and growth(Signal.FINISHED) in readings.matrices
-        return 0.0 if lazy and readings.value(REPLICAS, key) else None
+        return 0.0 if lazy else None
     known = [count for count in row[-last:] if not math.isnan(count)]
     return math.fsum(known) if known else None
 
