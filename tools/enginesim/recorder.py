@@ -6,6 +6,8 @@ for the pool; it is shown by the gateway if that holds it, else dealt out evenly
 requests.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from enginesim.config import PoolConfig, Workload
@@ -23,6 +25,8 @@ class Recorder:
         self.physics = physics
         self.pods: dict[str, Target] = {}
         self.roles: dict[str, Role] = {}
+        self.draining: set[str] = set()
+        """Pods that take no more requests, and so no share of the waiting line."""
         self.gateway = self._gateway_target()
         self.served = 0
         self.refused = 0
@@ -49,6 +53,7 @@ class Recorder:
         """Forget a pod's series."""
         self.pods.pop(pod, None)
         self.roles.pop(pod, None)
+        self.draining.discard(pod)
 
     def record(self) -> tuple[Indices, Indices]:
         """Take over what happened since the last call; return the requests that ended well, and the refused."""
@@ -68,7 +73,7 @@ class Recorder:
         """Count arrivals, dealt to the pods that prefill in turn."""
         if self.gateway is not None:
             self.gateway.add("arrived", count)
-        takers = [pod for pod, role in self.roles.items() if role is not Role.DECODE]
+        takers = self._takers(self.roles, decode=False)
         if not takers:
             return
         for position, pod in enumerate(takers):
@@ -172,10 +177,15 @@ class Recorder:
         held = {pod: gauges for pod in self.pods if (gauges := self.physics.gauges(pod)) is not None}
         for pod, gauges in held.items():
             self._refresh_pod(self.pods[pod], gauges)
-        self._deal_out([pod for pod in held if self.roles[pod] is not Role.DECODE], self._engine_queue())
-        decoders = [pod for pod in held if self.roles[pod] is Role.DECODE]
-        self._deal_out(decoders, self.physics.waiting_decode + self.physics.transferring)
+            self.pods[pod].set("waiting", 0)
+        self._deal_out(self._takers(held, decode=False), self._engine_queue())
+        self._deal_out(self._takers(held, decode=True), self.physics.waiting_decode + self.physics.transferring)
         self._refresh_gateway(held)
+
+    def _takers(self, pods: Iterable[str], *, decode: bool) -> list[str]:
+        """Return the pods that may take the next request of a phase; the draining ones if there are no others."""
+        mine = [pod for pod in pods if (self.roles[pod] is Role.DECODE) == decode]
+        return [pod for pod in mine if pod not in self.draining] or mine
 
     def _engine_queue(self) -> int:
         return 0 if self.gateway_holds else self.physics.waiting_prefill
@@ -198,6 +208,9 @@ class Recorder:
             return
         in_queue = physics.waiting_prefill if self.gateway_holds else 0
         gateway.raise_to("dispatched", physics.arrived - in_queue - self.refused)
+        if physics.arrived:
+            # A gauge of a flow is there from its first request on, at 0 as well.
+            gateway.touched.update(("held", "in_flight", "in_service", "before_first_token"))
         gateway.set("held", in_queue)
         gateway.set("in_flight", physics.in_flight)
         gateway.set("in_service", physics.in_flight - in_queue)

@@ -1,0 +1,70 @@
+"""What the operator reads is what the simulated engines serve, name by name."""
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from enginesim.tables import load_table
+from forebay.telemetry.dialect import HISTOGRAMS, Signal, built_in
+from tests.unit.enginesim.worlds import NAME, WHOLE, pod, run, simulator
+
+TABLES = {
+    "vllm": "vllm",
+    "vllm-0.9": "vllm",
+    "sglang": "sglang",
+    "tensorrt-llm": "tensorrt-llm",
+    "tgi": "tgi",
+    "dynamo": "dynamo",
+    "dynamo-frontend": "dynamo-frontend",
+    "inference-extension": "inference-extension",
+    "llm-d": "inference-extension",
+}
+"""Table here -> dialect there."""
+ABSENT = {
+    "vllm-0.9": {Signal.PREFILL_TOKENS, Signal.REQUEST_ITL},
+    "inference-extension": {Signal.TTFT, Signal.REQUEST_ITL},
+}
+"""Signals that these versions do not have."""
+
+
+def samples_of(table: str) -> dict[str, set[tuple[str, str]]]:
+    """Return the names of samples that a table serves under load, with the labels seen."""
+    if load_table(table).kind == "gateway":
+        simulated = simulator(WHOLE, gateway={"name": "target", "dialect": table})
+        simulated.follow(NAME, {"s": [pod("s-0")]})
+    else:
+        simulated = simulator(WHOLE, engine=table)
+        simulated.follow(NAME, {"s": [pod("target")]})
+    run(simulated, 20)
+    text = simulated.metrics("serving/target")
+    assert text is not None
+    found: dict[str, set[tuple[str, str]]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            # The parser adds a suffix to counters that have none on the wire (TGI's).
+            for name in (sample.name, sample.name.removesuffix("_total")):
+                found.setdefault(name, set()).update(sample.labels.items())
+    return found
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_signal_of_the_dialect_is_served(table: str) -> None:
+    dialect = built_in()[TABLES[table]]
+    served = samples_of(table)
+    missing = set()
+    for signal, candidates in dialect.signals.items():
+        suffix = "_count" if signal in HISTOGRAMS else ""
+        found = any(
+            all(metric + suffix in served for metric in candidate.metrics)
+            and all(candidate.labels.items() <= served[metric + suffix] for metric in candidate.metrics)
+            for candidate in candidates
+        )
+        if not found:
+            missing.add(signal)
+    assert missing == ABSENT.get(table, set())
+
+
+def test_the_dialect_finds_the_size_of_the_cache() -> None:
+    config = built_in()["vllm"].kv_config
+    assert config is not None
+    labels = dict(samples_of("vllm")[config.metric])
+    assert int(labels[config.blocks_label]) * int(labels[config.block_size_label]) == 400_000
