@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import urlopen
 
 import devcluster
 from devcluster.http_probe import answers_ok, fetch_json
@@ -77,9 +78,7 @@ class RunningOperator:
         return self.component.host.log_tail(self.component.name, lines)
 
     def _metrics(self) -> str:
-        from urllib.request import urlopen
-
-        with urlopen(f"{self.url}/metrics", timeout=5.0) as response:
+        with urlopen(f"{self.url}/metrics", timeout=5.0) as response:  # noqa: S310  (loopback)
             text: str = response.read().decode()
         return text
 
@@ -108,8 +107,8 @@ def start_operator(
     """
     (port,) = free_ports(1)
     given = {
-        "interval": "1s",
-        "prometheus-settle": "0s",
+        "interval": "2s",
+        "prometheus-settle": "1s",
         "lease-duration": "6s",
         "renew-deadline": "4s",
         "retry-period": "1s",

@@ -19,7 +19,7 @@ class OperatorSettings(BaseModel):
     """From the start of one round to the start of the next."""
     prometheus_url: str = "http://prometheus-operated.monitoring.svc:9090"
     prometheus_timeout_seconds: Seconds = 10.0
-    prometheus_settle_seconds: float = Field(default=2.0, ge=0, le=300)
+    prometheus_settle_seconds: float = Field(default=2.0, ge=1, le=300)
     """Age at which a sample can be relied on to be visible; more for remote-write receivers."""
     prometheus_token_file: Path | None = None
     prometheus_ca_file: Path | None = None
