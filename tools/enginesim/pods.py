@@ -41,7 +41,7 @@ class PodLister:
         if selector is None:
             return []
         path = f"/api/v1/namespaces/{pool.namespace}/pods"
-        return [parse_pod(item) for item in self._rest.items(path, labelSelector=selector)]
+        return [parse_pod(item) for item in self._rest.items(path, labelSelector=selector, resourceVersion="0")]
 
     def _selector(self, pool: PoolConfig, workload: Workload) -> str | None:
         key = (pool.namespace, workload.kind, workload.name)
