@@ -19,6 +19,8 @@ from forebay.sizing.curve import SizedCurve, certain, demand_nodes, miss_curve
 from forebay.sizing.work import ReplicaWork
 
 _REACTIVE_HOLD_SECONDS = 300.0
+_REACTIVE_HOLD_LEAD_TIMES = 12.0
+"""Where capacity is back this soon, a shorter hold costs as little (lead times under 25 s)."""
 """Without a forecast, capacity is released only down to the highest present need of the last five minutes."""
 _CACHE_STEP = 0.02
 _LEAD_TOLERANCE = 0.15
@@ -145,7 +147,7 @@ def _draft(
         order_floor = max(order_floor, forecast.at_horizon.q90 * seconds / settings.q90_utilisation_limit)
         release_floor = max(release_floor, forecast.maximum.q90 * seconds / settings.q90_utilisation_limit)
     if forecast is None:
-        release_floor = max(release_floor, float(_reactive_peak(memory, role, present, observed.at_seconds)))
+        release_floor = max(release_floor, float(_reactive_peak(memory, role, present, observed.at_seconds, lead)))
     if backlog.order is not None:
         order_floor = max(order_floor, float(backlog.order))
     order_alone = max(curves.order.cheapest(price, at_least=least), _ceil(order_floor))
@@ -258,10 +260,11 @@ def _step(value: float) -> int:
     return round(math.log(max(value, 1e-9)) / _CACHE_STEP)
 
 
-def _reactive_peak(memory: PoolMemory, role: Role, present: int, at_seconds: float) -> int:
+def _reactive_peak(memory: PoolMemory, role: Role, present: int, at_seconds: float, lead_seconds: float) -> int:
+    hold = min(_REACTIVE_HOLD_SECONDS, _REACTIVE_HOLD_LEAD_TIMES * lead_seconds)
     peaks = memory.reactive_peaks.setdefault(role, [])
     peaks.append((at_seconds, present))
-    peaks[:] = [peak for peak in peaks if at_seconds - peak[0] <= _REACTIVE_HOLD_SECONDS]
+    peaks[:] = [peak for peak in peaks if at_seconds - peak[0] <= hold]
     return max(count for _, count in peaks)
 
 
