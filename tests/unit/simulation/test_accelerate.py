@@ -1,0 +1,70 @@
+"""Compiled and plain Python give the same run, to the last bit."""
+
+import numpy as np
+import pytest
+
+from forebay.flow.trace import RequestTrace
+from forebay.simulation import QueueOrder, SimulatedPool, SimulationOptions, SimulationResult, accelerate
+from tests.unit.simulation.builders import PLAIN, disaggregated, mixed, poisson
+
+
+def _busy_run(trace: RequestTrace, *, plain: bool) -> SimulationResult:
+    options = SimulationOptions(
+        queue_order=QueueOrder.LATE_LAST,
+        preemption=True,
+        queue_timeout_seconds=5.0,
+        retries=1,
+        mean_seconds_between_failures=100.0,
+        log_replicas=True,
+    )
+    simulated = SimulatedPool(
+        disaggregated(),
+        trace,
+        initial={"p": 2, "d": 1},
+        options=options,
+        functions=PLAIN if plain else None,
+        priority=np.arange(len(trace)) % 2,
+    )
+    for step in range(1, 13):
+        simulated.run_until(step * 10)
+        simulated.scale({"p": 1 + step % 4, "d": 1 + step % 2})
+    return simulated.result()
+
+
+@pytest.mark.skipif(not accelerate.COMPILED, reason="numba is not installed: there is only plain Python")
+def test_compiled_and_plain_python_agree_to_the_last_bit() -> None:
+    trace = poisson(4_000, 50.0)
+
+    compiled, plain = _busy_run(trace, plain=False), _busy_run(trace, plain=True)
+
+    np.testing.assert_array_equal(compiled.done_seconds, plain.done_seconds)
+    np.testing.assert_array_equal(compiled.ttft_seconds, plain.ttft_seconds)
+    assert compiled.replica_seconds == plain.replica_seconds
+    assert compiled.failures == plain.failures > 0
+    assert compiled.timed_out == plain.timed_out > 0
+
+
+@pytest.mark.skipif(not accelerate.COMPILED, reason="numba is not installed: there is only plain Python")
+def test_serve_replicas_agree_too() -> None:
+    trace = poisson(500, 20.0)
+    results = []
+    for functions in (None, PLAIN):
+        simulated = SimulatedPool(mixed(), trace, initial={"s": 2}, functions=functions)
+        simulated.run_until(100)
+        results.append(simulated.result())
+
+    np.testing.assert_array_equal(results[0].done_seconds, results[1].done_seconds)
+
+
+def test_the_key_of_the_compiled_code_follows_the_code() -> None:
+    def one() -> int:
+        return 1
+
+    def two() -> int:
+        return 2
+
+    before = accelerate.fingerprint({"f": one, "LIMIT": 3})
+
+    assert before == accelerate.fingerprint({"f": one, "LIMIT": 3})
+    assert before != accelerate.fingerprint({"f": two, "LIMIT": 3})
+    assert before != accelerate.fingerprint({"f": one, "LIMIT": 4})
