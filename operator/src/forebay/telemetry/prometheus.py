@@ -98,8 +98,8 @@ class PrometheusTelemetry:
         newest = math.floor(settled / grid) * grid
         if self._end is None:
             return newest
-        if newest < self._end - 10 * pace:
-            self._end = None
+        if newest < self._end - 10 * pace:  # the clock was set back: nothing remembered fits any more
+            self._groups, self._pools, self._forecasts = {}, {}, {}
             return newest
         rounds = math.floor((settled + _EARLY_SECONDS - self._end) / pace)
         if rounds > 0:
