@@ -103,6 +103,8 @@ class SimulatedEngines:
             "pool": self.config.name,
             "now_seconds": round(now, 3),
             "trace_seconds": round(self.physics.trace.span_seconds, 3),
+            "trace_speed": self.config.traffic.speed,
+            "trace_clock_seconds": round(self.config.traffic.start_seconds + now * self.config.traffic.speed, 1),
             "exhausted": self.physics.exhausted,
             "demand_requests_per_second": (arrived - before) / window if window > 0 else None,
             "served_requests_per_second": len(recent) / min(now, RECENT_SECONDS) if now > 0 else None,

@@ -177,9 +177,13 @@ class Recorder:
         held = {pod: gauges for pod in self.pods if (gauges := self.physics.gauges(pod)) is not None}
         for pod, gauges in held.items():
             self._refresh_pod(self.pods[pod], gauges)
-            self.pods[pod].set("waiting", 0)
-        self._deal_out(self._takers(held, decode=False), self._engine_queue())
-        self._deal_out(self._takers(held, decode=True), self.physics.waiting_decode + self.physics.transferring)
+            for quantity in ("waiting", "queued", "sending", "receiving"):
+                self.pods[pod].set(quantity, 0)
+        first, second = self._takers(held, decode=False), self._takers(held, decode=True)
+        moving = self.physics.transferring
+        self._deal_out(first, waiting=self._engine_queue(), queued=self._engine_queue(), sending=moving)
+        ready = self.physics.waiting_decode
+        self._deal_out(second, waiting=ready + moving, queued=ready, receiving=moving)
         self._refresh_gateway(held)
 
     def _takers(self, pods: Iterable[str], *, decode: bool) -> list[str]:
@@ -190,9 +194,11 @@ class Recorder:
     def _engine_queue(self) -> int:
         return 0 if self.gateway_holds else self.physics.waiting_prefill
 
-    def _deal_out(self, pods: list[str], waiting: int) -> None:
+    def _deal_out(self, pods: list[str], **totals: int) -> None:
+        """Show every pod its even share of what waits before all of them."""
         for position, pod in enumerate(pods):
-            self.pods[pod].set("waiting", (waiting + len(pods) - 1 - position) // len(pods))
+            for quantity, total in totals.items():
+                self.pods[pod].set(quantity, (total + len(pods) - 1 - position) // len(pods))
 
     def _refresh_pod(self, target: Target, gauges: ReplicaGauges) -> None:
         target.set("running", gauges.running)

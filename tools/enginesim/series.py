@@ -17,7 +17,9 @@ GAUGES = frozenset(
     (
         "running",
         "waiting",
+        "queued",
         "sending",
+        "receiving",
         "kv_usage",
         "kv_tokens",
         "kv_capacity",

@@ -6,7 +6,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from enginesim import Simulator
+from enginesim import Simulator, parse_config
+from enginesim.physics import PoolPhysics
 from enginesim.tables import load_table, table_names
 from tests.unit.enginesim.worlds import SPLIT, WHOLE, pod, run, simulator, steady_trace
 
@@ -168,3 +169,35 @@ def test_a_gateway_counts_while_no_pod_is_ready() -> None:
     run(simulated, 10)
     assert value(simulated, "serving/epp", "inference_extension_flow_control_queue_size") == 40
     assert value(simulated, "serving/epp", "inference_pool_ready_pods") == 0
+
+
+def test_kv_caches_on_their_way_are_shown_where_sglang_shows_them() -> None:
+    slow = {"kv_transfer_seconds_per_token": 0.01}
+    workloads: list[dict[str, object]] = [
+        {"name": "p", "role": "prefill", "speed": slow},
+        {"name": "d", "role": "decode"},
+    ]
+    simulated = simulator(workloads, engine="sglang")
+    simulated.follow(("serving", "chat"), {"p": [pod("p-0")], "d": [pod("d-0")]})
+    run(simulated, 5)
+    sent = value(simulated, "serving/p-0", "sglang:num_prefill_inflight_queue_reqs")
+    assert sent > 5
+    assert value(simulated, "serving/d-0", "sglang:num_decode_transfer_queue_reqs") == sent
+    assert value(simulated, "serving/d-0", "sglang:num_queue_reqs") == 0
+
+
+def test_attainment_is_that_of_the_simulation() -> None:
+    trace = steady_trace(300, 0.03)
+    simulated = simulator(trace=trace)
+    simulated.follow(("serving", "chat"), {"p": [pod("p-0")], "d": [pod("d-0")]})
+    run(simulated, 60)
+    pools = simulated.status()["pools"]
+    assert isinstance(pools, list)
+    pool = parse_config({"pools": [{"name": "chat", "workloads": SPLIT}]}).pools[0]
+    physics = PoolPhysics(pool, trace)
+    physics.add("p", "p-0")
+    physics.add("d", "d-0")
+    physics.advance(60)
+    expected = physics._pool.result().attained(physics._pool.pool.slo)
+    assert 0 < expected < 1
+    assert pools[0]["slo_attainment"] == pytest.approx(expected)

@@ -137,22 +137,32 @@ class FakeLister:
         return answer
 
 
-def test_the_loop_keeps_time_and_outlives_the_api_server() -> None:
+def test_the_loop_keeps_time() -> None:
     simulated = simulator(WHOLE)
     lister = FakeLister()
-    down = ApiException(status=503)
-    lister.answers = [[pod("s-0")], down, down, [pod("s-0")]]
-    said: list[str] = []
+    lister.answers = [[pod("s-0")]]
     now = [100.0]
 
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    runner = Runner(simulated, cast("PodLister", lister), say=said.append, clock=lambda: now[0], sleep=sleep)
+    runner = Runner(simulated, cast("PodLister", lister), say=print, clock=lambda: now[0], sleep=sleep)
     runner.run(lambda: now[0] >= 110.0)
     pools = cast("list[dict[str, object]]", simulated.status()["pools"])
     assert pools[0]["now_seconds"] == pytest.approx(9.75)
     assert cast("int", pools[0]["served"]) > 20
+
+
+def test_the_loop_outlives_the_api_server_and_says_so_once() -> None:
+    simulated = simulator(WHOLE)
+    lister = FakeLister()
+    down = ApiException(status=503)
+    lister.answers = [[pod("s-0")], down, down, [pod("s-0")]]
+    said: list[str] = []
+    runner = Runner(simulated, cast("PodLister", lister), say=said.append)
+    for _ in range(4):
+        runner.follow()
     assert len(said) == 2
     assert said[0].startswith("pods cannot be listed: ")
     assert said[1] == "pods can be listed again"
+    assert simulated.metrics("serving/s-0") is not None

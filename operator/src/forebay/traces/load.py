@@ -8,7 +8,7 @@ from forebay.traces.catalogue import TraceFormat, trace_formats
 from forebay.traces.errors import TraceError
 from forebay.traces.options import LoadOptions
 from forebay.traces.source import TraceSource, shown
-from forebay.traces.transform import at_rate, window
+from forebay.traces.transform import rate_factor, scaled, window
 
 
 def load_trace(path: Path | str, options: LoadOptions | None = None) -> RequestTrace:
@@ -30,17 +30,20 @@ def load_trace(path: Path | str, options: LoadOptions | None = None) -> RequestT
     if trace_format.windowed:
         return trace
     try:
-        if options.requests_per_second is not None:
-            trace = at_rate(
-                trace, options.requests_per_second, seed=options.seed, max_requests=options.max_requests
-            )
-        if options.start_seconds or options.end_seconds is not None:
-            trace = window(
-                trace, options.start_seconds, options.end_seconds, history_seconds=options.history_seconds
-            )
+        return _cut_and_scaled(trace, options)
     except TraceError as error:
         raise source.error(str(error)) from None
-    return trace
+
+
+def _cut_and_scaled(trace: RequestTrace, options: LoadOptions) -> RequestTrace:
+    """Cut first, so that only what is kept is copied; the rate is that of the whole file all the same."""
+    rate = options.requests_per_second
+    factor = None if rate is None else rate_factor(trace, rate)
+    if options.start_seconds or options.end_seconds is not None:
+        trace = window(trace, options.start_seconds, options.end_seconds, history_seconds=options.history_seconds)
+    if factor is None:
+        return trace
+    return scaled(trace, factor, seed=options.seed, max_requests=options.max_requests)
 
 
 def _format_of(source: TraceSource, options: LoadOptions) -> TraceFormat:

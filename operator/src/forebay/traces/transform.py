@@ -68,11 +68,28 @@ def at_rate(
     Raises:
         TraceError: if the rate is not positive, the trace has no duration, or the result would be too large.
     """
+    return scaled(trace, rate_factor(trace, requests_per_second), seed=seed, max_requests=max_requests)
+
+
+def rate_factor(trace: RequestTrace, requests_per_second: float) -> float:
+    """Return by how much the traffic must grow for this mean rate.
+
+    Raises:
+        TraceError: if the rate is not positive, or the trace has no duration.
+    """
     if not requests_per_second > 0:
         raise TraceError(f"cannot be scaled to {requests_per_second} requests/s; give a positive rate")
     if trace.span_seconds <= 0:
         raise TraceError("has no duration, so it has no rate to scale")
-    factor = requests_per_second * trace.span_seconds / len(trace)
+    return requests_per_second * trace.span_seconds / len(trace)
+
+
+def scaled(trace: RequestTrace, factor: float, *, seed: int, max_requests: int = 30_000_000) -> RequestTrace:
+    """Return ``factor`` times the traffic: whole copies superposed, and one thinned copy for the rest.
+
+    Raises:
+        TraceError: if the result would be too large.
+    """
     if factor * len(trace) > max_requests:
         raise TraceError(
             f"would give {factor * len(trace):.3g} requests (limit {max_requests:.3g}); lower the rate"
