@@ -1,0 +1,279 @@
+"""A round over the fleet: it follows load, holds when blind, and one bad pool takes no other down."""
+
+from dataclasses import replace
+
+import pytest
+
+from forebay.flow.fleet import PoolKey, Role
+from forebay.flow.observation import FleetObservation, Freshness, Problem, StartingReplica, VariantObservation
+from forebay.flow.performance import ProfilePoints
+from forebay.flow.settings import KnownLoad, PolicySettings
+from forebay.pipeline import FleetState, StateError, decide
+from tests.unit.pipeline.fleets import KEY, codes, counts, fleet_world, split_pool, variant, world
+
+OTHER = PoolKey("serving", "other")
+
+
+def test_load_up_and_load_down_are_followed() -> None:
+    small = world(rate=20.0)
+    quiet = counts(small.run(120))
+    small.rates[KEY] = 120.0
+    busy = counts(small.run(60))
+    small.rates[KEY] = 10.0
+    idle = counts(small.run(240))
+    assert all(busy[name] > quiet[name] for name in busy)
+    assert all(idle[name] < busy[name] for name in idle)
+
+
+def test_a_constant_load_reaches_a_fixed_point() -> None:
+    small = world(rate=40.0, noise=False)
+    small.run(480)
+    settled = counts(small.step()[KEY])
+    for _ in range(120):
+        assert counts(small.step()[KEY]) == settled
+
+
+def test_blind_holds_and_says_why_and_recovers() -> None:
+    small = world(rate=60.0)
+    before = counts(small.run(80))
+    small.blind.add(KEY)
+    small.rates[KEY] = 1.0
+    for _ in range(40):
+        decision = small.step()[KEY]
+        assert counts(decision) == before
+        assert decision.held
+        assert "arrivals are unknown" in decision.reasons[0].message
+    small.blind.clear()
+    assert sum(counts(small.run(200)).values()) < sum(before.values())
+
+
+@pytest.mark.parametrize("problem", [Problem.STALE, Problem.PARTIAL, Problem.UNREACHABLE, Problem.NOT_A_NUMBER])
+def test_untrusted_signals_release_nothing_but_may_order(problem: Problem) -> None:
+    small = world(rate=60.0)
+    before = counts(small.run(80))
+    small.freshness = (Freshness(signal="arrivals", problem=problem, detail="test"),)
+    small.rates[KEY] = 2.0
+    decision = small.run(60)
+    assert counts(decision) == before
+    assert decision.held
+    assert "TelemetryMissing" in codes(decision)
+    small.rates[KEY] = 200.0
+    assert sum(counts(small.run(20)).values()) > sum(before.values())
+
+
+def test_a_signal_that_never_was_is_optional_and_one_that_was_lost_is_not() -> None:
+    never, lost = world(rate=60.0), world(rate=60.0)
+    missing = (Freshness(signal="prefix_hits", problem=Problem.MISSING),)
+    never.freshness = missing
+    lost.freshness = (Freshness(signal="prefix_hits", age_seconds=1.0),)
+    for small in (never, lost):
+        small.run(80)
+        small.freshness = missing
+        small.rates[KEY] = 2.0
+    before = dict(lost.replicas[KEY])
+    assert counts(lost.run(100)) == before
+    assert sum(counts(never.run(100)).values()) < sum(before.values())
+
+
+def test_old_arrivals_are_no_arrivals() -> None:
+    small = world(rate=60.0)
+    before = counts(small.run(80))
+    frozen = small.observe().pools[KEY]
+    for _ in range(40):
+        small.clock += 15.0
+        stale = FleetObservation(at_seconds=small.clock, pools={KEY: replace(frozen, at_seconds=small.clock)})
+        decision = decide(small.fleet, stale, small.state).pools[KEY]
+        assert all(counts(decision)[name] >= before[name] for name in before)
+    assert decision.held
+    assert "s old" in decision.reasons[0].message
+
+
+def test_one_broken_pool_holds_and_the_others_go_on() -> None:
+    broken = ProfilePoints(prefill=(), decode=(), max_batch=1, kv_capacity_tokens=1)
+    bad = split_pool(OTHER, [variant(Role.PREFILL, performance=broken), variant(Role.DECODE, performance=broken)])
+    both = fleet_world({KEY: split_pool(), OTHER: bad}, {KEY: 20.0, OTHER: 20.0})
+    both.run(60)
+    both.rates[KEY] = 150.0
+    both.run(20)
+    decisions = both.step()
+    assert counts(decisions[KEY])["prefill"] > 3
+    assert counts(decisions[OTHER]) == {"prefill": 3, "decode": 3}
+    assert decisions[OTHER].held
+    assert "give prefill or decode measurements" in decisions[OTHER].reasons[-1].message
+
+
+def test_a_pool_that_is_not_observed_keeps_what_it_last_had() -> None:
+    small = world(rate=90.0)
+    before = counts(small.run(60))
+    empty = FleetObservation(at_seconds=small.clock + 15.0, pools={})
+    decision = decide(small.fleet, empty, small.state).pools[KEY]
+    assert counts(decision) == before
+    assert codes(decision) == ["NotObserved"]
+
+
+def test_pools_that_vanish_are_forgotten() -> None:
+    both = fleet_world({KEY: split_pool(), OTHER: split_pool(OTHER)}, {KEY: 20.0, OTHER: 20.0})
+    both.run(3)
+    assert set(both.state.keys()) == {KEY, OTHER}
+    only = replace(both.fleet, pools={KEY: both.fleet.pools[KEY]})
+    decide(only, both.observe(), both.state)
+    assert both.state.keys() == (KEY,)
+
+
+def test_nothing_is_released_for_a_while_after_the_start() -> None:
+    small = world(rate=1.0, replicas={KEY: {"prefill": 9, "decode": 9}})
+    for _ in range(39):
+        decision = small.step()[KEY]
+        assert counts(decision) == {"prefill": 9, "decode": 9}
+    assert "AfterRestart" in codes(decision)
+    assert sum(counts(small.run(30)).values()) < 18
+
+
+def test_nothing_is_released_while_a_queue_stands() -> None:
+    small = world(rate=90.0)
+    before = counts(small.run(80))
+    small.rates[KEY] = 5.0
+    small.waiting[KEY] = 400.0
+    for _ in range(80):
+        decision = small.step()[KEY]
+        assert counts(decision)["prefill"] >= before["prefill"]
+    assert "QueueStands" in codes(decision)
+    small.waiting[KEY] = 0.0
+    assert counts(small.run(10))["prefill"] < before["prefill"]
+
+
+def test_a_queue_that_capacity_on_the_way_cannot_drain_is_bought_down() -> None:
+    calm, queued = world(rate=30.0), world(rate=30.0)
+    for small in (calm, queued):
+        small.run(60)
+    queued.waiting[KEY] = 4000.0
+    decision = queued.step()[KEY]
+    assert counts(decision)["prefill"] > counts(calm.step()[KEY])["prefill"]
+    assert "Backlog" in codes(decision)
+
+
+def test_a_paused_direction_stays() -> None:
+    up = world(split_pool(settings=PolicySettings(pause_scale_out=True)), 10.0)
+    before = counts(up.run(60))
+    up.rates[KEY] = 300.0
+    decision = up.run(20)
+    assert counts(decision) == before
+    assert "ScaleOutPaused" in codes(decision)
+    down = world(split_pool(settings=PolicySettings(pause_scale_in=True)), 90.0)
+    before = counts(down.run(60))
+    down.rates[KEY] = 1.0
+    decision = down.run(200)
+    assert counts(decision) == before
+    assert "ScaleInPaused" in codes(decision)
+
+
+def test_an_announced_load_is_bought_for_before_it_comes() -> None:
+    load = KnownLoad(start_seconds=3000.0, end_seconds=4000.0, requests_per_second=200.0, name="launch")
+    small = world(split_pool(settings=PolicySettings(known_loads=(load,))), 10.0)
+    early = counts(small.run(180))
+    before_start = counts(small.run(15))
+    assert small.clock < load.start_seconds
+    assert before_start["prefill"] >= 3 * early["prefill"]
+
+
+def test_reactive_only_when_forecasting_is_off() -> None:
+    small = world(split_pool(settings=PolicySettings(forecast_enabled=False)), 20.0)
+    decision = small.run(80)
+    assert "Reactive" in codes(decision)
+    assert decision.forecasts == {}
+    before = counts(decision)
+    small.rates[KEY] = 120.0
+    assert counts(small.run(10))["prefill"] > before["prefill"]
+
+
+def test_a_decision_explains_itself() -> None:
+    decision = world(rate=40.0).run(80)
+    assert [r.step for r in decision.reasons][:2] == ["forecast", "size"]
+    assert decision.demand_requests_per_second == pytest.approx(40.0, rel=0.2)
+    assert decision.input_tokens_per_second == pytest.approx(40.0 * 1200.0, rel=0.2)
+    assert decision.capacity_source == {"prefill": "profile", "decode": "profile"}
+    assert decision.slo_attainment == 1.0
+    assert decision.error_budget_left == 1.0
+    fewer, more = decision.alternatives[:2]
+    assert "one replica fewer" in fewer.description
+    assert fewer.expected_miss_share is not None
+    assert more.expected_miss_share is not None
+    assert fewer.expected_miss_share > more.expected_miss_share
+
+
+def test_a_snapshot_carries_on_where_it_was_taken() -> None:
+    small = world(rate=60.0)
+    small.run(120)
+    data = small.state.snapshot(KEY)
+    assert data is not None
+    restored = FleetState()
+    restored.restore(KEY, data)
+    for _ in range(4):
+        observed = small.observe()
+        kept = decide(small.fleet, observed, small.state).pools[KEY]
+        back = decide(small.fleet, observed, restored).pools[KEY]
+    had = small.replicas[KEY]
+    assert all(counts(kept)[name] <= counts(back)[name] <= had[name] for name in had), "no dip after a restart"
+    assert back.slo_attainment == kept.slo_attainment
+    for role, forecast in kept.forecasts.items():
+        assert back.forecasts[role].at_horizon.q90 == pytest.approx(forecast.at_horizon.q90, rel=0.1)
+    assert restored.snapshot(KEY) is not None
+    assert restored.snapshot(OTHER) is None
+
+
+@pytest.mark.parametrize("data", [b"", b"not json\n", b"{}\n", b'{"version":1}\n', b'{"version":99}\nrest'])
+def test_a_damaged_snapshot_is_refused_in_words(data: bytes) -> None:
+    with pytest.raises(StateError, match="saved state of a pool"):
+        FleetState().restore(KEY, data)
+
+
+def test_a_warm_start_knows_the_day_before() -> None:
+    cold, warm = world(rate=20.0), world(rate=20.0)
+    pool = warm.fleet.pools[KEY]
+    history = [20.0 * 60.0] * 600 + [100.0 * 60.0] * 20 + [20.0 * 60.0] * 100
+    warm.state.warm_start(pool, requests_per_minute=history, end_seconds=0.0, lead_times_seconds=[60.0])
+    first = warm.step()[KEY]
+    assert set(first.forecasts) == {Role.PREFILL, Role.DECODE}
+    assert cold.step()[KEY].forecasts == {}
+
+
+def test_missing_targets_and_conflicts_are_left_alone() -> None:
+    small = world(rate=20.0)
+    small.run(60)
+    observed = small.observe()
+    seen = observed.pools[KEY]
+
+    def with_first(**changes: object) -> FleetObservation:
+        first: VariantObservation = replace(seen.variants[0], **changes)  # type: ignore[arg-type]
+        pool = replace(seen, variants=(first, *seen.variants[1:]))
+        return replace(observed, pools={KEY: pool})
+
+    missing = decide(small.fleet, with_first(desired=7, target_found=False), small.state).pools[KEY]
+    assert counts(missing)["prefill"] == 7
+    assert "LeftAlone" in codes(missing)
+    conflict = decide(small.fleet, with_first(desired=7, conflict="HPA chat"), small.state).pools[KEY]
+    assert counts(conflict)["prefill"] == 7
+    assert any("HPA chat" in r.message for r in conflict.reasons)
+
+
+def test_what_did_not_come_in_time_is_replaced_by_the_next_type() -> None:
+    pool = split_pool(
+        variants=[
+            variant(Role.PREFILL, "cheap", usd_per_replica_hour=1.0),
+            variant(Role.PREFILL, "dear", usd_per_replica_hour=1.5, min_replicas=0),
+            variant(Role.DECODE, usd_per_replica_hour=1.0),
+        ]
+    )
+    small = world(pool, 90.0, replicas={KEY: {"cheap": 3, "dear": 0, "decode": 5}})
+    wanted = counts(small.run(20))
+    assert wanted["cheap"] > 3
+    assert wanted["dear"] == 0
+    ordered = small.clock
+    while small.clock < ordered + 330.0:
+        stuck = small.replicas[KEY]["cheap"] - 3
+        small.starting[KEY, "cheap"] = tuple(StartingReplica(ordered, ordered + 60.0) for _ in range(stuck))
+        decision = small.step()[KEY]
+    assert counts(decision)["dear"] >= wanted["cheap"] - 3
+    assert counts(decision)["cheap"] == 3
+    blocked = [r for r in decision.reasons if r.code == "VariantBlocked"]
+    assert "did not become ready in time" in blocked[0].message
