@@ -19,9 +19,9 @@ from forebay.sizing.curve import SizedCurve, certain, demand_nodes, miss_curve
 from forebay.sizing.work import ReplicaWork
 
 _REACTIVE_HOLD_SECONDS = 300.0
-_REACTIVE_HOLD_LEAD_TIMES = 12.0
-"""Where capacity is back this soon, a shorter hold costs as little (lead times under 25 s)."""
 """Without a forecast, capacity is released only down to the highest present need of the last five minutes."""
+_REACTIVE_HOLD_LEAD_TIMES = 12.0
+"""And of no more than so many lead times: where capacity is back within seconds, a long hold only costs."""
 _CACHE_STEP = 0.02
 _LEAD_TOLERANCE = 0.15
 _LEADS_KEPT = 4
