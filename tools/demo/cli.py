@@ -1,0 +1,111 @@
+"""The command: set the stage, play the scene, judge it."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import devcluster
+from demo.picture import draw, write_page
+from demo.sample import Sample, look
+from demo.scene import NAMESPACE, POOL, Scene, scene
+from demo.stage import Stage, stage, traffic
+from demo.table import View, view
+from demo.verdict import in_words, judge
+from forebay.traces import TraceError
+
+OUT = Path("build/demo")
+LOOK_SECONDS = 1.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; returns 0 if the operator followed the load, 1 if it did not, 2 if it could not run."""
+    given = _parser().parse_args(arguments)
+    try:
+        played = scene(seconds=given.seconds, trace_file=given.trace)
+    except (TraceError, OSError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 2
+    OUT.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    try:
+        choice = devcluster.select()
+        with devcluster.open(choice) as cluster:
+            return _play(cluster, played, kind=choice.kind, began=began, keep=given.keep)
+    except (devcluster.DevClusterError, devcluster.KubectlError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    made.add_argument("--seconds", type=float, default=150.0, help="length of the compressed day (default 150)")
+    trace = os.environ.get("TRACE")
+    made.add_argument(
+        "--trace", type=Path, default=Path(trace) if trace else None, help="recorded trace to play (or TRACE=file)"
+    )
+    made.add_argument(
+        "--keep",
+        action="store_true",
+        default=os.environ.get("KEEP") == "1",
+        help="leave everything up (or KEEP=1)",
+    )
+    return made
+
+
+def _play(cluster: devcluster.Cluster, played: Scene, *, kind: str, began: float, keep: bool) -> int:
+    with stage(cluster, played.trace) as on:
+        print(f"stage set after {time.monotonic() - began:.0f} s")
+        print(f"playing {played.source}, {played.speed:.0f} times faster")
+        with traffic(cluster, on.simulator):
+            with view(played) as shown:
+                samples = _follow(cluster, played, on, shown)
+            result = judge(played, samples, cluster=kind, rounds=int(on.operator.metric("forebay_rounds_total")))
+            (OUT / "result.json").write_text(json.dumps(result.json(), indent=2) + "\n", encoding="utf-8")
+            draw(played, samples, OUT / "demo.png")
+            write_page(result, OUT / "demo.png", OUT / "demo.html")
+            print(f"\n{in_words(result)}\n\n{OUT}/demo.png  {OUT}/demo.html  {OUT}/result.json")
+            if keep:
+                _linger(cluster, on)
+    return 0 if result.followed else 1
+
+
+def _follow(cluster: devcluster.Cluster, played: Scene, on: Stage, shown: View) -> list[Sample]:
+    """Look once a second until the scene is over; take Prometheus away for a while on the way."""
+    samples: list[Sample] = []
+    began, up = time.monotonic(), True
+    while (seconds := time.monotonic() - began) < played.seconds:
+        away = played.outage[0] <= seconds < played.outage[1]
+        if away and up:
+            shown.say("taking Prometheus away: from here on nothing may be scaled in")
+            on.prometheus.kill()
+        if not away and not up:
+            shown.say("Prometheus comes back")
+            on.prometheus.restart()
+        up = not away
+        samples.append(look(cluster, on.simulator, on.operator, seconds=seconds, prometheus_up=up))
+        shown.show(samples[-1])
+        time.sleep(max(0.0, began + len(samples) * LOOK_SECONDS - time.monotonic()))
+    return samples
+
+
+def _linger(cluster: devcluster.Cluster, on: Stage) -> None:
+    """Leave everything up until Ctrl-C."""
+    print(
+        "\nEverything is still up. In another terminal:\n"
+        f"  export KUBECONFIG={cluster.kubeconfig}\n"
+        "  kubectl get inferencepools.forebay.io -A -o wide\n"
+        f"  kubectl describe inferencepools.forebay.io -n {NAMESPACE} {POOL}\n"
+        f"  .venv/bin/forebay explain {NAMESPACE}/{POOL}\n"
+        f"  curl {on.operator.url}/metrics      curl {on.operator.url}/decisions/{NAMESPACE}/{POOL}\n"
+        f"  Prometheus: {on.prometheus.url}\n"
+        "Ctrl-C ends it."
+    )
+    try:
+        while True:
+            time.sleep(1.0)
+    except KeyboardInterrupt:
+        print("\nending")

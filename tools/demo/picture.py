@@ -1,0 +1,104 @@
+"""The demo as a picture and as a page: demand, capacity and latency over time."""
+
+import base64
+import html
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+
+from demo.sample import ROLES, Sample
+from demo.scene import ITL_SECONDS, TTFT_SECONDS, Scene, clock_of_day
+from demo.verdict import Result, in_words
+
+mpl.use("Agg")
+
+COLOURS = {
+    "prefill": "#1f77b4",
+    "decode": "#d95f02",
+    "demand": "#444444",
+    "forecast": "#7570b3",
+    "outage": "#cccccc",
+}
+
+
+def draw(scene: Scene, samples: Sequence[Sample], path: Path) -> None:
+    """Write the picture: three panels over one clock, the outage of Prometheus shaded."""
+    seconds = np.array([s.seconds for s in samples])
+    figure, (load, capacity, latency) = plt.subplots(3, 1, sharex=True, figsize=(10, 8), layout="constrained")
+    load.plot(seconds, _rate(samples), color=COLOURS["demand"], label="arrivals (5 s mean)")
+    forecast = np.array([np.nan if s.forecast_q90 is None else s.forecast_q90 for s in samples])
+    if np.isfinite(forecast).any():
+        load.plot(seconds, forecast, color=COLOURS["forecast"], lw=1, label="forecast q90 at the lead time")
+    load.set_ylabel("requests per second")
+    for role in ROLES:
+        ready = [s.roles[role].ready for s in samples]
+        desired = [s.roles[role].desired for s in samples]
+        capacity.step(seconds, ready, where="post", color=COLOURS[role], label=f"{role} ready")
+        capacity.step(seconds, desired, where="post", color=COLOURS[role], ls=":", label=f"{role} desired")
+    capacity.set_ylabel("replicas")
+    latency.plot(
+        seconds, _objective_share(samples, "ttft_seconds", TTFT_SECONDS), color=COLOURS["prefill"], label="TTFT"
+    )
+    latency.plot(
+        seconds, _objective_share(samples, "itl_seconds", ITL_SECONDS), color=COLOURS["decode"], label="ITL"
+    )
+    latency.axhline(1.0, color="#888888", lw=1, ls="--")
+    latency.set_ylabel("latency / objective")
+    latency.set_ylim(0, 3)
+    for panel in (load, capacity, latency):
+        panel.axvspan(*scene.outage, color=COLOURS["outage"], alpha=0.5, lw=0)
+        panel.legend(loc="upper left", fontsize="small", frameon=False)
+        panel.grid(alpha=0.2)
+    ticks = np.linspace(0, scene.seconds, 9)
+    latency.set_xticks(ticks, [clock_of_day(scene, float(tick)) for tick in ticks])
+    latency.set_xlabel(
+        f"time of day of {scene.source}, {scene.speed:.0f} times faster (grey: Prometheus was away)"
+    )
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def _rate(samples: Sequence[Sample]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    seconds = np.array([s.seconds for s in samples])
+    arrived = np.array([float(s.arrived) for s in samples])
+    before = np.interp(seconds - 5.0, seconds, arrived)
+    return np.asarray((arrived - before) / np.minimum(5.0, np.maximum(seconds - seconds[0], 1.0)))
+
+
+def _objective_share(
+    samples: Sequence[Sample], name: str, objective: float
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    values = [getattr(s, name) for s in samples]
+    return np.array([np.nan if value is None else value / objective for value in values])
+
+
+def write_page(result: Result, picture: Path, path: Path) -> None:
+    """Write one self-contained page with the verdict, the picture and the figures."""
+    image = base64.b64encode(picture.read_bytes()).decode()
+    verdict = html.escape(in_words(result)).replace("\n", "<br>")
+    figures = html.escape(json.dumps(result.json(), indent=2))
+    path.write_text(
+        f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Forebay demo</title>
+<style>
+  :root {{ color-scheme: light dark; }}
+  body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
+  img {{ width: 100%; background: white; border-radius: 6px; }}
+  pre {{ overflow-x: auto; }}
+</style>
+<h1>Forebay demo</h1>
+<p>{verdict}</p>
+<img alt="Demand, replicas and latency over time" src="data:image/png;base64,{image}">
+<h2>Figures</h2>
+<pre>{figures}</pre>
+</html>
+""",
+        encoding="utf-8",
+    )

@@ -1,0 +1,228 @@
+"""What the demo plays: two GPU node pools, one model with prefill and decode, and a day of traffic in minutes."""
+
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+import devcluster
+from devcluster import ColdStart, NodePool
+from devcluster.rest import Json
+from forebay.flow.trace import RequestTrace
+from forebay.traces import PRESETS, LoadOptions, TrafficSpec, compress_time, generate, load_trace
+from runoperator.scenario import engine_deployment
+
+NAMESPACE = "serving"
+POOL = "chat"
+PREFILL_NODES = NodePool(
+    "l40s",
+    accelerator="l40s",
+    gpus_per_node=4,
+    min_nodes=1,
+    max_nodes=3,
+    cold_start=ColdStart(node_ready_seconds=1, gpus_ready_seconds=2, image_pull_seconds=1, model_load_seconds=2),
+)
+DECODE_NODES = replace(PREFILL_NODES, name="h100", accelerator="h100")
+USD_PER_GPU_HOUR = {"l40s": "1.90", "h100": "2.99"}
+TTFT_SECONDS = 1.5
+ITL_SECONDS = 0.06
+TARGET_PERCENT = 90
+MOST_REPLICAS = 10
+
+# The speed of one replica is scaled down, so that a laptop can simulate the engines of a whole fleet.
+SPEED = {
+    "prefill_base_seconds": 0.02,
+    "prefill_seconds_per_token": 2.5e-4,
+    "decode_base_seconds": 0.02,
+    "decode_seconds_per_sequence": 1e-3,
+    "decode_seconds_per_kv_token": 5e-8,
+    "max_batch": 32,
+    "kv_capacity_tokens": 100_000,
+}
+BUSIEST_REQUESTS_PER_SECOND = 16.0
+DAY_SECONDS = 86_400.0
+START_HOUR = 4
+WEEKDAY = "a generated weekday"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """Traffic and its length; the trace's own clock runs ``speed`` times faster."""
+
+    trace: RequestTrace
+    seconds: float
+    speed: float
+    source: str
+    outage: tuple[float, float] = field(default=(0.0, 0.0))
+    """When Prometheus is away, in seconds from the start."""
+
+
+def scene(*, seconds: float, trace_file: Path | None, seed: int = 7) -> Scene:
+    """Return the traffic to play: a generated weekday, or a recorded trace, compressed into ``seconds``.
+
+    The rate is scaled so that the busiest ten seconds need about ten replicas per role; lengths stay as they are.
+
+    Raises:
+        TraceError: the file cannot be used.
+    """
+    if trace_file is None:
+        source, original = WEEKDAY, generate(_weekday(), seed)
+    else:
+        source, original = trace_file.name, load_trace(trace_file, LoadOptions(seed=seed, history_seconds=0.0))
+    speed = max(1.0, original.span_seconds / seconds)
+    trace = _at_busiest(compress_time(original, speed, seed=seed), BUSIEST_REQUESTS_PER_SECOND, seed)
+    return Scene(
+        trace=trace,
+        seconds=seconds,
+        speed=speed,
+        source=source,
+        outage=(round(0.68 * seconds), round(0.68 * seconds) + 20.0),
+    )
+
+
+def _weekday() -> TrafficSpec:
+    """Return a day from the small hours on: quiet, a morning that quadruples, a busy afternoon, a quiet night."""
+    return replace(
+        PRESETS["chat"],
+        duration_seconds=DAY_SECONDS,
+        requests_per_second=1.0,
+        start_of_day_seconds=START_HOUR * 3600.0,
+        daily_amplitude=0.6,
+        daily_peak_hour=15.0,
+        half_daily_amplitude=0.1,
+        half_daily_peak_hour=11.0,
+        dispersion=1.0,
+    )
+
+
+def _at_busiest(trace: RequestTrace, requests_per_second: float, seed: int) -> RequestTrace:
+    """Thin the trace at random, or repeat requests, until its busiest ten seconds have that rate."""
+    busiest = np.bincount((trace.arrival_seconds // 10.0).astype(np.int64)).max() / 10.0
+    factor = requests_per_second / busiest
+    chance = np.random.default_rng(seed)
+    copies = np.floor(factor + chance.random(len(trace))).astype(np.int64)
+    chosen = np.repeat(np.arange(len(trace)), copies)
+    arrival = np.sort(trace.arrival_seconds[chosen] + chance.uniform(0.0, 1.0, len(chosen)))
+    return RequestTrace(
+        name=trace.name,
+        arrival_seconds=arrival,
+        input_tokens=trace.input_tokens[chosen],
+        output_tokens=np.minimum(trace.output_tokens[chosen], 400),
+    )
+
+
+def workloads() -> list[Json]:
+    """Return the namespace and the two Deployments, two replicas each."""
+    namespace: Json = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    return [
+        namespace,
+        engine_deployment(f"{POOL}-prefill", PREFILL_NODES, namespace=NAMESPACE, replicas=2),
+        engine_deployment(f"{POOL}-decode", DECODE_NODES, namespace=NAMESPACE, replicas=2),
+    ]
+
+
+def resources() -> list[Json]:
+    """Return the custom resources: node pools with prices, a profile, a policy, the pool in Auto."""
+    nodes = [_node_pool(PREFILL_NODES), _node_pool(DECODE_NODES)]
+    return [*nodes, _profile(), _policy(), _pool()]
+
+
+def _node_pool(pool: NodePool) -> Json:
+    return {
+        "apiVersion": "forebay.io/v1alpha1",
+        "kind": "GPUNodePool",
+        "metadata": {"name": pool.name},
+        "spec": {
+            "accelerator": devcluster.gpu.ACCELERATORS[pool.accelerator].product,
+            "gpusPerNode": pool.gpus_per_node,
+            "pricePerGPUHour": USD_PER_GPU_HOUR[pool.name],
+            "nodeSelector": {devcluster.POOL_LABEL: pool.name},
+            "maxNodes": pool.max_nodes,
+            "leadTimePrior": {"p50": "6s", "p90": "10s"},
+        },
+    }
+
+
+def _profile() -> Json:
+    return {
+        "apiVersion": "forebay.io/v1alpha1",
+        "kind": "ServingProfile",
+        "metadata": {"name": "demo"},
+        "spec": {
+            "model": "demo",
+            "accelerator": "simulated",
+            "gpusPerReplica": 1,
+            "source": "the speed of the demo's simulated engines",
+            "maxBatch": SPEED["max_batch"],
+            "kvCacheTokens": SPEED["kv_capacity_tokens"],
+            "linear": {
+                "prefillBase": "20ms",
+                "prefillPerThousandTokens": "250ms",
+                "decodeBase": "20ms",
+                "decodePerSequence": "1ms",
+                "decodePerThousandKVTokens": "50us",
+            },
+        },
+    }
+
+
+def _policy() -> Json:
+    return {
+        "apiVersion": "forebay.io/v1alpha1",
+        "kind": "ScalingPolicy",
+        "metadata": {"name": "demo", "namespace": NAMESPACE},
+        "spec": {"guards": {"restart": "5s"}, "forecast": {"rateWindow": "15s"}},
+    }
+
+
+def _pool() -> Json:
+    def role(name: str, nodes: NodePool) -> Json:
+        return {
+            "variants": [
+                {
+                    "target": {"kind": "Deployment", "name": f"{POOL}-{name}"},
+                    "nodePool": nodes.name,
+                    "profileRef": {"name": "demo"},
+                    "maxReplicas": MOST_REPLICAS,
+                    "startUp": "4s",
+                }
+            ]
+        }
+
+    return {
+        "apiVersion": "forebay.io/v1alpha1",
+        "kind": "InferencePool",
+        "metadata": {"name": POOL, "namespace": NAMESPACE},
+        "spec": {
+            "mode": "Auto",
+            "slo": {
+                "ttft": f"{round(TTFT_SECONDS * 1000)}ms",
+                "itl": f"{round(ITL_SECONDS * 1000)}ms",
+                "percentile": TARGET_PERCENT,
+            },
+            "telemetry": {"engine": "vllm"},
+            "policyRef": {"name": "demo"},
+            "roles": {"prefill": role("prefill", PREFILL_NODES), "decode": role("decode", DECODE_NODES)},
+        },
+    }
+
+
+def simulated_engines() -> dict[str, object]:
+    """Return the configuration of the simulated engines."""
+    return {
+        "name": POOL,
+        "namespace": NAMESPACE,
+        "slo": {"ttft_seconds": TTFT_SECONDS, "itl_seconds": ITL_SECONDS, "target": TARGET_PERCENT / 100},
+        "workloads": [
+            {"name": f"{POOL}-prefill", "role": "prefill", "speed": SPEED},
+            {"name": f"{POOL}-decode", "role": "decode", "speed": SPEED},
+        ],
+    }
+
+
+def clock_of_day(one: Scene, seconds: float) -> str:
+    """Return the time of day that the traffic is at, as hours and minutes."""
+    minutes = math.floor(seconds * one.speed / 60.0)
+    start = START_HOUR * 60 if one.source == WEEKDAY else 0
+    return f"{(start + minutes) // 60 % 24:02}:{(start + minutes) % 60:02}"

@@ -1,0 +1,105 @@
+"""The live view: a table that redraws itself on a terminal, plain lines elsewhere."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from demo.sample import ROLES, Sample
+from demo.scene import ITL_SECONDS, TTFT_SECONDS, Scene, clock_of_day
+
+PLAIN_EVERY_SECONDS = 10.0
+
+
+class View:
+    """Shows samples as they come."""
+
+    def __init__(self, scene: Scene, live: Live | None) -> None:
+        self._scene = scene
+        self._live = live
+        self._printed = -PLAIN_EVERY_SECONDS
+
+    def show(self, sample: Sample) -> None:
+        """Draw one sample."""
+        if self._live is not None:
+            self._live.update(_table(self._scene, sample))
+        elif sample.seconds - self._printed >= PLAIN_EVERY_SECONDS:
+            self._printed = sample.seconds
+            print(plain(self._scene, sample), flush=True)
+
+    def say(self, words: str) -> None:
+        """Print a line beside the table."""
+        if self._live is not None:
+            self._live.console.print(words)
+        else:
+            print(words, flush=True)
+
+
+@contextmanager
+def view(scene: Scene) -> Iterator[View]:
+    """Open the view that fits where the output goes."""
+    if not sys.stdout.isatty():
+        yield View(scene, None)
+        return
+    with Live(console=Console(), refresh_per_second=4) as live:
+        yield View(scene, live)
+
+
+def _table(scene: Scene, sample: Sample) -> Table:
+    table = Table(title=f"Forebay demo  {clock_of_day(scene, sample.seconds)}  ({sample.seconds:.0f} s)")
+    for column in ("", "ready/desired", "queue"):
+        table.add_column(column)
+    table.add_column("what", style="dim")
+    table.add_column("value", justify="right")
+    facts = _facts(sample)
+    rows = [(role, f"{r.ready}/{r.desired}", str(r.queue)) for role, r in sample.roles.items()]
+    for index in range(max(len(rows), len(facts))):
+        left = rows[index] if index < len(rows) else ("", "", "")
+        right = facts[index] if index < len(facts) else ("", "")
+        table.add_row(*left, *right)
+    table.caption = sample.why
+    return table
+
+
+def _facts(sample: Sample) -> list[tuple[str, str]]:
+    return [
+        ("demand", f"{_text(sample.demand, '.1f')} req/s"),
+        ("forecast q90 at the lead time", f"{_text(sample.forecast_q90, '.1f')} req/s"),
+        (f"TTFT (objective {TTFT_SECONDS:g} s)", f"{_text(sample.ttft_seconds, '.2f')} s"),
+        (f"ITL (objective {ITL_SECONDS * 1000:.0f} ms)", f"{_milliseconds(sample.itl_seconds)} ms"),
+        ("met both, so far", _percent(sample.attainment)),
+        ("cost", f"{_text(sample.usd_per_hour, '.2f')} $/h"),
+        ("telemetry", "fresh" if sample.metrics_fresh == "True" else "LOST: holding"),
+    ]
+
+
+def plain(scene: Scene, sample: Sample) -> str:
+    """Return one line that says everything."""
+    parts = [
+        f"{clock_of_day(scene, sample.seconds)} {sample.seconds:4.0f} s",
+        f"demand {_text(sample.demand, '4.1f')} req/s",
+        f"q90 {_text(sample.forecast_q90, '4.1f')}",
+        *(f"{name} {sample.roles[name].ready}/{sample.roles[name].desired}" for name in ROLES),
+        f"TTFT {_text(sample.ttft_seconds, '.2f')} s",
+        f"ITL {_milliseconds(sample.itl_seconds)} ms",
+        f"met {_percent(sample.attainment)}",
+        f"{_text(sample.usd_per_hour, '.2f')} $/h",
+    ]
+    if sample.metrics_fresh != "True":
+        parts.append("telemetry lost, holding")
+    return "  ".join(parts)
+
+
+def _text(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{value * 1000:.0f}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"

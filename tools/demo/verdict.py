@@ -1,0 +1,108 @@
+"""Did the operator follow the load? The figures, and the sentence that says it."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+
+from demo.sample import ROLES, Sample
+from demo.scene import Scene
+
+WARM_UP_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What `build/demo/result.json` holds."""
+
+    cluster: str
+    rounds: int
+    requests: int
+    scale_outs: int
+    scale_ins: int
+    wrong_scale_ins: int
+    """Scale-ins while telemetry was lost or a queue stood."""
+    slo_attainment: float
+    gpu_hours: float
+    static_gpu_hours: float
+    """What the highest replica counts, held all the time, would have used."""
+    cost_usd: float
+    decisions: int
+    """Changes of a replica count."""
+    peak_replicas: dict[str, int]
+    held_while_blind: bool
+    followed: bool
+    seconds: float
+
+    def json(self) -> dict[str, object]:
+        """Return plain data."""
+        return asdict(self)
+
+
+def judge(scene: Scene, samples: Sequence[Sample], *, cluster: str, rounds: int) -> Result:
+    """Return the figures of a finished demo.
+
+    The load was followed if both roles grew to at least twice their start and shrank again afterwards, and nothing
+    was taken away at the wrong time.
+    """
+    moves = [
+        (role, before, after)
+        for before, after in pairwise(samples)
+        for role in ROLES
+        if before.roles[role].desired != after.roles[role].desired
+    ]
+    outs = sum(after.roles[role].desired > before.roles[role].desired for role, before, after in moves)
+    ins = [
+        (role, before, after)
+        for role, before, after in moves
+        if after.roles[role].desired < before.roles[role].desired
+    ]
+    blind = [s for s in samples if scene.outage[0] < s.seconds <= scene.outage[1]]
+    wrong = sum(_is_wrong(scene, role, before) for role, before, _ in ins)
+    peak = {role: max(s.roles[role].desired for s in samples) for role in ROLES}
+    last = samples[-1]
+    followed = wrong == 0 and all(
+        peak[role] >= 2 * samples[0].roles[role].desired and last.roles[role].desired < peak[role]
+        for role in ROLES
+    )
+    hours = [(b.seconds - a.seconds) / 3600.0 for a, b in pairwise(samples)]
+    return Result(
+        cluster=cluster,
+        rounds=rounds,
+        requests=last.arrived,
+        scale_outs=outs,
+        scale_ins=len(ins),
+        wrong_scale_ins=wrong,
+        slo_attainment=last.attainment or 0.0,
+        gpu_hours=sum(h * sum(s.roles[r].desired for r in ROLES) for h, s in zip(hours, samples, strict=False)),
+        static_gpu_hours=sum(hours) * sum(peak.values()),
+        cost_usd=sum(h * (s.usd_per_hour or 0.0) for h, s in zip(hours, samples, strict=False)),
+        decisions=len(moves),
+        peak_replicas=peak,
+        held_while_blind=bool(blind)
+        and all(a.roles[r].desired >= b.roles[r].desired for b, a in pairwise(blind) for r in ROLES),
+        followed=followed,
+        seconds=last.seconds,
+    )
+
+
+def _is_wrong(scene: Scene, role: str, before: Sample) -> bool:
+    blind = scene.outage[0] + 1.0 < before.seconds < scene.outage[1] and not before.prometheus_up
+    ready = max(1, before.roles[role].ready)
+    return blind or before.roles[role].queue > 2 * ready
+
+
+def in_words(result: Result) -> str:
+    """Return the verdict for a person."""
+    saved = 1.0 - result.gpu_hours / result.static_gpu_hours if result.static_gpu_hours else 0.0
+    peaks = " and ".join(f"{count} {role}" for role, count in result.peak_replicas.items())
+    lines = [
+        "The operator followed the load." if result.followed else "The operator did NOT follow the load.",
+        f"{result.requests} requests in {result.seconds:.0f} s; {result.slo_attainment:.1%} met TTFT and ITL.",
+        f"It scaled out {result.scale_outs} times and in {result.scale_ins} times, up to {peaks} replicas,",
+        f"and used {result.gpu_hours:.2f} GPU-hours: {saved:.0%} less than holding that peak all the time.",
+    ]
+    if result.held_while_blind:
+        lines.append("While Prometheus was away it took nothing away.")
+    if result.wrong_scale_ins:
+        lines.append(f"{result.wrong_scale_ins} scale-ins came while blind or while a queue stood: that is wrong.")
+    return "\n".join(lines)
