@@ -21,7 +21,7 @@ def test_a_bad_manifest_is_refused_with_its_sentence(case: BadManifest, rest: Re
     said = refusal(rest, case.body, "default")
     assert said is not None
     assert case.sentence in said
-    assert re.search(r"\b(spec|metadata)\b", said), "no field is named"
+    assert re.search(r"\b(specs?|metadata)\b", said), "no field is named"
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.before is not None], ids=lambda case: case.name)

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
 from devcluster import Cluster, Rest
@@ -13,6 +13,8 @@ from forebay.api.v1alpha1 import KINDS
 from tests.cluster.api_verdict import refusal
 from tests.unit.api.manifests import Manifest
 from tests.unit.api.mutations import manifests
+
+MANIFESTS = {kind: manifests(kind) for kind in KINDS}
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +29,12 @@ def rest(cluster: Cluster) -> Rest:
     deadline=None,
     derandomize=True,
     database=None,
+    phases=[Phase.generate],  # a case is small as it is, and each try to shrink it asks the API server
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())
 def test_both_give_the_same_verdict(kind: type[Resource], rest: Rest, data: st.DataObject) -> None:
-    body = data.draw(manifests(kind))
+    body = data.draw(MANIFESTS[kind])
     server, models = refusal(rest, body, "default"), _refused_by_models(body)
     note(json.dumps(body))
     note(f"API server: {server}")

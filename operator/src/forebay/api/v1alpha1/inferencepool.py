@@ -14,6 +14,8 @@ from forebay.api.v1alpha1.target import Target
 from forebay.api.v1alpha1.telemetry import Telemetry
 
 MAX_VARIANTS = 16
+GATEWAY_POOL_API = "inference.networking.k8s.io/v1"
+"""Group and version of the Gateway API Inference Extension's InferencePool, which `inferencePoolRef` names."""
 
 _SAME_TARGET = "v.target.kind == w.target.kind && v.target.name == w.target.name"
 _VARIANT_NAME = "(has({0}.name) ? {0}.name : {0}.target.name)"
