@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forebay.flow.trace import RequestTrace
+from forebay.flow.trace import FloatArray, RequestTrace
 from forebay.simulation import QueueOrder, SimulatedPool, SimulationOptions
 from forebay.simulation.state import BATCH, DONE, REJECTED, TIMED_OUT
 from tests.unit.simulation.builders import EIGHT_B, PLAIN, disaggregated, mixed, poisson
@@ -111,11 +111,11 @@ def test_the_bill_is_the_integral_of_the_replicas(trace: RequestTrace, fleets: l
 @settings(max_examples=20, deadline=None)
 @given(trace=traces(), chosen=options())
 def test_a_run_repeats_itself(trace: RequestTrace, chosen: SimulationOptions) -> None:
-    def run() -> list[float]:
+    def run() -> FloatArray:
         simulated = SimulatedPool(
             disaggregated(SMALL, SMALL), trace, initial={"p": 2, "d": 1}, options=chosen, functions=PLAIN
         )
         simulated.run_until(500.0)
-        return simulated.result().done_seconds.tolist()
+        return simulated.result().done_seconds
 
     np.testing.assert_array_equal(run(), run())

@@ -239,6 +239,11 @@ def _edge_batch(speed: Performance, itl: float, context: float) -> float:
     return max(1.0, min(most, (itl - speed.decode_base_seconds) / per_sequence))
 
 
+def _heap_room(batch: int) -> int:
+    """Return entries per slot: an odd number of cache lines, so that the heaps do not share cache sets."""
+    return (-(-batch // 8) | 1) * 8
+
+
 def _world(
     pool: Pool,
     trace: RequestTrace,
@@ -262,7 +267,7 @@ def _world(
     with_decode = [m.performance for m in models if m.variant.role is not Role.PREFILL]
     fastest = min(with_prefill, key=lambda p: p.prefill_seconds(mean_work))
     timeout = options.queue_timeout_seconds
-    batch_limit = max(p.max_batch for p in with_decode)
+    batch_limit = _heap_room(max(p.max_batch for p in with_decode))
 
     def optional(wanted: bool) -> int:
         return count if wanted else 1

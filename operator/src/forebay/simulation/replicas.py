@@ -237,7 +237,8 @@ class Replicas:
         if replica.life is not Life.STARTING:
             return
         replica.life = Life.READY
-        self.lead_times[replica.variant].append(now - replica.ordered_seconds)
+        if now > replica.ordered_seconds:  # else it was there from the beginning
+            self.lead_times[replica.variant].append(now - replica.ordered_seconds)
         replica.slot = self._free_slot()
         self.by_slot[replica.slot] = replica
         self._furnish(replica.slot, self.models[replica.variant], now)
