@@ -12,11 +12,13 @@ import statistics
 import time
 import tracemalloc
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 
 from forebay.flow.fleet import PoolKey, Role, Slo
+from forebay.telemetry.client import Read
 from forebay.telemetry.dialect import built_in
 from forebay.telemetry.groups import Expressions, Group
 from forebay.telemetry.prometheus import PrometheusTelemetry
@@ -41,10 +43,10 @@ class RenderedClient:
     octets: int = 0
     samples: int = 0
 
-    async def instant(self, query: str, at_seconds: float, *, kind: str) -> object:
+    async def instant(self, query: str, at_seconds: float, *, kind: str, read: Callable[[object], Read]) -> Read:
         self.asked[kind] += 1
         if kind == "facts":
-            return self._facts(query)
+            return read(self._facts(query))
         edges = self._edges(kind)
         key = ("instant", edges)
         if key not in self.rendered:
@@ -59,14 +61,21 @@ class RenderedClient:
                     for index, edge in enumerate(edges)
                 ]
             ).encode()
-        return self._read(self.rendered[key])
+        return read(self._decoded(self.rendered[key]))
 
     async def range(
-        self, query: str, start_seconds: int, end_seconds: int, step_seconds: int, *, kind: str
-    ) -> object:
+        self,
+        query: str,
+        start_seconds: int,
+        end_seconds: int,
+        step_seconds: int,
+        *,
+        kind: str,
+        read: Callable[[object], Read],
+    ) -> Read:
         self.asked[kind] += 1
         if kind.startswith("born"):
-            return []
+            return read([])
         steps = range(start_seconds, end_seconds + 1, step_seconds)
         key = ("range", kind == "newest", tuple(steps))
         if key not in self.rendered:
@@ -79,12 +88,12 @@ class RenderedClient:
                     for namespace, name in self.workloads
                 ]
             ).encode()
-        return self._read(self.rendered[key])
+        return read(self._decoded(self.rendered[key]))
 
     async def close(self) -> None:
         """Nothing is open."""
 
-    def _read(self, body: bytes) -> object:
+    def _decoded(self, body: bytes) -> object:
         self.octets += len(body)
         answer: list[object] = json.loads(body)
         self.samples += len(answer)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from forebay.flow.fleet import PoolKey, Role, Slo
+from forebay.telemetry.client import Read
 from forebay.telemetry.errors import QueryError, QueryFailure
 from forebay.telemetry.source import PoolTarget, WorkloadTarget
 
@@ -44,27 +45,36 @@ class ScriptedClient:
     ranges: list[tuple[str, int, int, int]] = field(default_factory=list)
     closed: bool = False
 
-    async def instant(self, query: str, at_seconds: float, *, kind: str) -> object:
+    async def instant(self, query: str, at_seconds: float, *, kind: str, read: Callable[[object], Read]) -> Read:
         self._note(kind)
         if kind == "facts":
-            return self._facts(query)
+            return read(self._facts(query))
         if kind == "forecast":
-            return [at_seconds, query]
-        return [
-            {"metric": self._metric(key), "value": [at_seconds, str(value)]}
-            for key, value in self._table(kind, at_seconds).items()
-        ]
+            return read([at_seconds, query])
+        return read(
+            [
+                {"metric": self._metric(key), "value": [at_seconds, str(value)]}
+                for key, value in self._table(kind, at_seconds).items()
+            ]
+        )
 
     async def range(
-        self, query: str, start_seconds: int, end_seconds: int, step_seconds: int, *, kind: str
-    ) -> object:
+        self,
+        query: str,
+        start_seconds: int,
+        end_seconds: int,
+        step_seconds: int,
+        *,
+        kind: str,
+        read: Callable[[object], Read],
+    ) -> Read:
         self._note(kind)
         self.ranges.append((kind, start_seconds, end_seconds, step_seconds))
         rows: dict[Key, list[list[object]]] = {}
         for at in range(start_seconds, end_seconds + 1, step_seconds):
             for key, value in self._table(kind, at).items():
                 rows.setdefault(key, []).append([at, str(value)])
-        return [{"metric": self._metric(key), "values": values} for key, values in rows.items()]
+        return read([{"metric": self._metric(key), "values": values} for key, values in rows.items()])
 
     async def close(self) -> None:
         self.closed = True

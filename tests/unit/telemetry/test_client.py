@@ -21,6 +21,10 @@ from tests.unit.telemetry.fake_server import FakeServer, Reply, drip, hang, raw,
 ONE = [{"metric": {}, "value": [1.0, "1"]}]
 
 
+def as_it_is(result: object) -> object:
+    return result
+
+
 @dataclass
 class CountingMeter(NullMeter):
     """Remembers what it was told."""
@@ -60,15 +64,15 @@ async def connected(
 
 async def failure(client: PrometheusClient, query: str = "up") -> QueryError:
     with pytest.raises(QueryError) as caught:
-        await client.instant(query, 1.0, kind="test")
+        await client.instant(query, 1.0, kind="test", read=as_it_is)
     return caught.value
 
 
 async def test_an_answer_comes_through(server: FakeServer) -> None:
     server.replies = [success(ONE)]
     async with connected(server) as client:
-        assert await client.instant("up", 12.5, kind="test") == ONE
-        assert await client.range("up", 60, 120, 15, kind="test") == ONE
+        assert await client.instant("up", 12.5, kind="test", read=as_it_is) == ONE
+        assert await client.range("up", 60, 120, 15, kind="test", read=as_it_is) == ONE
     instant, over = server.asked
     assert (instant.path, instant.parameters) == ("/api/v1/query", {"query": "up", "time": "12.5"})
     assert over.path == "/api/v1/query_range"
@@ -77,14 +81,14 @@ async def test_an_answer_comes_through(server: FakeServer) -> None:
 
 async def test_a_path_before_the_api_is_kept(server: FakeServer) -> None:
     async with connected(server, url=server.url + "/prometheus/") as client:
-        await client.instant("up", 1.0, kind="test")
+        await client.instant("up", 1.0, kind="test", read=as_it_is)
     assert server.asked[0].path == "/prometheus/api/v1/query"
 
 
 async def test_long_queries_are_posted(server: FakeServer) -> None:
     async with connected(server) as client:
-        await client.instant("up" + " " * 3000, 1.0, kind="test")
-        await client.instant("up", 1.0, kind="test")
+        await client.instant("up" + " " * 3000, 1.0, kind="test", read=as_it_is)
+        await client.instant("up", 1.0, kind="test", read=as_it_is)
     assert [each.method for each in server.asked] == ["POST", "GET"]
 
 
@@ -92,7 +96,7 @@ async def test_compressed_answers_are_read(server: FakeServer) -> None:
     body = gzip.compress(b'{"status":"success","data":{"resultType":"vector","result":[]}}')
     server.replies = [status(200, body, Content_Encoding="gzip")]
     async with connected(server) as client:
-        assert await client.instant("up", 1.0, kind="test") == []
+        assert await client.instant("up", 1.0, kind="test", read=as_it_is) == []
 
 
 WRONG: dict[str, tuple[Reply, QueryFailure]] = {
@@ -155,7 +159,7 @@ async def test_a_server_that_drips_holds_no_thread_beyond_the_deadline(server: F
     async with connected(server, meter, query_timeout_seconds=0.3) as client:
         for _ in range(2):
             assert (await failure(client)).failure is QueryFailure.TIMEOUT
-        assert await client.instant("up", 1.0, kind="test") == []
+        assert await client.instant("up", 1.0, kind="test", read=as_it_is) == []
     assert meter.outcomes == ["timeout", "timeout", "ok"]
 
 
@@ -174,7 +178,7 @@ async def test_what_passes_is_tried_again(server: FakeServer) -> None:
     server.replies = [status(503), raw(), success(ONE)]
     meter = CountingMeter()
     async with connected(server, meter, retries=2) as client:
-        assert await client.instant("up", 1.0, kind="test") == ONE
+        assert await client.instant("up", 1.0, kind="test", read=as_it_is) == ONE
     assert meter.outcomes == ["server", "connection", "ok"]
 
 
@@ -199,7 +203,7 @@ async def test_the_breaker_opens_probes_and_closes(server: FakeServer) -> None:
         assert len(server.asked) == 3
         server.replies = [success(ONE)]
         await asyncio.sleep(0.1)
-        answers = await asyncio.gather(*(client.instant("up", 1.0, kind="test") for _ in range(6)))
+        answers = await asyncio.gather(*(client.instant("up", 1.0, kind="test", read=as_it_is) for _ in range(6)))
     assert answers == [ONE] * 6
     assert meter.states == ["open", "half-open", "closed"]
 
@@ -228,13 +232,13 @@ async def test_a_cancelled_probe_lets_the_next_one_probe(server: FakeServer) -> 
         await failure(client)
         await asyncio.sleep(0.03)
         server.replies = [hang]
-        probe = asyncio.create_task(client.instant("up", 1.0, kind="test"))
+        probe = asyncio.create_task(client.instant("up", 1.0, kind="test", read=as_it_is))
         await asyncio.sleep(0.03)
         probe.cancel()
         with pytest.raises(asyncio.CancelledError):
             await probe
         server.replies = [success(ONE)]
-        assert await client.instant("up", 1.0, kind="test") == ONE
+        assert await client.instant("up", 1.0, kind="test", read=as_it_is) == ONE
 
 
 async def test_the_bearer_token_is_read_again_when_it_changes(server: FakeServer, tmp_path: Path) -> None:
@@ -242,9 +246,9 @@ async def test_the_bearer_token_is_read_again_when_it_changes(server: FakeServer
     token.write_text("first\n")
     auth = PrometheusAuth(bearer_token_file=token, headers={"X-Scope-OrgID": "team-a"})
     async with connected(server, auth=auth) as client:
-        await client.instant("up", 1.0, kind="test")
+        await client.instant("up", 1.0, kind="test", read=as_it_is)
         token.write_text("second-token\n")
-        await client.instant("up", 1.0, kind="test")
+        await client.instant("up", 1.0, kind="test", read=as_it_is)
         token.unlink()
         error = await failure(client)
     assert [each.headers["Authorization"] for each in server.asked] == ["Bearer first", "Bearer second-token"]
@@ -265,7 +269,7 @@ async def test_basic_authentication(server: FakeServer, tmp_path: Path) -> None:
     password = tmp_path / "password"
     password.write_text("pa ss\n")
     async with connected(server, auth=PrometheusAuth(basic_username="me", basic_password_file=password)) as client:
-        await client.instant("up", 1.0, kind="test")
+        await client.instant("up", 1.0, kind="test", read=as_it_is)
     expected = "Basic " + base64.b64encode(b"me:pa ss").decode()
     assert server.asked[0].headers["Authorization"] == expected
 
@@ -280,7 +284,7 @@ async def test_the_environment_neither_proxies_nor_authenticates(
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/does/not/exist")
     async with connected(server) as client:
-        await client.instant("up", 1.0, kind="test")
+        await client.instant("up", 1.0, kind="test", read=as_it_is)
     assert "Authorization" not in server.asked[0].headers
 
 
@@ -294,5 +298,5 @@ async def test_nothing_secret_is_logged(
     auth = PrometheusAuth(bearer_token_file=token, headers={"X-Key": "s3cr3t"})
     async with connected(server, auth=auth) as client:
         error = await failure(client)
-        await client.instant("up", 1.0, kind="test")
+        await client.instant("up", 1.0, kind="test", read=as_it_is)
     assert "s3cr3t" not in caplog.text + repr(error) + repr(auth)

@@ -44,7 +44,7 @@ def fake(pki: Pki, request: pytest.FixtureRequest) -> Iterator[FakeServer]:
 async def outcome(settings: PrometheusSettings) -> QueryError | None:
     client = PrometheusClient(settings)
     try:
-        await client.instant("up", 1.0, kind="test")
+        await client.instant("up", 1.0, kind="test", read=lambda result: result)
     except QueryError as error:
         return error
     else:

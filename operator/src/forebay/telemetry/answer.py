@@ -4,8 +4,13 @@ The format: https://prometheus.io/docs/prometheus/latest/querying/api/#expressio
 """
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any
+
+_is_number = re.compile(r"[+-]?(?:\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+|Inf)|NaN", re.ASCII).fullmatch
 
 Labels = tuple[str, ...]
 """Values of the labels that were asked for, in the order in which they were asked for."""
@@ -32,11 +37,21 @@ class Matrix:
     malformed: int = 0
 
 
-def _labels(metric: object, names: tuple[str, ...]) -> Labels | None:
-    if not isinstance(metric, Mapping):
-        return None
-    values = tuple([metric.get(name, "") for name in names])
-    return values if all(isinstance(value, str) for value in values) else None
+def _label_reader(names: tuple[str, ...]) -> Callable[[object], Labels]:
+    """Return a function from a series' labels to the values of ``names``; it raises for what are no labels."""
+    first = itemgetter(*names) if len(names) > 1 else None
+
+    def read(metric: object) -> Labels:
+        if not isinstance(metric, dict):
+            raise TypeError("labels are an object")
+        try:
+            labels: Labels = first(metric) if first is not None else (metric[names[0]],)
+        except KeyError:
+            labels = tuple([metric.get(name, "") for name in names])
+        "".join(labels)  # raises unless all are text
+        return labels
+
+    return read
 
 
 def number(text: object) -> float | None:
@@ -44,26 +59,18 @@ def number(text: object) -> float | None:
 
     The format has strings. A bare JSON number, or digits that only Python would read, are somebody else's answer.
     """
-    if not isinstance(text, str) or not text.isascii() or "_" in text or text != text.strip():
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    return float(text) if isinstance(text, str) and _is_number(text) else None
 
 
-def _point(point: object) -> tuple[float, float] | None:
-    if not isinstance(point, list) or len(point) != 2:
-        return None
-    at, text = point
-    if isinstance(at, bool) or not isinstance(at, int | float):
-        return None
+def _point(point: Any) -> tuple[float, float] | None:
+    """Return the time and value of a sample; whatever JSON it may be, ``None`` if it is none."""
     try:
-        seconds = float(at)
-    except OverflowError:
+        at, text = point
+        seconds = float(at) if math.isfinite(at) else None
+        value = number(text)
+    except (TypeError, ValueError, OverflowError):
         return None
-    value = number(text)
-    return None if value is None or not math.isfinite(seconds) else (seconds, value)
+    return None if value is None or seconds is None else (seconds, value)
 
 
 def parse_vector(result: object, names: tuple[str, ...]) -> Vector:
@@ -72,22 +79,26 @@ def parse_vector(result: object, names: tuple[str, ...]) -> Vector:
     if not isinstance(result, list):
         answer.malformed = 1
         return answer
+    labels_of, values, not_a_number = _label_reader(names), answer.values, answer.not_a_number
     for item in result:
-        if not isinstance(item, Mapping):
+        try:
+            labels = labels_of(item["metric"])
+            at, text = item["value"]
+            value = float(text) if _is_number(text) and math.isfinite(at) else None
+        except (KeyError, TypeError, ValueError, OverflowError):
             answer.malformed += 1
             continue
-        labels, point = _labels(item.get("metric"), names), _point(item.get("value"))
-        if labels is None or point is None:
+        if value is None:
             answer.malformed += 1
-        elif labels in answer.values or labels in answer.not_a_number or labels in answer.duplicate:
+        elif labels in values or labels in not_a_number or labels in answer.duplicate:
             answer.duplicate.add(labels)
-        elif math.isfinite(point[1]):
-            answer.values[labels] = point[1]
+        elif math.isfinite(value):
+            values[labels] = value
         else:
-            answer.not_a_number.add(labels)
+            not_a_number.add(labels)
     for labels in answer.duplicate:
-        answer.values.pop(labels, None)
-        answer.not_a_number.discard(labels)
+        values.pop(labels, None)
+        not_a_number.discard(labels)
     return answer
 
 
@@ -102,12 +113,14 @@ def parse_matrix(
     if not isinstance(result, list):
         answer.malformed = 1
         return answer
+    labels_of = _label_reader(names)
     for item in result:
-        if not isinstance(item, Mapping):
+        try:
+            labels, points = labels_of(item["metric"]), item["values"]
+        except (KeyError, TypeError):
             answer.malformed += 1
             continue
-        labels, points = _labels(item.get("metric"), names), item.get("values")
-        if labels is None or not isinstance(points, list):
+        if not isinstance(points, list):
             answer.malformed += 1
         elif labels in answer.values:
             answer.duplicate.add(labels)
@@ -121,6 +134,7 @@ def parse_matrix(
 
 
 def _fill(row: list[float], points: list[object], start_seconds: float, step_seconds: float) -> int:
+    """Lay points on their steps; return how many are malformed."""
     bad = 0
     for each in points:
         point = _point(each)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import requests
 from prometheus_api_client import PrometheusConnect
@@ -22,19 +22,32 @@ from forebay.telemetry.meter import NullMeter, TelemetryMeter
 from forebay.telemetry.settings import PrometheusSettings
 
 _LONGEST_GET = 1500
+Read = TypeVar("Read")
+_Ask = Callable[[PrometheusConnect, tuple[float, float]], Read]
+"""What a thread does with its connection and the two time-outs."""
 _RETRY_AFTER_LIMIT_SECONDS = 2.0
 
 
 class PromQlClient(Protocol):
-    """Evaluate PromQL. Answers are what the server calls ``result``: untrusted, to be parsed strictly."""
+    """Evaluate PromQL. ``read`` is given what the server calls ``result``: untrusted, to be read strictly.
 
-    async def instant(self, query: str, at_seconds: float, *, kind: str) -> object:
+    ``read`` runs in the thread of the query, so that large answers do not hold up the event loop.
+    """
+
+    async def instant(self, query: str, at_seconds: float, *, kind: str, read: Callable[[object], Read]) -> Read:
         """Evaluate at one time. Raises ``QueryError``."""
         ...
 
     async def range(
-        self, query: str, start_seconds: int, end_seconds: int, step_seconds: int, *, kind: str
-    ) -> object:
+        self,
+        query: str,
+        start_seconds: int,
+        end_seconds: int,
+        step_seconds: int,
+        *,
+        kind: str,
+        read: Callable[[object], Read],
+    ) -> Read:
         """Evaluate at every step from start to end, both included. Raises ``QueryError``."""
         ...
 
@@ -102,22 +115,28 @@ class PrometheusClient:
         """Return whether the server is being asked at all."""
         return self._breaker.state
 
-    async def instant(self, query: str, at_seconds: float, *, kind: str) -> object:
+    async def instant(self, query: str, at_seconds: float, *, kind: str, read: Callable[[object], Read]) -> Read:
         """Evaluate ``query`` at one time.
 
         Raises:
             QueryError: There is no answer.
         """
 
-        def ask(connect: PrometheusConnect, timeout: tuple[float, float]) -> object:
-            answer: object = connect.custom_query(query, params={"time": at_seconds}, timeout=timeout)
-            return answer
+        def ask(connect: PrometheusConnect, timeout: tuple[float, float]) -> Read:
+            return read(connect.custom_query(query, params={"time": at_seconds}, timeout=timeout))
 
         return await self._ask(query, ask, kind)
 
     async def range(
-        self, query: str, start_seconds: int, end_seconds: int, step_seconds: int, *, kind: str
-    ) -> object:
+        self,
+        query: str,
+        start_seconds: int,
+        end_seconds: int,
+        step_seconds: int,
+        *,
+        kind: str,
+        read: Callable[[object], Read],
+    ) -> Read:
         """Evaluate ``query`` at every step from start to end, both included.
 
         Raises:
@@ -125,9 +144,8 @@ class PrometheusClient:
         """
         start, end = datetime.fromtimestamp(start_seconds, UTC), datetime.fromtimestamp(end_seconds, UTC)
 
-        def ask(connect: PrometheusConnect, timeout: tuple[float, float]) -> object:
-            answer: object = connect.custom_query_range(query, start, end, f"{step_seconds}s", timeout=timeout)
-            return answer
+        def ask(connect: PrometheusConnect, timeout: tuple[float, float]) -> Read:
+            return read(connect.custom_query_range(query, start, end, f"{step_seconds}s", timeout=timeout))
 
         return await self._ask(query, ask, kind)
 
@@ -138,9 +156,7 @@ class PrometheusClient:
             for session in self._sessions:
                 session.close()
 
-    async def _ask(
-        self, query: str, ask: Callable[[PrometheusConnect, tuple[float, float]], object], kind: str
-    ) -> object:
+    async def _ask(self, query: str, ask: _Ask[Read], kind: str) -> Read:
         probing = await self._admitted()
         try:
             answer = await self._with_retries(query, ask, kind, retries=0 if probing else self._settings.retries)
@@ -188,11 +204,11 @@ class PrometheusClient:
     async def _with_retries(
         self,
         query: str,
-        ask: Callable[[PrometheusConnect, tuple[float, float]], object],
+        ask: _Ask[Read],
         kind: str,
         *,
         retries: int,
-    ) -> object:
+    ) -> Read:
         deadline = time.monotonic() + self._settings.query_timeout_seconds
         for attempt in range(retries + 1):
             try:
@@ -212,10 +228,10 @@ class PrometheusClient:
     async def _attempt(
         self,
         query: str,
-        ask: Callable[[PrometheusConnect, tuple[float, float]], object],
+        ask: _Ask[Read],
         kind: str,
         deadline: float,
-    ) -> object:
+    ) -> Read:
         started = time.monotonic()
         outcome = "ok"
         try:
@@ -232,15 +248,11 @@ class PrometheusClient:
         finally:
             self._meter.query_finished(kind, time.monotonic() - started, outcome)
 
-    async def _in_thread(
-        self, query: str, ask: Callable[[PrometheusConnect, tuple[float, float]], object], deadline: float
-    ) -> object:
+    async def _in_thread(self, query: str, ask: _Ask[Read], deadline: float) -> Read:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, self._blocking, query, ask, deadline)
 
-    def _blocking(
-        self, query: str, ask: Callable[[PrometheusConnect, tuple[float, float]], object], deadline: float
-    ) -> object:
+    def _blocking(self, query: str, ask: _Ask[Read], deadline: float) -> Read:
         left = deadline - time.monotonic()
         if left <= 0:
             raise QueryError(QueryFailure.TIMEOUT, "Every thread was busy with an earlier query.")

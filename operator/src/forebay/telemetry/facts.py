@@ -46,6 +46,10 @@ class Facts:
         """Return the shortest scrape interval of the group."""
         return min(self.scrape_seconds.values(), default=_UNKNOWN_INTERVAL_SECONDS)
 
+    def knows_any_of(self, names: Sequence[str]) -> bool:
+        """Return whether the server has, or may have, one of these metrics."""
+        return self.known is None or not self.known.isdisjoint(names)
+
     def stale_after(self, key: Labels) -> float:
         """Return the age at which a sample means that a scrape is missing."""
         return 1.5 * self.scrape_interval(key) + 2.0
@@ -79,7 +83,9 @@ async def _vector(
     if query is None:
         return None
     try:
-        return parse_vector(await client.instant(query, at_seconds, kind="facts"), labels)
+        return await client.instant(
+            query, at_seconds, kind="facts", read=lambda result: parse_vector(result, labels)
+        )
     except QueryError:
         return None
 

@@ -94,8 +94,12 @@ async def _chunk(
     async def read(name: str, query: str | None, start: int) -> None:
         if query is None:
             return
-        result = await client.range(query, start, high, _MINUTE, kind="history")
-        readings.matrices[name] = _parsed(result, ask, start, high)
+        steps = (high - start) // _MINUTE + 1
+
+        def parsed(result: object) -> Matrix:
+            return parse_matrix(result, ask.labels, start_seconds=start, step_seconds=_MINUTE, steps=steps)
+
+        readings.matrices[name] = await client.range(query, start, high, _MINUTE, kind="history", read=parsed)
 
     await asyncio.gather(
         read(NEWEST, ask.newest(), low),
@@ -117,11 +121,6 @@ async def _chunk(
     absent = np.isnan(known).all(axis=0)
     total: FloatArray = np.where(absent, np.nan, np.nansum(known, axis=0))
     return total
-
-
-def _parsed(result: object, ask: Expressions, start: int, high: int) -> Matrix:
-    steps = (high - start) // _MINUTE + 1
-    return parse_matrix(result, ask.labels, start_seconds=start, step_seconds=_MINUTE, steps=steps)
 
 
 def _groups(

@@ -38,6 +38,12 @@ class PoolPlace:
     problem: str = ""
     gateway_problem: str = ""
 
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Return all places of this pool."""
+        gateway = () if self.gateway is None else (self.gateway,)
+        return (*self.workloads.values(), *gateway)
+
 
 @dataclass(slots=True)
 class Plan:

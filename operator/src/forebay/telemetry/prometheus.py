@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from forebay.flow.fleet import PoolKey
 from forebay.flow.observation import Freshness, Problem
-from forebay.telemetry.answer import parse_single
+from forebay.telemetry.answer import Labels, parse_single
 from forebay.telemetry.arrivals import BirthControl, choose_slot
 from forebay.telemetry.assemble import Assembler, GroupRound, PoolMemory
 from forebay.telemetry.client import PrometheusClient, PromQlClient
@@ -28,6 +28,7 @@ _LONGEST_INTERVAL_ROUNDS = 8
 _LOOK_AGAIN_SECONDS = 30.0
 _EARLY_SECONDS = 1.0
 _LONGEST_FORECAST_QUERY = 4096
+_POOLS_AT_A_TIME = 100
 
 
 @dataclass(slots=True)
@@ -73,7 +74,9 @@ class PrometheusTelemetry:
         found, forecasts = await asyncio.gather(self._read_groups(plan, end), self._read_forecasts(targets, end))
         keep = self._settings.catch_up_seconds
         result: dict[PoolKey, PoolTelemetry] = {}
-        for key, place in plan.pools.items():
+        for number, (key, place) in enumerate(plan.pools.items()):
+            if number % _POOLS_AT_A_TIME == 0:
+                await asyncio.sleep(0)  # other tasks of the loop (liveness, the lease) must not wait for a fleet
             memory = self._pools.setdefault(key, PoolMemory())
             telemetry = Assembler(place, found, memory, keep).assemble(end)
             result[key] = _with_forecast(telemetry, place.target, forecasts)
@@ -118,15 +121,13 @@ class PrometheusTelemetry:
             )
         )
         found = dict(zip(plan.groups, rounds, strict=True))
+        keys: dict[GroupId, set[Labels]] = {group: set() for group in found}
+        for pool in plan.pools.values():
+            for place in pool.places:
+                keys[place.group].add(place.key)
         for group, one in found.items():
-            keys = {
-                place.key
-                for pool in plan.pools.values()
-                for place in (*pool.workloads.values(), *((pool.gateway,) if pool.gateway else ()))
-                if place.group == group
-            }
-            one.births.forget_all_but(keys)
-            self._groups[group].incomplete = any(one.readings.row(NEWEST, key) is None for key in keys)
+            one.births.forget_all_but(keys[group])
+            self._groups[group].incomplete = any(one.readings.row(NEWEST, key) is None for key in keys[group])
         return found
 
     async def _read_group(
@@ -144,9 +145,12 @@ class PrometheusTelemetry:
         return GroupRound(group, readings, memory.births, memory.slow, slow_is_new=new)
 
     async def _refresh_facts(self, memory: _GroupMemory, group: Group, end: int) -> None:
-        age = end - memory.facts.at_seconds
-        patience = _LOOK_AGAIN_SECONDS if memory.incomplete else self._settings.discovery_seconds
-        if age >= patience:
+        patience = self._settings.discovery_seconds
+        if memory.incomplete:
+            patience = min(patience, _LOOK_AGAIN_SECONDS)
+        if not memory.facts.knows_any_of(group.dialect.metric_names(group.dialect.anchor)):
+            patience = min(patience, self._settings.interval_seconds)
+        if end - memory.facts.at_seconds >= patience:
             memory.facts = await look_up(self._client, group, self._settings, end, memory.facts)
 
     def _slots(self, memory: _GroupMemory, end: int) -> Slots:
@@ -191,7 +195,7 @@ class PrometheusTelemetry:
         if len(query) > _LONGEST_FORECAST_QUERY:
             return Freshness(signal="forecast", problem=Problem.MISSING, detail="the query is too long")
         try:
-            found = parse_single(await self._client.instant(query, end, kind="forecast"))
+            found = await self._client.instant(query, end, kind="forecast", read=parse_single)
         except QueryError as error:
             return Freshness(signal="forecast", problem=Problem.UNREACHABLE, detail=str(error))
         if isinstance(found, str):

@@ -183,12 +183,17 @@ class Reader:
     async def _at_end(self, name: str, query: str | None, more: tuple[str, ...] = ()) -> None:
         if query is None:
             return
+        labels = (*self._expressions.labels, *more)
         try:
-            result = await self._client.instant(query, self._readings.slots.end_seconds, kind=name)
+            answer = await self._client.instant(
+                query,
+                self._readings.slots.end_seconds,
+                kind=name,
+                read=lambda result: parse_vector(result, labels),
+            )
         except QueryError as error:
             self._readings.errors[name] = error
             return
-        answer = parse_vector(result, (*self._expressions.labels, *more))
         self._readings.vectors[name] = answer
         rejected = len(answer.not_a_number) + len(answer.duplicate) + answer.malformed
         self._meter.samples_read(name, len(answer.values), rejected)
@@ -204,14 +209,16 @@ class Reader:
     async def _over_range(self, name: str, query: str | None, start: int, steps: int) -> None:
         if query is None:
             return
-        slots = self._readings.slots
+        slots, labels = self._readings.slots, self._expressions.labels
+        step = slots.slot_seconds
+
+        def read(result: object) -> Matrix:
+            return parse_matrix(result, labels, start_seconds=start, step_seconds=step, steps=steps)
+
         try:
-            result = await self._client.range(query, start, slots.end_seconds, slots.slot_seconds, kind=name)
+            answer = await self._client.range(query, start, slots.end_seconds, step, kind=name, read=read)
         except QueryError as error:
             self._readings.errors[name] = error
             return
-        answer = parse_matrix(
-            result, self._expressions.labels, start_seconds=start, step_seconds=slots.slot_seconds, steps=steps
-        )
         self._readings.matrices[name] = answer
         self._meter.samples_read(name, len(answer.values), len(answer.duplicate) + answer.malformed)

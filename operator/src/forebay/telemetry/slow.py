@@ -92,6 +92,9 @@ async def _ask(
     if query is None:
         return {}
     try:
-        return parse_vector(await client.instant(query, at_seconds, kind=kind), labels).values
+        answer = await client.instant(
+            query, at_seconds, kind=kind, read=lambda result: parse_vector(result, labels)
+        )
     except QueryError:
         return {}
+    return answer.values
