@@ -1,4 +1,4 @@
-"""Protects: the API server takes our CRDs whole, serves their columns and explanations, and fills in the defaults."""
+"""Protects: the API server takes our CRDs whole, shows their columns, and fills in the defaults."""
 
 from typing import Any
 

@@ -7,17 +7,17 @@ capacity, the balanced preset), and the binding says in a sentence what is missi
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from forebay.api.presets import MISS_PRICES, preset_named
+from forebay.api.policies import policy_settings, preset_named
+from forebay.api.profiles import translate_profile
 from forebay.api.schedules import UnknownTimeZoneError, known_loads
 from forebay.api.v1alpha1 import GPUNodePool, InferencePool, ScalingPolicy, ServingProfile
 from forebay.api.v1alpha1.gpunodepool import CapacityType
 from forebay.api.v1alpha1.inferencepool import Mode, VariantSpec
 from forebay.api.v1alpha1.scalingpolicy import Preset, ScalingPolicySpec
-from forebay.api.v1alpha1.servingprofile import LinearModel, ServingProfileSpec
 from forebay.api.v1alpha1.target import Target
 from forebay.api.v1alpha1.telemetry import Telemetry
 from forebay.flow.fleet import Fleet, NodePool, Pool, PoolKey, RatioBand, Role, Slo, Variant
-from forebay.flow.performance import DecodePoint, Performance, PrefillPoint, ProfilePoints
+from forebay.flow.performance import Performance, ProfilePoints
 from forebay.flow.settings import KnownLoad, PolicySettings
 
 
@@ -122,54 +122,6 @@ def translate_fleet(
     )
 
 
-def translate_profile(spec: ServingProfileSpec) -> Performance | ProfilePoints:
-    """Return the linear model or the measured points of a profile, the points in ascending order."""
-    per_token = (
-        spec.kv_transfer_per_thousand_tokens.seconds / 1000 if spec.kv_transfer_per_thousand_tokens else 0.0
-    )
-    if spec.linear is not None:
-        return _linear(spec.linear, spec, per_token)
-    prefill = [PrefillPoint(point.input_tokens, point.latency.seconds) for point in spec.prefill or ()]
-    decode = [DecodePoint(point.batch, point.context_tokens, point.itl.seconds) for point in spec.decode or ()]
-    return ProfilePoints(
-        prefill=tuple(sorted(prefill, key=lambda point: point.input_tokens)),
-        decode=tuple(sorted(decode, key=lambda point: (point.batch, point.context_tokens))),
-        max_batch=spec.max_batch,
-        kv_capacity_tokens=spec.kv_cache_tokens,
-        kv_transfer_seconds_per_token=per_token,
-        source=spec.source,
-    )
-
-
-def policy_settings(policy: ScalingPolicySpec) -> PolicySettings:
-    """Return a policy's constants; what it leaves out comes from its preset. Schedules are not in it."""
-    forecast, stabilisation = policy.forecast, policy.stabilisation
-    price = policy.miss_price.value if policy.miss_price is not None else MISS_PRICES[policy.preset]
-    settings = PolicySettings(miss_price=price)
-    if policy.max_utilization_percent is not None:
-        settings = replace(settings, q90_utilisation_limit=policy.max_utilization_percent / 100)
-    if policy.release_price_percent is not None:
-        settings = replace(settings, release_price_factor=policy.release_price_percent / 100)
-    if policy.error_budget is not None and policy.error_budget.window is not None:
-        settings = replace(settings, budget_half_life_seconds=policy.error_budget.window.seconds)
-    if policy.guards is not None and policy.guards.restart is not None:
-        settings = replace(settings, restart_guard_seconds=policy.guards.restart.seconds)
-    if forecast is not None:
-        settings = replace(settings, forecast_enabled=forecast.enabled)
-        if forecast.rate_window is not None:
-            settings = replace(settings, rate_window_seconds=forecast.rate_window.seconds)
-        if forecast.growth_cap_percent is not None:
-            settings = replace(settings, growth_cap=forecast.growth_cap_percent / 100)
-    if stabilisation is not None:
-        settings = replace(
-            settings,
-            max_scale_out_step=stabilisation.max_scale_out_step,
-            max_scale_in_step=stabilisation.max_scale_in_step,
-            actions_per_hour=stabilisation.actions_per_hour,
-        )
-    return settings
-
-
 def _policy(resource: InferencePool, catalogue: Catalogue, problems: list[str]) -> ScalingPolicySpec:
     if resource.spec.policy_ref is None:
         return ScalingPolicySpec()
@@ -269,32 +221,22 @@ def _performance(
     name = spec.profile_ref.name
     profile = catalogue.profiles.get(name)
     if profile is None:
-        wrong = f"there is no servingprofiles.forebay.io {name}; create it or correct the name"
-    elif profile.spec.gpus_per_replica != spec.gpus_per_replica:
-        wrong = (
-            f"profile {name} was measured with {profile.spec.gpus_per_replica} GPUs per replica, this variant has"
-            f" {spec.gpus_per_replica}; name a profile that fits"
+        problems.append(
+            f"{path}.profileRef: there is no servingprofiles.forebay.io {name}; create it or correct the name;"
+            " capacity is learned from telemetry until then"
         )
-    elif node_pool is not None and profile.spec.accelerator != node_pool.spec.accelerator:
-        wrong = (
-            f"profile {name} was measured on {profile.spec.accelerator}, node pool {node_pool.name} has"
-            f" {node_pool.spec.accelerator}; name a profile that fits"
+        return None
+    if profile.spec.gpus_per_replica != spec.gpus_per_replica:
+        problems.append(
+            f"{path}.profileRef: profile {name} was measured with {profile.spec.gpus_per_replica} GPUs per"
+            f" replica, this variant has {spec.gpus_per_replica}; name a profile that fits; capacity is learned"
+            " from telemetry until then"
         )
-    else:
-        return translate_profile(profile.spec)
-    problems.append(f"{path}.profileRef: {wrong}; capacity is learned from telemetry until then")
-    return None
-
-
-def _linear(model: LinearModel, spec: ServingProfileSpec, kv_transfer_seconds_per_token: float) -> Performance:
-    return Performance(
-        prefill_base_seconds=model.prefill_base.seconds,
-        prefill_seconds_per_token=model.prefill_per_thousand_tokens.seconds / 1000,
-        decode_base_seconds=model.decode_base.seconds,
-        decode_seconds_per_sequence=model.decode_per_sequence.seconds,
-        decode_seconds_per_kv_token=model.decode_per_thousand_kv_tokens.seconds / 1000,
-        max_batch=spec.max_batch,
-        kv_capacity_tokens=spec.kv_cache_tokens,
-        kv_transfer_seconds_per_token=kv_transfer_seconds_per_token,
-        source=spec.source,
-    )
+        return None
+    if node_pool is not None and profile.spec.accelerator != node_pool.spec.accelerator:
+        # Products go by several names, so that this is worth a word, and no reason to know nothing.
+        problems.append(
+            f"{path}.profileRef: profile {name} was measured on {profile.spec.accelerator}, node pool"
+            f" {node_pool.name} has {node_pool.spec.accelerator}; name a profile that fits, or make the two agree"
+        )
+    return translate_profile(profile.spec)

@@ -11,7 +11,7 @@ from forebay.api.parsing import InvalidResourceError, parse
 from forebay.api.translate import Catalogue, PoolBinding, translate_node_pool, translate_pool
 from forebay.api.v1alpha1 import GPUNodePool, InferencePool, ScalingPolicy, ServingProfile
 from forebay.api.v1alpha1.inferencepool import Mode
-from forebay.api.v1alpha1.telemetry import GatewayDialect, SeriesSelector
+from forebay.api.v1alpha1.telemetry import Telemetry
 from forebay.flow.fleet import NodePool, Pool, PoolKey
 from forebay.runtime.leadtime import LeadTimePrior
 from forebay.runtime.records import ResourceRecord
@@ -205,8 +205,7 @@ def _pool_entry(record: ResourceRecord, binding: PoolBinding) -> PoolEntry:
     if binding.mode is Mode.PAUSED:
         # Others plan around what a paused pool has.
         pool = replace(pool, settings=replace(pool.settings, pause_scale_in=True, pause_scale_out=True))
-    problems = list(binding.problems)
-    labels = _labels("spec.telemetry.selector", binding.telemetry.selector, problems)
+    selector = binding.telemetry.selector
     return PoolEntry(
         record=record,
         pool=pool,
@@ -219,37 +218,15 @@ def _pool_entry(record: ResourceRecord, binding: PoolBinding) -> PoolEntry:
             variant.name: variant.name.removeprefix(f"{variant.role.value}/") for variant in pool.variants
         },
         engine=binding.telemetry.engine.value,
-        series_labels=labels,
-        gateway=_gateway(binding, problems),
+        series_labels=selector.match_labels if selector is not None else {},
+        gateway=_gateway(binding.telemetry),
         forecast_query=binding.forecast_query,
-        problems=tuple(problems),
+        problems=binding.problems,
     )
 
 
-def _gateway(binding: PoolBinding, problems: list[str]) -> GatewayTarget | None:
-    gateway = binding.telemetry.gateway
+def _gateway(telemetry: Telemetry) -> GatewayTarget | None:
+    gateway = telemetry.gateway
     if gateway is None:
         return None
-    labels = _labels("spec.telemetry.gateway.selector", gateway.selector, problems)
-    if not labels:
-        key = binding.pool.key
-        name = binding.gateway_pool or key.name
-        label = "inference_pool" if gateway.dialect is GatewayDialect.INFERENCE_EXTENSION else "model_name"
-        labels = {"namespace": key.namespace, label: name}
-    return GatewayTarget(dialect=gateway.dialect.value, labels=labels)
-
-
-def _labels(path: str, selector: SeriesSelector | None, problems: list[str]) -> dict[str, str]:
-    """Return a selector as exact labels; what cannot be said so is a problem."""
-    if selector is None:
-        return {}
-    labels = dict(selector.match_labels)
-    for expression in selector.match_expressions:
-        if expression.operator == "In" and len(expression.values) == 1:
-            labels[expression.key] = expression.values[0]
-        else:
-            problems.append(
-                f"{path}.matchExpressions: only In with one value is understood in this version; "
-                f"{expression.key} is ignored until then"
-            )
-    return labels
+    return GatewayTarget(dialect=gateway.dialect.value, labels=gateway.selector.match_labels)

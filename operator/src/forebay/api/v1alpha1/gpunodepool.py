@@ -12,6 +12,9 @@ from forebay.api.rules import ListType, Rule, matching
 from forebay.api.text import Duration, Money, between, decimal_between
 from forebay.api.v1alpha1.inferencepool_status import Count, Sentence, Short, Time
 
+PRODUCT_LABEL = "nvidia.com/gpu.product"
+"""Label that GPU feature discovery sets; it appends to the product how a GPU is shared (-SHARED, -MIG-1g.10gb)."""
+
 _LABEL_NAME = "[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
 _LABEL_KEY = f"({SUBDOMAIN}/)?{_LABEL_NAME}"
 _LABEL_KEY_RE = re.compile(_LABEL_KEY)
@@ -84,6 +87,13 @@ class GPUNodePoolSpec(ApiModel):
             "minNodes is larger than maxNodes: lower minNodes or raise maxNodes",
             lambda spec: spec.max_nodes is None or spec.min_nodes <= spec.max_nodes,
             ".minNodes",
+        ),
+        Rule(
+            f"!('{PRODUCT_LABEL}' in self.nodeSelector)"
+            f" || self.nodeSelector['{PRODUCT_LABEL}'].startsWith(self.accelerator)",
+            f"nodeSelector asks for another {PRODUCT_LABEL} than accelerator says: make the two agree",
+            lambda spec: spec.node_selector.get(PRODUCT_LABEL, spec.accelerator).startswith(spec.accelerator),
+            ".nodeSelector",
         ),
         Rule(
             "self.accelerator == oldSelf.accelerator",

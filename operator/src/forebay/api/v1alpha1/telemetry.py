@@ -3,23 +3,16 @@
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field, StrictStr
 
 from forebay.api.base import ApiModel, without_nulls
-from forebay.api.rules import ListType, Rule, matching
+from forebay.api.rules import Rule, matching
 
 _LABEL = r"[a-zA-Z_][a-zA-Z0-9_]*"
 _VALUE = r"[A-Za-z0-9]([A-Za-z0-9 ._:/@+=,-]*[A-Za-z0-9])?"
 
-LabelName = Annotated[
-    StrictStr,
-    Field(max_length=128),
-    matching(
-        _LABEL, "must be the name of a Prometheus label: use letters, digits and '_', and begin with no digit"
-    ),
-]
 LabelValue = Annotated[
     StrictStr,
     Field(max_length=253),
@@ -49,55 +42,25 @@ class GatewayDialect(StrEnum):
     REQUESTS_COUNTER = "requests-counter"
 
 
-class Operator(StrEnum):
-    """How a label relates to values."""
-
-    IN = "In"
-    NOT_IN = "NotIn"
-
-
-class LabelExpression(ApiModel):
-    """A label and the values that it has, or has not."""
-
-    key: LabelName
-    """Name of the label."""
-    operator: Operator
-    """In or NotIn."""
-    values: Annotated[tuple[LabelValue, ...], Field(min_length=1, max_length=16), ListType("set")]
-    """One to sixteen exact values."""
-
-
 class SeriesSelector(ApiModel):
     """Series by their labels, all of which must fit. Values are compared exactly, never as patterns."""
 
-    rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "(has(self.matchLabels) && size(self.matchLabels) > 0)"
-            " || (has(self.matchExpressions) && size(self.matchExpressions) > 0)",
-            "selector is empty: name a label in matchLabels or matchExpressions, or remove selector",
-            lambda selector: bool(selector.match_labels or selector.match_expressions),
-        ),
-        Rule(
-            f"!has(self.matchLabels) || self.matchLabels.all(k, k.size() <= 128 && k.matches('^{_LABEL}$'))",
-            "matchLabels has a key that is no Prometheus label: use letters, digits and '_', and no digit first",
-            lambda selector: all(_is_label(key) for key in selector.match_labels),
-            ".matchLabels",
-        ),
-        Rule(
-            "!has(self.matchLabels) || !has(self.matchExpressions)"
-            " || self.matchExpressions.all(e, !(e.key in self.matchLabels))",
-            "matchExpressions names a label that matchLabels fixes already: remove it from one of the two",
-            lambda selector: all(entry.key not in selector.match_labels for entry in selector.match_expressions),
-            ".matchExpressions",
-        ),
-    )
-
     match_labels: Annotated[
-        Mapping[StrictStr, LabelValue], Field(default_factory=dict, max_length=16), BeforeValidator(without_nulls)
+        Mapping[StrictStr, LabelValue],
+        Field(min_length=1, max_length=16),
+        BeforeValidator(without_nulls),
+        Rule(
+            f"self.all(k, k.size() <= 128 && k.matches('^{_LABEL}$'))",
+            "matchLabels has a key that is no Prometheus label: use letters, digits and '_', and no digit first",
+            lambda labels: all(len(key) <= 128 and re.fullmatch(_LABEL, key) for key in labels),
+        ),
+        Rule(
+            "!('le' in self) && !('__name__' in self)",
+            "matchLabels names le or __name__, which tell buckets and metrics apart, not pools: remove it",
+            lambda labels: labels.keys().isdisjoint({"le", "__name__"}),
+        ),
     ]
     """Labels with the exact value of each, such as model_name: chat."""
-    match_expressions: Annotated[tuple[LabelExpression, ...], Field(max_length=16), ListType("map", ("key",))] = ()
-    """Labels with sets of exact values."""
 
 
 class GatewayTelemetry(ApiModel):
@@ -119,7 +82,3 @@ class Telemetry(ApiModel):
     """Which series are this pool's, by labels. Defaults to the pods of the targets."""
     gateway: GatewayTelemetry | None = None
     """Gateway that counts arrivals, if there is one."""
-
-
-def _is_label(key: str) -> bool:
-    return len(key) <= 128 and re.fullmatch(_LABEL, key) is not None
