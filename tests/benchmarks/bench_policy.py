@@ -60,20 +60,20 @@ def run_case(
     *,
     start_up_seconds: float,
     settings: PolicySettings | None = None,
-    believed: Performance | None = None,
-    order: QueueOrder = QueueOrder.FIFO,
+    options: "Options | None" = None,
 ) -> Outcome:
-    """Run the policy over ``case``; ``believed`` is the profile it is told, if not the true one."""
-    settings = settings or PolicySettings()
-    pool = _pool(case, believed or case.performance, start_up_seconds, settings)
-    initial = _initial(case)
+    """Run the policy over ``case``."""
+    settings, options = settings or PolicySettings(), options or Options()
+    roles = (Role.SERVE,) if options.serve else (Role.PREFILL, Role.DECODE)
+    pool = _pool(case, options.believed(case.performance), start_up_seconds, settings, roles)
+    initial = _initial(case, roles)
     simulated = SimulatedPool(
         pool,
         case.trace,
         initial=initial,
         performance=dict.fromkeys(initial, case.performance),
         start_up=dict.fromkeys(initial, StartUp.fixed(start_up_seconds)),
-        options=SimulationOptions(queue_order=order),
+        options=SimulationOptions(queue_order=options.order),
     )
     fleet, state = Fleet(pools={KEY: pool}, node_pools={}), FleetState()
     history = case.trace.history_requests_per_minute
@@ -92,7 +92,39 @@ def run_case(
     return _outcome(case, simulated, spent / rounds)
 
 
-def _pool(case: Case, believed: Performance, start_up_seconds: float, settings: PolicySettings) -> Pool:
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What else may differ from the plain case."""
+
+    slower: float = 1.0
+    """The policy believes replicas to be this much slower than they are (below 1: faster)."""
+    learned: bool = False
+    """The policy has no profile."""
+    serve: bool = False
+    """One role: every replica prefills and decodes."""
+    order: QueueOrder = QueueOrder.FIFO
+
+    def believed(self, true: Performance) -> Performance | None:
+        """Return the profile that the policy is told."""
+        if self.learned:
+            return None
+        return replace(
+            true,
+            prefill_base_seconds=self.slower * true.prefill_base_seconds,
+            prefill_seconds_per_token=self.slower * true.prefill_seconds_per_token,
+            decode_base_seconds=self.slower * true.decode_base_seconds,
+            decode_seconds_per_sequence=self.slower * true.decode_seconds_per_sequence,
+            decode_seconds_per_kv_token=self.slower * true.decode_seconds_per_kv_token,
+        )
+
+
+def _pool(
+    case: Case,
+    believed: Performance | None,
+    start_up_seconds: float,
+    settings: PolicySettings,
+    roles: Sequence[Role],
+) -> Pool:
     variants = tuple(
         Variant(
             name=role.value,
@@ -101,12 +133,12 @@ def _pool(case: Case, believed: Performance, start_up_seconds: float, settings: 
             performance=believed,
             start_up_seconds=start_up_seconds,
         )
-        for role in (Role.PREFILL, Role.DECODE)
+        for role in roles
     )
     return Pool(key=KEY, slo=case.slo, variants=variants, settings=settings)
 
 
-def _initial(case: Case) -> dict[str, int]:
+def _initial(case: Case, roles: Sequence[Role]) -> dict[str, int]:
     """Return the fleet for 1.2 times the busiest minute of the first half hour at 80 % use."""
     trace, performance = case.trace, case.performance
     early = trace.arrival_seconds[trace.arrival_seconds < 1800.0]
@@ -119,6 +151,8 @@ def _initial(case: Case) -> dict[str, int]:
     batch = (case.slo.itl_seconds - performance.decode_base_seconds) / slope
     batch = min(0.97 * performance.max_batch, 0.9 * performance.kv_capacity_tokens / context, batch)
     decode = output * performance.decode_step_seconds(batch, batch * context) / batch
+    if Role.SERVE in roles:
+        return {"serve": math.ceil(rate * (prefill + decode) / 0.8)}
     return {"prefill": math.ceil(rate * prefill / 0.8), "decode": math.ceil(rate * decode / 0.8)}
 
 
@@ -143,11 +177,15 @@ def _outcome(case: Case, simulated: SimulatedPool, decide_seconds: float) -> Out
     )
 
 
-def row(name: str, start_up_seconds: float, seed: int, **changes: float) -> str:
+def row(name: str, start_up_seconds: float, seed: int, options: Options | None = None, price: float = 20.0) -> str:
     """Run one case and return its line of the table."""
     begun = time.perf_counter()
-    settings = replace(PolicySettings(), **changes) if changes else None  # type: ignore[arg-type]
-    outcome = run_case(CASES[name](seed), start_up_seconds=start_up_seconds, settings=settings)
+    outcome = run_case(
+        CASES[name](seed),
+        start_up_seconds=start_up_seconds,
+        settings=PolicySettings(miss_price=price),
+        options=options,
+    )
     bound = CLAIRVOYANT[name][0 if start_up_seconds < 150.0 else 1]
     return (
         f"| {name} | {start_up_seconds:.0f} | {outcome.replica_hours:.1f} | {outcome.replica_hours / bound:.2f} "
@@ -178,11 +216,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("cases", nargs="*", default=list(CASES), metavar="CASE", help=", ".join(CASES))
     parser.add_argument("--start-up", type=float, action="append", help="seconds (repeatable); default 60 and 240")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--price", type=float, default=20.0, help="of a miss, in the work of one request")
+    parser.add_argument("--slower", type=float, default=1.0, help="the policy believes replicas this much slower")
+    parser.add_argument("--learned", action="store_true", help="the policy has no profile")
+    parser.add_argument("--serve", action="store_true", help="every replica prefills and decodes")
+    parser.add_argument("--order", type=QueueOrder, choices=list(QueueOrder), default=QueueOrder.FIFO)
     options = parser.parse_args(arguments)
+    kind = Options(options.slower, options.learned, options.serve, options.order)
     print(HEADER)
     for name in options.cases:
         for start_up_seconds in options.start_up or (60.0, 240.0):
-            print(row(name, start_up_seconds, options.seed), flush=True)
+            print(row(name, start_up_seconds, options.seed, kind, options.price), flush=True)
 
 
 if __name__ == "__main__":

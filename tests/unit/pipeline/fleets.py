@@ -139,7 +139,7 @@ def engine(role: Role, rate: float) -> EngineSample:
 
 def world(pool: Pool | None = None, rate: float = 20.0, **changes: object) -> World:
     pool = pool or split_pool()
-    return fleet_world({pool.key: pool}, {pool.key: rate}, **changes)
+    return World(fleet=Fleet(pools={pool.key: pool}, node_pools={}), rates={pool.key: rate}, **changes)  # type: ignore[arg-type]
 
 
 def fleet_world(

@@ -280,7 +280,7 @@ def _backlog(
     price: float,
     present: int,
 ) -> BacklogNeed:
-    waiting = observed.waiting_decode if role is Role.DECODE else observed.waiting_prefill
+    waiting = observed.waiting_decode if role is Role.DECODE else _savable(observed)
     ready = sum(speed[v.name] * supplies[v.name].ready for v in pool.of_role(role))
     starting: list[float] = []
     for variant in pool.of_role(role):
@@ -298,6 +298,13 @@ def _backlog(
         miss_price_replica_seconds=price,
         present_need=present,
     )
+
+
+def _savable(observed: PoolObservation) -> float | None:
+    """Return the requests before prefill that more capacity can still save."""
+    if observed.waiting_prefill is None or observed.waiting_late is None:
+        return observed.waiting_prefill
+    return max(0.0, observed.waiting_prefill - observed.waiting_late)
 
 
 def _capacity_reasons(pool: Pool, role: Role, believed: Mapping[str, Believed]) -> list[Reason]:

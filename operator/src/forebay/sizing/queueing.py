@@ -1,5 +1,7 @@
 """Share of requests that miss an objective when ``n`` replicas are offered ``a`` busy replicas of work."""
 
+import math
+
 import numpy as np
 
 from forebay.flow.fleet import Role, Slo
@@ -9,6 +11,11 @@ _SQRT_TWO_PI = 2.5066282746310002
 _LARGEST_BETA = 12.0
 """Halfin-Whitt slack beyond which nobody waits."""
 _AT_ONCE = 20_000
+_ANSWERS = tuple(
+    math.exp(0.8 * z - 0.32)
+    for z in (-1.6449, -1.0364, -0.6745, -0.3853, -0.1257, 0.1257, 0.3853, 0.6745, 1.0364, 1.6449)
+)
+"""Deciles of a lognormal of mean 1 and log deviation .8."""
 _DECODE_EDGE = 0.985
 """Share of the edge batch that decode can hold on average: batches of replicas differ."""
 _DECODE_IMBALANCE = 0.01
@@ -76,6 +83,33 @@ def decode_miss(offered: FloatArray, replicas: FloatArray, work: ReplicaWork) ->
     return normal_cdf((offered - _DECODE_EDGE * replicas) / spread)
 
 
+def mixed_decode_miss(rates: FloatArray, replicas: FloatArray, work: ReplicaWork, slo: Slo) -> FloatArray:
+    """Return the share of requests whose mean ITL misses on replicas that stop decoding for every prefill.
+
+    At ``x`` requests per second and replica, Little's law gives the mean ITL ``base / left`` with ``left = 1 - x *
+    (prefill + slope * output)``. A request of ``k`` tokens meets a Poisson number of prefills, so its own mean ITL
+    has the variance ``x * ITL * E[prefill^2] / k``: short answers are hit hardest. To it come the variance of the
+    batch, and that of the fleet's arrivals while a request runs, which the loop of ITL and batch amplifies by
+    ``1 / left``. The length of answers is taken as lognormal with the deviation of public chat traces.
+    """
+    per_replica = rates / np.maximum(replicas, 1e-9)
+    left = 1.0 - per_replica * (work.prefill_seconds + work.step_seconds_per_sequence * work.output_tokens)
+    itl = work.step_base_seconds / np.maximum(left, 1e-9)
+    sequences = per_replica * work.output_tokens * itl
+    full = (left <= 0.0) | (sequences >= work.largest_batch)
+    stretch = 1.0 / np.maximum(1.0 - per_replica * work.prefill_seconds, 1e-9)
+    batch_variance = sequences * (work.step_seconds_per_sequence * stretch) ** 2
+    stalls = per_replica * itl * 2.0 * work.variability * work.prefill_seconds**2
+    gain = itl * (1.0 - left) / np.maximum(left, 1e-9)
+    arrivals = np.maximum(rates * work.output_tokens * itl, 1e-9)
+    batch_variance = batch_variance + gain**2 * 2.0 * work.variability / arrivals
+    share = np.zeros_like(itl)
+    for answer in _ANSWERS:
+        deviation = np.sqrt(batch_variance + stalls / max(answer * work.output_tokens, 1.0)) + 1e-12
+        share += normal_cdf((itl - slo.itl_seconds) / deviation)
+    return np.where(full, 1.0, share / len(_ANSWERS))
+
+
 def miss_share(role: Role, rates: FloatArray, replicas: FloatArray, work: ReplicaWork, slo: Slo) -> FloatArray:
     """Return the share of requests that miss in ``role`` at arrival ``rates`` (requests per second)."""
     if role is Role.PREFILL:
@@ -83,5 +117,5 @@ def miss_share(role: Role, rates: FloatArray, replicas: FloatArray, work: Replic
     if role is Role.DECODE:
         return decode_miss(rates * work.decode_seconds, replicas, work)
     late_first = prefill_miss(rates * work.prefill_seconds, replicas, work, slo)
-    slow_tokens = decode_miss(rates * work.serve_seconds, replicas, work)
+    slow_tokens = mixed_decode_miss(rates, replicas, work, slo)
     return np.minimum(1.0, late_first + slow_tokens)

@@ -50,8 +50,15 @@ class ReplicaWork:
     """Replica-seconds of decoding, at the batch whose ITL just meets the objective."""
     serve_seconds: float
     """Replica-seconds of both phases on one replica whose prefills delay its decode iterations."""
+    largest_batch: float
+    """Sequences per replica that batch size and KV cache allow, whatever the latency."""
     batch: float
     """Sequences per replica at the edge of the ITL objective."""
+    output_tokens: float
+    step_base_seconds: float
+    """Iteration time without sequences."""
+    step_seconds_per_sequence: float
+    """Iteration time per sequence of the present context."""
     prefill_sample: FloatArray
     """Prefill seconds of ten equally likely prompts."""
     variability: float
@@ -75,11 +82,15 @@ def edge_batch(performance: Performance, correction: float, context_tokens: floa
     per_sequence = correction * (
         performance.decode_seconds_per_sequence + performance.decode_seconds_per_kv_token * context_tokens
     )
-    by_batch = _BATCH_SHARE * performance.max_batch
-    by_memory = _KV_SHARE * performance.kv_capacity_tokens / max(context_tokens, 1.0)
+    largest = _largest_batch(performance, context_tokens)
     room = itl_seconds - correction * performance.decode_base_seconds
-    by_latency = room / per_sequence if per_sequence > 0.0 else by_batch
-    return max(1.0, min(by_batch, by_memory, by_latency))
+    by_latency = room / per_sequence if per_sequence > 0.0 else largest
+    return max(1.0, min(largest, by_latency))
+
+
+def _largest_batch(performance: Performance, context_tokens: float) -> float:
+    by_memory = _KV_SHARE * performance.kv_capacity_tokens / max(context_tokens, 1.0)
+    return max(1.0, min(_BATCH_SHARE * performance.max_batch, by_memory))
 
 
 def replica_work(performance: Performance, correction: Correction, lengths: Lengths, slo: Slo) -> ReplicaWork:
@@ -105,7 +116,11 @@ def replica_work(performance: Performance, correction: Correction, lengths: Leng
         prefill_seconds=prefill_seconds,
         decode_seconds=decode_seconds,
         serve_seconds=decode_seconds + min(stretch, 4.0) * prefill_seconds,
+        largest_batch=_largest_batch(performance, lengths.context_tokens),
         batch=batch,
+        output_tokens=lengths.output_tokens,
+        step_base_seconds=base_seconds,
+        step_seconds_per_sequence=max(0.0, step_seconds - base_seconds) / batch,
         prefill_sample=sample,
         variability=_variability(performance, correction.prefill, lengths, sample),
     )
