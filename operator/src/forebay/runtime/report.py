@@ -89,9 +89,13 @@ def invalid_report(
     )
 
 
-def main_reason(decision: PoolDecision) -> Reason | None:
-    """Return what a person should read first: the last step that changed the number, else the last that spoke."""
-    spoke = [reason for reason in decision.reasons if reason.changed] or decision.reasons
+def main_reason(decision: PoolDecision, role: Role | None = None) -> Reason | None:
+    """Return what a person should read first: the last step that changed the number, else the last that spoke.
+
+    With a role, what was said of the other role does not count.
+    """
+    heard = [reason for reason in decision.reasons if role is None or reason.role in {None, role}]
+    spoke = [reason for reason in heard if reason.changed] or heard
     return spoke[-1] if spoke else None
 
 

@@ -23,8 +23,9 @@ logger = logging.getLogger(__name__)
 
 #: Conditions that are good when True; the others are good when False.
 _GOOD_WHEN_TRUE = frozenset({Type.READY, Type.METRICS_FRESH, Type.TARGETS_FOUND, Type.REFERENCES_FOUND})
-#: Readiness comes and goes with every scaling; the scaling has an event of its own.
-_SILENT_REASONS = frozenset({"TooFewReplicas", "AsRecommended", "MoreThanRecommended"})
+#: What comes and goes with every scaling, which has an event of its own: readiness, and new replicas that are not
+#: scraped yet.
+_SILENT_REASONS = frozenset({"TooFewReplicas", "AsRecommended", "MoreThanRecommended", "Partial", "Sufficient"})
 
 
 class Reporter:
@@ -123,8 +124,8 @@ class Reporter:
         self, record: ResourceRecord, item: Done, decision: PoolDecision, short_names: Mapping[str, str]
     ) -> None:
         before, after = item.action.workload.replicas, item.action.wanted.desired
-        why = main_reason(decision)
         variant = item.action.wanted
+        why = main_reason(decision, variant.role)
         words = f"{variant.role.value}/{short_names.get(variant.name, variant.name)}: {before} -> {after}"
         message = f"{words}. {why.message}" if why else words
         logger.info(
