@@ -116,13 +116,15 @@ class World:
             desired=desired,
             ready=max(0, desired - len(starting)),
             starting=starting,
-            engine=engine(v.role, rate),
+            engine=engine(v, rate),
             lead_time_seconds=self.lead,
         )
 
 
-def engine(role: Role, rate: float) -> EngineSample:
+def engine(v: Variant, rate: float) -> EngineSample:
     """Return what engines that serve ``rate`` requests per second report, as the profile says."""
+    role = v.role
+    performance = v.performance if isinstance(v.performance, Performance) else PERFORMANCE
     count = rate * ROUND
     prefills = role is not Role.DECODE
     return EngineSample(
@@ -131,7 +133,7 @@ def engine(role: Role, rate: float) -> EngineSample:
         output_tokens=count * OUTPUT if role is not Role.PREFILL else None,
         prefills=count if prefills else None,
         prefill_tokens=count * INPUT if prefills else None,
-        prefill_seconds=count * PERFORMANCE.prefill_seconds(INPUT) if prefills else None,
+        prefill_seconds=count * performance.prefill_seconds(INPUT) if prefills else None,
         running=rate * OUTPUT * 0.01 if role is not Role.PREFILL else None,
         kv_tokens=rate * OUTPUT * 0.01 * 1300.0 if role is not Role.PREFILL else None,
     )
@@ -145,11 +147,11 @@ def world(pool: Pool | None = None, rate: float = 20.0, **changes: object) -> Wo
 def fleet_world(
     pools: Mapping[PoolKey, Pool],
     rates: Mapping[PoolKey, float],
-    node_pools: Mapping[str, NodePool] | None = None,
+    types: Mapping[str, NodePool] | None = None,
     **changes: object,
 ) -> World:
     limits = {name: changes.pop(name) for name in ("budget_usd_per_hour", "power_limit_watts") if name in changes}
-    fleet = Fleet(pools=dict(pools), node_pools=dict(node_pools or {}), **limits)  # type: ignore[arg-type]
+    fleet = Fleet(pools=dict(pools), node_pools=dict(types or {}), **limits)  # type: ignore[arg-type]
     return World(fleet=fleet, rates=dict(rates), **changes)  # type: ignore[arg-type]
 
 

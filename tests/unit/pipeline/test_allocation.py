@@ -1,0 +1,126 @@
+"""Pools with a choice of GPU types, and pools that share GPUs, money and power."""
+
+from dataclasses import replace
+
+import pytest
+
+from forebay.flow.fleet import NodePool, Pool, PoolKey, Role, Variant
+from forebay.flow.observation import NodePoolObservation
+from forebay.flow.plan import FleetPlan, PlanProblem
+from forebay.pipeline import allocation
+from tests.unit.pipeline.fleets import (
+    KEY,
+    PERFORMANCE,
+    World,
+    codes,
+    counts,
+    fleet_world,
+    split_pool,
+    variant,
+    world,
+)
+
+OTHER = PoolKey("serving", "other")
+H100 = NodePool(
+    name="h100", accelerator="H100", gpus_per_node=8, usd_per_gpu_hour=2.0, max_nodes=2, watts_per_gpu=700
+)
+
+
+def _faster(factor: float) -> object:
+    return replace(
+        PERFORMANCE,
+        prefill_base_seconds=PERFORMANCE.prefill_base_seconds / factor,
+        prefill_seconds_per_token=PERFORMANCE.prefill_seconds_per_token / factor,
+    )
+
+
+def _two_types(fast_price: float) -> Pool:
+    return split_pool(
+        variants=[
+            variant(Role.PREFILL, "slow", usd_per_replica_hour=1.0, min_replicas=0),
+            variant(
+                Role.PREFILL, "fast", usd_per_replica_hour=fast_price, min_replicas=0, performance=_faster(2.0)
+            ),
+            variant(Role.DECODE, usd_per_replica_hour=1.0),
+        ]
+    )
+
+
+@pytest.mark.parametrize(("fast_price", "bought"), [(1.5, "fast"), (3.0, "slow")])
+def test_the_type_that_is_cheaper_per_speed_is_bought(fast_price: float, bought: str) -> None:
+    small = world(_two_types(fast_price), 150.0, replicas={KEY: {"slow": 0, "fast": 0, "decode": 3}})
+    got = counts(small.run(20))
+    other = {"fast": "slow", "slow": "fast"}[bought]
+    assert got[bought] >= 5
+    assert got[other] <= 1
+
+
+def test_capacity_moves_to_the_cheaper_type_without_a_dip() -> None:
+    small = world(_two_types(1.5), 150.0, replicas={KEY: {"slow": 16, "fast": 0, "decode": 8}})
+    for _ in range(300):
+        before = dict(small.replicas[KEY])
+        after = counts(small.step()[KEY])
+        moves = {after[name] - before[name] for name in ("slow", "fast")}
+        assert not min(moves) < 0 < max(moves)
+        assert after["slow"] + 2 * after["fast"] >= 150.0 * 0.058
+
+
+def _on_h100(pool: Pool) -> Pool:
+    variants: list[Variant] = [replace(v, node_pool="h100", min_replicas=1) for v in pool.variants]
+    return replace(pool, variants=tuple(variants))
+
+
+def _shared(nodes: int, priority: int = 0, **limits: object) -> World:
+    first = _on_h100(split_pool(KEY))
+    second = replace(_on_h100(split_pool(OTHER)), priority=priority)
+    seen = NodePoolObservation(name="h100", nodes=nodes, usable_gpus=8 * nodes, free_gpus=8 * nodes - 4)
+    return fleet_world(
+        {KEY: first, OTHER: second},
+        {KEY: 90.0, OTHER: 90.0},
+        {"h100": H100},
+        node_pools={"h100": seen},
+        replicas={KEY: {"prefill": 1, "decode": 1}, OTHER: {"prefill": 1, "decode": 1}},
+        **limits,
+    )
+
+
+def test_enough_stock_changes_nothing() -> None:
+    shared, alone = _shared(nodes=200), world(rate=90.0, replicas={KEY: {"prefill": 1, "decode": 1}})
+    alone.lead = shared.lead
+    decisions = shared.step()
+    expected = counts(alone.step()[KEY])
+    assert counts(decisions[KEY]) == pytest.approx(expected, abs=1)
+
+
+def test_when_gpus_run_out_priority_decides_and_the_decision_says_so() -> None:
+    shared = _shared(nodes=2, priority=10)
+    decisions = shared.step()
+    totals = {key: sum(counts(decision).values()) for key, decision in decisions.items()}
+    assert sum(totals.values()) <= 16
+    assert totals[OTHER] > totals[KEY]
+    assert "Limited" in codes(decisions[KEY])
+    assert decisions[KEY].unserved_share > 0.0
+
+
+def test_a_fleet_budget_is_kept() -> None:
+    shared = _shared(nodes=200, budget_usd_per_hour=20.0)
+    decisions = shared.step()
+    assert sum(sum(counts(decision).values()) for decision in decisions.values()) * 2.0 <= 20.0
+
+
+def test_a_power_limit_is_kept() -> None:
+    shared = _shared(nodes=200, power_limit_watts=7000.0)
+    decisions = shared.step()
+    assert sum(sum(counts(decision).values()) for decision in decisions.values()) * 700.0 <= 7000.0
+
+
+def test_a_plan_that_fails_leaves_everything_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(problem: PlanProblem, previous: FleetPlan | None = None) -> FleetPlan:
+        raise RuntimeError("solver is gone")
+
+    shared = _shared(nodes=2)
+    before = dict(shared.replicas[KEY])
+    monkeypatch.setattr(allocation, "solve", broken)
+    decision = shared.step()[KEY]
+    assert counts(decision) == before
+    assert any("solver is gone" in reason.message for reason in decision.reasons)
