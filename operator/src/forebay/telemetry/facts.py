@@ -58,18 +58,18 @@ class Facts:
 async def look_up(
     client: PromQlClient, group: Group, settings: PrometheusSettings, at_seconds: float, last: Facts
 ) -> Facts:
-    """Look a group's facts up; what cannot be looked up stays as it was."""
+    """Look a group's facts up; what cannot be looked up stays as it was, and is looked up again soon."""
     every = Expressions(group, settings, None, _LONGEST_WINDOW_SECONDS)
     names = await _vector(client, every.names(), ("__name__",), at_seconds)
     known = frozenset(name for (name,) in names.values) if names is not None else last.known
     some = Expressions(group, settings, known, _LONGEST_WINDOW_SECONDS)
     latencies = [signal for signal in LATENCIES if signal in group.dialect.signals]
-    edges = last.edges
-    if latencies:
-        answer = await _vector(client, some.edges(latencies), ("__name__", "le"), at_seconds)
-        edges = _edges(group, latencies, answer) if answer is not None else edges
+    buckets = (
+        await _vector(client, some.edges(latencies), ("__name__", "le"), at_seconds) if latencies else Vector()
+    )
+    edges = last.edges if buckets is None else _edges(group, latencies, buckets)
     return Facts(
-        at_seconds=at_seconds,
+        at_seconds=at_seconds if names is not None and buckets is not None else -math.inf,
         known=known,
         edges=edges,
         scrape_seconds=await _scrape_seconds(client, some, at_seconds) or last.scrape_seconds,

@@ -20,6 +20,11 @@ _Wrap = Callable[[str, Sequence[Matcher]], str]
 """Turns a metric's name and its matchers into an expression."""
 
 
+def _probe(signal: Signal) -> str:
+    """Return what the name of a metric of ``signal`` ends in, among the names that a server lists."""
+    return "_count" if signal in HISTOGRAMS else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """Pools that share queries."""
@@ -140,11 +145,7 @@ class Expressions:
 
     def _discoverable(self) -> list[str]:
         dialect = self.group.dialect
-        names = [
-            name + ("_count" if signal in HISTOGRAMS else "")
-            for signal in dialect.signals
-            for name in dialect.metric_names(signal)
-        ]
+        names = [name + _probe(signal) for signal in dialect.signals for name in dialect.metric_names(signal)]
         return names + list(spellings(dialect.kv_config.metric) if dialect.kv_config else ())
 
     def _looks(
@@ -200,8 +201,16 @@ class Expressions:
                     yield promql.selector(name + suffix, matchers)
 
     def _present(self, signal: Signal, metric: str) -> list[str]:
-        probe = "_count" if signal in HISTOGRAMS else ""
-        return [name for name in spellings(metric) if self.known is None or name + probe in self.known]
+        if self.known is None or self._still_to_come(signal, self.known):
+            return list(spellings(metric))
+        return [name for name in spellings(metric) if name + _probe(signal) in self.known]
+
+    def _still_to_come(self, signal: Signal, known: Collection[str]) -> bool:
+        """Return whether the series of ``signal`` appear with their first event, which may be now."""
+        dialect = self.group.dialect
+        if signal not in dialect.lazy:
+            return False
+        return not any(name + _probe(signal) in known for name in dialect.metric_names(signal))
 
     def _deduplicated(self, expression: str) -> str:
         return promql.without((*self.settings.duplicate_labels, *self.group.dialect.same_value_labels), expression)
