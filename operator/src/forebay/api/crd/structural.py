@@ -49,11 +49,13 @@ def structural_schema(model: type[BaseModel], *, without: Container[str] = ()) -
     Raises:
         NotStructural: the model is recursive, has a union, or uses a keyword that Kubernetes does not know.
     """
-    schema = model.model_json_schema(by_alias=True, mode="validation")
+    whole = model.model_json_schema(by_alias=True, mode="validation")
+    definitions = whole.get("$defs", {})
+    schema, seen = _inlined(whole, definitions, model.__name__, ())
     properties = {name: entry for name, entry in schema["properties"].items() if name not in without}
     required = [name for name in schema.get("required", ()) if name not in without]
     schema = {**schema, "properties": properties, "required": required}
-    return _converted(schema, schema.get("$defs", {}), model.__name__, ())
+    return _converted(schema, definitions, model.__name__, seen)
 
 
 def _converted(
