@@ -14,8 +14,7 @@ class RateCap:
     """Quantiles in log space explode on on/off traffic; no forecast above the cap is believed."""
 
     def __init__(self, settings: PolicySettings) -> None:
-        self._growth = settings.growth_cap
-        self._half_life_seconds = MEMORY_FACTOR * settings.growth_cap_memory_seconds
+        self.settings = settings
         self.highest = 0.0
         self.at_seconds = -math.inf
         self.seen_seconds = 0.0
@@ -34,8 +33,9 @@ class RateCap:
     def at(self, at_seconds: float) -> float:
         """Return the cap in requests per second."""
         cold = math.exp(-self.seen_seconds / COLD_SECONDS)
-        return self._faded(at_seconds) * (1.0 + self._growth + cold)
+        return self._faded(at_seconds) * (1.0 + self.settings.growth_cap + cold)
 
     def _faded(self, at_seconds: float) -> float:
         age = max(0.0, at_seconds - self.at_seconds)
-        return float(self.highest * 0.5 ** (age / self._half_life_seconds)) if math.isfinite(age) else self.highest
+        half_life = MEMORY_FACTOR * self.settings.growth_cap_memory_seconds
+        return float(self.highest * 0.5 ** (age / half_life)) if math.isfinite(age) else self.highest

@@ -19,6 +19,9 @@ from forebay.forecast.samples import SampleClock, Taken
 from forebay.forecast.state import SeriesState
 from forebay.forecast.tracks import Track
 
+MEDIAN_HEADROOM = 1.6
+"""The cap is never nearer to the median than this: it is there against explosions, not against new highs."""
+
 
 class Forecaster:
     """Forecasts of one series of request counts.
@@ -34,14 +37,21 @@ class Forecaster:
         lead_times_seconds: Iterable[float] = (),
         resolution: Resolution = ONE_MINUTE,
     ) -> None:
-        self.settings = settings
-        """May be replaced at any time (a changed policy, new occurrences of schedules)."""
         self.external: ExternalForecast | None = None
         """The user's own forecast, replaced whenever a newer one is read."""
         self.resolution = resolution
         self._clock = SampleClock(resolution)
         self._cap = RateCap(settings)
         self._state = SeriesState(resolution, self._clock, [self.horizon(lead) for lead in lead_times_seconds])
+
+    @property
+    def settings(self) -> PolicySettings:
+        """The policy's constants and known loads; may be replaced at any time."""
+        return self._cap.settings
+
+    @settings.setter
+    def settings(self, settings: PolicySettings) -> None:
+        self._cap.settings = settings
 
     def horizon(self, lead_time_seconds: float) -> int:
         """Return the whole steps ahead at which capacity ordered now serves its first full step, 60 at most.
@@ -195,7 +205,7 @@ class Forecaster:
         demoted = bool(phase.scores.demoted[point] or phase.scores.demoted[highest])
         at_horizon = self._quantiles(phase, point, demoted=demoted)
         maximum = self._quantiles(phase, highest, demoted=demoted)
-        cap = max(self._cap.at(at_seconds), at_horizon.q50)
+        cap = max(self._cap.at(at_seconds), MEDIAN_HEADROOM * at_horizon.q50)
         forecast = DemandForecast(
             lead_time_seconds=lead_time_seconds,
             at_horizon=_cut(at_horizon, cap),

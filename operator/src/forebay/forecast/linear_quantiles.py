@@ -25,8 +25,10 @@ def fit_quantile(features: FloatArray, values: FloatArray, level: float, penalty
     one per sample, so that a thousand samples take milliseconds.
 
     Raises:
-        ValueError: the solver found no optimum (non-finite input).
+        ValueError: a value is not finite, or the solver found no optimum.
     """
+    if not (np.isfinite(features).all() and np.isfinite(values).all()):
+        raise ValueError("a quantile regression needs finite features and values; drop the rows with gaps")
     samples, width = features.shape
     model = highspy.HighsLp()
     model.num_col_ = samples

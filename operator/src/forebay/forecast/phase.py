@@ -3,9 +3,10 @@
 import copy
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from forebay.flow.trace import FloatArray
 from forebay.forecast.experts import EXPERTS, SimpleExperts
@@ -264,12 +265,38 @@ class Phase:
         """Return the values of the last steps in z space, oldest first; NaN where missing."""
         return list(self._recent)
 
-    def resume(self, index: int, recent: Iterable[float], expert_values: Iterable[float]) -> None:
-        """Go on after step ``index`` with learned state loaded; no forecast is pending or issued."""
+    def issued_arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Return the newest forecasts and those whose time has not come, in single precision."""
+        held = np.flatnonzero((self._pending_index >= 0) & (self._pending_index > (self.index or 0) - MAX_HORIZON))
+        states = [self._pending_state[slot] or (math.nan,) * 5 for slot in held]
+        return {
+            "issued": np.stack([self.issued, self.issued_persistence]),
+            "issued_index": np.array([-1 if self.issued_index is None else self.issued_index], dtype=np.int64),
+            "pending": self._pending[:, held].astype(np.float32),
+            "pending_index": self._pending_index[held],
+            "pending_state": np.array(states, dtype=np.float64).reshape(len(held), 5),
+        }
+
+    def resume(self, index: int, recent: Iterable[float], arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
+        """Go on after step ``index`` with ``arrays`` as ``issued_arrays`` returned them.
+
+        Raises:
+            KeyError: an array is missing.
+            ValueError: an array does not fit.
+        """
         self.index = index
         self._recent.extend(recent)
-        for value in expert_values:
-            self.experts.observe(value)
+        both = arrays["issued"].astype(np.float64)
+        self.issued, self.issued_persistence = both[0], both[1]
+        issued_index = int(arrays["issued_index"].astype(np.int64)[0])
+        self.issued_index = issued_index if issued_index >= 0 else None
+        states = arrays["pending_state"].astype(np.float64).tolist()
+        for column, at in enumerate(arrays["pending_index"].astype(np.int64).tolist()):
+            slot = at % SLOTS
+            self._pending[:, slot] = arrays["pending"][:, column]
+            self._pending_index[slot] = at
+            last, short, long, high_short, high_long = states[column]
+            self._pending_state[slot] = (last, short, long, int(high_short), int(high_long))
 
     def use(self, coefficients: tuple[TrackCoefficients, ...]) -> None:
         """Swap in newly fitted linear layers; those of tracks that are gone are ignored."""

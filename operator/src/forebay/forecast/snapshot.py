@@ -1,7 +1,7 @@
 """The forecaster's state as bytes: small, versioned, and refused when it does not fit.
 
 Residuals are rounded to 1/32 of their spread and curves to .0005 (log space): far below what a quantile of a few
-thousand values can tell. Forecasts that are pending and training rows are not kept; they come back with time.
+thousand values can tell. Training rows are not kept; they come back with time.
 """
 
 import array
@@ -74,6 +74,7 @@ def phase_arrays(phase: Phase) -> Arrays:
         "updates": np.array([phase.regressions.updates], dtype=np.int64),
         "recent": np.array(phase.recent()),
         "expert_values": np.array(phase.experts.recent()),
+        **phase.issued_arrays(),
         **{f"levels.{name}": values for name, values in _levels_arrays(phase.levels).items()},
     }
     for part, component in enumerate(phase.learned()):
@@ -105,7 +106,9 @@ def phase_from(resolution: Resolution, arrays: ArrayMap, *, training: bool) -> P
         index, first = (int(value) for value in arrays["index"])
         if index >= 0:
             phase.first_index = first
-            phase.resume(index, _floats(arrays["recent"]), _floats(arrays["expert_values"]))
+            phase.resume(index, _floats(arrays["recent"]), arrays)
+        for value in _floats(arrays["expert_values"]):
+            phase.experts.observe(value)
     except KeyError as error:
         raise ValueError(f"the saved forecaster state lacks {error}; remove it to start afresh") from error
     return phase
