@@ -1,4 +1,4 @@
-"""Small fleets and traces for the simulator's tests, run in plain Python so that nothing is compiled."""
+"""Small fleets and traces for the simulator's tests, mostly run in plain Python so that nothing is compiled."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
@@ -79,8 +79,12 @@ def simulate(
     options: SimulationOptions | None = None,
     *,
     until: float | None = None,
+    plain: bool = True,
 ) -> SimulationResult:
-    """Run ``trace`` on a fixed fleet until everything is served, or until ``until``."""
-    simulated = SimulatedPool(pool, trace, initial=initial, options=options, functions=PLAIN)
+    """Run ``trace`` on a fixed fleet until everything is served, or until ``until``.
+
+    ``plain``: in plain Python; long traces run compiled where numba is installed.
+    """
+    simulated = SimulatedPool(pool, trace, initial=initial, options=options, functions=PLAIN if plain else None)
     simulated.run_until(trace.span_seconds + 1000 if until is None else until)
     return simulated.result()

@@ -24,7 +24,7 @@ from tests.unit.simulation.iterations import iterate
 def test_latencies_match_an_iteration_level_simulation(rate: float, prefillers: int, decoders: int) -> None:
     trace = poisson(6_000, rate)
 
-    result = simulate(disaggregated(), trace, {"p": prefillers, "d": decoders})
+    result = simulate(disaggregated(), trace, {"p": prefillers, "d": decoders}, plain=False)
     ttft, itl = iterate(trace, EIGHT_B, prefillers, decoders)
 
     levels = [50, 90, 99]
@@ -42,7 +42,7 @@ def test_prefill_queue_is_exactly_that_of_servers_that_take_the_next_in_line() -
         heapq.heappush(free, end)
         expected.append(end - arrival)
 
-    result = simulate(disaggregated(), trace, {"p": 4, "d": 4})
+    result = simulate(disaggregated(), trace, {"p": 4, "d": 4}, plain=False)
 
     assert result.ttft_seconds == pytest.approx(np.array(expected), abs=1e-9)
 
@@ -60,7 +60,7 @@ QUICK_DECODE = Performance(
 
 
 def _mean_wait(trace: RequestTrace, servers: int) -> float:
-    result = simulate(disaggregated(QUICK_DECODE, QUICK_DECODE), trace, {"p": servers, "d": 1})
+    result = simulate(disaggregated(QUICK_DECODE, QUICK_DECODE), trace, {"p": servers, "d": 1}, plain=False)
     waits = result.ttft_seconds - 1e-4 * trace.input_tokens
     return float(waits[1_000:].mean())
 

@@ -3,7 +3,7 @@
 import math
 
 from forebay.simulation.accelerate import compiled
-from forebay.simulation.replica import admit, has_room, log_end, offer, reschedule, set_busy, settle
+from forebay.simulation.replica import admit, has_room, log_end, offer, reschedule, set_busy, settle, step_seconds
 from forebay.simulation.state import (
     BATCH,
     CURRENT,
@@ -12,7 +12,6 @@ from forebay.simulation.state import (
     HELD,
     IN_TIME,
     KIND,
-    KV,
     LATE,
     LOAD,
     PREFILL_BASE,
@@ -23,9 +22,6 @@ from forebay.simulation.state import (
     REJECTED,
     SERVE,
     STALL_RATE,
-    STEP_BASE,
-    STEP_KV,
-    STEP_SEQUENCE,
     WAITING,
     World,
 )
@@ -128,12 +124,7 @@ def start_prefill(w: World, slot: int, request: int, now: float) -> None:
         batch = w.counts[BATCH, slot]
         if w.rules.chunk > 0.0 and batch > 0:
             chunks = math.ceil(work / w.rules.chunk)
-            step = (
-                w.gauges[STEP_BASE, slot]
-                + w.gauges[STEP_SEQUENCE, slot] * batch
-                + w.gauges[STEP_KV, slot] * w.gauges[KV, slot]
-            )
-            seconds += chunks * step
+            seconds += chunks * step_seconds(w, slot)
             w.gauges[STALL_RATE, slot] = chunks / seconds
         w.counts[CURRENT, slot] = request
         reschedule(w, slot, now)

@@ -80,11 +80,13 @@ class Observer:
         return observation
 
     def _collect(self, now: float) -> None:
-        """Settle all slots at ``now`` and add up what they did."""
+        """Settle all slots at ``now`` (see `replica.settle`) and add up what they did."""
         w = self._replicas.world
         busy = np.flatnonzero(w.counts[state.BATCH] > 0)
         elapsed = now - w.gauges[state.UPDATED, busy]
-        gained = elapsed * w.gauges[state.RATE, busy]
+        rate, growth = w.gauges[state.RATE, busy], w.gauges[state.GROWTH, busy]
+        gained = 2.0 * elapsed * rate / (1.0 + np.sqrt(1.0 + 2.0 * growth * elapsed * rate * rate))
+        w.gauges[state.RATE, busy] = rate / (1.0 + rate * growth * gained)
         w.gauges[state.VIRTUAL, busy] += gained
         w.gauges[state.KV, busy] += w.counts[state.BATCH, busy] * gained
         w.gauges[state.UPDATED, busy] = now

@@ -1,10 +1,12 @@
 """One replica: decoding as processor sharing in virtual time.
 
-Between two events of a slot its iteration time is constant, so every running sequence gains tokens at the same
-rate. A sequence that needs ``n`` more tokens therefore ends when the slot's virtual time (tokens gained by anyone
-present all along) has grown by ``n``: one heap entry per sequence instead of one event per token. The idea is the
-virtual time of fair queueing (Parekh and Gallager, IEEE/ACM Transactions on Networking 1(3), 1993).
+All running sequences of a slot gain tokens at the same rate, which falls as the KV cache fills. A sequence that
+needs ``n`` more tokens therefore ends when the slot's virtual time (tokens gained by anyone present all along) has
+grown by ``n``: one heap entry per sequence instead of one event per token. The idea is the virtual time of fair
+queueing (Parekh and Gallager, IEEE/ACM Transactions on Networking 1(3), 1993).
 """
+
+import math
 
 from forebay.simulation.accelerate import compiled
 from forebay.simulation.state import (
@@ -15,6 +17,7 @@ from forebay.simulation.state import (
     DONE,
     FINISHED,
     FREE,
+    GROWTH,
     IDLE,
     ITL_SECONDS,
     KIND,
@@ -51,6 +54,17 @@ from forebay.simulation.structures import NEVER, heap_drop, heap_push, tree_upda
 
 
 @compiled
+def tokens_gained(elapsed: float, rate: float, growth: float) -> float:
+    """Return the tokens per sequence after ``elapsed`` seconds that begin at ``rate``.
+
+    Every token of every sequence stays in the KV cache, so the step's time grows by ``growth`` with each token.
+    Tokens x then take ``x / rate + growth * x**2 / 2`` seconds; this is the inverse, in a form that is also right
+    for ``growth`` 0.
+    """
+    return 2.0 * elapsed * rate / (1.0 + math.sqrt(1.0 + 2.0 * growth * elapsed * rate * rate))
+
+
+@compiled
 def settle(w: World, slot: int, now: float) -> None:
     """Bring the tokens of ``slot`` up to ``now``."""
     elapsed = now - w.gauges[UPDATED, slot]
@@ -60,10 +74,23 @@ def settle(w: World, slot: int, now: float) -> None:
     w.gauges[UPDATED, slot] = now
     if batch == 0:
         return
-    gained = elapsed * w.gauges[RATE, slot]
+    rate = w.gauges[RATE, slot]
+    growth = w.gauges[GROWTH, slot]
+    gained = tokens_gained(elapsed, rate, growth)
+    w.gauges[RATE, slot] = rate / (1.0 + rate * growth * gained)
     w.gauges[VIRTUAL, slot] += gained
     w.gauges[KV, slot] += batch * gained
     w.sums[slot * SUMS + RUNNING_SECONDS] += batch * elapsed
+
+
+@compiled
+def step_seconds(w: World, slot: int) -> float:
+    """Return the time of one decode iteration of a settled ``slot``."""
+    return float(
+        w.gauges[STEP_BASE, slot]
+        + w.gauges[STEP_SEQUENCE, slot] * w.counts[BATCH, slot]
+        + w.gauges[STEP_KV, slot] * w.gauges[KV, slot]
+    )
 
 
 @compiled
@@ -72,20 +99,19 @@ def reschedule(w: World, slot: int, now: float) -> None:
     batch = w.counts[BATCH, slot]
     due = NEVER
     if batch > 0:
+        growth = 0.0
         if w.counts[CURRENT, slot] == IDLE:
-            rate = 1.0 / (
-                w.gauges[STEP_BASE, slot]
-                + w.gauges[STEP_SEQUENCE, slot] * batch
-                + w.gauges[STEP_KV, slot] * w.gauges[KV, slot]
-            )
+            rate = 1.0 / step_seconds(w, slot)
+            growth = w.gauges[STEP_KV, slot] * batch
         else:
             rate = w.gauges[STALL_RATE, slot]
         w.gauges[RATE, slot] = rate
+        w.gauges[GROWTH, slot] = growth
         if rate > 0.0:
             ahead = max(0.0, w.tags[slot * w.rules.batch_limit] - w.gauges[VIRTUAL, slot])
             if w.rules.preemption and batch > 1:
                 ahead = min(ahead, max(0.0, w.gauges[KV_LIMIT, slot] - w.gauges[KV, slot]) / batch)
-            due = now + ahead / rate
+            due = now + ahead * (1.0 / rate + growth * ahead / 2.0)
     if due != w.keys[NEXT_TOKEN, slot]:
         w.keys[NEXT_TOKEN, slot] = due
         tree_update(w.trees, w.keys, NEXT_TOKEN, slot)

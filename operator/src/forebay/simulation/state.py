@@ -55,11 +55,12 @@ IN_TIME, LATE, FOR_DECODE, QUEUES = range(4)
     RESERVED,  # KV tokens of the admitted sequences at full length
     VIRTUAL,  # tokens that a sequence present all along would have by now
     UPDATED,  # when KV and VIRTUAL were right
-    RATE,  # tokens per second and sequence
+    RATE,  # tokens per second and sequence, at UPDATED
+    GROWTH,  # seconds by which each further token of all sequences makes the next slower
     STALL_RATE,  # the same while a prefill runs on this slot
     GONE,  # when a draining slot became empty, else NEVER
     GAUGES,
-) = range(16)
+) = range(17)
 
 # Rows of World.counts: the same in whole numbers.
 KIND, OPEN, MAX_BATCH, CURRENT, BATCH, COUNTS = range(6)
