@@ -19,7 +19,7 @@ from forebay.flow.trace import RequestTrace
 from forebay.telemetry.prometheus import PrometheusTelemetry
 from forebay.telemetry.settings import PrometheusSettings
 from forebay.telemetry.source import GatewayTarget, PoolTarget, PoolTelemetry, WorkloadTarget
-from tests.cluster.test_telemetry import Server, write
+from tests.cluster.telemetry_world import Server, write
 
 SCRAPE_SECONDS = 5.0
 ROUND_SECONDS = 15.0
@@ -63,16 +63,15 @@ class Played:
         return math.fsum(one.traffic.arrivals for one in self.rounds if one.traffic is not None)
 
 
-def played_trace() -> RequestTrace:
+def played_trace(early: int = EARLY_REQUESTS) -> RequestTrace:
     """Return traffic behind a few early requests: engines that have served before show all their series."""
     rng = np.random.default_rng(3)
-    count = EARLY_REQUESTS + 1200
+    count = early + 1200
     inputs = rng.integers(50, 1_500, count)
-    early = np.full(EARLY_REQUESTS, 1.0)
-    late = QUIET_SECONDS + np.sort(rng.uniform(0.0, TRAFFIC_SECONDS, count - EARLY_REQUESTS))
+    late = QUIET_SECONDS + np.sort(rng.uniform(0.0, TRAFFIC_SECONDS, count - early))
     return RequestTrace(
         name="played",
-        arrival_seconds=np.concatenate([early, late]),
+        arrival_seconds=np.concatenate([np.full(early, 1.0), late]),
         input_tokens=inputs,
         output_tokens=rng.integers(5, 150, count),
         cached_tokens=(inputs * rng.uniform(0.0, 0.6, count)).astype(np.int64),
@@ -103,10 +102,12 @@ def scrape(simulated: Simulator, at: float, samples: Samples) -> None:
             samples.setdefault(key, []).append((at, float(found[3])))
 
 
-async def play(server: Server, pool: Mapping[str, object], target: PoolTarget) -> Played:
+async def play(
+    server: Server, pool: Mapping[str, object], target: PoolTarget, *, trace: RequestTrace | None = None
+) -> Played:
     """Play the traffic, write what scrapes would see, and observe it round by round."""
     namespace = target.key.namespace
-    trace = played_trace()
+    trace = trace or played_trace()
     config = parse_config({"pools": [{"name": "chat", "namespace": namespace, "model": namespace, **pool}]})
     simulated = Simulator(config, {(namespace, "chat"): trace})
     seen = {workload.name: pods(namespace, workload.name, 2) for workload in config.pools[0].workloads}
@@ -207,3 +208,14 @@ async def test_gateways_count_what_arrived(server: Server, dialect: str) -> None
     played = await play(server, pool, target)
     assert played.arrivals == pytest.approx(len(played.trace) - EARLY_REQUESTS, rel=0.01)
     assert {one.traffic.source for one in played.rounds if one.traffic is not None} == {"gateway"}
+
+
+@pytest.mark.parametrize("engine", ["sglang", "tensorrt-llm", "tgi"])
+async def test_a_pool_that_never_served_counts_its_first_requests(server: Server, engine: str) -> None:
+    """Protects: client libraries show a series with its first event, long after the pool was first looked at."""
+    namespace = f"first-{engine}"
+    target = pool_target(namespace, WHOLE, ENGINES[engine])
+    pool = {"engine": engine, "workloads": workloads_of(WHOLE)}
+    played = await play(server, pool, target, trace=played_trace(early=0))
+    # What the very first scrapes find has no sample before it to be measured against.
+    assert 0.95 * len(played.trace) <= played.arrivals <= len(played.trace)
