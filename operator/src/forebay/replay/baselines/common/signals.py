@@ -37,6 +37,8 @@ class RoleSignals:
     """Requests that wait for this role."""
     input_tokens: float
     """Mean uncached prompt tokens of current requests."""
+    output_tokens: float
+    """Mean output tokens of current requests."""
     tokens_per_second: float
     """Output tokens per second of the interval."""
     ttft_seconds: float | None
@@ -155,6 +157,7 @@ class SignalReader:
             running=running,
             waiting=waiting or 0.0,
             input_tokens=lengths.input_tokens,
+            output_tokens=lengths.output_tokens,
             tokens_per_second=sum(e.output_tokens or 0.0 for e in engines) / interval,
             ttft_seconds=seen.ttft_seconds,
             itl_seconds=seen.itl_seconds,

@@ -1,0 +1,97 @@
+"""The Kubernetes HPA on utilisation and on queue length.
+
+Algorithm and defaults: https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/ (see
+`common.hpa_rules`). Utilisation is a per-pod metric with a target of 80 %, the API's own default for CPU: the
+share of time in prefill for prefill replicas; running sequences over the batch that just meets the ITL
+objective for decode replicas; the higher of the two where a replica does both. Queue length is an external
+metric with 4 waiting requests per replica, in the middle of the 3 to 5 that Google advises to start from
+(https://cloud.google.com/kubernetes-engine/docs/best-practices/machine-learning/inference/autoscaling).
+"""
+
+from forebay.flow.fleet import Role
+from forebay.replay.baselines.common.hpa_rules import SYNC_SECONDS, HpaRules, from_pods, from_total
+from forebay.replay.baselines.common.pool import RoleByRole
+from forebay.replay.baselines.common.signals import Arrivals, RoleSignals
+from forebay.replay.baselines.registry import Baseline, Facts, Knob
+from forebay.replay.policy import PoolPolicy
+
+_SOURCE = "https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/"
+
+
+class Hpa:
+    """One HorizontalPodAutoscaler; what it measures is up to its subclasses."""
+
+    def __init__(self, target: float) -> None:
+        self._target = target
+        self._rules: HpaRules | None = None
+
+    def tick(self, seen: RoleSignals, arrivals: Arrivals) -> float:  # noqa: ARG002  an HPA sees pods, not arrivals
+        """Return the replicas wanted."""
+        if self._rules is None:
+            self._rules = HpaRules(max(1, round(seen.desired)))
+        return self._rules.apply(seen.at_seconds, self._recommend(seen, self._rules.replicas))
+
+    def _recommend(self, seen: RoleSignals, replicas: int) -> int:
+        raise NotImplementedError
+
+
+class OnUtilisation(Hpa):
+    """Mean use of the ready replicas against a target."""
+
+    def _recommend(self, seen: RoleSignals, replicas: int) -> int:
+        if seen.ready <= 0.0:
+            return replicas
+        return from_pods(
+            replicas=replicas,
+            ready=seen.ready,
+            starting=seen.starting,
+            mean_use=seen.occupancy,
+            target=self._target,
+        )
+
+
+class OnQueue(Hpa):
+    """Waiting requests against a number per replica."""
+
+    def _recommend(self, seen: RoleSignals, replicas: int) -> int:
+        return from_total(replicas=replicas, total=seen.waiting, per_replica=self._target)
+
+
+def on_utilisation(facts: Facts, target: float) -> PoolPolicy:
+    """Return one HPA on utilisation per role."""
+
+    def scaler(_: Role) -> OnUtilisation:
+        return OnUtilisation(target)
+
+    return RoleByRole(facts, scaler, interval_seconds=SYNC_SECONDS)
+
+
+def on_queue(facts: Facts, target: float) -> PoolPolicy:
+    """Return one HPA on queue length per role."""
+
+    def scaler(_: Role) -> OnQueue:
+        return OnQueue(target)
+
+    return RoleByRole(facts, scaler, interval_seconds=SYNC_SECONDS)
+
+
+BASELINES = (
+    Baseline(
+        name="hpa",
+        title="Kubernetes HPA on utilisation",
+        source=_SOURCE,
+        knob=Knob(
+            name="target utilisation",
+            default=0.8,
+            sweep=(0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.4, 0.3, 0.2),
+        ),
+        make=on_utilisation,
+    ),
+    Baseline(
+        name="hpa-queue",
+        title="Kubernetes HPA on queue length",
+        source="https://cloud.google.com/kubernetes-engine/docs/best-practices/machine-learning/inference/autoscaling",
+        knob=Knob(name="waiting requests per replica", default=4.0, sweep=(16.0, 8.0, 4.0, 2.0, 1.0, 0.5, 0.2)),
+        make=on_queue,
+    ),
+)
