@@ -1,5 +1,7 @@
 """The API reference (docs/api.md), from the same schemas as the CRDs."""
 
+import json
+import re
 from collections.abc import Iterator
 
 from forebay.api.base import API_VERSION, GROUP, Resource
@@ -7,6 +9,9 @@ from forebay.api.crd.definition import root_schema
 from forebay.api.crd.structural import Schema
 from forebay.api.rules import RULES_KEY
 from forebay.api.v1alpha1 import KINDS
+
+_MEANINGS = ("duration", "decimal", "ratio")
+"""Types that are strings with rules, told apart by what their rules demand."""
 
 _INTRODUCTION = f"""# API reference: `{API_VERSION}`
 
@@ -42,55 +47,81 @@ def _sections(kind: type[Resource]) -> Iterator[str]:
     yield f"Names have at most {info.max_name_length} characters.\n"
     columns = ", ".join(f"{column.name}{' (wide)' if column.wide else ''}" for column in info.columns)
     yield f"Columns of `kubectl get`: {columns}."
-    rules = [f"- {rule['message']}" for rule in schema.get(RULES_KEY, [])]
-    if rules:
-        yield "\nRules:\n\n" + "\n".join(rules)
-    for part in ("spec", "status"):
-        if part in schema["properties"]:
-            yield from _tables(f"{kind.__name__}.{part}", schema["properties"][part])
+    yield from _rules(schema)
+    parts = {part: schema["properties"][part] for part in ("spec", "status") if part in schema["properties"]}
+    tables: dict[str, str] = {}
+    for part, inner in parts.items():
+        _find_tables(f"{kind.__name__}.{part}", inner, tables)
+    for part, inner in parts.items():
+        yield from _table(f"{kind.__name__}.{part}", inner, tables)
 
 
-def _tables(path: str, schema: Schema) -> Iterator[str]:
-    """Yield the table of one object, then those of the objects in it."""
-    required = schema.get("required", ())
+def _find_tables(path: str, schema: Schema, tables: dict[str, str]) -> None:
+    """Note under which path each object has its table: equal objects share the first."""
+    inner, suffix = _inner(schema)
+    if "properties" in inner:
+        tables.setdefault(_shape(inner), f"{path}{suffix}")
+        for name, field in inner["properties"].items():
+            _find_tables(f"{path}{suffix}.{name}", field, tables)
+
+
+def _table(path: str, schema: Schema, tables: dict[str, str]) -> Iterator[str]:
+    """Yield the table of one object, then those of the objects in it, unless they have been shown before."""
+    inner, suffix = _inner(schema)
+    path = f"{path}{suffix}"
+    if "properties" not in inner or tables[_shape(inner)] != path:
+        return
+    required = inner.get("required", ())
     yield f"\n### {path}\n"
     yield "| field | type | default | what it is |\n| --- | --- | --- | --- |"
-    for name, field in schema["properties"].items():
+    for name, field in inner["properties"].items():
         shown = f"**{name}**" if name in required else name
         default = f"`{field['default']}`" if "default" in field else ""
-        yield f"| {shown} | {_type(field)} | {default} | {_escaped(_description(field))} |"
+        yield f"| {shown} | {_type(field, tables)} | {default} | {_description(field)} |"
+    yield from _rules(inner)
+    for name, field in inner["properties"].items():
+        yield from _table(f"{path}.{name}", field, tables)
+
+
+def _inner(schema: Schema) -> tuple[Schema, str]:
+    return (schema["items"], "[]") if schema.get("type") == "array" else (schema, "")
+
+
+def _shape(schema: Schema) -> str:
+    """Return what two objects must have in common to share a table."""
+    return json.dumps([schema["properties"], schema.get("required", []), schema.get(RULES_KEY, [])])
+
+
+def _rules(schema: Schema) -> Iterator[str]:
     rules = [f"- {rule['message']}" for rule in schema.get(RULES_KEY, [])]
     if rules:
         yield "\nRules:\n\n" + "\n".join(rules)
-    for name, field in schema["properties"].items():
-        inner, suffix = (field["items"], "[]") if field.get("type") == "array" else (field, "")
-        if "properties" in inner:
-            yield from _tables(f"{path}.{name}{suffix}", inner)
 
 
-def _type(field: Schema) -> str:
+def _type(field: Schema, tables: dict[str, str]) -> str:
     if field.get("x-kubernetes-int-or-string"):
         return "quantity"
     kind: str = field["type"]
     if "enum" in field:
         return " \\| ".join(f"`{value}`" for value in field["enum"])
     if kind == "array":
-        return f"list of {_type(field['items'])} (at most {field['maxItems']})"
+        return f"list of {_type(field['items'], tables)}, at most {field['maxItems']}"
     if "additionalProperties" in field:
-        return f"map of {_type(field['additionalProperties'])} (at most {field['maxProperties']})"
+        return f"map of {_type(field['additionalProperties'], tables)}, at most {field['maxProperties']}"
+    if "properties" in field:
+        anchor = re.sub(r"[^a-z0-9]", "", tables[_shape(field)].lower())
+        return f"[object](#{anchor})"
     if {"minimum", "maximum"} <= set(field):
         return f"integer, {field['minimum']} to {field['maximum']}"
-    return kind
+    meant = (
+        word for word in _MEANINGS for rule in field.get(RULES_KEY, []) if f"must be a {word}" in rule["message"]
+    )
+    return next(meant, kind)
 
 
 def _description(field: Schema) -> str:
     sentences = [field.get("description", "")]
-    if field.get("type") in ("string", None):
-        sentences += [
-            f"It {rule['message']}." for rule in field.get(RULES_KEY, []) if rule["message"].startswith("must")
-        ]
-    return " ".join(sentence for sentence in sentences if sentence)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|")
+    if field.get("type") != "object":
+        messages = [rule["message"] for rule in field.get(RULES_KEY, [])]
+        sentences += [f"It {message}." for message in messages if message.startswith("must")]
+    return " ".join(sentence for sentence in sentences if sentence).replace("|", "\\|")

@@ -182,7 +182,7 @@ class GPUNodePoolStatus(ApiModel):
     blocked_until: Time | None = None
     """Until when no new node is expected."""
     blocked_reason: Sentence | None = None
-    """Why."""
+    """Why no new node is expected."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=16), ListType("map", ("type",))] = ()
     """Ready, Blocked and others."""
 
