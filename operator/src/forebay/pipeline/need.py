@@ -15,7 +15,7 @@ from forebay.pipeline.prices import usd_per_replica_hour
 from forebay.pipeline.supply import Supply
 from forebay.sizing.backlog import BacklogNeed, backlog_need
 from forebay.sizing.budget import price_factor
-from forebay.sizing.curve import SizedCurve, certain, demand_nodes, miss_curve
+from forebay.sizing.curve import SizedCurve, certain, demand_nodes, miss_curve, miss_curves
 from forebay.sizing.work import ReplicaWork
 
 _REACTIVE_HOLD_SECONDS = 300.0
@@ -243,11 +243,7 @@ def _curves(
     else:
         order = demand_nodes(forecast.at_horizon, forecast.rate_cap)
         release = demand_nodes(forecast.maximum, forecast.rate_cap)
-        cached = CachedCurves(
-            key,
-            miss_curve(role, order, burstiness, work, pool.slo),
-            miss_curve(role, release, burstiness, work, pool.slo),
-        )
+        cached = CachedCurves(key, *miss_curves(role, (order, release), burstiness, work, pool.slo))
     memory.curves[role] = cached
     return cached
 

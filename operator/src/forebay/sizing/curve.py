@@ -1,6 +1,7 @@
 """Expected misses over the whole forecast distribution, as a function of the replicas bought."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,6 +86,8 @@ class SizedCurve:
 
     def misses_at(self, replicas: float) -> float:
         """Return expected misses per second with ``replicas``."""
+        if replicas == int(replicas) < min(len(self.replicas), _DENSE_LIMIT):
+            return float(self.misses_per_second[int(replicas)])
         return float(np.interp(replicas, self.replicas, self.misses_per_second))
 
     def hull(self, weight: float = 1.0) -> MissCurve:
@@ -124,13 +127,24 @@ def miss_curve(role: Role, demand: DemandNodes, burstiness: float, work: Replica
     ``burstiness`` is the relative standard deviation of the rate within a minute beyond Poisson noise. Its three
     nodes are Gauss-Hermite points.
     """
+    return miss_curves(role, (demand,), burstiness, work, slo)[0]
+
+
+def miss_curves(
+    role: Role, demands: Sequence[DemandNodes], burstiness: float, work: ReplicaWork, slo: Slo
+) -> tuple[SizedCurve, ...]:
+    """Return the curves of several demands at once, on one grid of replicas."""
     seconds = work.seconds(role)
-    peak = float(demand.rates.max()) * seconds
+    peak = max(float(demand.rates.max()) for demand in demands) * seconds
     largest = math.ceil(peak * (1.0 + 2.0 * burstiness) + 4.0 * math.sqrt(peak) + 3.0)
     replicas = _grid(largest)
-    bursts = 1.0 + burstiness * _BURST_NODES
-    rates = np.maximum(np.outer(demand.rates, bursts), 0.0).ravel()
-    weights = np.outer(demand.weights * demand.rates, _BURST_WEIGHTS).ravel()
+    bursts = np.maximum(1.0 + burstiness * _BURST_NODES, 0.0)
+    rates = np.concatenate([np.multiply.outer(demand.rates, bursts).ravel() for demand in demands])
     shares = miss_share(role, rates[None, :], replicas[:, None], work, slo)
-    misses = shares @ weights
-    return SizedCurve(replicas, misses, demand.mean * seconds)
+    curves, first = [], 0
+    for demand in demands:
+        weights = np.multiply.outer(demand.weights * demand.rates, _BURST_WEIGHTS).ravel()
+        misses = shares[:, first : first + len(weights)] @ weights
+        curves.append(SizedCurve(replicas, misses, demand.mean * seconds))
+        first += len(weights)
+    return tuple(curves)

@@ -22,8 +22,8 @@ class RateWindow:
     starts: list[float] = field(default_factory=list)
     ends: list[float] = field(default_factory=list)
     counts: list[float] = field(default_factory=list)
-    total_seconds: float = 0.0
-    """Observed time since the beginning."""
+    known_rates: dict[str, float] = field(default_factory=dict)
+    """Of the present window lengths, until the next slot."""
 
     @property
     def end_seconds(self) -> float | None:
@@ -39,6 +39,7 @@ class RateWindow:
         for index, count in enumerate(traffic.slot_counts):
             start = traffic.start_seconds + index * length
             added += self._push_slot(start, start + length, count)
+        self.known_rates.clear()
         self._forget()
         return added
 
@@ -54,7 +55,6 @@ class RateWindow:
         self.starts.append(start)
         self.ends.append(end)
         self.counts.append(count)
-        self.total_seconds += end - start
         return count
 
     def _forget(self) -> None:
@@ -85,12 +85,13 @@ class RateWindow:
         end = self.end_seconds
         if end is None:
             return None
-        arrivals, covered = self.window(end - window_seconds, end)
-        if covered <= 0.0:
-            return None
-        if covered >= _FULL_WINDOW * window_seconds:
-            return arrivals / covered
-        return max(0.0, arrivals - math.sqrt(arrivals)) / covered
+        name = f"{window_seconds:g}"
+        if name not in self.known_rates:
+            arrivals, covered = self.window(end - window_seconds, end)
+            if covered < _FULL_WINDOW * window_seconds:
+                arrivals = max(0.0, arrivals - math.sqrt(arrivals))
+            self.known_rates[name] = arrivals / covered
+        return self.known_rates[name]
 
     def now(self, window_seconds: float) -> float | None:
         """Return the present rate: of the last window, or of its last half if higher by more than noise."""
