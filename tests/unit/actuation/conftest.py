@@ -46,9 +46,7 @@ class FakeServer:
     async def handle(self, request: web.Request) -> web.Response:
         raw = await request.read()
         body = json.loads(raw) if raw else None
-        self.asked.append(
-            Asked(request.method, request.path, dict(request.query), dict(request.headers), body)
-        )
+        self.asked.append(Asked(request.method, request.path, dict(request.query), dict(request.headers), body))
         scripted = self.answers.get((request.method, request.path))
         if not scripted:
             return web.json_response({"kind": "Status", "reason": "NotFound", "message": "none"}, status=404)

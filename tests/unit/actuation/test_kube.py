@@ -23,7 +23,7 @@ async def test_a_merge_patch_says_what_it_is_and_who_writes(server: Any, api: Ku
 )
 async def test_refusals_are_told_apart(server: Any, api: KubeApi, status: int, attribute: str) -> None:
     server.on("GET", "/x", status, {"kind": "Status", "reason": "Because", "message": "no"})
-    with pytest.raises(ApiError, match="GET /x: .* no") as caught:
+    with pytest.raises(ApiError, match=r"GET /x: .* no") as caught:
         await api.get("/x")
     assert getattr(caught.value, attribute)
     assert caught.value.reason == "Because"
@@ -55,7 +55,9 @@ async def test_after_429_no_write_is_sent_until_the_server_said(server: Any, api
     assert await api.merge_patch("/x", {}) == {}
 
 
-@pytest.mark.parametrize(("header", "seconds"), [("Fri, 20 Nov 2026 10:00:00 GMT", 1.0), ("-3", 0.0), ("9999", 120.0)])
+@pytest.mark.parametrize(
+    ("header", "seconds"), [("Fri, 20 Nov 2026 10:00:00 GMT", 1.0), ("-3", 0.0), ("9999", 120.0)]
+)
 async def test_a_strange_retry_after_is_bounded(server: Any, api: KubeApi, header: str, seconds: float) -> None:
     server.on("GET", "/x", 503, {}, **{"Retry-After": header})
     with pytest.raises(ApiError) as caught:
@@ -64,11 +66,11 @@ async def test_a_strange_retry_after_is_bounded(server: Any, api: KubeApi, heade
 
 
 async def test_the_fence_stops_writes_and_lets_reads_through(server: Any) -> None:
-    class Lost(Exception):
+    class LostError(Exception):
         """Not leading."""
 
     def fence() -> None:
-        raise Lost
+        raise LostError
 
     configuration = Configuration()
     configuration.host = server.url
@@ -76,7 +78,7 @@ async def test_the_fence_stops_writes_and_lets_reads_through(server: Any) -> Non
     async with KubeApi(configuration, fence=fence) as api:
         assert await api.get("/x") == {}
         for method in ("PATCH", "POST", "PUT", "DELETE"):
-            with pytest.raises(Lost):
+            with pytest.raises(LostError):
                 await api.request(method, "/x", body={})
         assert api.writes == 0
     assert [asked.method for asked in server.asked] == ["GET"]

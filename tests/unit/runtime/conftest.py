@@ -1,4 +1,4 @@
-"""What the runtime's tests share: an API in memory, a clock that stands, and objects as the API server writes them."""
+"""What the runtime's tests share: an API in memory, a clock that stands, objects as the API server writes them."""
 
 import copy
 from collections.abc import Mapping
@@ -63,7 +63,7 @@ class MemoryApi(KubeApi):
             return self._store(path, merge(self.objects[path], body or {}))
         return copy.deepcopy(self.objects[path])
 
-    def writes(self) -> list[tuple[str, str, JsonObject | None]]:
+    def changes_sent(self) -> list[tuple[str, str, JsonObject | None]]:
         """Return what was sent to change something."""
         return [item for item in self.sent if item[0] != "GET"]
 

@@ -18,6 +18,7 @@ from statistics import NormalDist
 _Z90 = NormalDist().inv_cdf(0.9)
 _Z99 = NormalDist().inv_cdf(0.99)
 _SHORTEST_SECONDS = 0.5
+_LONGEST_SECONDS = 86_400.0
 _FADE = 0.97
 """Weight that each observation keeps when the next one arrives: half-life of about 23 observations."""
 
@@ -72,8 +73,8 @@ class LeadTimeEstimator:
     _sum_of_squares: float = 0.0
 
     def observe(self, seconds: float) -> None:
-        """Learn from one duration; negative and non-finite ones are clock errors and are ignored."""
-        if not math.isfinite(seconds) or seconds < 0:
+        """Learn from one duration; negative and endless ones are clock errors and are ignored."""
+        if not 0 <= seconds <= _LONGEST_SECONDS:
             return
         value = math.log(max(_SHORTEST_SECONDS, seconds))
         self._weight = self._weight * _FADE + 1.0

@@ -42,7 +42,10 @@ def shorten(text: str, longest: int) -> str:
     """Return ``text`` cut at a word to at most ``longest`` characters."""
     if len(text) <= longest:
         return text
-    return text[: longest - 1].rsplit(" ", 1)[0].rstrip(",;:") + "…"
+    cut = text[: longest - 1]
+    if text[longest - 1] != " ":
+        cut = cut.rsplit(" ", 1)[0]
+    return cut.rstrip(" ,;:") + "…"
 
 
 def differ_notably(old: object, new: object) -> bool:
