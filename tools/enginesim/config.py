@@ -16,8 +16,8 @@ _CONFIG = ConfigDict(extra="forbid", frozen=True)
 class Speed(BaseModel):
     """The true speed of one replica; the fields are those of `forebay.flow.performance.Performance`.
 
-    The defaults are of the size that Splitwise (Patel et al., ISCA 2024, section 3) reports for Llama2-70B on one
-    H100 node: about 20,000 prompt tokens/s, decode steps of 15 ms that grow with batch and context.
+    The defaults are round figures for a fast replica of a large model, measured on nothing: 20,000 prompt tokens
+    per second, and decode steps from 15 ms that grow with batch and context. Scenarios give their own.
     """
 
     model_config = _CONFIG
