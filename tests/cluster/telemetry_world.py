@@ -89,7 +89,7 @@ class Server:
         self.component = Component(
             host=self.host, name="prometheus", argv=argv, is_ready=lambda: answers_ok(f"{self.url}/-/ready")
         )
-        self.component.start()
+        self.pid = self.component.start()
         self.component.wait_ready()
         self.start = math.floor(time.time() / 60.0) * 60.0 - 3000.0
         """A time in the past from which on samples are accepted."""

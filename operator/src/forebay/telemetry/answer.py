@@ -39,6 +39,8 @@ class Matrix:
 
 def _label_reader(names: tuple[str, ...]) -> Callable[[object], Labels]:
     """Return a function from a series' labels to the values of ``names``; it raises for what are no labels."""
+    if not names:
+        return lambda _: ()
     first = itemgetter(*names) if len(names) > 1 else None
 
     def read(metric: object) -> Labels:

@@ -5,7 +5,7 @@ series to the labels by which pools select them), and Python joins the few serie
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from forebay.telemetry import promql
 from forebay.telemetry.dialect import HISTOGRAMS, Dialect, Signal, spellings
@@ -53,11 +53,20 @@ class Expressions:
     """Metric names that the server has; ``None``: not known, so all are asked for."""
     window_seconds: int
     """How far back the newest sample of a series may lie."""
+    deduplicate: bool = True
+    """Whether some engine may be scraped twice. Where it is not, its series are summed as they are."""
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Return the labels of every answer, without ``le``."""
         return self.group.answer_labels(self.settings.workload_label)
+
+    def arrivals(self, signal: Signal, seconds: int) -> str | None:
+        """Return what a counter of requests grew in the last ``seconds``, counters that were reset included."""
+        now, before = self._looks(signal, seconds)
+        if now is None or before is None:
+            return None
+        return self._reduced("sum", promql.counter_growth(now, before))
 
     def growth(
         self, signal: Signal, seconds: int, *, suffix: str = "", edges: Sequence[str] | None = None
@@ -66,19 +75,21 @@ class Expressions:
         now, before = self._looks(signal, seconds, suffix, edges)
         if now is None or before is None:
             return None
-        return self._reduced("sum", promql.counter_growth(now, before), by_edge=suffix == "_bucket")
+        return self._reduced("sum", promql.plain_growth(now, before), by_edge=suffix == "_bucket")
 
     def born(self, signal: Signal, seconds: int) -> str | None:
-        """Return the counts of series that were not there ``seconds`` ago, nor for a while before."""
-        now, before = self._looks(signal, seconds)
-        long_before = self._look(signal, seconds, window=int(self.settings.resume_guard_seconds))
+        """Return the counts of engines that were not there ``seconds`` ago, nor for a while before."""
+        ask = replace(self, deduplicate=True)  # a second scrape of an old engine is no birth
+        now, before = ask._looks(signal, seconds)
+        long_before = ask._look(signal, seconds, window=int(self.settings.resume_guard_seconds))
         if now is None or before is None or long_before is None:
             return None
         return self._reduced("sum", promql.newborn(now, before, long_before))
 
     def change(self, signal: Signal, seconds: int) -> str | None:
         """Return how much more a gauge shows than ``seconds`` ago."""
-        now, before = self._looks(signal, seconds)
+        ask = replace(self, deduplicate=True)
+        now, before = ask._looks(signal, seconds)
         return None if now is None or before is None else self._reduced("sum", promql.gauge_change(now, before))
 
     def level(self, signal: Signal, aggregation: str = "sum") -> str | None:
@@ -100,6 +111,13 @@ class Expressions:
         """Return how many engines report: a pod has several with data parallelism."""
         now = self._instant(self.group.dialect.anchor)
         return None if now is None else self._reduced("count", now, outer="sum")
+
+    def duplicates(self) -> str | None:
+        """Return how many series repeat another one's engine."""
+        every = promql.first_of(list(self._selectors(self.group.dialect.anchor)))
+        if not every:
+            return None
+        return f"count({every})-count({promql.without(self._duplicate_labels, every)})"
 
     def scrapes(self, seconds: int) -> str | None:
         """Return the number of scrapes of the most-scraped replica in the last ``seconds``."""
@@ -213,7 +231,11 @@ class Expressions:
         return not any(name + _probe(signal) in known for name in dialect.metric_names(signal))
 
     def _deduplicated(self, expression: str) -> str:
-        return promql.without((*self.settings.duplicate_labels, *self.group.dialect.same_value_labels), expression)
+        return promql.without(self._duplicate_labels, expression) if self.deduplicate else expression
+
+    @property
+    def _duplicate_labels(self) -> tuple[str, ...]:
+        return (*self.settings.duplicate_labels, *self.group.dialect.same_value_labels)
 
     def _reduced(
         self,

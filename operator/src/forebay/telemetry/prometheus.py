@@ -41,6 +41,9 @@ class _GroupMemory:
     counted_until: int | None = None
     """End of the last interval whose arrivals were read."""
     asked_until: int | None = None
+    may_have_duplicates: bool = True
+    """Whether the last round saw an engine that is scraped twice. A second scrape that begins now adds nothing to
+    this round's growth, because its series have no past, and is counted once from the next round on."""
     incomplete: bool = False
     """Some workload had no sample: perhaps its metrics have only just appeared."""
 
@@ -136,8 +139,17 @@ class PrometheusTelemetry:
         memory = self._groups.setdefault(group_id, _GroupMemory())
         await self._refresh_facts(memory, group, end)
         slots = self._slots(memory, end)
-        reader = Reader(self._client, group, self._settings, self._meter, memory.facts, slots)
+        reader = Reader(
+            self._client,
+            group,
+            self._settings,
+            self._meter,
+            memory.facts,
+            slots,
+            deduplicate=memory.may_have_duplicates,
+        )
         readings = await reader.read(_edges_for(memory.facts, members))
+        memory.may_have_duplicates = readings.may_have_duplicates
         if readings.failed(arrival_names(group.dialect)) is None:
             memory.counted_until = end
         memory.asked_until = end

@@ -119,6 +119,11 @@ def counter_growth(now: str, before: str) -> str:
     return f"((({now})-({before}))>=0) or (({now}) and ({before}))"
 
 
+def plain_growth(now: str, before: str) -> str:
+    """Return per series what a counter grew, and nothing for a series that was reset: half the server's work."""
+    return f"clamp_min(({now})-({before}),0)"
+
+
 def gauge_change(now: str, before: str) -> str:
     """Return per series how a gauge changed; a new series counts in full, a vanished one not at all."""
     return f"(({now})-({before})) or ({now})"

@@ -66,6 +66,11 @@ class Readings:
                 return None
         return Problem.MISSING
 
+    @property
+    def may_have_duplicates(self) -> bool:
+        """Return whether some engine is, or may be, scraped twice."""
+        return self.value(DUPLICATES, ()) != 0.0
+
     def failed(self, names: Sequence[str]) -> QueryError | None:
         """Return the error of the first of ``names`` that has one."""
         return next((self.errors[name] for name in names if name in self.errors), None)
@@ -99,6 +104,7 @@ def buckets(signal: Signal) -> str:
 NEWEST = "newest"
 REPLICAS = "replicas"
 ENGINES = "engines"
+DUPLICATES = "duplicates"
 
 
 def arrival_names(dialect: Dialect) -> tuple[str, ...]:
@@ -120,11 +126,13 @@ class Reader:
         meter: TelemetryMeter,
         facts: Facts,
         slots: Slots,
+        *,
+        deduplicate: bool,
     ) -> None:
         self._client = client
         self._meter = meter
         self._group = group
-        self._expressions = Expressions(group, settings, facts.known, facts.window_seconds)
+        self._expressions = Expressions(group, settings, facts.known, facts.window_seconds, deduplicate)
         self._readings = Readings(slots, facts)
 
     async def read(self, edges: Mapping[Signal, Sequence[str]]) -> Readings:
@@ -141,8 +149,9 @@ class Reader:
         counted = dict.fromkeys(rule.count for rule in self._group.dialect.arrivals)
         held = dict.fromkeys(signal for rule in self._group.dialect.arrivals for signal in rule.held)
         return [
+            self._at_end(DUPLICATES, ask.duplicates(), labels=()),
             self._by_edge(NEWEST, ask.newest()),
-            *(self._by_slot(growth(signal), ask.growth(signal, slot)) for signal in counted),
+            *(self._by_slot(growth(signal), ask.arrivals(signal, slot)) for signal in counted),
             *(self._by_slot(born(signal), ask.born(signal, slot)) for signal in counted),
             *(self._by_slot(change(signal), ask.change(signal, slot)) for signal in held),
         ]
@@ -178,12 +187,13 @@ class Reader:
     ) -> Coroutine[None, None, None]:
         seconds = self._readings.slots.interval_seconds
         query = self._expressions.growth(signal, seconds, suffix=suffix, edges=edges)
-        return self._at_end(name, query, ("le",) if suffix == "_bucket" else ())
+        more = ("le",) if suffix == "_bucket" else ()
+        return self._at_end(name, query, labels=(*self._expressions.labels, *more))
 
-    async def _at_end(self, name: str, query: str | None, more: tuple[str, ...] = ()) -> None:
+    async def _at_end(self, name: str, query: str | None, *, labels: tuple[str, ...] | None = None) -> None:
         if query is None:
             return
-        labels = (*self._expressions.labels, *more)
+        labels = self._expressions.labels if labels is None else labels
         try:
             answer = await self._client.instant(
                 query,
