@@ -116,26 +116,31 @@ class World:
             desired=desired,
             ready=max(0, desired - len(starting)),
             starting=starting,
-            engine=engine(v, rate),
+            engine=engine(v, rate, desired - len(starting)),
             lead_time_seconds=self.lead,
         )
 
 
-def engine(v: Variant, rate: float) -> EngineSample:
-    """Return what engines that serve ``rate`` requests per second report, as the profile says."""
-    role = v.role
-    performance = v.performance if isinstance(v.performance, Performance) else PERFORMANCE
+def engine(v: Variant, rate: float, ready: int) -> EngineSample:
+    """Return what ``ready`` engines that serve ``rate`` requests per second report, just as the profile says."""
     count = rate * ROUND
-    prefills = role is not Role.DECODE
+    performance = v.performance if isinstance(v.performance, Performance) else PERFORMANCE
+    if v.role is Role.PREFILL:
+        return EngineSample(
+            interval_seconds=ROUND,
+            prefills=count,
+            prefill_tokens=count * INPUT,
+            prefill_seconds=count * performance.prefill_seconds(INPUT),
+        )
+    running = rate * OUTPUT * 0.01
+    batch = running / max(ready, 1)
     return EngineSample(
         interval_seconds=ROUND,
-        finished=count if role is not Role.PREFILL else None,
-        output_tokens=count * OUTPUT if role is not Role.PREFILL else None,
-        prefills=count if prefills else None,
-        prefill_tokens=count * INPUT if prefills else None,
-        prefill_seconds=count * performance.prefill_seconds(INPUT) if prefills else None,
-        running=rate * OUTPUT * 0.01 if role is not Role.PREFILL else None,
-        kv_tokens=rate * OUTPUT * 0.01 * 1300.0 if role is not Role.PREFILL else None,
+        finished=count,
+        output_tokens=count * OUTPUT,
+        itl_seconds=performance.decode_step_seconds(batch, batch * 1300.0),
+        running=running,
+        kv_tokens=running * 1300.0,
     )
 
 

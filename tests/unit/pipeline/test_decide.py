@@ -88,6 +88,32 @@ def test_old_arrivals_are_no_arrivals() -> None:
     assert "s old" in decision.reasons[0].message
 
 
+def test_a_round_without_a_new_scrape_goes_on_with_the_last_one() -> None:
+    small = world(rate=20.0)
+    small.run(60)
+    small.rates[KEY] = 150.0
+    small.run(2)
+    small.freshness = (Freshness(signal="arrivals", problem=Problem.TOO_FEW),)
+    small.blind.add(KEY)
+    decision = small.step()[KEY]
+    assert not decision.held
+    assert "Sized" in codes(decision)
+    assert small.run(8).held, "but not for long"
+
+
+def test_without_a_profile_capacity_is_learned_and_nothing_is_bought_on_a_guess() -> None:
+    unprofiled = [variant(role, performance=None) for role in (Role.PREFILL, Role.DECODE)]
+    small = world(split_pool(variants=unprofiled), 20.0)
+    first = small.step()[KEY]
+    assert counts(first) == {"prefill": 3, "decode": 3}
+    assert "CapacityUnknown" in codes(first)
+    learned = small.run(80)
+    assert learned.capacity_source == {"prefill": "learned", "decode": "learned"}
+    assert "CapacityUnknown" not in codes(learned)
+    profiled = counts(world(rate=20.0).run(81))
+    assert profiled["prefill"] <= counts(learned)["prefill"] <= 2 * profiled["prefill"]
+
+
 def test_one_broken_pool_holds_and_the_others_go_on() -> None:
     broken = ProfilePoints(prefill=(), decode=(), max_batch=1, kv_capacity_tokens=1)
     bad = split_pool(OTHER, [variant(Role.PREFILL, performance=broken), variant(Role.DECODE, performance=broken)])

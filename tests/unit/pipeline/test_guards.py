@@ -11,6 +11,7 @@ from forebay.pipeline.guards import (
     Counts,
     Guard,
     GuardContext,
+    explore_with_care,
     guarded,
     keep_overdue_orders,
     keep_ratio,
@@ -39,6 +40,7 @@ def _context(
     queued: frozenset[Role] = frozenset(),
     actions: dict[Role, list[float]] | None = None,
     supplies: dict[str, Supply] | None = None,
+    unknown: frozenset[Role] = frozenset(),
     **changes: Any,
 ) -> GuardContext:
     memory = PoolMemory(forecaster=Forecaster(settings))
@@ -51,6 +53,7 @@ def _context(
         supplies={**plain, **(supplies or {})},
         held=held,
         queued=queued,
+        unknown=unknown,
         at_seconds=10_000.0,
     )
 
@@ -120,6 +123,15 @@ def test_an_action_budget_is_spent_per_hour_but_a_queue_is_answered() -> None:
     _check(limit_actions, queued, {"a": 7, "b": 0, "d": 4}, {"a": 7, "b": 0, "d": 4}, None)
     old = _context(HAVE, settings=settings, actions={Role.PREFILL: [1000.0, 2000.0]})
     _check(limit_actions, old, {"a": 7, "b": 0, "d": 4}, {"a": 7, "b": 0, "d": 4}, None)
+
+
+def test_nothing_is_bought_on_a_guess_unless_a_queue_stands() -> None:
+    unknown = frozenset({Role.PREFILL})
+    context = _context(HAVE, unknown=unknown)
+    _check(explore_with_care, context, {"a": 20, "b": 5, "d": 9}, {"a": 5, "b": 0, "d": 9}, "CapacityUnknown")
+    queued = _context(HAVE, unknown=unknown, queued=unknown)
+    _check(explore_with_care, queued, {"a": 20, "b": 5, "d": 9}, {"a": 10, "b": 0, "d": 9}, "CapacityUnknown")
+    _check(explore_with_care, queued, {"a": 7, "b": 0, "d": 9}, {"a": 7, "b": 0, "d": 9}, None)
 
 
 def test_a_paused_scale_out_adds_nothing_and_releases_still() -> None:

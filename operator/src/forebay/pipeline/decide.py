@@ -13,7 +13,7 @@ from forebay.pipeline.guards import GuardContext, guarded
 from forebay.pipeline.memory import PoolMemory
 from forebay.pipeline.need import role_drafts
 from forebay.pipeline.prices import pool_usd_per_hour
-from forebay.pipeline.release import ReleaseContext, release_reasons, untrusted_telemetry
+from forebay.pipeline.release import ReleaseContext, nothing_new_was_due, release_reasons, untrusted_telemetry
 from forebay.pipeline.state import FleetState
 from forebay.pipeline.supply import Supply, supply_of
 
@@ -79,7 +79,7 @@ def _draft(
     memory = state.memory(pool)
     lost = untrusted_telemetry(seen, memory)
     absorb(pool, seen, memory)
-    if seen.traffic is None or memory.window.end_seconds is None:
+    if memory.window.end_seconds is None or (seen.traffic is None and not nothing_new_was_due(seen, memory)):
         return None, [lost] if lost else [_no_rate()]
     supplies = _supplies(observed, pool, seen, memory)
     roles, reasons = role_drafts(fleet, pool, seen, memory, supplies)
@@ -144,6 +144,7 @@ def _finish(
         supplies=draft.supplies,
         held=draft.held,
         queued=frozenset(role for role, sized in draft.roles.items() if sized.backlog.hold),
+        unknown=frozenset(role for role, sized in draft.roles.items() if not sized.capacity_known),
         at_seconds=observed.at_seconds,
     )
     counts, guard_reasons = guarded(context, planned)

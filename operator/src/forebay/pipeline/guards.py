@@ -25,6 +25,8 @@ class GuardContext:
     """Roles that may not release."""
     queued: frozenset[Role]
     """Roles before which requests queue: their scale-out is never refused."""
+    unknown: frozenset[Role] = frozenset()
+    """Roles of which nobody knows yet what a replica sustains."""
     at_seconds: float
 
     def current(self, role: Role) -> int:
@@ -104,6 +106,19 @@ def one_direction(context: GuardContext, counts: Counts) -> tuple[Counts, list[R
 
 def _bought(supply: Supply) -> int:
     return supply.live if supply.blocked and supply.overdue else supply.desired
+
+
+def explore_with_care(context: GuardContext, counts: Counts) -> tuple[Counts, list[Reason]]:
+    """Add nothing on a guess: a role of unknown capacity grows only while requests queue, by doubling at most."""
+    reasons, result = [], dict(counts)
+    for role in context.unknown & set(context.pool.roles):
+        current = context.current(role)
+        allowed = max(1, 2 * current) if role in context.queued else current
+        if not _limited(context, result, role, allowed - current, direction=1):
+            continue
+        message = f"{role.value}: capacity per replica is not known yet, so at most {allowed} replicas are ordered"
+        reasons.append(_reason("CapacityUnknown", message, role, changed=True))
+    return result, reasons
 
 
 def keep_ratio(context: GuardContext, counts: Counts) -> tuple[Counts, list[Reason]]:
@@ -219,6 +234,7 @@ GUARDS: tuple[Guard, ...] = (
     keep_overdue_orders,
     never_release_held,
     one_direction,
+    explore_with_care,
     keep_ratio,
     limit_steps,
     limit_actions,

@@ -55,6 +55,11 @@ class RoleDraft:
     current: int
     """Replicas of the role that its targets are set to now."""
 
+    @property
+    def capacity_known(self) -> bool:
+        """Return whether any variant of the role has a profile or was measured."""
+        return any(belief.known for belief in self.believed.values())
+
     def need(self) -> RoleNeed:
         """Return what the planner is told."""
         return RoleNeed(

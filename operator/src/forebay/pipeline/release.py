@@ -54,7 +54,7 @@ def queue_stands(context: ReleaseContext) -> Reason | None:
 
 def capacity_unknown(context: ReleaseContext) -> Reason | None:
     """Hold while nobody knows what a replica sustains."""
-    if any(belief.known for belief in context.draft.believed.values()):
+    if context.draft.capacity_known:
         return None
     return _hold(context, "CapacityUnknown", "capacity per replica is not known yet; nothing is released")
 
@@ -82,17 +82,36 @@ def untrusted_telemetry(observed: PoolObservation, memory: PoolMemory) -> Reason
     for freshness in observed.freshness:
         if freshness.problem is None:
             memory.signals_seen.add(freshness.signal)
-        elif freshness.problem in _ALWAYS_TELLING or freshness.signal in memory.signals_seen:
+        elif freshness.problem is not Problem.TOO_FEW and (
+            freshness.problem in _ALWAYS_TELLING or freshness.signal in memory.signals_seen
+        ):
             detail = f": {freshness.detail}" if freshness.detail else ""
             lost.append(f"{freshness.signal} is {freshness.problem.value}{detail}")
-    if observed.traffic is None:
-        lost.insert(0, "arrivals are unknown")
-    elif observed.at_seconds - observed.traffic.end_seconds > _OLDEST_TRAFFIC_SECONDS:
-        lost.insert(0, f"arrivals are {observed.at_seconds - observed.traffic.end_seconds:.0f} s old")
+    missing = _missing_arrivals(observed, memory)
+    if missing is not None:
+        lost.insert(0, missing)
     if not lost:
         return None
     message = "capacity is held, because " + "; ".join(lost[:4])
     return Reason(step="observe", code="TelemetryMissing", message=message, numbers=_ages(observed))
+
+
+def _missing_arrivals(observed: PoolObservation, memory: PoolMemory) -> str | None:
+    """Return why arrivals are not known well enough, or ``None``.
+
+    A round in which no new sample was due (scrapes may be rarer than rounds) goes on with the last one.
+    """
+    if observed.traffic is not None:
+        age = observed.at_seconds - observed.traffic.end_seconds
+        return f"arrivals are {age:.0f} s old" if age > _OLDEST_TRAFFIC_SECONDS else None
+    return None if nothing_new_was_due(observed, memory) else "arrivals are unknown"
+
+
+def nothing_new_was_due(observed: PoolObservation, memory: PoolMemory) -> bool:
+    """Return whether arrivals are only missing because the source had no new sample since a recent round."""
+    newest = memory.window.end_seconds
+    too_few = any(f.signal == "arrivals" and f.problem is Problem.TOO_FEW for f in observed.freshness)
+    return too_few and newest is not None and observed.at_seconds - newest <= _OLDEST_TRAFFIC_SECONDS
 
 
 def _ages(observed: PoolObservation) -> Mapping[str, float]:
