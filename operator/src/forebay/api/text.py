@@ -19,7 +19,7 @@ _DURATION = r"([0-9]{1,6}(\.[0-9]{1,6})?(ns|us|ms|s|m|h))+"
 _DURATION_TERM = re.compile(r"([0-9]{1,6})(?:\.([0-9]{1,6}))?(ns|us|ms|s|m|h)")
 _DECIMAL = r"(0|[1-9][0-9]{0,8})(\.[0-9]{1,6})?"
 _QUANTITY = r"(0|[1-9][0-9]{0,8})(\.[0-9]{1,3})?(m|k|M)?"
-_RATIO = r"[1-9][0-9]{0,2}:[1-9][0-9]{0,2}"
+RATIO = r"[1-9][0-9]{0,2}:[1-9][0-9]{0,2}"
 
 
 class _Text(str):
@@ -167,18 +167,24 @@ class Ratio(_Text):
     max_length = 7
 
     @property
+    def terms(self) -> tuple[int, int]:
+        """Return both numbers."""
+        first, second = self.split(":")
+        return int(first), int(second)
+
+    @property
     def value(self) -> float:
         """Return the first number divided by the second."""
-        first, second = self.split(":")
-        return int(first) / int(second)
+        first, second = self.terms
+        return first / second
 
     def is_written_well(self) -> bool:
         """Tell whether the text has the form of a ratio."""
-        return re.fullmatch(_RATIO, self) is not None
+        return re.fullmatch(RATIO, self) is not None
 
 
 RATIO_RULE = Rule(
-    f"self.matches('^{_RATIO}$')",
+    f"self.matches('^{RATIO}$')",
     "must be a ratio of two whole numbers from 1 to 999: write prefill:decode like 1:4",
     lambda text: text.is_written_well(),
 )

@@ -8,7 +8,7 @@ from pydantic import Field, StrictBool, StrictInt
 
 from forebay.api.base import WHOLE, ApiModel, Column, NameRef, ObjectName, Resource, ResourceInfo
 from forebay.api.rules import ListType, Rule
-from forebay.api.text import RATIO_RULE, Duration, Money, Ratio, between, decimal_between
+from forebay.api.text import RATIO, RATIO_RULE, Duration, Money, Ratio, between, decimal_between
 from forebay.api.v1alpha1.inferencepool_status import InferencePoolStatus
 from forebay.api.v1alpha1.target import Target
 from forebay.api.v1alpha1.telemetry import Telemetry
@@ -17,7 +17,10 @@ MAX_VARIANTS = 16
 GATEWAY_POOL_API = "inference.networking.k8s.io/v1"
 """Group and version of the Gateway API Inference Extension's InferencePool, which `inferencePoolRef` names."""
 
+_RATIO_IN_FORMAT = RATIO.replace("{", "{{").replace("}", "}}")
+_IS_BAND = " && ".join(f"{{0}}.{end}.matches('^{_RATIO_IN_FORMAT}$')" for end in ("min", "max"))
 _SAME_TARGET = "v.target.kind == w.target.kind && v.target.name == w.target.name"
+_SUM = "self.roles.{0}.variants.map(v, v.{1}Replicas).sum()"
 _VARIANT_NAME = "(has({0}.name) ? {0}.name : {0}.target.name)"
 
 
@@ -116,6 +119,10 @@ class RoleSpec(ApiModel):
         """Return kind and name of all targets."""
         return {(variant.target.kind, variant.target.name) for variant in self.variants}
 
+    def replicas(self) -> tuple[int, int]:
+        """Return the fewest and the most replicas over all variants."""
+        return sum(v.min_replicas for v in self.variants), sum(v.max_replicas for v in self.variants)
+
 
 class Roles(ApiModel):
     """Either serve, or prefill and decode."""
@@ -177,11 +184,10 @@ class RatioBandSpec(ApiModel):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            f"!({' && '.join(f'self.{end}.matches({chr(39)}^[1-9][0-9]{{0,2}}:[1-9][0-9]{{0,2}}${chr(39)})' for end in ('min', 'max'))})"  # noqa: E501
-            " || int(self.min.split(':')[0]) * int(self.max.split(':')[1])"
+            f"!({_IS_BAND.format('self')}) || int(self.min.split(':')[0]) * int(self.max.split(':')[1])"
             " <= int(self.max.split(':')[0]) * int(self.min.split(':')[1])",
             "prefillToDecode: min is larger than max; swap them (1:4 is one prefill for four decode)",
-            lambda band: band.min.value <= band.max.value,
+            lambda band: band.min.terms[0] * band.max.terms[1] <= band.max.terms[0] * band.min.terms[1],
         ),
     )
 
@@ -223,6 +229,18 @@ class InferencePoolSpec(ApiModel):
             lambda spec: spec.prefill_to_decode is None or spec.roles.serve is None,
             ".prefillToDecode",
         ),
+        Rule(
+            "!has(self.prefillToDecode) || !has(self.roles.prefill) || !has(self.roles.decode)"
+            f" || !({_IS_BAND.format('self.prefillToDecode')})"
+            f" || (int(self.prefillToDecode.min.split(':')[0]) * {_SUM.format('decode', 'min')}"
+            f" <= int(self.prefillToDecode.min.split(':')[1]) * {_SUM.format('prefill', 'max')}"
+            f" && int(self.prefillToDecode.max.split(':')[1]) * {_SUM.format('prefill', 'min')}"
+            f" <= int(self.prefillToDecode.max.split(':')[0]) * {_SUM.format('decode', 'max')})",
+            "prefillToDecode cannot be met between minReplicas and maxReplicas of the variants: widen the band or"
+            " those limits",
+            lambda spec: spec.band_can_be_met(),
+            ".prefillToDecode",
+        ),
     )
 
     mode: Mode = Mode.RECOMMEND
@@ -246,6 +264,17 @@ class InferencePoolSpec(ApiModel):
     inference_pool_ref: NameRef | None = None
     """The InferencePool of the Gateway API Inference Extension (inference.networking.k8s.io) that routes to
     these replicas, in this namespace."""
+
+    def band_can_be_met(self) -> bool:
+        """Tell whether some numbers of replicas within all limits lie in the band."""
+        band, prefill, decode = self.prefill_to_decode, self.roles.prefill, self.roles.decode
+        if band is None or prefill is None or decode is None:
+            return True
+        (prefill_least, prefill_most), (decode_least, decode_most) = prefill.replicas(), decode.replicas()
+        return (
+            band.min.terms[0] * decode_least <= band.min.terms[1] * prefill_most
+            and band.max.terms[1] * prefill_least <= band.max.terms[0] * decode_most
+        )
 
 
 class InferencePool(Resource):
