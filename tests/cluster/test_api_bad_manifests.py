@@ -6,7 +6,7 @@ import pytest
 
 from devcluster import Cluster, Rest
 from tests.cluster.api_verdict import refusal, refusal_of_change
-from tests.unit.api.manifests import BadManifest, bad_manifests, samples
+from tests.unit.api.manifests import BadManifest, bad_manifests, good_bases, samples
 
 CASES = bad_manifests()
 
@@ -34,7 +34,9 @@ def test_a_change_of_what_is_immutable_is_refused_with_its_sentence(
     assert case.sentence in said
 
 
-@pytest.mark.parametrize("body", samples(), ids=lambda body: f"{body['kind']}-{body['metadata']['name']}")
-def test_every_sample_is_accepted(body: dict[str, object], rest: Rest) -> None:
+@pytest.mark.parametrize(
+    "body", [*samples(), *good_bases()], ids=lambda body: f"{body['kind']}-{body['metadata']['name']}"
+)
+def test_every_sample_and_every_base_is_accepted(body: dict[str, object], rest: Rest) -> None:
     in_default = {**body, "metadata": {"name": body["metadata"]["name"]}}  # type: ignore[index]
     assert refusal(rest, in_default, "default") is None

@@ -36,6 +36,11 @@ class BadManifest:
     """For a change that is refused: the object before it."""
 
 
+def good_bases() -> list[Manifest]:
+    """Return the manifests that the bad ones start from; each is good itself."""
+    return list(yaml.safe_load(TABLE.read_text())["bases"].values())
+
+
 @cache
 def bad_manifests() -> list[BadManifest]:
     """Return the table, each case patched onto its base."""

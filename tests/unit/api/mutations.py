@@ -4,12 +4,11 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-import yaml
 from hypothesis import strategies as st
 
 from forebay.api.base import Resource
 from forebay.api.crd.definition import root_schema
-from tests.unit.api.manifests import TABLE, Manifest, samples
+from tests.unit.api.manifests import Manifest, good_bases, samples
 
 Path = tuple[str | int, ...]
 
@@ -112,7 +111,7 @@ _OTHERS: tuple[Any, ...] = (
 
 def bases(kind: type[Resource]) -> list[Manifest]:
     """Return valid manifests of ``kind`` without a namespace: the samples and the bases of the bad ones."""
-    found = [*samples(), *yaml.safe_load(TABLE.read_text())["bases"].values()]
+    found = [*samples(), *good_bases()]
     return [
         {**body, "metadata": {"name": body["metadata"]["name"]}} for body in found if body["kind"] == kind.__name__
     ]

@@ -7,14 +7,16 @@ import pytest
 from forebay.api.base import Resource
 from forebay.api.parsing import InvalidResourceError, parse, parse_any
 from forebay.api.v1alpha1 import GPUNodePool, InferencePool
-from tests.unit.api.manifests import patched, samples
+from tests.unit.api.manifests import good_bases, patched, samples
 from tests.unit.api.mutations import bases
 
 POOL = bases(InferencePool)[-2]
 
 
-@pytest.mark.parametrize("body", samples(), ids=lambda body: f"{body['kind']}-{body['metadata']['name']}")
-def test_every_sample_parses(body: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "body", [*samples(), *good_bases()], ids=lambda body: f"{body['kind']}-{body['metadata']['name']}"
+)
+def test_every_sample_and_every_base_parses(body: dict[str, Any]) -> None:
     assert isinstance(parse_any(body), Resource)
 
 
