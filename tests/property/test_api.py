@@ -16,12 +16,14 @@ from tests.unit.api.manifests import Manifest
 from tests.unit.api.mutations import manifests
 
 UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+STEADY = settings(deadline=None, derandomize=True)
 BODIES = st.one_of([manifests(kind) for kind in KINDS])
 
 
 TERMS = st.tuples(st.integers(0, 999_999), st.integers(0, 999_999), st.sampled_from(sorted(UNITS)))
 
 
+@STEADY
 @given(st.lists(TERMS, min_size=1))
 def test_a_duration_is_its_terms_to_a_nanosecond_each(terms: list[tuple[int, int, str]]) -> None:
     text = "".join(f"{whole}.{millionths:06}{unit}" for whole, millionths, unit in terms)
@@ -30,13 +32,14 @@ def test_a_duration_is_its_terms_to_a_nanosecond_each(terms: list[tuple[int, int
     assert abs(Duration(text).nanoseconds - exact) <= len(terms) * Fraction(3, 2)
 
 
+@STEADY
 @given(st.integers(1, 10**6))
 def test_suffixes_of_a_quantity_agree(number: int) -> None:
     assert Quantity(f"{number}m").exact * 1000 == Quantity(str(number)).exact
     assert Quantity(f"{number}k").exact == Quantity(str(number)).exact * 1000
 
 
-@settings(deadline=None)
+@STEADY
 @given(BODIES)
 def test_an_object_survives_the_way_out_and_back_or_meets_one_sentence(body: Manifest) -> None:
     try:
@@ -54,7 +57,7 @@ CLOCK = st.builds("{:02}:{:02}".format, st.integers(0, 23), st.integers(0, 59))
 HOURS = st.tuples(CLOCK, CLOCK).filter(lambda pair: pair[0] != pair[1])
 
 
-@settings(deadline=None)
+@STEADY
 @given(
     HOURS,
     st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata"]),

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from forebay.api.crd.definition import documents
+from forebay.api.crd.definition import documents, kustomization
 from forebay.api.crd.reference import reference
 
 
@@ -16,6 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file differs")
     options = parser.parse_args(arguments)
     wanted = {options.out / name: text for name, text in documents().items()}
+    wanted[options.out / "Kustomization"] = kustomization()
     wanted[options.docs] = reference()
     differing = sorted(path for path, text in wanted.items() if not path.exists() or path.read_text() != text)
     left_over = sorted(set(options.out.glob("*.yaml")) - set(wanted))

@@ -79,6 +79,16 @@ def file_name(kind: type[Resource]) -> str:
     return f"{GROUP}_{kind.info.plural}.yaml"
 
 
+def kustomization() -> str:
+    """Return the kustomization of ``crds/``. Its file has no extension: kubectl apply -f crds passes over it."""
+    document = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [file_name(kind) for kind in KINDS],
+    }
+    return _HEADER + to_yaml(document)
+
+
 def documents() -> dict[str, str]:
     """Return all CRDs as YAML documents by file name, as `forebay crds` prints them."""
     return {file_name(kind): _HEADER + to_yaml(definition(kind)) for kind in KINDS}
