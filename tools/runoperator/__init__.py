@@ -51,7 +51,7 @@ class RunningOperator:
         """
         wanted = [f'{key}="{value}"' for key, value in labels.items()]
         total = 0.0
-        for line in self._metrics().splitlines():
+        for line in self.metrics().splitlines():
             series, _, value = line.rpartition(" ")
             if series.partition("{")[0] == name and all(label in series for label in wanted):
                 total += float(value)
@@ -77,7 +77,8 @@ class RunningOperator:
         """Return the end of its log."""
         return self.component.host.log_tail(self.component.name, lines)
 
-    def _metrics(self) -> str:
+    def metrics(self) -> str:
+        """Return all of its own metrics as text."""
         with urlopen(f"{self.url}/metrics", timeout=5.0) as response:  # noqa: S310  (loopback)
             text: str = response.read().decode()
         return text

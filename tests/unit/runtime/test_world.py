@@ -102,3 +102,12 @@ async def test_what_is_gone_is_forgotten(world: World, objects: Any) -> None:
     world.store.apply(Kind.POOLS, objects.pool(), deleted=True)
     world.tidy(await roster(world))
     assert world.last_writes == {}
+
+
+async def test_a_fresh_process_recalls_the_lead_time_that_the_status_tells(store: Store, objects: Any) -> None:
+    body = objects.node_pool()
+    body["status"] = {"leadTime": [{"phase": "node", "p50": "1m", "p90": "1m30s", "samples": 40}]}
+    store.apply(Kind.NODE_POOLS, body)
+    (seen,) = (await look(World(store))).node_pools
+    assert seen.node.observed == 40
+    assert seen.node.p50_seconds == pytest.approx(60.0, rel=0.05)

@@ -15,6 +15,8 @@ from forebay.cli.parameters import POOL_KEY
 from forebay.flow.fleet import PoolKey
 from forebay.runtime.informer import GROUP, VERSION
 
+_ATTEMPTS = 6
+
 
 @click.command("explain")
 @click.argument("pool", type=POOL_KEY)
@@ -80,10 +82,15 @@ async def _ask_service(api: KubeApi, namespace: str, pool: PoolKey) -> tuple[Map
         f"/api/v1/namespaces/{quote(namespace)}/services/forebay:http/proxy"
         f"/decisions/{quote(pool.namespace)}/{quote(pool.name)}"
     )
-    try:
-        return await api.get(path), ""
-    except ApiError as error:
-        return None, f"the operator's Service in {namespace} did not answer ({error.reason or error.status})"
+    for attempts_left in reversed(range(_ATTEMPTS)):
+        try:
+            return await api.get(path), ""
+        except ApiError as error:
+            # The Service picks a replica by chance, and a standby knows of no decision.
+            if not attempts_left or not error.not_found:
+                why = error.reason or str(error.status)
+                break
+    return None, f"the operator's Service in {namespace} had no record ({why})"
 
 
 async def _ask(url: str, pool: PoolKey) -> tuple[Mapping[str, Any] | None, str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from forebay.actuation.conflicts import Autoscaler, autoscaler_conflict, writer_conflict
 from forebay.actuation.targets import TargetRef
+from forebay.api.text import Duration
 from forebay.flow.fleet import NodePool, Variant
 from forebay.flow.observation import NodePoolObservation, VariantObservation
 from forebay.runtime.leadtime import LeadTimeBook, LeadTimeQuantiles, PodTimes
@@ -109,6 +110,8 @@ class World:
         self, entry: NodePoolEntry, held: Mapping[str, int], now_seconds: float
     ) -> NodePoolObservation:
         name = entry.node_pool.name
+        if name not in self.book.node:
+            self._recall(entry)
         return observe_node_pool(
             name,
             (node for node in self.store.nodes.values() if matches(node, entry.selector)),
@@ -117,6 +120,16 @@ class World:
             back_off=self.back_offs.of(name),
             now_seconds=now_seconds,
         )
+
+    def _recall(self, entry: NodePoolEntry) -> None:
+        """Take the node lead time that an earlier process learned from the status that it left."""
+        for phase in entry.record.status.get("leadTime") or ():
+            if phase.get("phase") == "node":
+                self.book.of_node_pool(entry.node_pool.name, entry.prior).restore(
+                    p50_seconds=Duration(phase.get("p50", "")).seconds,
+                    p90_seconds=Duration(phase.get("p90", "")).seconds,
+                    samples=int(phase.get("samples") or 0),
+                )
 
     def _node_pool_look(
         self, entry: NodePoolEntry, observed: NodePoolObservation, pools: Sequence[PoolLook]

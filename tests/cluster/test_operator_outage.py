@@ -1,0 +1,59 @@
+"""The operator and an API server that dies. Last in order: other controllers need a while to recover."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from devcluster import Cluster
+from devcluster.waiting import eventually
+from runoperator.scenario import Stage
+
+
+@pytest.fixture
+def stage(cluster: Cluster, namespace: str) -> Iterator[Stage]:
+    """A prefill/decode pool with nodes of its own; ends what the test started."""
+    with Stage(cluster, namespace, nodes=3) as stage:
+        yield stage
+
+
+@pytest.fixture
+def local(cluster: Cluster) -> Cluster:
+    """The cluster, where its processes are ours to kill."""
+    if cluster.kind != "local":
+        pytest.skip(f"kills processes of the control plane; the cluster is of kind {cluster.kind}")
+    return cluster
+
+
+@pytest.mark.timeout(180)
+def test_the_operator_outlives_an_api_server_that_is_killed(stage: Stage, local: Cluster) -> None:
+    """Protects watches, lease and loop across an outage that is shorter than the lease."""
+    stage.deploy()
+    operator = stage.operate({"lease-duration": "40s", "renew-deadline": "30s"}, prometheus=False)
+    eventually(lambda: bool(stage.condition("Ready")), timeout_seconds=40, describe=stage.story)
+    pid_rounds = operator.metric("forebay_rounds_total")
+    local.apiserver.kill()
+    time.sleep(5.0)
+    local.apiserver.restart()
+    stage.add_pool("late", target="later")
+    eventually(
+        lambda: stage.condition("TargetsFound", pool="late")["status"] == "False",
+        timeout_seconds=60,
+        describe=stage.story,
+    )
+    assert operator.exit_status() is None, operator.log()
+    assert operator.metric("forebay_rounds_total") > pid_rounds
+
+
+@pytest.mark.timeout(120)
+def test_a_leader_that_cannot_renew_ends_with_status_3(stage: Stage, local: Cluster) -> None:
+    """Protects against two writers: a leader that lost its lease must not come back to life by itself."""
+    stage.deploy()
+    operator = stage.operate(prometheus=False)
+    eventually(lambda: operator.metric("forebay_leader") == 1, describe=operator.log)
+    local.apiserver.kill()
+    try:
+        eventually(lambda: operator.exit_status() == 3, timeout_seconds=30, describe=operator.log)
+    finally:
+        local.apiserver.restart()
+    assert "could not be renewed" in operator.log()
