@@ -1,5 +1,10 @@
 """Compiled and plain Python give the same run, to the last bit."""
 
+import subprocess
+import sys
+import weakref
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -68,3 +73,53 @@ def test_the_key_of_the_compiled_code_follows_the_code() -> None:
     assert before == accelerate.fingerprint({"f": one, "LIMIT": 3})
     assert before != accelerate.fingerprint({"f": two, "LIMIT": 3})
     assert before != accelerate.fingerprint({"f": one, "LIMIT": 4})
+
+
+def test_it_runs_where_numba_is_not_installed() -> None:
+    trace = poisson(300, 20.0)
+    simulated = SimulatedPool(disaggregated(), trace, initial={"p": 2, "d": 1}, functions=PLAIN)
+    simulated.run_until(60.0)
+    script = """
+import sys
+sys.modules["numba"] = None  # importing it raises ImportError
+from forebay.simulation import SimulatedPool, accelerate
+from tests.unit.simulation.builders import disaggregated, poisson
+assert not accelerate.COMPILED
+simulated = SimulatedPool(disaggregated(), poisson(300, 20.0), initial={"p": 2, "d": 1})
+simulated.run_until(60.0)
+print(repr(float(simulated.result().done_seconds.sum())))
+"""
+
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+
+    assert float(answer.stdout) == float(simulated.result().done_seconds.sum())
+
+
+def test_it_compiles_without_a_cache_where_no_directory_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    def njit(**flags: object) -> object:
+        if "_nrt" in flags:
+            raise KeyError("Unrecognized options")
+        if flags.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: ("compiled", function)
+
+    monkeypatch.setattr(accelerate, "numba", SimpleNamespace(njit=njit))
+
+    def one() -> int:
+        return 1
+
+    made: object = accelerate.compiled_entry(one)
+    assert made == ("compiled", one)
+
+
+def test_a_run_is_forgotten_as_soon_as_nobody_needs_it() -> None:
+    # A replay makes hundreds of runs of hundreds of megabytes: they must not wait for the garbage collector.
+    simulated = SimulatedPool(disaggregated(), poisson(50, 20.0), initial={"p": 2, "d": 1}, functions=PLAIN)
+    simulated.run_until(1.0)
+    simulated.scale({"p": 3})
+    simulated.observe()
+    replicas = weakref.ref(simulated.replicas)
+
+    del simulated
+
+    assert replicas() is None

@@ -42,7 +42,9 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` at its first call, as part of the entry point that calls it."""
     if numba is None:
         return function
-    return cast("Callable[P, R]", _njit(numba, forceinline=True)(function))
+    return cast(
+        "Callable[P, R]", _njit(numba, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    )
 
 
 def compiled_entry(function: Callable[P, R]) -> Callable[P, R]:

@@ -3,14 +3,15 @@
 import math
 from collections.abc import Callable
 
+from forebay.simulation import arrivals as _arrivals
 from forebay.simulation import dispatch as _dispatch
 from forebay.simulation import replica as _replica
 from forebay.simulation import state as _state
 from forebay.simulation import structures as _structures
 from forebay.simulation.accelerate import compiled, compiled_entry, fingerprint
+from forebay.simulation.arrivals import arrive_next, expire_next, next_arrival, next_expiry
 from forebay.simulation.dispatch import (
     admit_waiting,
-    arrive,
     dispatch,
     enter_decode,
     level_of,
@@ -21,7 +22,6 @@ from forebay.simulation.replica import (
     admit,
     complete,
     leave,
-    log_end,
     offer,
     reschedule,
     set_busy,
@@ -32,19 +32,14 @@ from forebay.simulation.state import (
     CURRENT,
     DECODE,
     EVICTIONS,
-    EXPIRE_NEXT,
     FOR_DECODE,
     GONE,
-    HELD,
     IDLE,
-    IN_TIME,
     IN_TRANSFER,
     KIND,
     KV,
     KV_LIMIT,
-    LATE,
     MOVING,
-    NEXT,
     NEXT_TOKEN,
     OPEN,
     PREFILL,
@@ -57,17 +52,12 @@ from forebay.simulation.state import (
     QUEUES,
     RECOMPUTING,
     RETRIES,
-    RETRY_EXPIRE,
-    RETRY_NEXT,
     SERVE,
     SUMS,
-    TIMED_OUT,
-    TOTAL,
     VIRTUAL,
-    WAITING,
     World,
 )
-from forebay.simulation.structures import NEVER, LinkArray, heap_drop, heap_push, queue_prepend, queue_remove
+from forebay.simulation.structures import NEVER, IntArray, heap_drop, heap_push, queue_prepend
 
 FINISHED_RUN, NEEDS_ROOM = 0, 1
 """What `advance` returns: all done, or a structure is full and must grow before it is called again."""
@@ -164,82 +154,6 @@ def evict_youngest(w: World, slot: int) -> None:
 
 
 @compiled
-def expire(w: World, request: int, now: float) -> None:
-    """The client of ``request``, if it still waits for its prefill, gives up; it may try again later."""
-    rules = w.rules
-    if w.state[request] != WAITING:
-        return
-    first = level_of(w, request) * QUEUES
-    found = queue_remove(w.link, w.queues, first + IN_TIME, request)
-    if not found:
-        queue_remove(w.link, w.queues, first + LATE, request)
-    w.counters[HELD] -= 1
-    w.attempt[request] += 1
-    w.state[request] = TIMED_OUT
-    if w.attempt[request] > rules.retries:
-        log_end(w, request, True)
-        return
-    entry = w.counters[RETRIES]
-    w.retry_id[entry] = request
-    w.retry_time[entry] = now + rules.backoff
-    w.counters[RETRIES] += 1
-
-
-@compiled
-def next_expiry(w: World) -> float:
-    """Return when the next time-out must be looked at."""
-    rules = w.rules
-    counters = w.counters
-    soonest = NEVER
-    if counters[EXPIRE_NEXT] < counters[NEXT]:
-        soonest = w.arrival[counters[EXPIRE_NEXT]] + rules.timeout
-    if counters[RETRY_EXPIRE] < counters[RETRY_NEXT]:
-        soonest = min(soonest, w.retry_time[counters[RETRY_EXPIRE]] + rules.timeout)
-    return float(soonest)
-
-
-@compiled
-def expire_next(w: World, now: float) -> None:
-    """Look at the time-out that `next_expiry` announced."""
-    rules = w.rules
-    counters = w.counters
-    entry = counters[EXPIRE_NEXT]
-    if entry < counters[NEXT] and w.arrival[entry] + rules.timeout <= now:
-        counters[EXPIRE_NEXT] += 1
-        expire(w, entry, now)
-        return
-    request = int(w.retry_id[counters[RETRY_EXPIRE]])
-    counters[RETRY_EXPIRE] += 1
-    expire(w, request, now)
-
-
-@compiled
-def arrive_next(w: World, now: float) -> None:
-    """Take the next request of the trace or of the retry list, whichever is due at ``now``."""
-    counters = w.counters
-    request = counters[NEXT]
-    if request < counters[TOTAL] and w.arrival[request] <= now:
-        counters[NEXT] += 1
-        arrive(w, request, now)
-        return
-    request = int(w.retry_id[counters[RETRY_NEXT]])
-    counters[RETRY_NEXT] += 1
-    arrive(w, request, now)
-
-
-@compiled
-def next_arrival(w: World) -> float:
-    """Return when the next request of the trace or of the retry list arrives."""
-    counters = w.counters
-    soonest = NEVER
-    if counters[NEXT] < counters[TOTAL]:
-        soonest = w.arrival[counters[NEXT]]
-    if counters[RETRY_NEXT] < counters[RETRIES]:
-        soonest = min(soonest, w.retry_time[counters[RETRY_NEXT]])
-    return float(soonest)
-
-
-@compiled
 def step(w: World, until: float) -> bool:
     """Handle the next event if it is not after ``until``; ties: completions first, arrivals and time-outs last."""
     decoder = int(w.trees[NEXT_TOKEN, 1])
@@ -276,7 +190,17 @@ def step(w: World, until: float) -> bool:
     return True
 
 
-VERSION = int(fingerprint(vars(_structures), vars(_state), vars(_replica), vars(_dispatch), globals())[:12], 16)
+VERSION = int(
+    fingerprint(
+        vars(_structures),
+        vars(_state),
+        vars(_replica),
+        vars(_dispatch),
+        vars(_arrivals),
+        globals(),
+    )[:12],
+    16,
+)
 """Part of the key of the compiled code on disk: it changes with any function of the simulator."""
 
 
@@ -308,8 +232,8 @@ def _make_nudge(version: int) -> Callable[[World, int, float], None]:
     return compiled_entry(nudge)
 
 
-def _make_requeue(version: int) -> Callable[[World, int, LinkArray, float], None]:
-    def requeue(w: World, slot: int, lost: LinkArray, now: float) -> None:
+def _make_requeue(version: int) -> Callable[[World, int, IntArray, float], None]:
+    def requeue(w: World, slot: int, lost: IntArray, now: float) -> None:
         if version < 0:
             return
         set_busy(w, slot, NEVER)

@@ -45,13 +45,7 @@ class Observer:
         self._ended = 0
         self._missed = 0
         self._sums = np.zeros((len(pool.variants), state.SUMS))
-        """Of replicas that are gone or were read before; slots start again from zero at every look."""
-        replicas.on_gone = self._keep
         self._lead = [(0, model.start_up.quantile_seconds(0.9)) for model in replicas.models]
-
-    def _keep(self, variant: int, sums: FloatArray) -> None:
-        """Keep what a replica did that leaves between two looks."""
-        self._sums[variant] += sums
 
     def observe(self, now: float, desired: Sequence[int]) -> PoolObservation:
         """Return the observation of the time since the last call (or 0)."""
@@ -76,7 +70,6 @@ class Observer:
             itl_seconds=itl,
         )
         self._ended, self._missed, self._since = ended, missed, now
-        self._sums[:] = 0.0
         return observation
 
     def _collect(self, now: float) -> None:
@@ -92,6 +85,8 @@ class Observer:
         w.gauges[state.UPDATED, busy] = now
         sums = w.sums.reshape(-1, state.SUMS)
         sums[busy, state.RUNNING_SECONDS] += w.counts[state.BATCH, busy] * elapsed
+        self._sums[:] = self._replicas.gone_sums
+        self._replicas.gone_sums[:] = 0.0
         for slot, replica in self._replicas.by_slot.items():
             self._sums[replica.variant] += sums[slot]
         sums[:] = 0.0

@@ -13,7 +13,7 @@ from forebay.flow.performance import Performance
 from forebay.simulation import kernel, state
 from forebay.simulation.options import SimulationOptions, StartUp
 from forebay.simulation.state import World, more_slots
-from forebay.simulation.structures import NEVER, FloatArray
+from forebay.simulation.structures import NEVER
 from forebay.simulation.supply import GpuSupply
 
 KINDS = {Role.PREFILL: state.PREFILL, Role.DECODE: state.DECODE, Role.SERVE: state.SERVE}
@@ -28,6 +28,15 @@ class Life(Enum):
     READY = auto()
     DRAINING = auto()
     GONE = auto()
+
+
+class Due(Enum):
+    """What happens to a replica at a time of the agenda."""
+
+    READY = auto()
+    FAILS = auto()
+    RECLAIMED = auto()
+    """Spot capacity: a notice to leave."""
 
 
 @dataclass(slots=True, eq=False)
@@ -75,13 +84,13 @@ class Replicas:
         self.by_name: dict[str, Replica] = {}
         self.failures = 0
         self.lead_times: list[list[float]] = [[] for _ in models]
-        self.on_gone: Callable[[int, FloatArray], None] | None = None
-        """Called with the variant and the sums of a replica that leaves its slot."""
+        self.gone_sums = np.zeros((len(models), state.SUMS))
+        """What replicas did since the last look that are gone by now, per variant."""
         self._billed = [0.0] * len(models)
         self._options = options
         self._supply = supply
         self._chance = np.random.default_rng(options.seed)
-        self._agenda: list[tuple[float, int, Callable[[float], None]]] = []
+        self._agenda: list[tuple[float, int, Due, Replica]] = []
         self._entries = 0
         self._serial = 0
         self._waiting = 0
@@ -100,7 +109,8 @@ class Replicas:
         """Do what is due at ``now``: replicas become ready, fail, are reclaimed, leave, get GPUs."""
         self.reap()
         while self._agenda and self._agenda[0][0] <= now:
-            heapq.heappop(self._agenda)[2](now)
+            _, _, what, replica = heapq.heappop(self._agenda)
+            self._happen(what, replica, now)
             self.reap()
         if self._waiting:
             self._ask_again(now)
@@ -113,8 +123,7 @@ class Replicas:
         for slot in np.flatnonzero(w.gauges[state.GONE] < NEVER):
             replica = self.by_slot.pop(int(slot))
             sums = w.sums[slot * state.SUMS : (slot + 1) * state.SUMS]
-            if self.on_gone is not None:
-                self.on_gone(replica.variant, sums)
+            self.gone_sums[replica.variant] += sums
             sums[:] = 0.0
             self._end(replica, float(w.gauges[state.GONE, slot]))
             w.counts[state.KIND, slot] = 0
@@ -177,7 +186,7 @@ class Replicas:
         if replica.life is Life.READY:
             replica.life = Life.DRAINING
             self._draining += 1
-        self._requeue(self.world, slot, np.array(sorted(lost), np.int32), now)
+        self._requeue(self.world, slot, np.array(sorted(lost), np.int64), now)
         self.failures += 1
         self.reap()
 
@@ -208,9 +217,17 @@ class Replicas:
             seconds += (float(w.tags[first : first + batch].max()) - gained) * step
         return seconds
 
-    def _at(self, when: float, action: Callable[[float], None]) -> None:
+    def _at(self, when: float, what: Due, replica: Replica) -> None:
         self._entries += 1
-        heapq.heappush(self._agenda, (when, self._entries, action))
+        heapq.heappush(self._agenda, (when, self._entries, what, replica))
+
+    def _happen(self, what: Due, replica: Replica, now: float) -> None:
+        if what is Due.READY:
+            self._become_ready(replica, now)
+        elif what is Due.FAILS:
+            self._strike(replica, now)
+        else:
+            self._reclaim(replica, now)
 
     def _ask(self, replica: Replica, now: float, ready_at: float | None = None) -> None:
         model = self.models[replica.variant]
@@ -226,7 +243,7 @@ class Replicas:
         if ready <= now:
             self._become_ready(replica, now)
         else:
-            self._at(ready, lambda then: self._become_ready(replica, then))
+            self._at(ready, Due.READY, replica)
 
     def _ask_again(self, now: float) -> None:
         waiting = [r for replicas in self.live for r in replicas if r.life is Life.WAITING]
@@ -272,11 +289,11 @@ class Replicas:
     def _plan_misfortune(self, replica: Replica, now: float) -> None:
         if self._options.mean_seconds_between_failures is not None:
             life = self._chance.exponential(self._options.mean_seconds_between_failures)
-            self._at(now + life, lambda then: self._strike(replica, then))
+            self._at(now + life, Due.FAILS, replica)
         spot = self._options.spot
         if spot is not None and self.models[replica.variant].variant.node_pool in spot.node_pools:
             life = self._chance.exponential(spot.mean_seconds_between)
-            self._at(now + life, lambda then: self._reclaim(replica, then, spot.notice_seconds))
+            self._at(now + life, Due.RECLAIMED, replica)
 
     def _strike(self, replica: Replica, now: float) -> None:
         """``replica`` fails; if it was still wanted, its workload starts another."""
@@ -286,13 +303,14 @@ class Replicas:
         if wanted:
             self.order(replica.variant, now)
 
-    def _reclaim(self, replica: Replica, now: float, notice_seconds: float) -> None:
-        if replica.life is not Life.READY:
+    def _reclaim(self, replica: Replica, now: float) -> None:
+        spot = self._options.spot
+        if replica.life is not Life.READY or spot is None:
             return
         self.release(replica, now)
         self.order(replica.variant, now)
         if self.by_slot.get(replica.slot) is replica:
-            self._at(now + notice_seconds, lambda then: self._strike(replica, then))
+            self._at(now + spot.notice_seconds, Due.FAILS, replica)
 
     def _end(self, replica: Replica, when: float) -> None:
         model = self.models[replica.variant]

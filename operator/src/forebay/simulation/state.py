@@ -142,7 +142,7 @@ class World(NamedTuple):
     transfer_key: FloatArray
     """A heap of the times at which KV caches reach the decode side."""
     transfer_id: LinkArray
-    retry_id: LinkArray
+    retry_id: IntArray
     retry_time: FloatArray
     rules: Rules
 
