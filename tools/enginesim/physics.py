@@ -27,11 +27,9 @@ from forebay.simulation.state import (
     KV,
     KV_LIMIT,
     NEXT,
-    OUTPUT_TOKENS,
     QUEUES,
     RATE,
     REJECTED,
-    SUMS,
     TIMED_OUT,
     UPDATED,
     World,
@@ -49,8 +47,8 @@ class ReplicaGauges:
     sequences: int
     kv_tokens: float
     kv_capacity: float
-    output_tokens: float
-    """Tokens generated since the replica started, those of running sequences included."""
+    tokens_so_far: float
+    """Tokens that the running sequences have been given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +201,7 @@ class PoolPhysics:
         kv_tokens = 0.0
         if batch:
             kv_tokens = float(world.gauges[KV, slot]) + batch * elapsed * float(world.gauges[RATE, slot])
-        in_progress = max(0.0, kv_tokens - prompts)
+        tokens_so_far = max(0.0, kv_tokens - prompts)
         if prefilling > IDLE:
             kv_tokens += float(world.prompt[prefilling])
         return ReplicaGauges(
@@ -211,7 +209,7 @@ class PoolPhysics:
             sequences=batch,
             kv_tokens=kv_tokens,
             kv_capacity=float(world.gauges[KV_LIMIT, slot]),
-            output_tokens=float(world.sums[slot * SUMS + OUTPUT_TOKENS]) + in_progress,
+            tokens_so_far=tokens_so_far,
         )
 
 

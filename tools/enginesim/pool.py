@@ -68,7 +68,7 @@ class SimulatedEngines:
                     self.workload_of[pod.name] = workload
                 elif not pod.ready and pod.name in self.serving and self.serving[pod.name].ready:
                     self.physics.drain(pod.name)
-                    self.recorder.draining.add(pod.name)
+                    self.recorder.drain_pod(pod.name)
                     self.serving[pod.name] = pod
                 elif pod.ready and pod.name in self.serving and not self.serving[pod.name].ready:
                     self._return(workload.name, pod)
@@ -78,7 +78,7 @@ class SimulatedEngines:
         """Let a pod serve that was not Ready for a while; its series go on."""
         if not self.physics.serves(pod.name):
             self.physics.add(workload, pod.name)
-            self.recorder.draining.discard(pod.name)
+            self.recorder.resume_pod(pod.name)
             self.serving[pod.name] = pod
 
     def _judge(self, done: np.ndarray, refused: int) -> None:

@@ -6,7 +6,7 @@ for the pool; it is shown by the gateway if that holds it, else dealt out evenly
 requests.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -31,6 +31,8 @@ class Recorder:
         self.served = 0
         self.refused = 0
         self._deal = 0
+        self._answered: dict[str, float] = {}
+        """Output tokens of the requests that each pod has finished."""
 
     @property
     def gateway_holds(self) -> bool:
@@ -48,11 +50,21 @@ class Recorder:
         target.set("block_32", 32)
         self.pods[pod] = target
         self.roles[pod] = Role(workload.role)
+        self._answered[pod] = 0.0
+
+    def drain_pod(self, pod: str) -> None:
+        """Note that a pod takes no more requests."""
+        self.draining.add(pod)
+
+    def resume_pod(self, pod: str) -> None:
+        """Go on with the series of a pod that takes requests again."""
+        self.draining.discard(pod)
 
     def remove_pod(self, pod: str) -> None:
         """Forget a pod's series."""
         self.pods.pop(pod, None)
         self.roles.pop(pod, None)
+        self._answered.pop(pod, None)
         self.draining.discard(pod)
 
     def record(self) -> tuple[Indices, Indices]:
@@ -138,6 +150,7 @@ class Recorder:
         itl = self.physics.itl_seconds(index)
         handed_over = requests.arrival[index] + requests.ttft[index]
         decode = requests.done[index] - handed_over - self.physics.transfer_seconds(index)
+        self._answered[pod] += float(output.sum())
         target.add("finished", len(index))
         target.observe("output_length", output)
         target.observe("request_itl_seconds", itl)
@@ -155,7 +168,7 @@ class Recorder:
         target.observe("inference_seconds", np.maximum(decode, 0.0))
 
     def _record_prompts_taken_over(self, target: Target, index: Indices) -> None:
-        """A decode pod counts the prompts whose KV cache it was given; it computed none of their tokens."""
+        """Count the prompts whose KV cache a decode pod was given; it computed none of their tokens."""
         prompts = self.physics.requests.prompt[index].astype(np.float64)
         target.add("prompt_tokens", float(prompts.sum()))
         target.observe("prompt_length", prompts)
@@ -184,7 +197,17 @@ class Recorder:
         self._deal_out(first, waiting=self._engine_queue(), queued=self._engine_queue(), sending=moving)
         ready = self.physics.waiting_decode
         self._deal_out(second, waiting=ready + moving, queued=ready, receiving=moving)
+        self._follow_tokens(held)
         self._refresh_gateway(held)
+
+    def _follow_tokens(self, held: Mapping[str, ReplicaGauges]) -> None:
+        """Count tokens as they are generated, not only when their request ends."""
+        for pod, role in self.roles.items():
+            if role is not Role.PREFILL:
+                so_far = held[pod].tokens_so_far if pod in held else 0.0
+                generated = self.pods[pod].follow("output_tokens", self._answered[pod] + so_far)
+                if self.gateway is not None:
+                    self.gateway.add("output_tokens", generated)
 
     def _takers(self, pods: Iterable[str], *, decode: bool) -> list[str]:
         """Return the pods that may take the next request of a phase; the draining ones if there are no others."""
@@ -204,7 +227,6 @@ class Recorder:
         target.set("running", gauges.running)
         target.set("kv_tokens", gauges.kv_tokens)
         target.set("kv_usage", min(1.0, gauges.kv_tokens / gauges.kv_capacity))
-        target.raise_to("output_tokens", gauges.output_tokens)
         prompts = target.values.get("prompt_tokens", 0.0)
         target.set("cache_hit_rate", target.values.get("cached_tokens", 0.0) / prompts if prompts else 0.0)
 
@@ -213,7 +235,7 @@ class Recorder:
         if gateway is None:
             return
         in_queue = physics.waiting_prefill if self.gateway_holds else 0
-        gateway.raise_to("dispatched", physics.arrived - in_queue - self.refused)
+        gateway.follow("dispatched", physics.arrived - in_queue - self.refused)
         if physics.arrived:
             # A gauge of a flow is there from its first request on, at 0 as well.
             gateway.touched.update(("held", "in_flight", "in_service", "before_first_token"))
@@ -225,8 +247,6 @@ class Recorder:
         gateway.set("mean_queue", self._engine_queue() / len(held) if held else 0.0)
         usage = [min(1.0, one.kv_tokens / one.kv_capacity) for one in held.values()]
         gateway.set("kv_usage", float(np.mean(usage)) if usage else 0.0)
-        tokens = sum(self.pods[pod].values.get("output_tokens", 0.0) for pod in held)
-        gateway.raise_to("output_tokens", tokens)
 
     def _gateway_target(self) -> Target | None:
         if self.config.gateway is None:

@@ -96,6 +96,7 @@ class Target:
         self.names = names
         self.values: dict[str, float] = {"zero": 0.0, "one": 1.0}
         self.touched: set[str] = set()
+        self._totals: dict[str, float] = {}
         self.metrics = tuple(_with_included(table))
         self.histograms: dict[int, Histogram] = {}
         self._by_quantity: dict[str, list[Histogram]] = {}
@@ -118,9 +119,15 @@ class Target:
             self.values[quantity] = self.values.get(quantity, 0.0) + amount
             self.touched.add(quantity)
 
-    def raise_to(self, quantity: str, value: float) -> None:
-        """Raise a counter to ``value``, unless it is there already."""
-        self.add(quantity, value - self.values.get(quantity, 0.0))
+    def follow(self, quantity: str, total: float) -> float:
+        """Raise a counter by what ``total`` grew beyond the largest seen, and return by how much.
+
+        A counter that was reset goes on from zero.
+        """
+        grown = max(0.0, total - self._totals.get(quantity, 0.0))
+        self._totals[quantity] = self._totals.get(quantity, 0.0) + grown
+        self.add(quantity, grown)
+        return grown
 
     def observe(self, quantity: str, values: FloatArray, weights: FloatArray | None = None) -> None:
         """Add observations to every histogram of ``quantity``."""

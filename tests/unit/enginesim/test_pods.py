@@ -63,6 +63,10 @@ def test_a_pod_that_drained_may_come_back() -> None:
     assert role(simulated, "serve")["ready"] == 1
     run(simulated, 60, begin_seconds=20)
     assert simulated.exhausted
+    text = simulated.metrics("serving/s-0")
+    assert text is not None
+    total = float(steady_trace().output_tokens.sum())
+    assert f'vllm:generation_tokens_total{{model_name="example/model",engine="0"}} {total}' in text
 
 
 def test_a_replaced_pod_begins_its_counters_at_zero() -> None:

@@ -109,12 +109,16 @@ def test_frozen_targets_repeat_themselves_from_the_moment_of_the_fault(simulated
 
 
 def test_reset_counters_start_again_and_gauges_stay(simulated: Simulator) -> None:
-    simulated.inject(Fault(FaultMode.RESET, "serving/p-0"))
+    name = 'vllm:generation_tokens_total{model_name="example/model",engine="0"} '
+    before = float((simulated.metrics("serving/d-0") or "").split(name)[1].split()[0])
+    simulated.inject(Fault(FaultMode.RESET, "serving/*-0"))
     text = simulated.metrics("serving/p-0")
     assert text is not None
     assert 'vllm:prompt_tokens_total{model_name="example/model",engine="0"} 0.0' in text
     assert 'num_gpu_blocks="25000"' in text
     assert simulated.status()["faults"] == []
+    simulated.advance(5.25)
+    assert float((simulated.metrics("serving/d-0") or "").split(name)[1].split()[0]) < before / 4
     run(simulated, 10, begin_seconds=5)
     later = simulated.metrics("serving/p-0")
     assert later is not None

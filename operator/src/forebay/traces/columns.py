@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forebay.flow.trace import FloatArray
+from forebay.traces.errors import TraceError
 from forebay.traces.source import TraceSource, shown
 
 BLOCK_LINES = 500_000
@@ -106,10 +107,9 @@ def read_columns(source: TraceSource, columns: Sequence[Column], *, header: bool
     """
     try:
         table = _read_bulk(source, columns, header=header)
-    except ValueError as error:
-        # UnicodeDecodeError never comes here: the source turns it into a TraceError, a ValueError with a path.
-        if hasattr(error, "path"):
-            raise
+    except TraceError:
+        raise
+    except ValueError:
         table = _read_exactly(source, columns, header=header)
     if not len(next(iter(table.values()))):
         raise source.error("has no rows" + (" below its header" if header else ""))
