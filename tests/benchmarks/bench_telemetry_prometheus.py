@@ -23,7 +23,7 @@ POOLS = 1_000
 REPLICAS = 2
 MINUTES = 11
 SCRAPE_SECONDS = 15
-COUNTERS = (
+COUNTERS: tuple[tuple[str, dict[str, str]], ...] = (
     ("vllm:request_success_total", {"finished_reason": "stop"}),
     ("vllm:request_success_total", {"finished_reason": "length"}),
     ("vllm:request_success_total", {"finished_reason": "abort"}),

@@ -29,7 +29,7 @@ KNOWN = (
 )
 
 
-@dataclass(slots=True)
+@dataclass
 class ScriptedClient:
     """Answers from ``script``; what is not in it matches no series."""
 

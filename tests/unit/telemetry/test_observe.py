@@ -152,6 +152,28 @@ async def test_no_new_sample_is_not_quiet() -> None:
     assert signal(third, "arrivals").age_seconds == 46.0
 
 
+async def test_a_variant_that_was_scaled_to_zero_holds_nothing_up() -> None:
+    one, other = ("ns", "chat-a"), ("ns", "chat-b")
+    client = scripted(one, other)
+    client.script["newest"] = lambda at: dict.fromkeys([one, other] if at <= 1_000_000.0 else [one], at - 2.0)
+    source = PrometheusTelemetry(SETTINGS, client=client)
+    both = pool(roles={"a": Role.SERVE, "b": Role.SERVE})
+    await source.observe([both], T0)
+    gone = replace(both, workloads=(both.workloads[0], replace(both.workloads[1], ready_replicas=0)))
+    seen = (await source.observe([gone], T0 + 15.0))[both.key]
+    assert traffic(seen).arrivals == 60.0
+    crashed = (await source.observe([both], T0 + 45.0))[both.key]
+    assert signal(crashed, "arrivals").problem is Problem.STALE
+
+
+async def test_samples_that_always_come_late_are_samples() -> None:
+    """Protects: behind a slow remote write every sample is older than a round, and yet there is one each round."""
+    client = scripted(SERVE)
+    client.script["newest"] = lambda at: {SERVE: at - 20.0}
+    seen = await observe(client, [pool()], *(T0 + 15.0 * index for index in range(6)))
+    assert [each.traffic is not None for each in seen] == [False, True, True, True, True, True]
+
+
 async def test_broken_numbers_are_told_apart() -> None:
     client = scripted(SERVE)
     client.script["replicas"] = {SERVE: "NaN"}
@@ -206,13 +228,40 @@ async def test_frequent_scrapes_give_slots() -> None:
 
 
 async def test_rounds_that_come_early_late_or_again_keep_the_pace() -> None:
-    times = [T0, T0 + 14.3, T0 + 30.8, T0 + 44.1, T0 + 61.0]
+    times = [T0, T0 + 14.6, T0 + 30.8, T0 + 44.6, T0 + 61.0]
     seen = await observe(scripted(SERVE), [pool()], *times)
     assert [each.at_seconds - 1_000_000.0 for each in seen] == [0.0, 15.0, 30.0, 45.0, 60.0]
     again = await observe(scripted(SERVE), [pool()], T0, T0 + 0.5, T0 + 15.0)
     assert again[1].traffic is None
     assert signal(again[1], "arrivals").problem is Problem.TOO_FEW
     assert traffic(again[2]).start_seconds == traffic(again[0]).end_seconds
+
+
+async def test_an_interval_never_ends_after_what_has_settled() -> None:
+    """Protects: a sample that appears after its time was evaluated is lost to both neighbouring intervals."""
+    settings = PrometheusSettings(settle_seconds=0.4, interval_seconds=1.0, grid_seconds=1)
+    times = [T0 + 0.93 * index for index in range(1, 40)]
+    seen = await observe(scripted(SERVE), [pool()], *times, settings=settings)
+    assert all(each.at_seconds <= at - 0.3 for each, at in zip(seen, times, strict=True) if each.traffic)
+    ends = [each.traffic.end_seconds for each in seen if each.traffic]
+    assert len(ends) > 30
+    assert ends == sorted(set(ends))
+
+
+async def test_a_second_scrape_job_is_noticed() -> None:
+    client = scripted(SERVE)
+    queries: list[str] = []
+    plain = client.range
+
+    async def range_(query: str, *arguments: int, **more: object) -> object:
+        if more["kind"] == "growth finished":
+            queries.append(query)
+        return await plain(query, *arguments, **more)  # type: ignore[arg-type]
+
+    client.range = range_  # type: ignore[method-assign, assignment]
+    client.script["duplicates"] = lambda at: {(): 0.0 if at < 1_000_020.0 else 3.0}
+    await observe(client, [pool()], T0, T0 + 15.0, T0 + 30.0, T0 + 45.0)
+    assert ["max without(job" in query for query in queries] == [True, False, False, True]
 
 
 async def test_a_clock_that_was_set_back() -> None:

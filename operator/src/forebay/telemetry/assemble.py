@@ -13,7 +13,7 @@ from forebay.telemetry.engines import cached_share, engine_sample, finished, pro
 from forebay.telemetry.groups import Group
 from forebay.telemetry.latency import Misses, misses
 from forebay.telemetry.plan import GroupId, Place, PoolPlace
-from forebay.telemetry.readings import NEWEST, REPLICAS, Readings, arrival_names, level
+from forebay.telemetry.readings import NEWEST, REPLICAS, Readings, Slots, arrival_names, level
 from forebay.telemetry.slow import Slow
 from forebay.telemetry.source import PoolTelemetry, WorkloadTarget
 
@@ -38,6 +38,8 @@ class PoolMemory:
 
     ledger: Ledger = field(default_factory=Ledger)
     source: str = ""
+    newest_given_out: float | None = None
+    """Time of the sample behind the arrivals that were given out last."""
     mean_prompt_tokens: float | None = None
     newest_seconds: dict[Place, float] = field(default_factory=dict)
 
@@ -155,7 +157,7 @@ class Assembler:
             return None
         source = "gateway" if gateway is not None else "engine"
         if self._memory.source != source:
-            self._memory.source, self._memory.ledger = source, Ledger()
+            self._memory.source, self._memory.ledger, self._memory.newest_given_out = source, Ledger(), None
         for place in places:
             error = self._readings(place).failed(arrival_names(self._dialect(place)))
             if error is not None:
@@ -177,16 +179,20 @@ class Assembler:
         if not seen:
             self._note("arrivals", Problem.MISSING, "nothing has counted arrivals yet")
             return None
-        readings = self._readings(seen[0])
-        counts = self._slot_counts(seen)
-        oldest = max(ages[place] or 0.0 for place in seen)
+        slots, counts = self._slot_counts(seen)
+        reporting = self._reporting()
+        judged = [place for place in seen if place in reporting] or seen
+        oldest = max(ages[place] or 0.0 for place in judged)
         ledger = self._memory.ledger
-        since = readings.slots.start_seconds if ledger.start_seconds is None else ledger.start_seconds
+        newest = end_seconds - oldest
+        behind = self._memory.newest_given_out
+        renewed = newest > (slots.start_seconds if behind is None else behind)
         stale = any((ages[place] or 0.0) > self._readings(place).facts.stale_after(place.key) for place in seen)
-        renewed = end_seconds - oldest > since
-        resolution = max(self._readings(place).facts.scrape_interval(place.key) for place in seen)
+        if behind is None or (renewed and not stale):
+            self._memory.newest_given_out = newest
+        resolution = max(self._readings(place).facts.scrape_interval(place.key) for place in judged)
         count = ledger.enter(
-            readings.slots,
+            slots,
             counts,
             fresh=renewed and not stale,
             resolution_seconds=resolution,
@@ -215,15 +221,27 @@ class Assembler:
             source=source,
         )
 
-    def _slot_counts(self, places: list[Place]) -> list[float]:
-        total: list[float] | None = None
-        for place in places:
-            one = self._rounds[place.group]
-            counts = arrivals_by_slot(one.group.dialect, one.readings, place.key, one.births)
-            if counts is None:
-                counts = [math.nan] * one.readings.slots.count
-            total = counts if total is None else _added(total, counts)
-        return total or []
+    def _reporting(self) -> set[Place]:
+        """Return the places that should have a recent sample: gateways, and workloads with a ready replica."""
+        gateway = set() if self._place.gateway is None else {self._place.gateway}
+        return gateway | {place for workload, place in self._counting() if workload.ready_replicas != 0}
+
+    def _slot_counts(self, places: list[Place]) -> tuple[Slots, list[float]]:
+        """Return the arrivals at all ``places`` by slot; as one slot where groups differ in their slots."""
+        every = [
+            (one.readings.slots, arrivals_by_slot(one.group.dialect, one.readings, place.key, one.births))
+            for place in places
+            for one in (self._rounds[place.group],)
+        ]
+        first = every[0][0]
+        if all(slots == first for slots, _ in every):
+            return first, _added([counts or [math.nan] * first.count for _, counts in every])
+        whole = Slots(first.start_seconds, first.end_seconds, first.seconds, first.interval_seconds)
+        sums = [
+            math.fsum(counts) if counts is not None and slots.start_seconds == first.start_seconds else math.nan
+            for slots, counts in every
+        ]
+        return whole, [math.fsum(sums)]
 
     def _prompt_tokens(self, arrivals: float) -> tuple[float | None, float | None]:
         """Return the prompt tokens of so many arrivals, by the mean length of those that were counted."""
@@ -340,8 +358,6 @@ class Assembler:
         return None
 
 
-def _added(total: list[float], more: list[float]) -> list[float]:
-    """Add slots; unknown stays unknown. Groups can differ in their slots: then only the sum can be told."""
-    if len(total) == len(more):
-        return [one + other for one, other in zip(total, more, strict=True)]
-    return [math.fsum(total) + math.fsum(more)]
+def _added(rows: list[list[float]]) -> list[float]:
+    """Add slot by slot; unknown stays unknown."""
+    return [math.fsum(slot) for slot in zip(*rows, strict=True)]

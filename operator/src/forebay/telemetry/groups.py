@@ -5,7 +5,7 @@ series to the labels by which pools select them), and Python joins the few serie
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from forebay.telemetry import promql
 from forebay.telemetry.dialect import HISTOGRAMS, Dialect, Signal, spellings
@@ -78,18 +78,16 @@ class Expressions:
         return self._reduced("sum", promql.plain_growth(now, before), by_edge=suffix == "_bucket")
 
     def born(self, signal: Signal, seconds: int) -> str | None:
-        """Return the counts of engines that were not there ``seconds`` ago, nor for a while before."""
-        ask = replace(self, deduplicate=True)  # a second scrape of an old engine is no birth
-        now, before = ask._looks(signal, seconds)
-        long_before = ask._look(signal, seconds, window=int(self.settings.resume_guard_seconds))
+        """Return the counts of series that were not there ``seconds`` ago, nor for a while before."""
+        now, before = self._looks(signal, seconds)
+        long_before = self._look(signal, seconds, window=int(self.settings.resume_guard_seconds))
         if now is None or before is None or long_before is None:
             return None
         return self._reduced("sum", promql.newborn(now, before, long_before))
 
     def change(self, signal: Signal, seconds: int) -> str | None:
         """Return how much more a gauge shows than ``seconds`` ago."""
-        ask = replace(self, deduplicate=True)
-        now, before = ask._looks(signal, seconds)
+        now, before = self._looks(signal, seconds)
         return None if now is None or before is None else self._reduced("sum", promql.gauge_change(now, before))
 
     def level(self, signal: Signal, aggregation: str = "sum") -> str | None:

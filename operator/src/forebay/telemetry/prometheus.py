@@ -97,7 +97,8 @@ class PrometheusTelemetry:
         """Return the time up to which this round observes, ``None`` if nothing new can be there.
 
         Rounds come a little early or late. As long as they keep their pace the intervals have exactly its length,
-        so that each replica's scrapes fall evenly into them.
+        so that each replica's scrapes fall evenly into them. It is never later than what has settled, but for a
+        quarter of that time: a sample that appears after its time was evaluated would be lost to every interval.
         """
         grid, pace = self._settings.grid_seconds, round(self._settings.interval_seconds)
         settled = at_seconds - self._settings.settle_seconds
@@ -107,7 +108,8 @@ class PrometheusTelemetry:
         if newest < self._end - 10 * pace:  # the clock was set back: nothing remembered fits any more
             self._groups, self._pools, self._forecasts = {}, {}, {}
             return newest
-        rounds = math.floor((settled + _EARLY_SECONDS - self._end) / pace)
+        early = min(_EARLY_SECONDS, self._settings.settle_seconds / 4)
+        rounds = math.floor((settled + early - self._end) / pace)
         if rounds > 0:
             return self._end + rounds * pace
         return newest if newest > self._end else None

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from forebay.flow.observation import Problem
 from forebay.telemetry.answer import Labels, Matrix, Vector, parse_matrix, parse_vector
@@ -28,7 +28,12 @@ class Slots:
     @property
     def count(self) -> int:
         """Return the number of slots."""
-        return (self.end_seconds - self.start_seconds) // self.slot_seconds
+        return self.seconds // self.slot_seconds
+
+    @property
+    def seconds(self) -> int:
+        """Return the length of all slots."""
+        return self.end_seconds - self.start_seconds
 
 
 @dataclass(slots=True)
@@ -146,14 +151,15 @@ class Reader:
 
     def _arrivals(self) -> list[Coroutine[None, None, None]]:
         ask, slot = self._expressions, self._readings.slots.slot_seconds
+        surely = replace(ask, deduplicate=True)  # a second scrape of an old engine is no new engine
         counted = dict.fromkeys(rule.count for rule in self._group.dialect.arrivals)
         held = dict.fromkeys(signal for rule in self._group.dialect.arrivals for signal in rule.held)
         return [
             self._at_end(DUPLICATES, ask.duplicates(), labels=()),
             self._by_edge(NEWEST, ask.newest()),
             *(self._by_slot(growth(signal), ask.arrivals(signal, slot)) for signal in counted),
-            *(self._by_slot(born(signal), ask.born(signal, slot)) for signal in counted),
-            *(self._by_slot(change(signal), ask.change(signal, slot)) for signal in held),
+            *(self._by_slot(born(signal), surely.born(signal, slot)) for signal in counted),
+            *(self._by_slot(change(signal), surely.change(signal, slot)) for signal in held),
         ]
 
     def _levels(self) -> list[Coroutine[None, None, None]]:
