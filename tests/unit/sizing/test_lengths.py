@@ -84,3 +84,13 @@ def test_old_prompts_fade_and_new_bounds_start_afresh() -> None:
     sample = tracker.current().input_sample
     assert sample[0] <= 10.0
     assert 10.0 < sample[-1] <= 20.0
+
+
+def test_the_first_few_requests_do_not_stand_for_minutes() -> None:
+    """The shortest answers finish first; at a low rate they must not be the mean for long."""
+    tracker = LengthTracker()
+    tracker.finished(requests=3.0, output_tokens=30.0, elapsed=15.0, half_life=180.0)
+    for _ in range(12):
+        tracker.finished(requests=5.0, output_tokens=1000.0, elapsed=15.0, half_life=180.0)
+    plain_mean = (30.0 + 12 * 1000.0) / 63.0
+    assert tracker.output_tokens == pytest.approx(plain_mean)

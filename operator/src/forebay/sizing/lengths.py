@@ -9,6 +9,8 @@ from forebay.sizing.work import Lengths
 _HISTOGRAM_HALF_LIFE_SECONDS = 300.0
 _CONTEXT_WEIGHT = 0.1
 _FEWEST_RUNNING = 5.0
+_SETTLED_REQUESTS = 200.0
+"""Until so many requests were seen a mean is plain, not exponential: the first few must not stand for minutes."""
 _OUTPUT_SHARE_IN_CONTEXT = 0.9
 _DECILES = tuple((index + 0.5) / 10.0 for index in range(10))
 _LOGNORMAL_DECILES = (-1.6449, -1.0364, -0.6745, -0.3853, -0.1257, 0.1257, 0.3853, 0.6745, 1.0364, 1.6449)
@@ -29,6 +31,8 @@ class LengthTracker:
     prompt_tokens: float | None = None
     """Prompt tokens, cached ones included: they occupy the KV cache."""
     output_tokens: float | None = None
+    arrivals_seen: float = 0.0
+    finishes_seen: float = 0.0
     measured_context: float | None = None
     bounds: list[float] = field(default_factory=list)
     counts: list[float] = field(default_factory=list)
@@ -40,14 +44,16 @@ class LengthTracker:
         if requests <= 0.0:
             return
         uncached = max(0.0, input_tokens - cached_tokens) / requests
-        weight = _weight(requests, elapsed, half_life)
+        weight = _weight(requests, elapsed, half_life, self.arrivals_seen)
+        self.arrivals_seen += requests
         self.input_tokens = _moved(self.input_tokens, uncached, weight)
         self.prompt_tokens = _moved(self.prompt_tokens, input_tokens / requests, weight)
 
     def finished(self, *, requests: float, output_tokens: float, elapsed: float, half_life: float) -> None:
         """Take the output tokens of the requests that finished in one round."""
         if requests > 0.0:
-            weight = _weight(requests, elapsed, half_life)
+            weight = _weight(requests, elapsed, half_life, self.finishes_seen)
+            self.finishes_seen += requests
             self.output_tokens = _moved(self.output_tokens, output_tokens / requests, weight)
 
     def running(self, *, sequences: float, kv_tokens: float) -> None:
@@ -109,8 +115,11 @@ class LengthTracker:
         return max(1.0, second * total / max(first * first, 1e-12))
 
 
-def _weight(requests: float, elapsed: float, half_life: float) -> float:
-    return float(1.0 - 0.5 ** (elapsed / half_life * min(1.0, requests / 50.0 + 0.1)))
+def _weight(requests: float, elapsed: float, half_life: float, seen: float) -> float:
+    fading = float(1.0 - 0.5 ** (elapsed / half_life * min(1.0, requests / 50.0 + 0.1)))
+    if seen >= _SETTLED_REQUESTS:
+        return fading
+    return max(fading, requests / (seen + requests))
 
 
 def _moved(old: float | None, new: float, weight: float) -> float:
