@@ -68,7 +68,14 @@ def test_variants_of_prefill_and_decode_have_names_of_their_own() -> None:
     assert binding.targets["decode/h100"].kind == "LeaderWorkerSet"
     assert binding.pool.prefill_to_decode == RatioBand(lowest=0.25, highest=3.0)
     assert binding.gateway_pool == "chat-70b"
+    assert binding.gateway_labels == {"namespace": "serving", "inference_pool": "chat-70b"}
     assert binding.pool.of_role(Role.DECODE)[0].start_up_seconds == 240.0
+
+
+def test_a_gateway_s_selector_comes_before_the_reference() -> None:
+    gateway = {"dialect": "inference-extension", "selector": {"matchLabels": {"model_name": "llama"}}}
+    assert bound("chat-70b", changes={"spec.telemetry.gateway": gateway}).gateway_labels == {"model_name": "llama"}
+    assert bound("chat").gateway_labels is None
 
 
 def test_price_power_and_profile_come_from_the_catalogue() -> None:

@@ -40,6 +40,8 @@ class PoolBinding:
     telemetry: Telemetry
     targets: Mapping[str, Target]
     """The scale target of each variant, by the variant's name in ``pool``."""
+    gateway_labels: Mapping[str, str] | None = None
+    """Labels of this pool's series at the gateway; ``None`` if it has none."""
     gateway_pool: str | None = None
     """Name of the Gateway API Inference Extension's InferencePool, in the same namespace."""
     forecast_query: str | None = None
@@ -85,6 +87,7 @@ def translate_pool(
         mode=spec.mode,
         telemetry=spec.telemetry,
         targets=targets,
+        gateway_labels=_gateway_labels(resource),
         gateway_pool=spec.inference_pool_ref.name if spec.inference_pool_ref else None,
         forecast_query=policy.external_forecast.promql if policy.external_forecast else None,
         problems=tuple(problems),
@@ -120,6 +123,15 @@ def translate_fleet(
         budget_usd_per_hour=budget_usd_per_hour,
         power_limit_watts=power_limit_watts,
     )
+
+
+def _gateway_labels(resource: InferencePool) -> Mapping[str, str] | None:
+    gateway, reference = resource.spec.telemetry.gateway, resource.spec.inference_pool_ref
+    if gateway is None:
+        return None
+    if gateway.selector is not None:
+        return gateway.selector.match_labels
+    return {"namespace": resource.namespace, "inference_pool": reference.name} if reference is not None else None
 
 
 def _policy(resource: InferencePool, catalogue: Catalogue, problems: list[str]) -> ScalingPolicySpec:

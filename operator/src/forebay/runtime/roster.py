@@ -11,7 +11,6 @@ from forebay.api.parsing import InvalidResourceError, parse
 from forebay.api.translate import Catalogue, PoolBinding, translate_node_pool, translate_pool
 from forebay.api.v1alpha1 import GPUNodePool, InferencePool, ScalingPolicy, ServingProfile
 from forebay.api.v1alpha1.inferencepool import Mode
-from forebay.api.v1alpha1.telemetry import Telemetry
 from forebay.flow.fleet import NodePool, Pool, PoolKey
 from forebay.runtime.leadtime import LeadTimePrior
 from forebay.runtime.records import ResourceRecord
@@ -219,14 +218,14 @@ def _pool_entry(record: ResourceRecord, binding: PoolBinding) -> PoolEntry:
         },
         engine=binding.telemetry.engine.value,
         series_labels=selector.match_labels if selector is not None else {},
-        gateway=_gateway(binding.telemetry),
+        gateway=_gateway(binding),
         forecast_query=binding.forecast_query,
         problems=binding.problems,
     )
 
 
-def _gateway(telemetry: Telemetry) -> GatewayTarget | None:
-    gateway = telemetry.gateway
-    if gateway is None:
+def _gateway(binding: PoolBinding) -> GatewayTarget | None:
+    gateway, labels = binding.telemetry.gateway, binding.gateway_labels
+    if gateway is None or labels is None:
         return None
-    return GatewayTarget(dialect=gateway.dialect.value, labels=gateway.selector.match_labels)
+    return GatewayTarget(dialect=gateway.dialect.value, labels=labels)

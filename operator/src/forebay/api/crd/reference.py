@@ -22,6 +22,9 @@ Generated from the models by `make crds`; do not edit. `kubectl explain` shows t
 
 Durations are Go durations such as `800ms`, `1s` and `1.5h`. Money and other decimals are strings such as `"2.95"`:
 exact, and readable without counting zeros. A field that is `null` counts as left out.
+
+The rules need Kubernetes 1.29 or newer (CEL validation with `quantity`). None of the resources has a `scale`
+subresource: a pool has a count per variant, and an autoscaler that wrote one number into it would fight Forebay.
 """
 
 

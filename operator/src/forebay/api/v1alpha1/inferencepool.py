@@ -11,7 +11,7 @@ from forebay.api.rules import ListType, Rule
 from forebay.api.text import RATIO, RATIO_RULE, Duration, Money, Ratio, between, decimal_between
 from forebay.api.v1alpha1.inferencepool_status import InferencePoolStatus
 from forebay.api.v1alpha1.target import Target
-from forebay.api.v1alpha1.telemetry import Telemetry
+from forebay.api.v1alpha1.telemetry import GatewayDialect, Telemetry
 
 MAX_VARIANTS = 16
 GATEWAY_POOL_API = "inference.networking.k8s.io/v1"
@@ -230,6 +230,15 @@ class InferencePoolSpec(ApiModel):
             ".prefillToDecode",
         ),
         Rule(
+            "!has(self.telemetry.gateway) || has(self.telemetry.gateway.selector)"
+            " || (has(self.inferencePoolRef)"
+            f" && self.telemetry.gateway.dialect == '{GatewayDialect.INFERENCE_EXTENSION}')",
+            "telemetry.gateway does not say which series are this pool's: add selector (or inferencePoolRef, with"
+            " the dialect inference-extension)",
+            lambda spec: spec.tells_its_gateway_series(),
+            ".telemetry.gateway",
+        ),
+        Rule(
             "!has(self.prefillToDecode) || !has(self.roles.prefill) || !has(self.roles.decode)"
             f" || !({_IS_BAND.format('self.prefillToDecode')})"
             f" || (int(self.prefillToDecode.min.split(':')[0]) * {_SUM.format('decode', 'min')}"
@@ -263,7 +272,14 @@ class InferencePoolSpec(ApiModel):
     """ScalingPolicy in this namespace, or a preset: cost-saver, balanced (the default) or latency-first."""
     inference_pool_ref: NameRef | None = None
     """The InferencePool of the Gateway API Inference Extension (inference.networking.k8s.io) that routes to
-    these replicas, in this namespace."""
+    these replicas, in this namespace. Tells which of its gateway's series are this pool's."""
+
+    def tells_its_gateway_series(self) -> bool:
+        """Tell whether the pool's series at the gateway are known, if it has one."""
+        gateway = self.telemetry.gateway
+        if gateway is None or gateway.selector is not None:
+            return True
+        return self.inference_pool_ref is not None and gateway.dialect is GatewayDialect.INFERENCE_EXTENSION
 
     def band_can_be_met(self) -> bool:
         """Tell whether some numbers of replicas within all limits lie in the band."""

@@ -69,8 +69,9 @@ class GatewayTelemetry(ApiModel):
     dialect: GatewayDialect
     """Whose metrics they are: the endpoint picker of the Gateway API Inference Extension, Dynamo's frontend, or a
     counter that a recording rule names forebay:gateway_requests_total."""
-    selector: SeriesSelector
-    """Which series are this pool's, by labels."""
+    selector: SeriesSelector | None = None
+    """Which series are this pool's, by labels. May be left out beside spec.inferencePoolRef for the dialect
+    inference-extension: then they are those with that pool's name in inference_pool, in this namespace."""
 
 
 class Telemetry(ApiModel):
