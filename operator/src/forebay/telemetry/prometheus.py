@@ -9,7 +9,7 @@ from forebay.flow.fleet import PoolKey
 from forebay.flow.observation import Freshness, Problem
 from forebay.telemetry.answer import Labels, parse_single
 from forebay.telemetry.arrivals import BirthControl, choose_slot
-from forebay.telemetry.assemble import Assembler, GroupRound, PoolMemory
+from forebay.telemetry.assemble import Assembler
 from forebay.telemetry.client import PrometheusClient, PromQlClient
 from forebay.telemetry.dialect import Signal
 from forebay.telemetry.errors import QueryError
@@ -19,6 +19,7 @@ from forebay.telemetry.history import read_history
 from forebay.telemetry.latency import wanted_edges
 from forebay.telemetry.meter import NullMeter, TelemetryMeter
 from forebay.telemetry.plan import GroupId, Plan, make_plan
+from forebay.telemetry.pool_view import GroupRound, PoolMemory, PoolView
 from forebay.telemetry.readings import NEWEST, Reader, Slots, arrival_names
 from forebay.telemetry.settings import PrometheusSettings
 from forebay.telemetry.slow import Slow, read_slow
@@ -81,7 +82,7 @@ class PrometheusTelemetry:
             if number % _POOLS_AT_A_TIME == 0:
                 await asyncio.sleep(0)  # other tasks of the loop (liveness, the lease) must not wait for a fleet
             memory = self._pools.setdefault(key, PoolMemory())
-            telemetry = Assembler(place, found, memory, keep).assemble(end)
+            telemetry = Assembler(PoolView(place, found, memory), keep).assemble(end)
             result[key] = _with_forecast(telemetry, place.target, forecasts)
         return result
 
