@@ -59,6 +59,7 @@ class World:
     blind: set[PoolKey] = field(default_factory=set)
     freshness: tuple[Freshness, ...] = ()
     node_pools: dict[str, NodePoolObservation] = field(default_factory=dict)
+    true: dict[str, Performance] = field(default_factory=dict)
     noise: bool = True
     lead: float = 60.0
     seed: int = 0
@@ -116,15 +117,16 @@ class World:
             desired=desired,
             ready=max(0, desired - len(starting)),
             starting=starting,
-            engine=engine(v, rate, desired - len(starting)),
+            engine=engine(v, rate, desired - len(starting), self.true.get(v.name)) if desired else None,
             lead_time_seconds=self.lead,
         )
 
 
-def engine(v: Variant, rate: float, ready: int) -> EngineSample:
-    """Return what ``ready`` engines that serve ``rate`` requests per second report, just as the profile says."""
+def engine(v: Variant, rate: float, ready: int, true: Performance | None = None) -> EngineSample:
+    """Return what ``ready`` engines that serve ``rate`` requests per second report (profile, or ``true``)."""
     count = rate * ROUND
-    performance = v.performance if isinstance(v.performance, Performance) else PERFORMANCE
+    claimed = v.performance if isinstance(v.performance, Performance) else PERFORMANCE
+    performance = true or claimed
     if v.role is Role.PREFILL:
         return EngineSample(
             interval_seconds=ROUND,

@@ -65,6 +65,37 @@ def test_capacity_moves_to_the_cheaper_type_without_a_dip() -> None:
         assert after["slow"] + 2 * after["fast"] >= 150.0 * 0.058
 
 
+def test_a_type_that_was_never_measured_shares_the_pessimism_that_its_sibling_earned() -> None:
+    """Both profiles are twice too optimistic; only the type in use is found out, and the other is not bought."""
+    claimed = _faster(2.0)
+    pool = split_pool(
+        variants=[
+            variant(Role.PREFILL, "used", usd_per_replica_hour=1.0, performance=claimed),
+            variant(Role.PREFILL, "new", usd_per_replica_hour=1.2, min_replicas=0, performance=claimed),
+            variant(Role.DECODE, usd_per_replica_hour=1.0),
+        ]
+    )
+    small = world(pool, 90.0, replicas={KEY: {"used": 6, "new": 0, "decode": 5}}, true={"used": PERFORMANCE})
+    decision = small.run(60)
+    assert decision.capacity_correction["used.prefill"] == pytest.approx(2.0, abs=0.05)
+    assert decision.capacity_correction["new.prefill"] == pytest.approx(2.0, abs=0.05)
+    assert counts(decision)["new"] == 0
+
+
+def test_a_type_without_profile_that_was_never_used_counts_by_its_gpus() -> None:
+    pool = split_pool(
+        variants=[
+            variant(Role.PREFILL, "used", usd_per_replica_hour=2.0),
+            variant(
+                Role.PREFILL, "new", usd_per_replica_hour=1.9, gpus_per_replica=2, min_replicas=0, performance=None
+            ),
+            variant(Role.DECODE, usd_per_replica_hour=1.0),
+        ]
+    )
+    small = world(pool, 150.0, replicas={KEY: {"used": 3, "new": 0, "decode": 6}})
+    assert counts(small.step()[KEY])["new"] >= 2
+
+
 def _on_h100(pool: Pool) -> Pool:
     variants: list[Variant] = [replace(v, node_pool="h100", min_replicas=1) for v in pool.variants]
     return replace(pool, variants=tuple(variants))

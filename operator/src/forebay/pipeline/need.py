@@ -139,7 +139,7 @@ def _draft(
     settings, work = pool.settings, works[reference.name]
     seconds = work.seconds(role)
     variants = pool.of_role(role)
-    speed = {v.name: seconds / max(works[v.name].seconds(role), 1e-9) for v in variants}
+    speed = {v.name: _speed(v, reference, role, believed, works) for v in variants}
     lead = _lead_time(pool, role, observed, memory, supplies)
     burstiness = memory.burstiness.value
     forecast = _forecast(pool, memory, lead, observed.at_seconds)
@@ -179,6 +179,19 @@ def _draft(
         burstiness=burstiness,
         current=sum(supplies[v.name].desired for v in variants),
     )
+
+
+def _speed(
+    variant: Variant,
+    reference: Variant,
+    role: Role,
+    believed: Mapping[str, Believed],
+    works: Mapping[str, ReplicaWork],
+) -> float:
+    """Return the capacity of one replica in replicas of the reference; a GPU never measured is as good as its."""
+    if not believed[variant.name].known:
+        return variant.gpus_per_replica / reference.gpus_per_replica
+    return works[reference.name].seconds(role) / max(works[variant.name].seconds(role), 1e-9)
 
 
 def _ceil(value: float) -> int:

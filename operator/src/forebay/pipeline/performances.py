@@ -1,11 +1,13 @@
 """What each variant is believed to sustain: profile, corrected profile, or learned."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from forebay.flow.fleet import Pool, Role, Variant
 from forebay.flow.performance import Performance
 from forebay.pipeline.memory import CachedPerformance, PoolMemory
+from forebay.sizing.calibration import Calibration, RatioFilter
 from forebay.sizing.learned import LearnedCapacity
 from forebay.sizing.performance import local_performance
 from forebay.sizing.work import Correction, ReplicaWork, replica_work
@@ -32,8 +34,10 @@ def believed_performance(pool: Pool, variant: Variant, memory: PoolMemory) -> Be
     """Return what one replica of ``variant`` is believed to sustain at the present lengths."""
     if variant.performance is None:
         return _learned(pool, variant, memory)
-    calibration = memory.calibrations.get(variant.name)
-    correction = Correction() if calibration is None else calibration.correction
+    correction = Correction(
+        _correction(pool, variant, memory, lambda calibration: calibration.prefill),
+        _correction(pool, variant, memory, lambda calibration: calibration.decode),
+    )
     corrected = max(abs(correction.prefill - 1.0), abs(correction.decode - 1.0)) > _VISIBLE_CORRECTION
     source = "profile-corrected" if corrected else "profile"
     if isinstance(variant.performance, Performance):
@@ -56,6 +60,26 @@ def believed_performance(pool: Pool, variant: Variant, memory: PoolMemory) -> Be
         cached = CachedPerformance(key, local.performance, local.beyond)
         memory.performances[variant.name] = cached
     return Believed(cached.performance, source, correction, cached.beyond)
+
+
+def _correction(
+    pool: Pool, variant: Variant, memory: PoolMemory, phase: Callable[[Calibration], RatioFilter]
+) -> float:
+    """Return the variant's own factor; until it was measured, the pessimism that its siblings have earned.
+
+    A profile that is wrong for one GPU type (another engine version, another kernel) tends to be wrong for all.
+    Without this, the type that was never measured would always look best.
+    """
+    own = memory.calibrations.get(variant.name)
+    if own is not None and phase(own).measured:
+        return phase(own).value
+    siblings = [
+        phase(memory.calibrations[v.name])
+        for v in pool.variants
+        if v.role is variant.role and v.name != variant.name and v.name in memory.calibrations
+    ]
+    values = [sibling.value for sibling in siblings if sibling.measured]
+    return max(1.0, sum(values) / len(values)) if values else 1.0
 
 
 def _step(value: float) -> int:

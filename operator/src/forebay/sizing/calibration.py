@@ -28,6 +28,11 @@ class RatioFilter:
     weight: float = _PRIOR_REQUESTS
     surprises: int = 0
 
+    @property
+    def measured(self) -> bool:
+        """Return whether anything was measured yet."""
+        return self.value != 1.0 or self.weight != _PRIOR_REQUESTS
+
     def push(self, ratio: float, requests: float, gain_limit: float) -> None:
         """Take the ratio that ``requests`` requests showed.
 
