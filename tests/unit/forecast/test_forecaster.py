@@ -27,8 +27,8 @@ def ask(forecaster: Forecaster, end_index: int, lead_time: float = 299.0) -> Dem
 
 
 def test_quantiles_ascend_and_surround_a_steady_rate() -> None:
-    counts = np.random.default_rng(1).poisson(600.0, DAY).astype(np.float64)
-    forecast = ask(fed(counts), START + DAY)
+    counts = np.random.default_rng(1).poisson(600.0, DAY // 2).astype(np.float64)
+    forecast = ask(fed(counts), START + DAY // 2)
     assert forecast is not None
     for quantiles in (forecast.at_horizon, forecast.maximum):
         assert quantiles.q50 <= quantiles.q90 <= quantiles.q99

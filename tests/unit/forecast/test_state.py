@@ -11,7 +11,7 @@ from tests.unit.forecast.driver import Driver, quantiles
 from tests.unit.forecast.traffic import daily
 
 
-def warmed(days: float = 0.5, *, seed: int = 20, horizon: int = 5) -> Driver:
+def warmed(days: float = 0.2, *, seed: int = 20, horizon: int = 5) -> Driver:
     driver = Driver(horizon=horizon)
     driver.warm(daily(days, mean=1200.0, seed=seed))
     return driver
@@ -21,7 +21,7 @@ def warmed(days: float = 0.5, *, seed: int = 20, horizon: int = 5) -> Driver:
 
 
 def test_a_new_lead_time_is_served_by_the_nearest_longer_until_its_state_is_warm() -> None:
-    driver = warmed()
+    driver = warmed(0.3)
     first = driver.ask(lead_time_seconds=130.0)
     assert first is not None
     assert set(driver.forecaster.horizons) == {5}
@@ -39,13 +39,13 @@ def test_a_new_lead_time_is_served_by_the_nearest_longer_until_its_state_is_warm
 
 
 def test_a_horizon_that_was_warmed_late_knows_as_much_as_one_from_the_start() -> None:
-    counts = daily(0.5, mean=1200.0, seed=22)
+    counts = daily(0.2, mean=1200.0, seed=22)
     late = Driver(horizon=5)
     late.warm(counts)
     late.forecaster.prepare([119.0])
     early = Driver(horizon=2)
     early.warm(counts)
-    next_counts = daily(0.51, mean=1200.0, seed=22)[-10:]
+    next_counts = daily(0.21, mean=1200.0, seed=22)[-10:]
     late.feed(next_counts)
     early.feed(next_counts)
     asked = late.ask(lead_time_seconds=119.0)
@@ -92,7 +92,7 @@ def test_linear_layers_are_refitted_from_the_second_day_on() -> None:
 
 
 def test_a_restored_forecaster_goes_on_as_the_one_that_was_saved() -> None:
-    driver = warmed(1.2)
+    driver = warmed(0.3)
     saved = driver.forecaster.snapshot()
     assert len(saved) < 300_000
     other = Driver()
@@ -105,7 +105,7 @@ def test_a_restored_forecaster_goes_on_as_the_one_that_was_saved() -> None:
 
 
 def test_a_restart_is_a_gap() -> None:
-    driver = warmed(0.5)
+    driver = warmed(0.2)
     other = Driver()
     other.forecaster = Forecaster.restore(driver.forecaster.snapshot(), PolicySettings())
     other.index = driver.index + 45

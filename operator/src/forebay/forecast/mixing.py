@@ -16,7 +16,7 @@ SHARE = 0.002
 MAX_RATE = 2.0
 SIZE_WEIGHT = 0.002
 """Of a new loss in the running mean that makes regrets free of scale."""
-OFFSET_GAINS = np.array([0.02, 0.04, 0.10])
+OFFSET_GAINS = np.array([0.02, 0.04, 0.25])
 SPREAD_MEMORY = 0.99
 HANDICAP = 1.15
 """An expert other than the first must be this much better to weigh the same."""

@@ -123,7 +123,8 @@ class Phase:
             return
         records = records[rows]
         values = targets[rows]
-        self.regressions.learn(rows, records[:, _X], values - records[:, _BASE])
+        expected = records[:, _SCALE] * records[:, _FACTOR]
+        self.regressions.learn(rows, records[:, _X], values - records[:, _BASE], expected)
         residual = values - records[:, _POINT]
         self.residuals.learn(index, rows, residual, records[:, _SCALE], records[:, _FACTOR], records[:, _TRACKER])
         self.mixture.score(rows, records[:, _LAYERS].reshape(-1, LAYERS, 3), values)

@@ -10,6 +10,11 @@ from forebay.forecast.tracks import IndexArray, PerTrack
 FEATURES = 12
 INNOVATION_LIMIT = 1.5
 """One surprise may not move the coefficients by more than an error of this size would (log space)."""
+FIRST_VARIANCE = 0.01
+USUAL_WEIGHT = 0.002
+"""Of a new variance in its running mean."""
+WEIGHT_LIMIT = 10.0
+"""No sample weighs more, or less, than the usual one by this factor."""
 SYMMETRY_PERIOD = 1000
 TRACE_LIMIT = 1e4
 
@@ -18,28 +23,37 @@ class Regressions(PerTrack):
     """Direct-horizon regressions z[t+h] ~ base[t] + w x[t], one row of coefficients per track.
 
     Recursive least squares with exponential forgetting (Ljung, System Identification, section 11.2), started from
-    a ridge of weight 1, with clipped innovations and a limit on the covariance against wind-up.
+    a ridge of weight 1, with clipped innovations and a limit on the covariance against wind-up. Samples weigh
+    inversely to their expected variance (generalised least squares): rough hours teach less than calm ones.
     """
 
-    PER_TRACK: ClassVar[tuple[str, ...]] = ("weights", "covariance")
+    PER_TRACK: ClassVar[tuple[str, ...]] = ("weights", "covariance", "usual_variance")
 
     def __init__(self, tracks: int, forgetting: float) -> None:
         self.forgetting = forgetting
         self.weights = np.zeros((tracks, FEATURES))
         self.covariance = np.tile(np.eye(FEATURES), (tracks, 1, 1))
+        self.usual_variance = np.full(tracks, FIRST_VARIANCE)
         self.updates = 0
 
     def predict(self, features: FloatArray) -> FloatArray:
         """Return w x for each track; ``features`` is (tracks, 12)."""
         return np.asarray(np.einsum("tf,tf->t", self.weights, features))
 
-    def learn(self, rows: IndexArray, features: FloatArray, error_target: FloatArray) -> None:
-        """Learn that ``features`` of the tracks ``rows`` were followed by ``error_target`` (target less base)."""
+    def learn(self, rows: IndexArray, features: FloatArray, target: FloatArray, scale: FloatArray) -> None:
+        """Learn that ``features`` of the tracks ``rows`` were followed by ``target`` (less base).
+
+        ``scale`` is the size of error that was expected of each.
+        """
+        variance = scale**2
+        usual = self.usual_variance[rows]
+        noise = self.forgetting * np.minimum(np.maximum(variance / usual, 1.0 / WEIGHT_LIMIT), WEIGHT_LIMIT)
+        self.usual_variance[rows] = usual + USUAL_WEIGHT * (variance - usual)
         weights = self.weights[rows]
         covariance = self.covariance[rows]
         projected = np.matmul(covariance, features[:, :, None])[:, :, 0]
-        gain = projected / (self.forgetting + np.einsum("tf,tf->t", features, projected))[:, None]
-        error = error_target - np.einsum("tf,tf->t", weights, features)
+        gain = projected / (noise + np.einsum("tf,tf->t", features, projected))[:, None]
+        error = target - np.einsum("tf,tf->t", weights, features)
         error = np.minimum(np.maximum(error, -INNOVATION_LIMIT), INNOVATION_LIMIT)
         self.weights[rows] = weights + gain * error[:, None]
         self.covariance[rows] = (covariance - gain[:, :, None] * projected[:, None, :]) / self.forgetting
