@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ from forebay.runtime.record import decision_record
 from forebay.runtime.reporter import Reporter
 from forebay.runtime.roster import RosterKeeper
 from forebay.runtime.targetreader import TargetReader
-from forebay.runtime.warmup import WarmUp
+from forebay.runtime.warmup import Warmed, WarmUp
 from forebay.runtime.world import Look, World
 from forebay.telemetry.source import PoolTelemetry, TelemetrySource
 
@@ -115,12 +115,13 @@ class ControlLoop:
         self._tidy_up(look)
         with self._timed("observe"):
             measured = await self._measure(look)
+        arrived = steps.warm_up.take_arrived()
         look = replace(
             look, pools=tuple(pool for pool in look.pools if steps.warm_up.is_known(pool.entry.pool.key))
         )
         observed = fleet_observation(look, measured)
         with self._timed("decide"):
-            decisions = await self._decide(look, observed)
+            decisions = await self._decide(look, observed, arrived)
         with self._timed("act"):
             done = await act(actions(look.pools, decisions.pools), steps.writer, steps.world, steps.metrics)
         self._remember(look, observed, decisions, done)
@@ -153,13 +154,12 @@ class ControlLoop:
             logger.warning("telemetry did not answer within %.0f s", self._telemetry_patience_seconds)
             return {}
 
-    async def _decide(self, look: Look, observed: FleetObservation) -> FleetDecision:
+    async def _decide(self, look: Look, observed: FleetObservation, arrived: Sequence[Warmed]) -> FleetDecision:
         steps, fleet = self._steps, fleet_of(look)
-        arrived = steps.warm_up.take_arrived()
 
         def in_thread() -> FleetDecision:
             steps.warm_up.apply(self._state, arrived)
-            for key in set(self._state.keys()) - fleet.pools.keys() - {item.pool.key for item in arrived}:
+            for key in set(self._state.keys()) - fleet.pools.keys():
                 self._state.drop(key)
             return decide(fleet, observed, self._state)
 

@@ -1,0 +1,225 @@
+"""The control loop: it observes, decides, acts and reports, and nothing that one round meets ends it."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from forebay.actuation.kube import ApiError
+from forebay.actuation.scale import ScaleWriter
+from forebay.actuation.targets import TargetDirectory
+from forebay.flow.decision import FleetDecision, PoolDecision, Reason, VariantDecision
+from forebay.flow.fleet import Fleet, PoolKey
+from forebay.flow.observation import FleetObservation, Freshness, Problem
+from forebay.pipeline import FleetState
+from forebay.runtime import rounds as module
+from forebay.runtime.events import EventRecorder
+from forebay.runtime.leader import LeaseLostError
+from forebay.runtime.metrics import Metrics
+from forebay.runtime.reporter import Reporter
+from forebay.runtime.roster import RosterKeeper
+from forebay.runtime.rounds import ControlLoop, Steps
+from forebay.runtime.status import StatusWriter
+from forebay.runtime.store import Kind, Store
+from forebay.runtime.targetreader import TargetReader
+from forebay.runtime.warmup import WarmUp
+from forebay.runtime.world import World
+from forebay.telemetry.source import PoolTarget, PoolTelemetry
+
+CHAT = PoolKey("serving", "chat")
+SCALE = "/apis/apps/v1/namespaces/serving/deployments/chat/scale"
+STATUS = "/apis/forebay.io/v1alpha1/namespaces/serving/inferencepools/chat/status"
+
+
+class Telemetry:
+    """Answers nothing, or hangs, as told."""
+
+    def __init__(self) -> None:
+        self.hangs = False
+        self.asked: list[Sequence[PoolTarget]] = []
+
+    async def observe(self, targets: Sequence[PoolTarget], at_seconds: float) -> Mapping[PoolKey, PoolTelemetry]:
+        self.asked.append(targets)
+        if self.hangs:
+            await asyncio.Event().wait()
+        problem = Freshness(signal="arrivals", problem=Problem.MISSING)
+        return {target.key: PoolTelemetry(at_seconds=at_seconds, freshness=(problem,)) for target in targets}
+
+    async def history(self, target: PoolTarget, since_seconds: float, at_seconds: float) -> Any:
+        raise AssertionError("no history was asked for")
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+class Rig:
+    """A loop over an API in memory, and a decision that a test sets."""
+
+    def __init__(self, store: Store, api: Any, clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.store, self.api, self.telemetry, self.metrics = store, api, Telemetry(), Metrics()
+        self.desired: int | Exception = 1
+        self.observed: list[FleetObservation] = []
+        monkeypatch.setattr(module, "decide", self.decide)
+        directory = TargetDirectory(api)
+        writer = ScaleWriter(api, directory, clock)
+        status = StatusWriter(api, store, self.metrics, drift_seconds=60.0, clock=clock)
+        events = EventRecorder(api, self.metrics, instance="me", clock=clock, wall_clock=clock)
+        self.world = World(store)
+        steps = Steps(
+            keeper=RosterKeeper(store),
+            target_reader=TargetReader(api, directory, writer),
+            world=self.world,
+            source=self.telemetry,
+            warm_up=WarmUp(self.telemetry, None, history_seconds=0.0, wall_clock=clock),
+            writer=writer,
+            reporter=Reporter(status, events, self.metrics),
+            metrics=self.metrics,
+            files=None,
+            wall_clock=clock,
+        )
+        self.loop = ControlLoop(steps, interval_seconds=15.0, telemetry_patience_seconds=0.05)
+
+    def decide(self, fleet: Fleet, observed: FleetObservation, state: FleetState) -> FleetDecision:
+        if isinstance(self.desired, Exception):
+            raise self.desired
+        self.observed.append(observed)
+        return FleetDecision(
+            at_seconds=observed.at_seconds,
+            pools={key: self._decision(pool, observed, self.desired) for key, pool in fleet.pools.items()},
+        )
+
+    def _decision(self, pool: Any, observed: FleetObservation, desired: int) -> PoolDecision:
+        seen = observed.pools[pool.key].variants[0]
+        return PoolDecision(
+            key=pool.key,
+            at_seconds=observed.at_seconds,
+            variants=(VariantDecision(name=seen.name, role=seen.role, current=seen.desired, desired=desired),),
+            reasons=(Reason(step="size", code="Sized", message="because.", changed=True),),
+        )
+
+    async def warm(self) -> None:
+        """Run the first round, in which a new pool is only prepared."""
+        await self.loop.round()
+        await asyncio.sleep(0)
+
+    def scaled(self) -> list[Any]:
+        return [body["spec"]["replicas"] for method, path, body in self.api.sent if path == SCALE]
+
+
+@pytest.fixture
+async def rig(store: Store, memory_api: Any, clock: Any, objects: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    store.apply(Kind.POOLS, objects.pool())
+    store.apply(Kind.DEPLOYMENTS, objects.deployment("chat", 1))
+    memory_api.objects[STATUS] = objects.pool()
+    memory_api.objects[SCALE] = {"metadata": {}, "spec": {"replicas": 1}}
+    made = Rig(store, memory_api, clock, monkeypatch)
+    await made.warm()
+    yield made
+    await made.loop.close()
+
+
+async def test_a_decision_is_written_reported_and_remembered(rig: Rig) -> None:
+    rig.desired = 3
+    assert await rig.loop.round()
+    assert rig.scaled() == [3]
+    status = rig.api.objects[STATUS]["status"]
+    assert status["lastDecision"]["changes"] == ["serve/chat 1 -> 3"]
+    events = [body["reason"] for _, path, body in rig.api.sent if path.endswith("/events")]
+    assert "ScaledOut" in events
+    record = rig.loop.record_of(CHAT)
+    assert record is not None
+    assert record["actions"][0]["to"] == 3
+    assert rig.loop.record_of(PoolKey("serving", "other")) is None
+
+
+async def test_an_idle_round_writes_nothing(rig: Rig) -> None:
+    await rig.loop.round()
+    before = len(rig.api.changes_sent())
+    for _ in range(5):
+        assert await rig.loop.round()
+    assert len(rig.api.changes_sent()) == before
+
+
+async def test_recommend_never_touches_the_target(rig: Rig, objects: Any) -> None:
+    body = objects.pool(mode="Recommend")
+    body["metadata"]["generation"] = 2
+    rig.store.apply(Kind.POOLS, body)
+    rig.desired = 5
+    await rig.loop.round()
+    assert rig.scaled() == []
+    assert rig.api.objects[STATUS]["status"]["summary"]["recommended"] == "5"
+
+
+async def test_a_contested_target_is_left_alone(rig: Rig) -> None:
+    reference = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "chat"}
+    hpa = {"metadata": {"name": "hpa", "namespace": "serving", "uid": "h"}, "spec": {"scaleTargetRef": reference}}
+    rig.store.apply(Kind.AUTOSCALERS, hpa)
+    rig.desired = 5
+    await rig.loop.round()
+    assert rig.scaled() == []
+
+
+async def test_after_409_the_next_round_decides_on_what_is_there(rig: Rig, objects: Any) -> None:
+    rig.desired = 3
+    rig.api.failures = [ApiError("changed", status=409)]
+    assert await rig.loop.round()
+    assert rig.world.last_writes == {}
+    rig.store.apply(Kind.DEPLOYMENTS, objects.deployment("chat", 2, resourceVersion="9"))
+    await rig.loop.round()
+    assert rig.api.sent[-1][0] == "PATCH"
+    sent = [body for _, path, body in rig.api.sent if path == SCALE]
+    assert sent[-1] == {"spec": {"replicas": 3}, "metadata": {"resourceVersion": "9"}}
+
+
+async def test_a_failed_decision_is_counted_and_the_next_round_comes(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig.desired = ZeroDivisionError("boom")
+    assert not await rig.loop.round()
+    assert "a round failed" in caplog.text
+    rig.desired = 2
+    assert await rig.loop.round()
+    assert rig.scaled() == [2]
+
+
+async def test_telemetry_that_hangs_is_unreachable_and_not_zero(rig: Rig) -> None:
+    rig.telemetry.hangs = True
+    assert await rig.loop.round()
+    observed = rig.observed[-1].pools[CHAT]
+    assert observed.traffic is None
+    assert observed.freshness[0].problem is Problem.UNREACHABLE
+
+
+async def test_a_lost_lease_ends_the_loop(rig: Rig) -> None:
+    rig.desired = LeaseLostError("gone")
+    with pytest.raises(LeaseLostError):
+        await rig.loop.round()
+
+
+async def test_a_pool_deleted_between_look_and_report_is_benign(rig: Rig) -> None:
+    rig.desired = 1
+    del rig.api.objects[STATUS]
+    assert await rig.loop.round()
+
+
+async def test_a_deleted_pool_leaves_no_trace(rig: Rig, objects: Any) -> None:
+    await rig.loop.round()
+    assert 'pool="chat"' in rig.metrics.exposition().decode()
+    rig.store.apply(Kind.POOLS, objects.pool(), deleted=True)
+    await rig.loop.round()
+    assert rig.loop.record_of(CHAT) is None
+    assert 'pool="chat"' not in rig.metrics.exposition().decode()
+
+
+async def test_a_garbage_pool_gets_a_sentence_and_the_healthy_one_its_replicas(rig: Rig, objects: Any) -> None:
+    bad = objects.pool("bad", slo={"ttft": "soon"})
+    rig.store.apply(Kind.POOLS, bad)
+    path = STATUS.replace("/chat/", "/bad/")
+    rig.api.objects[path] = bad
+    rig.desired = 2
+    await rig.loop.round()
+    (condition,) = rig.api.objects[path]["status"]["conditions"]
+    assert (condition["type"], condition["reason"]) == ("Ready", "InvalidSpec")
+    assert "spec.slo" in condition["message"]
+    assert rig.scaled() == [2]
