@@ -12,7 +12,8 @@ from forebay.api.profiles import translate_profile
 from forebay.api.schedules import UnknownTimeZoneError, known_loads
 from forebay.api.v1alpha1 import GPUNodePool, InferencePool, ScalingPolicy, ServingProfile
 from forebay.api.v1alpha1.gpunodepool import CapacityType
-from forebay.api.v1alpha1.inferencepool import Mode, VariantSpec
+from forebay.api.v1alpha1.inferencepool import Mode
+from forebay.api.v1alpha1.roles import VariantSpec
 from forebay.api.v1alpha1.scalingpolicy import Preset, ScalingPolicySpec
 from forebay.api.v1alpha1.target import Target
 from forebay.api.v1alpha1.telemetry import Telemetry
