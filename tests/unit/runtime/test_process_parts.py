@@ -94,9 +94,16 @@ def test_a_log_line_is_one_json_object_with_its_fields() -> None:
 
 async def test_lag_is_how_late_the_loop_wakes_up() -> None:
     seen: list[float] = []
-    task = asyncio.create_task(sample_lag(seen.append, period_seconds=0.001))
-    while len(seen) < 3:
-        await asyncio.sleep(0)
+    enough = asyncio.Event()
+
+    def record(lag: float) -> None:
+        seen.append(lag)
+        if len(seen) == 3:
+            enough.set()
+
+    task = asyncio.create_task(sample_lag(record, period_seconds=0.001))
+    async with asyncio.timeout(5.0):
+        await enough.wait()
     task.cancel()
     assert all(lag >= 0 for lag in seen)
 

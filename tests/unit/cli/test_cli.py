@@ -1,0 +1,180 @@
+"""The command line: help that helps, exit codes as documented, explanations in plain words."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import click
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from forebay.cli import main as module
+from forebay.cli.explanation import Explanation, as_text
+from forebay.cli.main import cli
+from forebay.cli.parameters import DURATION, HEADER
+from forebay.flow.fleet import PoolKey
+from forebay.runtime.settings import OperatorSettings
+
+CONDITIONS = [
+    {"type": "Ready", "status": "True", "reason": "AsRecommended", "message": "fine"},
+    {"type": "Conflicted", "status": "True", "reason": "OtherWriter", "message": "An HPA does, too."},
+    {"type": "ScalingLimited", "status": "False", "reason": "WithinLimits", "message": "none"},
+]
+RESOURCE: dict[str, Any] = {
+    "spec": {"mode": "Recommend"},
+    "status": {
+        "summary": {"replicas": "P 2/2 D 3/4", "recommended": "P 3 D 4", "demand": "12 -> 16/s"},
+        "message": "prefill needs 3 replicas.",
+        "costPerHour": "12.50",
+        "conditions": CONDITIONS,
+        "lastDecision": {
+            "time": "t",
+            "reason": "Sized",
+            "message": "more load",
+            "changes": ["prefill/h100 2 -> 3"],
+        },
+    },
+}
+RECORD: dict[str, Any] = {
+    "mode": "Recommend",
+    "decision": {
+        "at_seconds": 1_795_132_800.0,
+        "reasons": [
+            {"step": "forecast", "code": "Ahead", "message": "16/s are expected.", "changed": False, "role": None},
+            {"step": "size", "code": "Sized", "message": "3 replicas.", "changed": True, "role": "prefill"},
+        ],
+        "alternatives": [
+            {
+                "description": "2 replicas",
+                "usd_per_hour": 5.0,
+                "expected_miss_share": 0.123,
+                "why_not": "misses cost more",
+            }
+        ],
+    },
+    "actions": [{"target": "Deployment a/b", "from": 2, "to": 3, "result": "Written", "message": "done."}],
+}
+
+
+def explanation(**changes: Any) -> Explanation:
+    given = {"pool": PoolKey("serving", "chat"), "resource": RESOURCE, "record": RECORD, "record_missing": ""}
+    return Explanation(**{**given, **changes})
+
+
+@pytest.fixture
+def run() -> Callable[..., tuple[int, str]]:
+    """Run the command line as a user would; returns exit code and output."""
+
+    def call(*arguments: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
+        result = CliRunner().invoke(cli, list(arguments), env=environment or {})
+        return result.exit_code, result.output
+
+    return call
+
+
+def test_help_lists_commands_and_exit_codes_without_importing_them(
+    run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.importlib, "import_module", pytest.fail)
+    code, output = run("--help")
+    assert code == 0
+    for word in ("run", "explain", "replay", "crds", "Exit codes", "lost its lease"):
+        assert word in output
+
+
+@pytest.mark.parametrize(
+    "arguments", [("run", "--help"), ("explain", "--help"), ("crds", "--help"), ("--version",)]
+)
+def test_each_command_explains_itself(run: Callable[..., tuple[int, str]], arguments: tuple[str, ...]) -> None:
+    code, output = run(*arguments)
+    assert code == 0
+    assert output.strip()
+
+
+def test_every_setting_is_a_flag_of_run() -> None:
+    command = cli.get_command(click.Context(cli), "run")
+    assert command is not None
+    assert {parameter.name for parameter in command.params} == set(OperatorSettings.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("run", "--interval", "soon"), "write it like 15s"),
+        (("run", "--interval", "0s"), "greater than 0"),
+        (("run", "--lease-duration", "3s"), "lease times must rise"),
+        (("run", "--prometheus-header", "X"), "write it like X-Scope-OrgID=team-a"),
+        (("explain", "chat"), "write NAMESPACE/NAME"),
+        (("dance",), "No such command"),
+    ],
+)
+def test_a_wrong_command_line_gets_a_sentence_and_code_2(
+    run: Callable[..., tuple[int, str]], arguments: tuple[str, ...], sentence: str
+) -> None:
+    code, output = run(*arguments)
+    assert code == 2
+    assert sentence in output
+
+
+def test_an_environment_variable_is_as_good_as_a_flag(run: Callable[..., tuple[int, str]]) -> None:
+    code, output = run("run", environment={"FOREBAY_INTERVAL": "eternity"})
+    assert code == 2
+    assert "eternity" in output
+
+
+@pytest.mark.parametrize("arguments", [["dance"], ["explain", "a/b", "--kubeconfig", "/no/such/file"]])
+def test_errors_of_use_end_the_process_with_2(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["forebay", *arguments])
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    assert ended.value.code == 2
+
+
+def test_crds_are_printed_as_yaml_documents(run: Callable[..., tuple[int, str]]) -> None:
+    code, output = run("crds")
+    assert code == 0
+    assert {document["kind"] for document in yaml.safe_load_all(output)} == {"CustomResourceDefinition"}
+    assert len(list(yaml.safe_load_all(output))) == 4
+
+
+def test_values_of_the_command_line_are_read() -> None:
+    assert DURATION.convert("1m30s", None, None) == 90.0
+    assert DURATION.convert("0", None, None) == 0.0
+    assert HEADER.convert("X-Scope-OrgID=a=b", None, None) == ("X-Scope-OrgID", "a=b")
+
+
+def test_an_explanation_tells_what_why_and_what_not() -> None:
+    text = as_text(explanation(), colour=False)
+    for part in (
+        "serving/chat  mode Recommend",
+        "P 3 D 4  (not written in this mode)",
+        "Why: prefill needs 3 replicas.",
+        "Conflicted OtherWriter: An HPA does, too.",
+        "2026-11-20 00:00:00 UTC",
+        "*size      prefill: 3 replicas. [Sized]",
+        "2 replicas at 5.00 $/h, 12 % expected misses: misses cost more",
+        "Deployment a/b: 2 -> 3 (Written) done.",
+    ):
+        assert part in text
+    assert "ScalingLimited" not in text
+    assert "\x1b[" not in text
+    assert "\x1b[" in as_text(explanation(), colour=True)
+
+
+def test_without_a_record_the_status_is_told_and_said_to_be_all() -> None:
+    text = as_text(explanation(record=None, record_missing="nobody answered"), colour=False)
+    assert "prefill/h100 2 -> 3" in text
+    assert "Only what the status holds: nobody answered." in text
+
+
+def test_a_pool_that_was_never_looked_at_says_so() -> None:
+    text = as_text(explanation(resource={"spec": {}}, record=None), colour=False)
+    assert "has not looked at this pool yet" in text
+
+
+def test_an_explanation_is_json_for_programs() -> None:
+    data = json.loads(json.dumps(explanation().as_json()))
+    assert data["record"]["decision"]["reasons"][1]["code"] == "Sized"
+    assert data["mode"] == "Recommend"

@@ -1,0 +1,79 @@
+"""kopf as informer: only handlers that store nothing in the cluster, settings that never stall."""
+
+from itertools import islice
+from typing import Any
+
+import pytest
+from kubernetes.aio.client.configuration import Configuration
+
+from forebay.runtime.informer import (
+    UNFINISHED_PODS,
+    EndlessBackoff,
+    Informer,
+    WatchSelectors,
+    collection_path,
+    connection_info,
+    kopf_settings,
+    selector_parameters,
+)
+from forebay.runtime.store import Kind, Store
+
+
+def test_handlers_need_no_finalizer_and_keep_nothing_in_annotations(store: Store) -> None:
+    registry = Informer(store, selectors=WatchSelectors(), login=lambda: pytest.fail("not now")).registry()
+    assert len(registry._watching.get_all_handlers()) == len(Kind)
+    for stateful in (registry._changing, registry._spawning, registry._indexing):
+        assert list(stateful.get_all_handlers()) == []
+
+
+async def test_an_odd_object_is_counted_and_the_next_one_comes(
+    store: Store, objects: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    informer = Informer(store, selectors=WatchSelectors(), login=lambda: pytest.fail("not now"))
+    handle = informer._handler(Kind.PODS)
+    await handle(event={"type": None, "object": {"metadata": None}})
+    await handle(event={"type": "ADDED", "object": objects.pod("a")})
+    assert informer.unreadable == 1
+    assert [pod.name for pod in store.all_pods()] == ["a"]
+    await handle(event={"type": "DELETED", "object": objects.pod("a")})
+    assert list(store.all_pods()) == []
+
+
+def test_settings_never_stall_and_collide_with_nobody() -> None:
+    settings = kopf_settings(WatchSelectors(pools="shard=a", pods="llm=true"))
+    assert settings.queueing.worker_limit is None
+    assert settings.scanning.disabled
+    assert not settings.posting.enabled
+    assert isinstance(settings.watching.server_timeout, int)
+    assert settings.persistence.finalizer.startswith("forebay.io/")
+    assert len(list(islice(iter(settings.networking.error_backoffs), 1000))) == 1000  # type: ignore[arg-type]
+
+
+def test_backoffs_grow_to_a_bound_and_start_afresh() -> None:
+    backoff = EndlessBackoff()
+    delays = list(islice(backoff, 50))
+    assert delays[0] < 1.0
+    assert max(delays) <= 13.0
+    assert min(delays[10:]) >= 10.0
+    assert next(iter(backoff)) < 1.0
+
+
+def test_a_list_equals_what_is_watched() -> None:
+    selectors = WatchSelectors(pools="shard=a")
+    assert selector_parameters(Kind.POOLS, selectors) == {"labelSelector": "shard=a"}
+    assert selector_parameters(Kind.PODS, selectors) == {"fieldSelector": UNFINISHED_PODS}
+    assert selector_parameters(Kind.NODES, selectors) == {}
+    assert collection_path(Kind.AUTOSCALERS) == "/apis/autoscaling/v2/horizontalpodautoscalers"
+
+
+def test_kopf_gets_the_credentials_of_our_own_client() -> None:
+    configuration = Configuration()
+    configuration.host = "https://example.invalid:6443"
+    configuration.api_key = {"BearerToken": "bearer abc"}
+    info = connection_info(configuration)
+    assert (info.server, info.scheme, info.token, info.insecure) == (
+        "https://example.invalid:6443",
+        "Bearer",
+        "abc",
+        False,
+    )
