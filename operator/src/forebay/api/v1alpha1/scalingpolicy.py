@@ -206,7 +206,9 @@ class ScalingPolicy(Resource):
         columns=(
             Column("Preset", ".spec.preset"),
             Column("Miss-price", ".spec.missPrice", description="Price of one missed request"),
-            Column("Schedules", ".spec.schedules[*].name"),
+            Column(
+                "Max-use", ".spec.maxUtilizationPercent", "integer", description="Per cent of capacity for the p90"
+            ),
             Column("Age", ".metadata.creationTimestamp", "date"),
         ),
     )
