@@ -1,6 +1,7 @@
 """One pool's traffic: arrivals that have a recent sample behind them, with their prompt tokens."""
 
 import math
+from dataclasses import dataclass
 
 from forebay.flow.observation import LengthHistogram, Problem, Traffic
 from forebay.telemetry.arrivals import Ledger, arrivals_by_slot
@@ -9,6 +10,15 @@ from forebay.telemetry.plan import Place
 from forebay.telemetry.pool_view import ENTRY, PoolView
 from forebay.telemetry.readings import NEWEST, Slots, arrival_names
 from forebay.telemetry.source import WorkloadTarget
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What stands behind a round's counts."""
+
+    oldest_seconds: float
+    problem: Problem | None = None
+    detail: str = ""
 
 
 class TrafficReader:
@@ -20,21 +30,19 @@ class TrafficReader:
 
     def read(self, end_seconds: int) -> Traffic | None:
         """Return the arrivals that can be given out, ``None`` while they are not known."""
-        if self._view.place.gateway_problem:
-            self._view.note("arrivals", Problem.DUPLICATE, self._view.place.gateway_problem)
-            return None
         gateway = self._view.place.gateway
+        if self._view.place.gateway_problem:
+            problem = Problem.MISSING if gateway is None else Problem.DUPLICATE
+            self._view.note("arrivals", problem, self._view.place.gateway_problem)
+            return None
         places = [gateway] if gateway is not None else [place for _, place in self._counting()]
         if not places:
             self._view.note("arrivals", Problem.MISSING, "no replica is ready to count arrivals: name a gateway")
             return None
         source = "gateway" if gateway is not None else "engine"
-        if self._view.memory.source != source:
-            self._view.memory.source, self._view.memory.ledger, self._view.memory.newest_given_out = (
-                source,
-                Ledger(),
-                None,
-            )
+        memory = self._view.memory
+        if memory.source != source:
+            memory.source, memory.ledger, memory.newest_given_out = source, Ledger(), None
         for place in places:
             error = self._view.readings(place).failed(arrival_names(self._view.dialect(place)))
             if error is not None:
@@ -59,35 +67,25 @@ class TrafficReader:
         slots, counts = self._slot_counts(seen)
         reporting = self._reporting()
         judged = [place for place in seen if place in reporting] or seen
-        oldest = max(ages[place] or 0.0 for place in judged)
+        standing = self._standing({place: ages[place] or 0.0 for place in judged}, slots)
         ledger = self._view.memory.ledger
-        newest = end_seconds - oldest
-        behind = self._view.memory.newest_given_out
-        renewed = newest > (slots.start_seconds if behind is None else behind)
-        stale = any(
-            (ages[place] or 0.0) > self._view.readings(place).facts.stale_after(place.key) for place in seen
-        )
-        if behind is None or (renewed and not stale):
-            self._view.memory.newest_given_out = newest
-        resolution = max(self._view.readings(place).facts.scrape_interval(place.key) for place in judged)
         count = ledger.enter(
             slots,
             counts,
-            fresh=renewed and not stale,
-            resolution_seconds=resolution,
+            fresh=standing.problem is None,
+            resolution_seconds=max(self._view.readings(each).facts.scrape_interval(each.key) for each in judged),
             keep_seconds=self._keep_seconds,
         )
-        if stale:
-            self._view.note("arrivals", Problem.STALE, f"the newest sample is {oldest:.0f} s old", oldest)
-            return None
-        if not renewed:
-            self._view.note("arrivals", Problem.TOO_FEW, "no new sample since the last round", oldest)
+        if standing.problem is not None:
+            self._view.note("arrivals", standing.problem, standing.detail, standing.oldest_seconds)
             return None
         if count is None:
-            self._view.note("arrivals", Problem.TOO_FEW, "a counter needs two samples", oldest)
+            self._view.note("arrivals", Problem.TOO_FEW, "a counter needs two samples", standing.oldest_seconds)
             return None
         lost, ledger.lost_seconds = ledger.lost_seconds, 0.0
-        self._view.note("arrivals", None, f"arrivals of {lost:.0f} s were not counted" if lost else "", oldest)
+        self._view.note(
+            "arrivals", None, f"arrivals of {lost:.0f} s were not counted" if lost else "", standing.oldest_seconds
+        )
         tokens, cached = self._prompt_tokens(count.total)
         return Traffic(
             start_seconds=count.start_seconds,
@@ -99,6 +97,20 @@ class TrafficReader:
             input_lengths=self._lengths(),
             source=source,
         )
+
+    def _standing(self, ages: dict[Place, float], slots: Slots) -> _Standing:
+        """Tell whether a new and recent sample of every place stands behind this round's counts."""
+        oldest = max(ages.values())
+        newest, behind = slots.end_seconds - oldest, self._view.memory.newest_given_out
+        stale = any(age > self._view.readings(each).facts.stale_after(each.key) for each, age in ages.items())
+        renewed = newest > (slots.start_seconds if behind is None else behind)
+        if behind is None or (renewed and not stale):
+            self._view.memory.newest_given_out = newest
+        if stale:
+            return _Standing(oldest, Problem.STALE, f"the newest sample is {oldest:.0f} s old")
+        if not renewed:
+            return _Standing(oldest, Problem.TOO_FEW, "no new sample since the last round")
+        return _Standing(oldest)
 
     def _reporting(self) -> set[Place]:
         """Return the places that should have a recent sample: gateways, and workloads with a ready replica."""
