@@ -6,10 +6,19 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forebay.flow.fleet import Pool, PoolKey, Role, Variant
 from forebay.flow.trace import FloatArray, RequestTrace
-from forebay.simulation import QueueOrder, SimulatedPool, SimulationOptions
+from forebay.simulation import (
+    GpuSupply,
+    QueueOrder,
+    SimulatedPool,
+    SimulationOptions,
+    SpotReclaims,
+    StockOut,
+)
+from forebay.simulation.replicas import Life
 from forebay.simulation.state import BATCH, DONE, REJECTED, TIMED_OUT
-from tests.unit.simulation.builders import EIGHT_B, PLAIN, disaggregated, mixed, poisson
+from tests.unit.simulation.builders import EIGHT_B, PLAIN, SLO, disaggregated, mixed, poisson
 
 ORDERS = st.sampled_from(QueueOrder)
 FLEETS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=3, max_size=8)
@@ -40,7 +49,7 @@ def traces(draw: st.DrawFn) -> RequestTrace:
 SMALL = replace(EIGHT_B, kv_capacity_tokens=20_000, max_batch=8)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(trace=traces(), chosen=options(), fleets=FLEETS, serve=st.booleans(), classes=st.integers(1, 3))
 def test_every_request_ends_once_and_every_replica_second_is_billed(
     trace: RequestTrace,
@@ -119,3 +128,73 @@ def test_a_run_repeats_itself(trace: RequestTrace, chosen: SimulationOptions) ->
         return simulated.result().done_seconds
 
     np.testing.assert_array_equal(run(), run())
+
+
+GPUS = 12
+
+
+def _two_kinds() -> Pool:
+    slow = replace(SMALL, prefill_seconds_per_token=1 / 8_000, decode_base_seconds=0.016)
+    variants = [
+        Variant(
+            name=f"{role.value}-{node_pool}",
+            role=role,
+            node_pool=node_pool,
+            gpus_per_replica=gpus,
+            performance=speed,
+            start_up_seconds=2.0,
+        )
+        for role in (Role.PREFILL, Role.DECODE)
+        for node_pool, gpus, speed in (("h100", 1, SMALL), ("l40s", 2, slow))
+    ]
+    return Pool(key=PoolKey("serving", "chat"), slo=SLO, variants=tuple(variants))
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    trace=traces(),
+    seed=st.integers(0, 9),
+    wishes=st.lists(st.lists(st.integers(0, 9), min_size=4, max_size=4), min_size=2, max_size=6),
+    out_from=st.sampled_from([0.0, 4.0]),
+)
+def test_gpus_are_never_handed_out_twice_and_come_back(
+    trace: RequestTrace, seed: int, wishes: list[list[int]], out_from: float
+) -> None:
+    pool = _two_kinds()
+    names = [variant.name for variant in pool.variants]
+    supply = GpuSupply(
+        {"h100": GPUS, "l40s": GPUS},
+        [StockOut(node_pool="l40s", start_seconds=out_from, end_seconds=out_from + 5.0)],
+    )
+    chosen = SimulationOptions(
+        seed=seed,
+        spot=SpotReclaims(node_pools=frozenset({"l40s"}), mean_seconds_between=15.0, notice_seconds=1.0),
+        mean_seconds_between_failures=30.0,
+    )
+    simulated = SimulatedPool(
+        pool, trace, initial={names[0]: 1, names[2]: 1}, options=chosen, supply=supply, functions=PLAIN
+    )
+
+    def check() -> None:
+        for node_pool in ("h100", "l40s"):
+            used = sum(
+                pool.variants[replica.variant].gpus_per_replica
+                for replicas in simulated.replicas.live
+                for replica in replicas
+                if replica.life is not Life.WAITING and pool.variants[replica.variant].node_pool == node_pool
+            )
+            assert used == supply.held(node_pool) <= GPUS
+
+    for number, wish in enumerate(wishes, start=1):
+        simulated.scale(dict(zip(names, wish, strict=True)))
+        check()
+        simulated.run_until(number * 3.7)
+        check()
+        seen = simulated.observe()
+        assert [variant.supply for variant in seen.variants] == wish
+    simulated.scale(dict.fromkeys(names, 1))
+    simulated.run_until(3_000.0)
+    check()
+
+    assert simulated.result().unserved == 0
+    assert all(seconds >= 0.0 for seconds in simulated.result().replica_seconds.values())

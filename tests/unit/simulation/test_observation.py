@@ -124,3 +124,16 @@ def test_looking_twice_or_often_changes_nothing() -> None:
         results.append(simulated.result())
 
     assert results[0].done_seconds == pytest.approx(results[1].done_seconds, rel=1e-9, nan_ok=True)
+
+
+def test_latency_percentiles_are_those_of_the_last_minutes() -> None:
+    trace = poisson(1_500, 30.0)
+    simulated = SimulatedPool(disaggregated(), trace, initial={"p": 2, "d": 2}, functions=PLAIN)
+    simulated.run_until(trace.span_seconds + 20)
+    observed, result = simulated.observe(), simulated.result()
+    last = np.argsort(result.done_seconds)[-1_000:]
+
+    assert observed.ttft_seconds == np.sort(result.ttft_seconds[last])[989]
+    assert observed.itl_seconds == pytest.approx(np.sort(result.itl_seconds[last])[989])
+    simulated.run_until(trace.span_seconds + 1_000)
+    assert simulated.observe().ttft_seconds is None

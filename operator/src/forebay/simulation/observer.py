@@ -17,7 +17,7 @@ from forebay.flow.trace import FloatArray, RequestTrace
 from forebay.simulation import state
 from forebay.simulation.options import SimulationOptions
 from forebay.simulation.replicas import Life, Replicas
-from forebay.simulation.structures import LENGTH
+from forebay.simulation.structures import LENGTH, LinkArray
 
 LENGTH_EDGES = tuple(float(edge) for edge in np.unique(np.rint(16 * 2 ** (np.arange(0, 57) / 4))))
 """Upper edges of the length histogram, in tokens: four per octave from 16 to 262,144."""
@@ -26,7 +26,8 @@ _BUCKET = np.searchsorted(LENGTH_EDGES, np.arange(LENGTH_EDGES[-1] + 1)).astype(
 """Bucket of each length: a look-up is ten times as fast as a search, and this is done for every request."""
 
 _RECENT = 1000
-"""Latency percentiles are those of at most so many of the requests that ended last."""
+_RECENT_SECONDS = 300.0
+"""Latency percentiles are those of the requests that ended last: at most so many, at most so long ago."""
 _FEWEST = 5
 """Start-ups to have seen before their percentile replaces what the variant is said to take."""
 
@@ -55,7 +56,7 @@ class Observer:
         ended, missed = int(counters[state.LOGGED]), int(counters[state.MISSED])
         lengths = w.queues[LENGTH]
         recent = w.log[max(0, ended - _RECENT) : ended]
-        ttft, itl = self._percentiles(recent)
+        ttft, itl = self._percentiles(recent, now)
         observation = PoolObservation(
             key=self._pool.key,
             at_seconds=now,
@@ -128,9 +129,9 @@ class Observer:
         self._arrived, self._retried = arrived, retried
         return traffic
 
-    def _percentiles(self, recent: "np.typing.NDArray[np.int32]") -> tuple[float | None, float | None]:
+    def _percentiles(self, recent: LinkArray, now: float) -> tuple[float | None, float | None]:
         w = self._replicas.world
-        ended = recent[w.state[recent] == state.DONE]
+        ended = recent[(w.state[recent] == state.DONE) & (w.done[recent] > now - _RECENT_SECONDS)]
         if len(ended) == 0:
             return None, None
         ttft = w.ttft[ended]
