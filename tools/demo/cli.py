@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
-    made.add_argument("--seconds", type=float, default=150.0, help="length of the compressed day (default 150)")
+    made.add_argument("--seconds", type=float, default=195.0, help="length of the compressed day (default 195)")
     trace = os.environ.get("TRACE")
     made.add_argument(
         "--trace", type=Path, default=Path(trace) if trace else None, help="recorded trace to play (or TRACE=file)"

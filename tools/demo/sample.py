@@ -36,8 +36,8 @@ class Sample:
     usd_per_hour: float | None
     roles: dict[str, RoleSample]
     prometheus_up: bool
-    metrics_fresh: str
-    """Status of the condition MetricsFresh."""
+    blind: str
+    """Why telemetry cannot be used (reason of MetricsFresh=False), empty while it can."""
     why: str
 
 
@@ -68,7 +68,7 @@ def look(
         usd_per_hour=_number(decision.get("usd_per_hour")),
         roles={role: _role(role, deployments, engines) for role in ROLES},
         prometheus_up=prometheus_up,
-        metrics_fresh=_condition(status, "MetricsFresh"),
+        blind=_why_false(status, "MetricsFresh"),
         why=str(status.get("message", "")),
     )
 
@@ -102,11 +102,11 @@ def _role(role: str, deployments: list[Json], engines: Json) -> RoleSample:
     )
 
 
-def _condition(status: Json, kind: str) -> str:
-    conditions = status.get("conditions")
-    if not isinstance(conditions, list):
-        return "Unknown"
-    return next((str(one.get("status")) for one in conditions if one.get("type") == kind), "Unknown")
+def _why_false(status: Json, kind: str) -> str:
+    for condition in sequence(status, "conditions"):
+        if condition.get("type") == kind and condition.get("status") != "True":
+            return str(condition.get("reason"))
+    return ""
 
 
 def _number(value: object) -> float | None:

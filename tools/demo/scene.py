@@ -77,21 +77,20 @@ def scene(*, seconds: float, trace_file: Path | None, seed: int = 7) -> Scene:
         seconds=seconds,
         speed=speed,
         source=source,
-        outage=(round(0.68 * seconds), round(0.68 * seconds) + 20.0),
+        outage=(round(0.48 * seconds), round(0.48 * seconds) + 20.0),
     )
 
 
 def _weekday() -> TrafficSpec:
-    """Return a day from the small hours on: quiet, a morning that quadruples, a busy afternoon, a quiet night."""
+    """Return a day from the small hours on: quiet, a morning that trebles, a busy noon, a long quiet night."""
     return replace(
         PRESETS["chat"],
         duration_seconds=DAY_SECONDS,
         requests_per_second=1.0,
         start_of_day_seconds=START_HOUR * 3600.0,
-        daily_amplitude=0.6,
-        daily_peak_hour=15.0,
-        half_daily_amplitude=0.1,
-        half_daily_peak_hour=11.0,
+        daily_amplitude=0.5,
+        daily_peak_hour=12.0,
+        half_daily_amplitude=0.0,
         dispersion=1.0,
     )
 
@@ -139,7 +138,7 @@ def _node_pool(pool: NodePool) -> Json:
             "pricePerGPUHour": USD_PER_GPU_HOUR[pool.name],
             "nodeSelector": {devcluster.POOL_LABEL: pool.name},
             "maxNodes": pool.max_nodes,
-            "leadTimePrior": {"p50": "6s", "p90": "10s"},
+            "leadTimePrior": {"p50": "4s", "p90": "5s"},
         },
     }
 
@@ -172,7 +171,7 @@ def _policy() -> Json:
         "apiVersion": "forebay.io/v1alpha1",
         "kind": "ScalingPolicy",
         "metadata": {"name": "demo", "namespace": NAMESPACE},
-        "spec": {"guards": {"restart": "5s"}, "forecast": {"rateWindow": "15s"}},
+        "spec": {"guards": {"restart": "20s"}, "forecast": {"rateWindow": "15s"}},
     }
 
 

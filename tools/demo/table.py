@@ -72,7 +72,7 @@ def _facts(sample: Sample) -> list[tuple[str, str]]:
         (f"ITL (objective {ITL_SECONDS * 1000:.0f} ms)", f"{_milliseconds(sample.itl_seconds)} ms"),
         ("met both, so far", _percent(sample.attainment)),
         ("cost", f"{_text(sample.usd_per_hour, '.2f')} $/h"),
-        ("telemetry", "fresh" if sample.metrics_fresh == "True" else "LOST: holding"),
+        ("telemetry", _telemetry(sample)),
     ]
 
 
@@ -88,9 +88,14 @@ def plain(scene: Scene, sample: Sample) -> str:
         f"met {_percent(sample.attainment)}",
         f"{_text(sample.usd_per_hour, '.2f')} $/h",
     ]
-    if sample.metrics_fresh != "True":
-        parts.append("telemetry lost, holding")
+    if sample.blind:
+        parts.append(_telemetry(sample))
     return "  ".join(parts)
+
+
+def _telemetry(sample: Sample) -> str:
+    """Return what the operator says of its telemetry; `Partial`: replicas that just became ready do not report yet."""
+    return f"telemetry {sample.blind}: nothing is released" if sample.blind else "fresh"
 
 
 def _text(value: float | None, form: str) -> str:
