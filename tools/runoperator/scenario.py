@@ -311,7 +311,7 @@ class Stage:
         Raises:
             AssertionError: the pool has no such condition (yet).
         """
-        conditions = self.pool_status(pool).get("conditions") or []
+        conditions: list[Json] = self.pool_status(pool).get("conditions") or []
         found = next((item for item in conditions if item["type"] == kind), None)
         if found is None:
             raise AssertionError(f"{pool} has no condition {kind}: {conditions}")

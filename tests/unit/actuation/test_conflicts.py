@@ -1,5 +1,7 @@
 """Conflicts: other autoscalers always count, other writers count for a while after our own write."""
 
+from typing import Any
+
 import pytest
 
 from forebay.actuation.conflicts import (
@@ -65,7 +67,7 @@ def test_nobody_conflicts_before_our_first_write() -> None:
 
 
 def test_the_last_writer_of_replicas_is_read_from_managed_fields() -> None:
-    fields = [
+    fields: list[dict[str, Any]] = [
         {"manager": "argo", "time": "2026-11-20T10:00:00Z", "fieldsV1": {"f:spec": {"f:template": {}}}},
         {"manager": "kubectl", "time": "2026-11-20T11:00:00Z", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
         {"manager": "old", "time": "2026-11-20T09:00:00Z", "fieldsV1": {"f:spec": {"f:replicas": {}}}},

@@ -76,7 +76,7 @@ def run() -> Callable[..., tuple[int, str]]:
 def test_help_lists_commands_and_exit_codes_without_importing_them(
     run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module.importlib, "import_module", pytest.fail)
+    monkeypatch.setattr("forebay.cli.main.importlib.import_module", pytest.fail)
     code, output = run("--help")
     assert code == 0
     for word in ("run", "explain", "replay", "crds", "Exit codes", "lost its lease"):

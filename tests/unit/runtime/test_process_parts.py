@@ -164,7 +164,9 @@ class State(FleetState):
             raise StateError("damaged")
         self.kept[key] = data
 
-    def warm_start(self, pool: Pool, *, requests_per_minute: Any, end_seconds: float) -> None:
+    def warm_start(
+        self, pool: Pool, *, requests_per_minute: Any, end_seconds: float, lead_times_seconds: Any = ()
+    ) -> None:
         self.warmed.append((len(list(requests_per_minute)), end_seconds))
 
 
@@ -216,7 +218,7 @@ async def test_a_pool_joins_when_its_history_came(clock: Any) -> None:
     assert not warm_up.is_known(CHAT)
     arrived = await drained(warm_up)
     assert warm_up.is_known(CHAT)
-    warm_up.apply(state, arrived)
+    warm_up.apply(state, arrived, {})
     assert state.warmed == [(30, 1800.0)]
     warm_up.keep_only([])
     assert not warm_up.is_known(CHAT)
@@ -229,7 +231,7 @@ async def test_a_pool_whose_history_does_not_come_joins_without(
     warm_up, state = WarmUp(Past(None), None, history_seconds=1800.0, wall_clock=clock), State()  # type: ignore[arg-type]
     warm_up.start(POOL, TARGET)
     arrived = await drained(warm_up)
-    warm_up.apply(state, arrived)
+    warm_up.apply(state, arrived, {})
     assert warm_up.is_known(CHAT)
     assert state.warmed == []
 
@@ -239,6 +241,6 @@ async def test_a_saved_state_goes_before_history(clock: Any, tmp_path: Path) -> 
     (tmp_path / "serving_chat.state").write_bytes(b"memory")
     warm_up, state = WarmUp(Past(30), files, history_seconds=1800.0, wall_clock=clock), State()  # type: ignore[arg-type]
     warm_up.start(POOL, TARGET)
-    warm_up.apply(state, await drained(warm_up))
+    warm_up.apply(state, await drained(warm_up), {})
     assert state.kept == {CHAT: b"memory"}
     assert state.warmed == []

@@ -3,10 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from forebay.flow.fleet import Fleet, PoolKey
 from forebay.flow.observation import FleetObservation, Freshness, PoolObservation, Problem
+from forebay.forecast.future import ExternalForecast
 from forebay.runtime.world import Look, PoolLook, node_pools_of
 from forebay.telemetry.source import PoolTarget, PoolTelemetry, WorkloadTarget
+
+_FORECAST_REACH_SECONDS = 6 * 3600.0
 
 
 def telemetry_target(look: PoolLook) -> PoolTarget:
@@ -74,4 +79,15 @@ def fleet_observation(look: Look, measured: Mapping[PoolKey, PoolTelemetry]) -> 
             for pool in look.pools
         },
         node_pools={pool.entry.node_pool.name: pool.observed for pool in look.node_pools},
+    )
+
+
+def external_forecast(measured: PoolTelemetry | None, now_seconds: float) -> ExternalForecast | None:
+    """Return the user's own forecast as the pipeline takes it: one level all along; None where there is none."""
+    if measured is None or measured.external_forecast is None:
+        return None
+    level = measured.external_forecast.requests_per_second
+    return ExternalForecast(
+        target_seconds=np.array([now_seconds - _FORECAST_REACH_SECONDS, now_seconds + _FORECAST_REACH_SECONDS]),
+        requests_per_second=np.array([level, level]),
     )

@@ -18,7 +18,7 @@ from forebay.runtime.act import Done, act, actions
 from forebay.runtime.leader import LeaseLostError
 from forebay.runtime.memory import StateFiles
 from forebay.runtime.metrics import Metrics
-from forebay.runtime.observe import fleet_observation, fleet_of, telemetry_target
+from forebay.runtime.observe import external_forecast, fleet_observation, fleet_of, telemetry_target
 from forebay.runtime.record import decision_record
 from forebay.runtime.reporter import Reporter
 from forebay.runtime.roster import RosterKeeper
@@ -121,7 +121,7 @@ class ControlLoop:
         )
         observed = fleet_observation(look, measured)
         with self._timed("decide"):
-            decisions = await self._decide(look, observed, arrived)
+            decisions = await self._decide(look, observed, arrived, measured)
         with self._timed("act"):
             done = await act(actions(look.pools, decisions.pools), steps.writer, steps.world, steps.metrics)
         self._remember(look, observed, decisions, done)
@@ -154,13 +154,28 @@ class ControlLoop:
             logger.warning("telemetry did not answer within %.0f s", self._telemetry_patience_seconds)
             return {}
 
-    async def _decide(self, look: Look, observed: FleetObservation, arrived: Sequence[Warmed]) -> FleetDecision:
+    async def _decide(
+        self,
+        look: Look,
+        observed: FleetObservation,
+        arrived: Sequence[Warmed],
+        measured: Mapping[PoolKey, PoolTelemetry],
+    ) -> FleetDecision:
         steps, fleet = self._steps, fleet_of(look)
+        lead_times = {
+            key: tuple(variant.lead_time_seconds for variant in pool.variants)
+            for key, pool in observed.pools.items()
+        }
 
         def in_thread() -> FleetDecision:
-            steps.warm_up.apply(self._state, arrived)
+            steps.warm_up.apply(self._state, arrived, lead_times)
             for key in set(self._state.keys()) - fleet.pools.keys():
                 self._state.drop(key)
+            for look_at in look.pools:
+                if look_at.entry.forecast_query is not None:
+                    pool = look_at.entry.pool
+                    forecast = external_forecast(measured.get(pool.key), look.at_seconds)
+                    self._state.use_external_forecast(pool, forecast)
             return decide(fleet, observed, self._state)
 
         return await asyncio.get_running_loop().run_in_executor(self._decider, in_thread)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from forebay.flow.fleet import Pool, PoolKey
@@ -83,7 +83,12 @@ class WarmUp:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def apply(self, state: FleetState, arrived: Iterable[Warmed]) -> None:
+    def apply(
+        self,
+        state: FleetState,
+        arrived: Iterable[Warmed],
+        lead_times_seconds: Mapping[PoolKey, Sequence[float]],
+    ) -> None:
         """Give pools their past; to be called where ``decide`` is called, since it changes the same state."""
         for item in arrived:
             if self._files is not None and self._files.restore(state, item.pool.key):
@@ -95,6 +100,7 @@ class WarmUp:
                 item.pool,
                 requests_per_minute=minutes.tolist(),
                 end_seconds=item.history.start_seconds + 60.0 * len(minutes),
+                lead_times_seconds=lead_times_seconds.get(item.pool.key, ()),
             )
 
     async def _read(self, pool: Pool, target: PoolTarget) -> None:
