@@ -94,7 +94,7 @@ def plain(scene: Scene, sample: Sample) -> str:
 
 
 def _telemetry(sample: Sample) -> str:
-    """Return what the operator says of its telemetry; `Partial`: replicas that just became ready do not report yet."""
+    """Return what the operator says of its telemetry; `Partial`: new replicas do not report yet."""
     return f"telemetry {sample.blind}: nothing is released" if sample.blind else "fresh"
 
 
