@@ -101,7 +101,7 @@ def test_a_restored_forecaster_goes_on_as_the_one_that_was_saved() -> None:
     assert other.forecaster.horizons == driver.forecaster.horizons
     after = daily(0.02, mean=1200.0, seed=24)
     expected, found = quantiles(driver.feed(after)), quantiles(other.feed(after))
-    assert found == pytest.approx(expected, rel=0.02)
+    assert found == pytest.approx(expected, rel=0.05)
 
 
 def test_a_restart_is_a_gap() -> None:
@@ -192,6 +192,20 @@ def test_known_loads_and_the_switch_work_on_a_running_forecaster() -> None:
     assert raised.source.endswith("raised by sale")
     driver.forecaster.settings = PolicySettings(forecast_enabled=False)
     assert driver.ask() is None
+
+
+def test_a_known_load_needs_no_history() -> None:
+    """A launch that is announced must find capacity although nobody has seen a request yet."""
+    launch = KnownLoad(start_seconds=1000.0, end_seconds=5000.0, requests_per_second=40.0, name="launch")
+    forecaster = Forecaster(PolicySettings(known_loads=(launch,)))
+    before, due = (
+        forecaster.forecast(at_seconds=at, lead_time_seconds=300.0, last_minute_per_second=0.0)
+        for at in (500.0, 800.0)
+    )
+    assert before is None
+    assert due is not None
+    assert due.at_horizon.q50 == due.maximum.q50 == 40.0
+    assert due.score is None
 
 
 def test_a_right_external_forecast_takes_over_and_a_wrong_one_does_not() -> None:

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from forebay.flow.trace import FloatArray
-from forebay.forecast.resolution import QUANTILE_LEVELS, Resolution
+from forebay.forecast.resolution import Resolution
 from forebay.forecast.tracks import IndexArray, PerTrack
 from forebay.forecast.windows import QuantileWindow
 
@@ -106,5 +106,5 @@ class SimpleExperts(PerTrack):
 def _spread(
     point: float, window: QuantileWindow, needs: int, cold: tuple[float, float, float]
 ) -> tuple[float, float, float]:
-    low, middle, high = window.quantiles(QUANTILE_LEVELS) if len(window) >= needs else cold
+    low, middle, high = window.triple() if len(window) >= needs else cold
     return point + low, point + middle, point + high

@@ -190,17 +190,18 @@ class Forecaster:
     ) -> DemandForecast | None:
         """Return the demand expected ``lead_time_seconds`` after ``at_seconds``.
 
-        ``None`` while too little is known: fewer than five samples ever, or none for longer than the lead time
-        (hold then: the forecaster is blind, which is not the same as quiet). A lead time without state of its own
-        is answered by the nearest longer one until its warm-up job is applied.
+        ``None`` while too little is known: fewer than five samples ever (and no known load), or none for longer
+        than the lead time (hold then: the forecaster is blind, which is not the same as quiet). A lead time
+        without state of its own is answered by the nearest longer one until its warm-up job is applied.
         """
         self._cap.observe(at_seconds, last_minute_per_second)
         if not self.settings.forecast_enabled:
             return None
         horizon = self._state.serving(self.horizon(lead_time_seconds))
         phase = self._freshest(at_seconds, horizon) if horizon is not None else None
+        now = rate_now(last_minute_per_second, last_half_minute_per_second)
         if horizon is None or phase is None:
-            return None
+            return None if self._state.phases else self._known_only(at_seconds, lead_time_seconds, now)
         point, highest = phase.tracks.index(Track(horizon, False)), phase.tracks.index(Track(horizon, True))
         demoted = bool(phase.scores.demoted[point] or phase.scores.demoted[highest])
         at_horizon = self._quantiles(phase, point, demoted=demoted)
@@ -211,17 +212,35 @@ class Forecaster:
             at_horizon=_cut(at_horizon, cap),
             maximum=_cut(maximum, cap),
             rate_cap=cap,
-            now=rate_now(last_minute_per_second, last_half_minute_per_second),
+            now=now,
             demoted=demoted,
             score=phase.scores.report(point),
             source="mixture, at least persistence" if demoted else "mixture",
         )
+        return self._raised(forecast, at_seconds)
+
+    def _raised(self, forecast: DemandForecast, at_seconds: float) -> DemandForecast:
         return with_known_loads(
             forecast,
             at_seconds=at_seconds,
             tolerance_seconds=self.resolution.step_seconds,
             loads=self.settings.known_loads,
         )
+
+    def _known_only(self, at_seconds: float, lead_time_seconds: float, now: float) -> DemandForecast | None:
+        """Return what known loads alone say before there is any history; ``None`` if they say nothing."""
+        now = now if math.isfinite(now) else 0.0
+        flat = Quantiles(now, now, now)
+        reactive = DemandForecast(
+            lead_time_seconds=lead_time_seconds,
+            at_horizon=flat,
+            maximum=flat,
+            rate_cap=max(now, self._cap.at(at_seconds)),
+            now=now,
+            source="present rate",
+        )
+        raised = self._raised(reactive, at_seconds)
+        return raised if raised != reactive else None
 
     def _freshest(self, at_seconds: float, horizon: int) -> Phase | None:
         best, best_end = None, -math.inf

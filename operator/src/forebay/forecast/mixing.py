@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from forebay.flow.trace import FloatArray
 from forebay.forecast.resolution import QUANTILE_LEVELS
@@ -25,6 +26,8 @@ LOSS_OF_LEVEL = np.array([[1.0, 0.0, 0.0], [0.0, 2.0, 0.5], [0.0, 1.0, 4.0]])
 PRIOR_SHARE = 0.05
 """Weight of each expert but the first until ``MATURE`` forecasts are scored."""
 MATURE = 10
+WEIGHTS_REFRESH = 5
+"""Scored forecasts between computations of the experts' weights."""
 
 
 def pinball(error: FloatArray) -> FloatArray:
@@ -137,10 +140,21 @@ class ExpertMixture(PerTrack):
         self._weight = weight
         self._handicap = np.full((experts, 1), HANDICAP)
         self._handicap[0] = 1.0
+        self._age = WEIGHTS_REFRESH
+        self._known = np.zeros((0, 0), dtype=bool)
+        self._weights = np.zeros((0, 0, 0))
 
     def weights(self, quantiles: FloatArray) -> FloatArray:
         """Return the weights for the opinions ``quantiles``; both are (tracks, experts, levels)."""
         known = np.isfinite(quantiles[:, :, 0])
+        if self._age < WEIGHTS_REFRESH and np.array_equal(known, self._known):
+            return self._weights
+        self._age = 0
+        self._known = known
+        self._weights = self._fresh(known)
+        return self._weights
+
+    def _fresh(self, known: npt.NDArray[np.bool_]) -> FloatArray:
         mature = (known & (self.scored >= MATURE))[:, :, None]
         loss = np.where(mature, np.maximum(self.loss * self._handicap, 1e-9), np.inf)
         least = loss.min(axis=1, keepdims=True)
@@ -163,6 +177,7 @@ class ExpertMixture(PerTrack):
     def score(self, rows: IndexArray, issued: FloatArray, values: FloatArray) -> None:
         """Score the experts' ``issued`` quantiles of tracks ``rows`` against ``values``."""
         error = pinball(values[:, None, None] - issued)
+        self._age += 1
         known = np.isfinite(error[:, :, :1])
         loss = error @ LOSS_OF_LEVEL
         scored = self.scored[rows] + known[:, :, 0]

@@ -100,8 +100,8 @@ class ResidualLayers(PerTrack):
         young = np.zeros(len(point), dtype=bool)
         for row, window in enumerate(self.plain):
             young[row] = len(window) < COLD
-            plain.append(cold[row] if young[row] else window.quantiles(QUANTILE_LEVELS))
-            scaled.append((0.0, 0.0, 0.0) if young[row] else self.scaled[row].quantiles(QUANTILE_LEVELS))
+            plain.append(cold[row] if young[row] else window.triple())
+            scaled.append((0.0, 0.0, 0.0) if young[row] else self.scaled[row].triple())
         a = np.where(young[:, None], 1.0, factor[:, None]) * np.array(plain)
         b = np.where(young[:, None], a, scale[:, None] * np.array(scaled))
         c = np.where(young[:, None], a, scale[:, None] * self.tracker)

@@ -8,6 +8,7 @@ import array
 import io
 import struct
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -59,7 +60,7 @@ def parse(data: bytes) -> Arrays:
     try:
         with np.load(io.BytesIO(data[_HEADER.size :]), allow_pickle=False) as found:
             return {name: found[name] for name in found.files}
-    except (zipfile.BadZipFile, ValueError, EOFError, KeyError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError, OSError) as error:
         raise ValueError(
             f"the saved forecaster state is damaged ({error}); remove it and the forecaster warms up again"
         ) from error

@@ -7,6 +7,11 @@ from collections.abc import Iterable
 import numpy as np
 
 from forebay.flow.trace import FloatArray
+from forebay.forecast.resolution import QUANTILE_LEVELS
+
+REFRESH = 5
+"""Pushes that may pass before the kept quantiles of a well filled window are looked up again."""
+WELL_FILLED = 120
 
 
 class QuantileWindow:
@@ -16,7 +21,7 @@ class QuantileWindow:
     precision.
     """
 
-    __slots__ = ("_head", "_ring", "_sorted", "size")
+    __slots__ = ("_head", "_kept", "_pushes", "_ring", "_sorted", "size")
 
     def __init__(self, size: int) -> None:
         if size < 1:
@@ -25,12 +30,15 @@ class QuantileWindow:
         self._ring = array("f")
         self._sorted = array("f")
         self._head = 0
+        self._pushes = 0
+        self._kept: tuple[float, ...] = ()
 
     def __len__(self) -> int:
         return len(self._ring)
 
     def push(self, value: float) -> None:
         """Add ``value``; the oldest leaves when the window is full."""
+        self._pushes += 1
         if len(self._ring) < self.size:
             self._ring.append(value)
             insort(self._sorted, self._ring[-1])
@@ -63,6 +71,17 @@ class QuantileWindow:
             found.append(value + (position - lower) * (ordered[lower + 1] - value))
         return tuple(found)
 
+    def triple(self) -> tuple[float, ...]:
+        """Return the quantiles at the package's three levels, at most a few pushes old.
+
+        Raises:
+            IndexError: the window is empty.
+        """
+        if not self._kept or self._pushes >= REFRESH or len(self._sorted) < WELL_FILLED:
+            self._kept = self.quantiles(QUANTILE_LEVELS)
+            self._pushes = 0
+        return self._kept
+
     def values(self) -> FloatArray:
         """Return the values, oldest first."""
         ring = np.asarray(self._ring, dtype=np.float64)
@@ -71,6 +90,7 @@ class QuantileWindow:
     def load(self, values: FloatArray) -> None:
         """Replace the content by the newest ``size`` of ``values`` (oldest first)."""
         kept = values[-self.size :].astype(np.float32)
+        self._kept = ()
         self._ring = array("f", kept.tobytes())
         self._sorted = array("f", np.sort(kept).tobytes())
         self._head = 0
