@@ -27,9 +27,9 @@ def test_load_up_and_load_down_are_followed() -> None:
 
 def test_a_constant_load_reaches_a_fixed_point() -> None:
     small = world(rate=40.0, noise=False)
-    small.run(480)
+    small.run(300)
     settled = counts(small.step()[KEY])
-    for _ in range(120):
+    for _ in range(60):
         assert counts(small.step()[KEY]) == settled
 
 
@@ -188,7 +188,7 @@ def test_a_paused_direction_stays() -> None:
     down = world(split_pool(settings=PolicySettings(pause_scale_in=True)), 90.0)
     before = counts(down.run(60))
     down.rates[KEY] = 1.0
-    decision = down.run(200)
+    decision = down.run(60)
     assert counts(decision) == before
     assert "ScaleInPaused" in codes(decision)
 
@@ -261,6 +261,24 @@ def test_a_warm_start_knows_the_day_before() -> None:
     first = warm.step()[KEY]
     assert set(first.forecasts) == {Role.PREFILL, Role.DECODE}
     assert cold.step()[KEY].forecasts == {}
+
+
+def test_a_long_history_is_learned_in_a_round_and_not_before() -> None:
+    """Replaying days takes seconds, so it is a job: the first round does it, or the caller does elsewhere."""
+    inside, outside = world(rate=20.0), world(rate=20.0)
+    pool = inside.fleet.pools[KEY]
+    for small in (inside, outside):
+        small.state.warm_start(pool, requests_per_minute=[1200.0] * 600, end_seconds=0.0)
+    inside.step()
+    assert inside.step()[KEY].forecasts
+    for _ in range(2):
+        decision = decide(outside.fleet, outside.observe(), outside.state, jobs=0).pools[KEY]
+    assert decision.forecasts == {}
+    found = outside.state.next_job()
+    assert found is not None
+    key, job = found
+    outside.state.apply(key, job.run())
+    assert decide(outside.fleet, outside.observe(), outside.state, jobs=0).pools[KEY].forecasts
 
 
 def test_missing_targets_and_conflicts_are_left_alone() -> None:

@@ -20,12 +20,15 @@ from forebay.pipeline.supply import Supply, supply_of
 _HOUR_SECONDS = 3600.0
 
 
-def decide(fleet: Fleet, observed: FleetObservation, state: FleetState) -> FleetDecision:
+def decide(fleet: Fleet, observed: FleetObservation, state: FleetState, *, jobs: int = 1) -> FleetDecision:
     """Decide the replicas of every variant of every pool for this round.
 
     Pure but for ``state``, which it updates: the time is ``observed.at_seconds``. A pool whose telemetry is
     missing, or whose own data make a step fail, holds what it has and says so; the others are not affected. Pools
     that are no longer in ``fleet`` are forgotten.
+
+    At the end, up to ``jobs`` pieces of the forecasters' heavy work that are due (about a second each) are done; 0
+    leaves them to the caller (``FleetState.next_job``).
     """
     for key in set(state.keys()) - set(fleet.pools):
         state.drop(key)
@@ -55,6 +58,7 @@ def decide(fleet: Fleet, observed: FleetObservation, state: FleetState) -> Fleet
             reasons = [*said[key], _failure("guard", error)]
             decided[key] = _held(fleet, observed, draft.pool, draft.observed, state.memory(draft.pool), reasons)
     plan = allocation.plan
+    state.work(jobs)
     return FleetDecision(
         at_seconds=observed.at_seconds,
         pools={key: decided[key] for key in sorted(decided)},
