@@ -1,6 +1,7 @@
 """The clairvoyant oracle: the cheapest schedule found that meets the objective, knowing all traffic beforehand.
 
-Same simulator, same start-up, same billing, same queue order as every policy. Method: (1) for a ladder of margins
+Same simulator, same start-up, same billing, same queue order as every policy; only its first fleet is its own,
+because it knew before the start what would come. Method: (1) for a ladder of margins
 over the known work, simulate the whole trace, and per window of five minutes take the margin that is cheapest at
 one common price per miss, the price found by bisection so that the misses just meet the target; (2) local search:
 one replica less (or more) on many separate segments at once, each kept if it pays at the price, the price steered
@@ -20,7 +21,7 @@ from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.trace import IntArray
 from forebay.replay.oracle_schedule import GRID_SECONDS, RoleGrid, grids
 from forebay.replay.oracle_search import LocalSearch
-from forebay.replay.oracle_trial import Laboratory, Need, Scheduled, Trial, orders_of
+from forebay.replay.oracle_trial import Laboratory, Need, Scheduled, Trial, initial_of, orders_of
 from forebay.replay.run import PolicyRun, run
 from forebay.replay.scenario import Scenario
 
@@ -41,10 +42,12 @@ class Effort:
     seed: int = 0
 
 
-FAST = Effort(margins=(0.0, 0.4, 0.8, 1.2, 1.7, 2.3, 3.0), bisections=8, rounds=28)
+FAST = Effort(margins=(0.0, 0.4, 0.8, 1.2, 1.7, 2.3, 3.0, 4.5, 7.0), bisections=8, rounds=27)
 """At most 60 simulations per pool: for a replay that someone waits for."""
 THOROUGH = Effort(
-    margins=(-0.4, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0, 4.0), bisections=12, rounds=400
+    margins=(-0.4, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0, 4.0, 5.5, 8.0),
+    bisections=12,
+    rounds=400,
 )
 
 
@@ -91,9 +94,10 @@ def oracle(
         simulations += laboratory.simulations
         before += search.usd_after_two_thirds
         after += best.usd
-    followed = run(scenario, Scheduled(plans), name=NAME)
+    begun = replace(scenario, initial={key: initial_of(plan) for key, plan in plans.items()})
+    followed = run(begun, Scheduled(plans), name=NAME)
     return Oracle(
-        run=replace(followed, knob=None),
+        run=followed,
         simulations=simulations,
         last_gain=max(0.0, 1.0 - after / before) if before > 0.0 else 0.0,
         met=met,
@@ -104,7 +108,7 @@ def _ladder(
     laboratory: Laboratory, roles: Mapping[Role, RoleGrid], allowed: Callable[[Trial], float], effort: Effort
 ) -> list[Trial]:
     """Return the combined trials of the bisection on the price, the most generous fleet first."""
-    rich = {role: margin(grid, _RICHEST) for role, grid in roles.items()}
+    rich = {role: generous(grid) for role, grid in roles.items()}
     richest = laboratory.attempt(rich)
     rungs = {role: _rungs(laboratory, grid, rich, richest, effort) for role, grid in roles.items()}
     trials = [richest]
@@ -123,7 +127,19 @@ def _ladder(
 def margin(grid: RoleGrid, square_roots: float) -> IntArray:
     """Return the need of a role: its work and ``square_roots`` of it, at least one replica."""
     need = np.ceil(grid.erlangs + square_roots * np.sqrt(grid.erlangs) - 1e-9).astype(np.int64)
-    return np.clip(need, min(1, grid.most), grid.most)
+    return _within(grid, need)
+
+
+def _within(grid: RoleGrid, need: IntArray) -> IntArray:
+    return np.clip(need, min(1, grid.most), grid.most).astype(np.int64)
+
+
+def generous(grid: RoleGrid) -> IntArray:
+    """Return a need at which only the start-up of the first replicas should cost misses."""
+    padded = np.pad(grid.erlangs, 2, mode="edge")
+    busiest = np.lib.stride_tricks.sliding_window_view(padded, 5).max(axis=1)
+    need = np.ceil(2.0 * busiest + _RICHEST * np.sqrt(busiest)).astype(np.int64)
+    return _within(grid, need)
 
 
 def _rungs(

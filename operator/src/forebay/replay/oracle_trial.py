@@ -55,17 +55,17 @@ class Laboratory:
         self.simulations += 1
         scenario, key = self._scenario, self._key
         intervals = len(next(iter(need.values())))
+        plan = orders_of(self._roles, need)
         pool = SimulatedPool(
             scenario.fleet.pools[key],
             scenario.traces[key],
-            initial=scenario.initial[key],
+            initial=initial_of(plan),
             performance=scenario.performance[key],
             start_up=scenario.start_up[key],
             options=scenario.options,
             supply=GpuSupply(scenario.gpu_limits(), scenario.stock_outs),
         )
-        plan = orders_of(self._roles, need)
-        asked = dict(scenario.initial[key])
+        asked = initial_of(plan)
         for interval in range(1, intervals):
             wanted = {name: int(order[interval]) for name, order in plan.items()}
             if wanted != asked:
@@ -91,6 +91,11 @@ def orders_of(roles: Mapping[Role, RoleGrid], need: Need) -> dict[str, IntArray]
     for role, grid in roles.items():
         plan.update(grid.orders(need[role]))
     return plan
+
+
+def initial_of(plan: Mapping[str, IntArray]) -> dict[str, int]:
+    """Return the replicas that are ready at time 0: who knows the future has ordered them before."""
+    return {name: int(order[0]) for name, order in plan.items()}
 
 
 class Scheduled:
