@@ -14,7 +14,8 @@ from forebay.telemetry.settings import PrometheusSettings
 _SCRAPES_OVER_SECONDS = (90, 300)
 _ENOUGH_SCRAPES = (4.0, 2.0)
 _UNKNOWN_INTERVAL_SECONDS = 15.0
-_SHORTEST_WINDOW_SECONDS = 45
+_SCRAPES_TO_LOOK_BACK = 4
+_SHORTEST_WINDOW_SECONDS = 10
 _LONGEST_WINDOW_SECONDS = 300
 LATENCIES = (Signal.TTFT, Signal.REQUEST_ITL, Signal.TOKEN_ITL)
 
@@ -37,9 +38,9 @@ class Facts:
 
     @property
     def window_seconds(self) -> int:
-        """Return how far back to look for the newest sample: three scrapes of the slowest."""
+        """Return how far back to look for the newest sample: four scrapes of the slowest."""
         slowest = max(self.scrape_seconds.values(), default=_UNKNOWN_INTERVAL_SECONDS)
-        return int(min(max(3 * slowest, _SHORTEST_WINDOW_SECONDS), _LONGEST_WINDOW_SECONDS))
+        return int(min(max(_SCRAPES_TO_LOOK_BACK * slowest, _SHORTEST_WINDOW_SECONDS), _LONGEST_WINDOW_SECONDS))
 
     @property
     def finest_scrape_seconds(self) -> float:
@@ -106,8 +107,13 @@ async def _scrape_seconds(
     """Return the time between two scrapes per workload, by the scrapes of a short or else a long window."""
     result: dict[Labels, float] = {}
     for seconds, enough in zip(_SCRAPES_OVER_SECONDS, _ENOUGH_SCRAPES, strict=True):
-        answer = await _vector(client, expressions.scrapes(seconds), expressions.labels, at_seconds)
-        for key, count in (answer.values if answer is not None else {}).items():
+        most: dict[Labels, float] = {}
+        for of_late in (False, True):
+            query = expressions.scrapes(seconds, of_late=of_late)
+            answer = await _vector(client, query, expressions.labels, at_seconds)
+            for key, count in (answer.values if answer is not None else {}).items():
+                most[key] = max(count, most.get(key, 0.0))
+        for key, count in most.items():
             if count >= enough:
                 result.setdefault(key, round(seconds / count, 1))
     return result

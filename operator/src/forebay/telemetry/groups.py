@@ -117,9 +117,14 @@ class Expressions:
             return None
         return f"count({every})-count({promql.without(self._duplicate_labels, every)})"
 
-    def scrapes(self, seconds: int) -> str | None:
-        """Return the number of scrapes of the most-scraped replica in the last ``seconds``."""
+    def scrapes(self, seconds: int, *, of_late: bool = False) -> str | None:
+        """Return how often the most-scraped replica was scraped in the last ``seconds``.
+
+        ``of_late`` takes the best such window of the last while: a gap does not make scrapes rarer.
+        """
         counts = [f"count_over_time({each}[{seconds}s])" for each in self._selectors(self.group.dialect.anchor)]
+        if of_late:
+            counts = [f"max_over_time({each}[{2 * seconds}s:{seconds // 3}s])" for each in counts]
         return self._reduced("max", promql.first_of(counts)) if counts else None
 
     def quantile(self, signal: Signal, share: float, seconds: int) -> str | None:
