@@ -10,7 +10,7 @@ import devcluster
 from devcluster import ColdStart, NodePool
 from devcluster.rest import Json
 from forebay.flow.trace import RequestTrace
-from forebay.traces import PRESETS, LoadOptions, TrafficSpec, compress_time, generate, load_trace
+from forebay.traces import PRESETS, LoadOptions, TrafficSpec, generate, load_trace
 from runoperator.scenario import engine_deployment
 
 NAMESPACE = "serving"
@@ -40,7 +40,7 @@ SPEED = {
     "max_batch": 32,
     "kv_capacity_tokens": 100_000,
 }
-BUSIEST_REQUESTS_PER_SECOND = 16.0
+BUSIEST_REQUESTS_PER_SECOND = 15.0
 DAY_SECONDS = 86_400.0
 START_HOUR = 4
 WEEKDAY = "a generated weekday"
@@ -71,7 +71,7 @@ def scene(*, seconds: float, trace_file: Path | None, seed: int = 7) -> Scene:
     else:
         source, original = trace_file.name, load_trace(trace_file, LoadOptions(seed=seed, history_seconds=0.0))
     speed = max(1.0, original.span_seconds / seconds)
-    trace = _at_busiest(compress_time(original, speed, seed=seed), BUSIEST_REQUESTS_PER_SECOND, seed)
+    trace = _at_busiest(_faster(original, speed), BUSIEST_REQUESTS_PER_SECOND, seed)
     return Scene(
         trace=trace,
         seconds=seconds,
@@ -88,11 +88,16 @@ def _weekday() -> TrafficSpec:
         duration_seconds=DAY_SECONDS,
         requests_per_second=1.0,
         start_of_day_seconds=START_HOUR * 3600.0,
-        daily_amplitude=0.5,
+        daily_amplitude=0.6,
         daily_peak_hour=12.0,
         half_daily_amplitude=0.0,
         dispersion=1.0,
     )
+
+
+def _faster(trace: RequestTrace, speed: float) -> RequestTrace:
+    """Let the trace's clock run faster; the rate rises with it, and `_at_busiest` thins it again."""
+    return replace(trace, arrival_seconds=trace.arrival_seconds / speed, history_requests_per_minute=None)
 
 
 def _at_busiest(trace: RequestTrace, requests_per_second: float, seed: int) -> RequestTrace:
@@ -102,7 +107,7 @@ def _at_busiest(trace: RequestTrace, requests_per_second: float, seed: int) -> R
     chance = np.random.default_rng(seed)
     copies = np.floor(factor + chance.random(len(trace))).astype(np.int64)
     chosen = np.repeat(np.arange(len(trace)), copies)
-    arrival = np.sort(trace.arrival_seconds[chosen] + chance.uniform(0.0, 1.0, len(chosen)))
+    arrival = np.sort(trace.arrival_seconds[chosen] + chance.uniform(0.0, 0.2, len(chosen)))
     return RequestTrace(
         name=trace.name,
         arrival_seconds=arrival,
@@ -124,7 +129,8 @@ def workloads() -> list[Json]:
 def resources() -> list[Json]:
     """Return the custom resources: node pools with prices, a profile, a policy, the pool in Auto."""
     nodes = [_node_pool(PREFILL_NODES), _node_pool(DECODE_NODES)]
-    return [*nodes, _profile(), _policy(), _pool()]
+    profiles = [_profile(PREFILL_NODES), _profile(DECODE_NODES)]
+    return [*nodes, *profiles, _policy(), _pool()]
 
 
 def _node_pool(pool: NodePool) -> Json:
@@ -143,14 +149,14 @@ def _node_pool(pool: NodePool) -> Json:
     }
 
 
-def _profile() -> Json:
+def _profile(pool: NodePool) -> Json:
     return {
         "apiVersion": "forebay.io/v1alpha1",
         "kind": "ServingProfile",
-        "metadata": {"name": "demo"},
+        "metadata": {"name": f"demo-{pool.name}"},
         "spec": {
             "model": "demo",
-            "accelerator": "simulated",
+            "accelerator": devcluster.gpu.ACCELERATORS[pool.accelerator].product,
             "gpusPerReplica": 1,
             "source": "the speed of the demo's simulated engines",
             "maxBatch": SPEED["max_batch"],
@@ -182,7 +188,7 @@ def _pool() -> Json:
                 {
                     "target": {"kind": "Deployment", "name": f"{POOL}-{name}"},
                     "nodePool": nodes.name,
-                    "profileRef": {"name": "demo"},
+                    "profileRef": {"name": f"demo-{nodes.name}"},
                     "maxReplicas": MOST_REPLICAS,
                     "startUp": "4s",
                 }
