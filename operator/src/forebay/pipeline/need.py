@@ -9,22 +9,21 @@ from forebay.flow.fleet import Fleet, Pool, Role, Variant
 from forebay.flow.forecast import DemandForecast
 from forebay.flow.observation import PoolObservation
 from forebay.flow.sizing import RoleNeed
-from forebay.pipeline.memory import CachedCurves, CachedForecast, PoolMemory
+from forebay.pipeline.demand import curves_of, forecast_of
+from forebay.pipeline.memory import PoolMemory
 from forebay.pipeline.performances import Believed, believed_performance, work_of
 from forebay.pipeline.prices import usd_per_replica_hour
 from forebay.pipeline.supply import Supply
 from forebay.sizing.backlog import BacklogNeed, backlog_need
 from forebay.sizing.budget import price_factor
-from forebay.sizing.curve import SizedCurve, certain, demand_nodes, miss_curve, miss_curves
+from forebay.sizing.curve import SizedCurve, certain, miss_curve
 from forebay.sizing.work import ReplicaWork
 
 _REACTIVE_HOLD_SECONDS = 300.0
 """Without a forecast, capacity is released only down to the highest present need of the last five minutes."""
 _REACTIVE_HOLD_LEAD_TIMES = 12.0
 """And of no more than so many lead times: where capacity is back within seconds, a long hold only costs."""
-_CACHE_STEP = 0.02
 _LEAD_TOLERANCE = 0.15
-_LEADS_KEPT = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,8 +141,8 @@ def _draft(
     speed = {v.name: _speed(v, reference, role, believed, works) for v in variants}
     lead = _lead_time(pool, role, observed, memory, supplies)
     burstiness = memory.burstiness.value
-    forecast = _forecast(pool, memory, lead, observed.at_seconds)
-    curves = _curves(pool, role, forecast, rate, burstiness, work, memory)
+    forecast = forecast_of(pool, memory, lead, observed.at_seconds)
+    curves = curves_of(pool, role, forecast, rate, burstiness, work, memory)
     least = 1 if sum(v.min_replicas for v in variants) > 0 or rate > 0.0 else 0
     present = miss_curve(role, certain(rate), burstiness, work, pool.slo).cheapest(price, at_least=least)
     backlog = _backlog(pool, role, observed, supplies, speed, seconds, rate, lead, price, present)
@@ -220,58 +219,6 @@ def _lead_time(
     if kept is None or abs(measured - kept) > _LEAD_TOLERANCE * kept:
         memory.leads[role] = kept = measured
     return kept
-
-
-def _forecast(pool: Pool, memory: PoolMemory, lead: float, at_seconds: float) -> DemandForecast | None:
-    """Ask the forecaster, or repeat what it said of the same minute unless the rate has climbed since."""
-    window = pool.settings.rate_window_seconds
-    rate = memory.window.rate(window) or 0.0
-    cached = memory.forecasts.get(lead)
-    if cached is not None and cached.minute_end_seconds == memory.fed_until_seconds and rate <= cached.rate:
-        return cached.forecast
-    forecast = memory.forecaster.forecast(
-        at_seconds=at_seconds,
-        lead_time_seconds=lead,
-        last_minute_per_second=rate,
-        last_half_minute_per_second=memory.window.rate(window / 2.0),
-    )
-    if len(memory.forecasts) > _LEADS_KEPT:
-        memory.forecasts.clear()
-    memory.forecasts[lead] = CachedForecast(memory.fed_until_seconds, rate, forecast)
-    return forecast
-
-
-def _curves(
-    pool: Pool,
-    role: Role,
-    forecast: DemandForecast | None,
-    rate: float,
-    burstiness: float,
-    work: ReplicaWork,
-    memory: PoolMemory,
-) -> CachedCurves:
-    demand: tuple[object, ...] = (_step(rate),) if forecast is None else _demand_key(forecast)
-    key = (demand, _step(work.seconds(role)), _step(work.batch), round(burstiness, 2), pool.slo)
-    cached = memory.curves.get(role)
-    if cached is not None and cached.key == key:
-        return cached
-    if forecast is None:
-        curve = miss_curve(role, certain(rate), burstiness, work, pool.slo)
-        cached = CachedCurves(key, curve, curve)
-    else:
-        order = demand_nodes(forecast.at_horizon, forecast.rate_cap)
-        release = demand_nodes(forecast.maximum, forecast.rate_cap)
-        cached = CachedCurves(key, *miss_curves(role, (order, release), burstiness, work, pool.slo))
-    memory.curves[role] = cached
-    return cached
-
-
-def _demand_key(forecast: DemandForecast) -> tuple[object, ...]:
-    return (forecast.at_horizon, forecast.maximum, _step(forecast.rate_cap))
-
-
-def _step(value: float) -> int:
-    return round(math.log(max(value, 1e-9)) / _CACHE_STEP)
 
 
 def _reactive_peak(memory: PoolMemory, role: Role, present: int, at_seconds: float, lead_seconds: float) -> int:
