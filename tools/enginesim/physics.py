@@ -97,6 +97,10 @@ class PoolPhysics:
         replica = self._pool.add_replica(workload, pod, self.now_seconds)
         self._slot_names[replica.slot] = pod
 
+    def resume(self, pod: str) -> None:
+        """Let a pod that drains take requests again."""
+        self._pool.resume_replica(pod)
+
     def drain(self, pod: str) -> None:
         """Give a pod no more requests; it finishes those it has."""
         if pod in self._pool.replicas.by_name:

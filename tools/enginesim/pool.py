@@ -76,10 +76,12 @@ class SimulatedEngines:
 
     def _return(self, workload: str, pod: Pod) -> None:
         """Let a pod serve that was not Ready for a while; its series go on."""
-        if not self.physics.serves(pod.name):
+        if self.physics.serves(pod.name):
+            self.physics.resume(pod.name)
+        else:
             self.physics.add(workload, pod.name)
-            self.recorder.resume_pod(pod.name)
-            self.serving[pod.name] = pod
+        self.recorder.resume_pod(pod.name)
+        self.serving[pod.name] = pod
 
     def _judge(self, done: np.ndarray, refused: int) -> None:
         requests, slo = self.physics.requests, self.config.slo

@@ -221,6 +221,23 @@ def test_named_replicas_come_and_go() -> None:
         simulated.add_replica("d", "d-b", ready_at_seconds=5.0)
 
 
+def test_a_draining_replica_can_be_taken_back() -> None:
+    trace = requests([0.0, 10.0], 1_000, [2_000, 10])
+    simulated = SimulatedPool(disaggregated(), trace, initial={}, functions=PLAIN)
+    simulated.add_replica("p", "p-a", ready_at_seconds=0.0)
+    simulated.add_replica("d", "d-a", ready_at_seconds=0.0)
+    simulated.run_until(1.0)
+    simulated.remove_replica("d-a")
+    simulated.run_until(5.0)
+    simulated.resume_replica("d-a")
+    simulated.run_until(50.0)
+
+    assert simulated.ready("d") == 1
+    assert simulated.observe().variants[1].desired == 1
+    assert simulated.result().unserved == 0
+    assert simulated.result().replica_seconds["d"] == pytest.approx(50.0)
+
+
 def test_more_replicas_than_slots_at_the_start_are_fine() -> None:
     trace = poisson(2_000, 200.0)
     simulated = SimulatedPool(disaggregated(), trace, initial={"p": 20, "d": 15}, functions=PLAIN)

@@ -150,15 +150,30 @@ class SimulatedPool:
         Raises:
             ValueError: there is no such replica.
         """
-        replica = self.replicas.by_name.get(name)
-        if replica is None:
-            raise ValueError(f"there is no replica named {name!r}")
+        replica = self._replica(name)
         if replica.life is not Life.DRAINING:
             self._desired[replica.variant] -= 1
         if drain:
             self.replicas.release(replica, self.now_seconds)
         else:
             self.replicas.fail(replica, self.now_seconds)
+
+    def resume_replica(self, name: str) -> None:
+        """Let the replica called ``name``, which drains, take requests again.
+
+        Raises:
+            ValueError: there is no such replica (a drained one is gone).
+        """
+        replica = self._replica(name)
+        if replica.life is Life.DRAINING:
+            self._desired[replica.variant] += 1
+            self.replicas.resume(replica, self.now_seconds)
+
+    def _replica(self, name: str) -> Replica:
+        replica = self.replicas.by_name.get(name)
+        if replica is None:
+            raise ValueError(f"there is no replica named {name!r}")
+        return replica
 
     def _advance(self, until: float) -> None:
         advance = self._functions["advance"]

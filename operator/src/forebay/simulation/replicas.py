@@ -173,6 +173,14 @@ class Replicas:
             self._nudge(self.world, replica.slot, now)
             self.reap()
 
+    def resume(self, replica: Replica, now: float) -> None:
+        """Let a draining ``replica`` take new requests again; any other is left as it is."""
+        if replica.life is Life.DRAINING:
+            replica.life = Life.READY
+            self._draining -= 1
+            self.world.counts[state.OPEN, replica.slot] = 1
+            self._nudge(self.world, replica.slot, now)
+
     def fail(self, replica: Replica, now: float) -> None:
         """End ``replica`` at once; its requests start again from their prefill."""
         if replica.life in (Life.WAITING, Life.STARTING):
