@@ -301,9 +301,10 @@ class Stage:
         status = self.pool(name).get("status")
         return status if isinstance(status, dict) else {}
 
-    def node_pool(self) -> Json:
-        """Return the node pool as it is."""
-        return self._rest.get(f"/apis/forebay.io/v1alpha1/gpunodepools/{self.nodes.name}")
+    def node_pool_status(self) -> dict[str, Any]:
+        """Return the node pool's status; empty before the first report."""
+        status = self._rest.get(f"/apis/forebay.io/v1alpha1/gpunodepools/{self.nodes.name}").get("status")
+        return status if isinstance(status, dict) else {}
 
     def condition(self, kind: str, pool: str = "chat") -> Json:
         """Return a condition of a pool.

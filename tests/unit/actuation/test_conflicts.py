@@ -6,10 +6,9 @@ import pytest
 
 from forebay.actuation.conflicts import (
     Autoscaler,
-    ReplicaWriter,
     autoscaler_conflict,
-    last_replica_writer,
     parse_time,
+    replica_owner,
     writer_conflict,
 )
 from forebay.actuation.targets import TargetRef
@@ -26,57 +25,43 @@ def test_an_hpa_on_the_target_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("manager", "replicas", "written_at", "now", "conflict"),
+    ("owner", "replicas", "now", "conflict"),
     [
-        ("kubectl", 7, 100.0, 160.0, True),  # somebody changed it after us
-        ("kubectl", 7, 100.0, 1000.0, False),  # long ago
-        ("kubectl", 7, 200.0, 210.0, False),  # before our own write
-        ("kubectl", 5, 100.0, 160.0, False),  # to what we want
-        ("forebay", 7, 100.0, 160.0, False),  # ourselves
+        ("kubectl", 7, 160.0, True),  # somebody changed it after us
+        ("kubectl", 7, 750.0, False),  # long ago
+        ("kubectl", 5, 160.0, False),  # to what we want
+        ("forebay", 7, 160.0, False),  # ourselves
+        (None, 7, 160.0, False),
     ],
 )
 def test_another_writer_is_respected_for_a_while(
-    manager: str, replicas: int, written_at: float, now: float, *, conflict: bool
+    owner: str | None, replicas: int, now: float, *, conflict: bool
 ) -> None:
     found = writer_conflict(
         CHAT,
         replicas=replicas,
-        writer=ReplicaWriter(manager, 150.0),
+        owner=owner,
         last_written=5,
-        last_written_seconds=written_at,
+        since_seconds=150.0,
         now_seconds=now,
         window_seconds=600.0,
     )
     assert (found is not None) is conflict
 
 
-def test_nobody_conflicts_before_our_first_write() -> None:
-    writer = ReplicaWriter("kubectl", 150.0)
-    assert (
-        writer_conflict(
-            CHAT,
-            replicas=7,
-            writer=writer,
-            last_written=None,
-            last_written_seconds=None,
-            now_seconds=151.0,
-            window_seconds=600.0,
-        )
-        is None
-    )
+def entry(manager: str, time: str | None, field: str = "f:replicas") -> dict[str, Any]:
+    stamp = {"time": time} if time else {}
+    return {"manager": manager, "fieldsV1": {"f:spec": {field: {}}}, **stamp}
 
 
-def test_the_last_writer_of_replicas_is_read_from_managed_fields() -> None:
-    fields: list[dict[str, Any]] = [
-        {"manager": "argo", "time": "2026-11-20T10:00:00Z", "fieldsV1": {"f:spec": {"f:template": {}}}},
-        {"manager": "kubectl", "time": "2026-11-20T11:00:00Z", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
-        {"manager": "old", "time": "2026-11-20T09:00:00Z", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
-        {"manager": "odd"},
-    ]
-    writer = last_replica_writer(fields)
-    assert writer is not None
-    assert writer.manager == "kubectl"
-    assert last_replica_writer(fields[:1]) is None
+def test_the_owner_of_replicas_is_read_from_managed_fields() -> None:
+    old, new = entry("old", "2026-11-20T09:00:00Z"), entry("argo", "2026-11-20T10:00:00Z")
+    other = entry("helm", "2026-11-20T11:00:00Z", "f:template")
+    assert replica_owner([old, new, other, {"manager": "odd"}]) == "argo"
+    assert replica_owner([other]) is None
+    by_scale = entry("kubectl", None)  # writes through /scale carry no time
+    assert replica_owner([by_scale, new]) == "kubectl"
+    assert replica_owner([by_scale, entry("forebay", None)]) == "forebay"
 
 
 def test_times_that_cannot_be_read_are_none() -> None:

@@ -66,13 +66,19 @@ async def test_an_hpa_on_the_target_is_a_conflict(world: World) -> None:
     assert "hpa" in (pool.variants[0].conflict or "")
 
 
-async def test_somebody_elses_change_after_ours_is_a_conflict(world: World, objects: Any) -> None:
-    world.last_writes[CHAT] = LastWrite(2, NOW)
-    fields = [{"manager": "kubectl", "time": "2026-11-20T00:00:30Z", "fieldsV1": {"f:spec": {"f:replicas": {}}}}]
+async def test_somebody_elses_change_after_ours_is_a_conflict_for_a_while(world: World, objects: Any) -> None:
+    fields = [{"manager": "kubectl", "fieldsV1": {"f:spec": {"f:replicas": {}}}}]
+    world.last_writes[CHAT] = LastWrite(2, "1")
     world.store.apply(Kind.DEPLOYMENTS, objects.deployment("chat", 5, managedFields=fields))
     (pool,) = (await look(world)).pools
+    assert pool.variants[0].conflict is None, "the cache has not seen our own write yet"
+    changed = objects.deployment("chat", 5, managedFields=fields, resourceVersion="3")
+    world.store.apply(Kind.DEPLOYMENTS, changed)
+    (pool,) = (await look(world)).pools
     assert (pool.variants[0].conflict or "").startswith("kubectl set Deployment chat to 5 replicas")
-    (pool,) = (await look(world, NOW + 3600)).pools
+    (pool,) = (await look(world, NOW + 600)).pools
+    assert pool.variants[0].conflict is not None
+    (pool,) = (await look(world, NOW + 660)).pools
     assert pool.variants[0].conflict is None
 
 
@@ -97,7 +103,7 @@ async def test_a_node_pool_that_delivers_nothing_is_blocked_and_its_replicas_no_
 
 
 async def test_what_is_gone_is_forgotten(world: World, objects: Any) -> None:
-    world.last_writes[CHAT] = LastWrite(2, NOW)
+    world.last_writes[CHAT] = LastWrite(2, "1")
     await look(world)
     world.store.apply(Kind.POOLS, objects.pool(), deleted=True)
     world.tidy(await roster(world))

@@ -5,6 +5,7 @@ change of `replicas` by any other writer after ours is respected for a while, so
 over a target by `kubectl scale` and a GitOps tool that keeps writing is noticed rather than raced.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,14 +13,6 @@ from typing import Any
 
 from forebay.actuation.kube import FIELD_MANAGER
 from forebay.actuation.targets import TargetRef
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaWriter:
-    """Who last set a target's replicas, and when (Unix seconds)."""
-
-    manager: str
-    at_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,42 +41,52 @@ def autoscaler_conflict(target: TargetRef, autoscalers: Iterable[Autoscaler]) ->
     return f"{' and '.join(found)} also scales {target.kind} {target.name}: delete it, or take the variant out."
 
 
+def replica_owner(managed_fields: Iterable[dict[str, Any]]) -> str | None:
+    """Return who set `spec.replicas` to its present value, by an object's `managedFields`; None if nobody did.
+
+    A write that changes the value takes the field from everybody else. Entries that came through `/scale` carry no
+    time, those of other ways do: without a time is newest.
+    """
+    owners = [
+        (parse_time(entry.get("time")) or math.inf, str(entry.get("manager", "unknown")))
+        for entry in managed_fields
+        if "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+    ]
+    if any(manager == FIELD_MANAGER for _, manager in owners):
+        return FIELD_MANAGER
+    return max(owners)[1] if owners else None
+
+
 def writer_conflict(
     target: TargetRef,
     *,
     replicas: int,
-    writer: ReplicaWriter | None,
-    last_written: int | None,
-    last_written_seconds: float | None,
+    owner: str | None,
+    last_written: int,
+    since_seconds: float,
     now_seconds: float,
     window_seconds: float,
 ) -> str | None:
-    """Return a sentence if somebody else changed `replicas` after our last write and less than a window ago.
+    """Return a sentence if somebody else changed what we wrote last, less than a window ago.
 
-    Before our first write nobody can be in conflict with us. API timestamps are whole seconds, so a change within
-    the second of our own write counts as later than it.
+    Args:
+        target: whose replicas.
+        replicas: the count now.
+        owner: who set it.
+        last_written: the count that we wrote last.
+        since_seconds: when this owner's count was first seen, Unix seconds.
+        now_seconds: Unix seconds.
+        window_seconds: how long it is left alone.
     """
-    if writer is None or writer.manager == FIELD_MANAGER or last_written is None or last_written_seconds is None:
+    if owner is None or owner == FIELD_MANAGER or replicas == last_written:
         return None
-    if replicas == last_written or writer.at_seconds + 1.0 < last_written_seconds:
-        return None
-    left = window_seconds - (now_seconds - writer.at_seconds)
-    if left <= 0:
+    end = since_seconds + window_seconds
+    if now_seconds >= end:
         return None
     return (
-        f"{writer.manager} set {target.kind} {target.name} to {replicas} replicas (Forebay wanted "
-        f"{last_written}); left alone until {_clock_time(writer.at_seconds + window_seconds)}."
+        f"{owner} set {target.kind} {target.name} to {replicas} replicas (Forebay wanted {last_written}); "
+        f"left alone until {_clock_time(end)}."
     )
-
-
-def last_replica_writer(managed_fields: Iterable[dict[str, Any]]) -> ReplicaWriter | None:
-    """Return who owns `spec.replicas` by an object's `managedFields`: the most recent, or None if nobody does."""
-    writers = [
-        ReplicaWriter(str(entry.get("manager", "unknown")), parse_time(entry.get("time")) or 0.0)
-        for entry in managed_fields
-        if "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
-    ]
-    return max(writers, key=lambda writer: writer.at_seconds, default=None)
 
 
 def parse_time(value: object) -> float | None:

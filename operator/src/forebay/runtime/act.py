@@ -1,7 +1,6 @@
 """Turn decisions into writes: pools in mode Auto, variants whose count differs, scale-outs before scale-ins."""
 
 import asyncio
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -66,7 +65,7 @@ async def act(todo: Iterable[Action], writer: ScaleWriter, world: World, metrics
     for action, outcome in zip(todo, outcomes, strict=True):
         metrics.scale_writes.labels(outcome.result.value).inc()
         if outcome.result is ScaleResult.WRITTEN:
-            written = LastWrite(action.wanted.desired, time.time())
+            written = LastWrite(action.wanted.desired, action.workload.resource_version)
             world.last_writes[action.workload.target] = written
     return done
 

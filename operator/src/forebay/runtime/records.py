@@ -4,12 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from forebay.actuation.conflicts import (
-    Autoscaler,
-    ReplicaWriter,
-    last_replica_writer,
-    parse_time,
-)
+from forebay.actuation.conflicts import Autoscaler, parse_time, replica_owner
 from forebay.actuation.targets import TargetRef
 
 GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu")
@@ -41,7 +36,8 @@ class WorkloadRecord:
     match_labels: Mapping[str, str]
     has_expressions: bool
     """The selector has more than labels: its pods cannot be found by `match_labels` alone."""
-    writer: ReplicaWriter | None
+    owner: str | None
+    """Who set the replicas to what they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +137,7 @@ def parse_workload(body: Mapping[str, Any]) -> WorkloadRecord:
         replicas=1 if replicas is None else int(replicas),
         match_labels=dict(selector.get("matchLabels") or {}),
         has_expressions=bool(selector.get("matchExpressions")),
-        writer=last_replica_writer(metadata.get("managedFields") or ()),
+        owner=replica_owner(metadata.get("managedFields") or ()),
     )
 
 

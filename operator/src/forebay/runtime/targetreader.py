@@ -2,7 +2,7 @@
 
 import asyncio
 
-from forebay.actuation.conflicts import last_replica_writer
+from forebay.actuation.conflicts import replica_owner
 from forebay.actuation.kube import ApiError, KubeApi
 from forebay.actuation.scale import ScaleWriter
 from forebay.actuation.targets import TargetDirectory, TargetRef, UnknownKindError
@@ -48,7 +48,7 @@ class TargetReader:
             replicas=scale.replicas or 0,
             match_labels=labels,
             has_expressions=has_expressions,
-            writer=last_replica_writer(metadata.get("managedFields") or ()),
+            owner=replica_owner(metadata.get("managedFields") or ()),
         )
 
 

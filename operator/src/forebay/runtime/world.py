@@ -19,10 +19,10 @@ from forebay.runtime.store import Store
 
 @dataclass(frozen=True, slots=True)
 class LastWrite:
-    """The replicas that we last wrote to a target, and when (Unix seconds)."""
+    """The replicas that we last wrote to a target, and the target's version before that."""
 
     replicas: int
-    at_seconds: float
+    version_before: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +74,8 @@ class World:
     book: LeadTimeBook = field(default_factory=LeadTimeBook)
     back_offs: BackOffs = field(default_factory=BackOffs)
     last_writes: dict[TargetRef, LastWrite] = field(default_factory=dict)
+    _foreign: dict[TargetRef, tuple[str | None, int, float]] = field(default_factory=dict)
+    """Who last changed what we wrote, to what, and since when that was seen."""
     other_workloads: dict[TargetRef, WorkloadRecord | str] = field(default_factory=dict)
     """Targets of kinds that are not watched, read before each look; a string says why one was not found."""
 
@@ -99,12 +101,32 @@ class World:
             ),
         )
 
+    def foreign_write(self, workload: WorkloadRecord, now_seconds: float) -> str | None:
+        """Return a sentence while somebody else's change of what we wrote is left alone."""
+        target, written = workload.target, self.last_writes.get(workload.target)
+        if written is None or workload.resource_version == written.version_before:
+            # Never written; or the cache has not seen our own write yet.
+            return None
+        seen = self._foreign.get(target)
+        if seen is None or seen[:2] != (workload.owner, workload.replicas):
+            seen = self._foreign[target] = (workload.owner, workload.replicas, now_seconds)
+        return writer_conflict(
+            target,
+            replicas=workload.replicas,
+            owner=workload.owner,
+            last_written=written.replicas,
+            since_seconds=seen[2],
+            now_seconds=now_seconds,
+            window_seconds=self.conflict_window_seconds,
+        )
+
     def tidy(self, roster: Roster) -> None:
         """Forget what belongs to objects that are gone."""
         self.book.forget_others(pod.uid for pod in self.store.all_pods())
         self.back_offs.keep_only(roster.node_pools)
         targets = {target for entry in roster.pools.values() for target in entry.targets.values()}
         self.last_writes = {key: value for key, value in self.last_writes.items() if key in targets}
+        self._foreign = {key: value for key, value in self._foreign.items() if key in targets}
 
     def _observe_nodes(
         self, entry: NodePoolEntry, held: Mapping[str, int], now_seconds: float
@@ -279,16 +301,7 @@ class _Glance:
     def _conflict(self, workload: WorkloadRecord) -> str | None:
         target = workload.target
         others = self._autoscalers.get((target.namespace, target.kind, target.name), ())
-        written = self._world.last_writes.get(target)
-        return autoscaler_conflict(target, others) or writer_conflict(
-            target,
-            replicas=workload.replicas,
-            writer=workload.writer,
-            last_written=written.replicas if written else None,
-            last_written_seconds=written.at_seconds if written else None,
-            now_seconds=self._now,
-            window_seconds=self._world.conflict_window_seconds,
-        )
+        return autoscaler_conflict(target, others) or self._world.foreign_write(workload, self._now)
 
 
 def variant_key(entry: PoolEntry, variant: Variant) -> str:
