@@ -12,7 +12,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/forebay
 	bench bench-plan bench-forecast bench-replay bench-policy bench-operator
 
 help: ## List the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' -v b="$$(tput bold 2>/dev/null)" -v n="$$(tput sgr0 2>/dev/null)" '/^[a-z-]+:.*## / {printf "  %s%-15s%s %s\n", b, $$1, n, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Create .venv with everything that development needs (hash-checked)
 
