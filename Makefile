@@ -12,7 +12,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/forebay
 	bench bench-plan bench-forecast bench-replay bench-policy bench-operator
 
 help: ## List the targets
-	@awk -F':.*## ' -v b="$$(tput bold 2>/dev/null)" -v n="$$(tput sgr0 2>/dev/null)" '/^[a-z-]+:.*## / {printf "  %s%-15s%s %s\n", b, $$1, n, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' -v b="$$([ -t 1 ] && tput bold)" -v n="$$([ -t 1 ] && tput sgr0)" '/^[a-z-]+:.*## / {printf "  %s%-15s%s %s\n", b, $$1, n, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Create .venv with everything that development needs (hash-checked)
 
