@@ -1,15 +1,15 @@
 """The clairvoyant oracle: the cheapest schedule found that meets the objective, knowing all traffic beforehand.
 
-Same simulator, same start-up, same billing, same queue order as every policy; only its first fleet is its own,
-because it knew before the start what would come. Method: (1) for a ladder of margins
-over the known work, simulate the whole trace, and per window of five minutes take the margin that is cheapest at
-one common price per miss, the price found by bisection so that the misses just meet the target; (2) local search:
-one replica less (or more) on many separate segments at once, each kept if it pays at the price, the price steered
+Same simulator, same start-up, same billing, same queue order as every policy; only its first fleet is its
+own, because it knew before the start what would come. Method: (1) for a ladder of margins over the known
+work, simulate the whole trace, and per window of five minutes take the margin that is cheapest at one common
+price per miss, the price found by bisection so that the misses just meet the target; (2) local search: one
+replica less (or more) on many separate segments at once, each kept if it pays at the price, the price steered
 so that the misses stay at the target; (3) the rest of the allowed misses is spent on the best removals.
 
-What it returns is an upper bound of the optimum: it was simulated and meets the target, but a cheaper schedule may
-exist. `Oracle.statement` says how hard it looked and how much the last part of the search still gained. Pools are
-searched one by one; GPUs that pools compete for are not shared out between them.
+What it returns is an upper bound of the optimum: it was simulated and meets the target, but a cheaper
+schedule may exist. `Oracle.statement` says how hard it looked and how much the last part of the search still
+gained. Pools are searched one by one; GPUs that pools compete for are not shared out between them.
 """
 
 from collections.abc import Callable, Mapping

@@ -114,6 +114,8 @@ def highest_attainment(scores: Iterable[PolicyScore]) -> dict[str, PolicyScore]:
 def transferred(whole: Sequence[PolicyScore], early: Iterable[PolicyScore]) -> dict[str, Transfer]:
     """Return per policy the setting that was cheapest on the first part, with what it came to over the whole.
 
+    Policies of hindsight are left out: they know the rest already.
+
     Args:
         whole: scores of a sweep over the whole traffic.
         early: scores of the same sweep over `first_part`.
@@ -127,6 +129,7 @@ def transferred(whole: Sequence[PolicyScore], early: Iterable[PolicyScore]) -> d
             score=by_setting.get((name, chosen[name].knob)) if name in chosen else None,
         )
         for name in dict.fromkeys(entry.name for entry in whole)
+        if not baseline_named(name).hindsight
     }
 
 
