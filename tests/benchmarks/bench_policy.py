@@ -75,7 +75,7 @@ def run_case(
         start_up=dict.fromkeys(initial, StartUp.fixed(start_up_seconds)),
         options=SimulationOptions(queue_order=options.order),
     )
-    fleet, state = Fleet(pools={KEY: pool}, node_pools={}), FleetState(linear_layers=options.linear_layers)
+    fleet, state = Fleet(pools={KEY: pool}, node_pools={}), FleetState()
     history = case.trace.history_requests_per_minute
     if history is not None:
         state.warm_start(
@@ -103,8 +103,6 @@ class Options:
     serve: bool = False
     """One role: every replica prefills and decodes."""
     order: QueueOrder = QueueOrder.FIFO
-    linear_layers: bool = False
-    """The forecaster refits its linear quantile layers."""
 
     def believed(self, true: Performance) -> Performance | None:
         """Return the profile that the policy is told."""
@@ -223,9 +221,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--learned", action="store_true", help="the policy has no profile")
     parser.add_argument("--serve", action="store_true", help="every replica prefills and decodes")
     parser.add_argument("--order", type=QueueOrder, choices=list(QueueOrder), default=QueueOrder.FIFO)
-    parser.add_argument("--linear-layers", action="store_true", help="forecasts with linear quantile layers")
     options = parser.parse_args(arguments)
-    kind = Options(options.slower, options.learned, options.serve, options.order, options.linear_layers)
+    kind = Options(options.slower, options.learned, options.serve, options.order)
     print(HEADER)
     for name in options.cases:
         for start_up_seconds in options.start_up or (60.0, 240.0):

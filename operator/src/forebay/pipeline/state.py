@@ -10,7 +10,6 @@ from forebay.flow.plan import FleetPlan
 from forebay.flow.settings import PolicySettings
 from forebay.flow.trace import FloatArray
 from forebay.forecast import ExternalForecast, Forecaster, Job, JobResult
-from forebay.forecast.jobs import RefitJob
 from forebay.pipeline.memory import PoolMemory
 from forebay.pipeline.snapshot import StateError, dump, parse
 
@@ -26,15 +25,7 @@ class FleetState:
     Not safe for use from two threads; only ``Job.run`` may run elsewhere meanwhile.
     """
 
-    def __init__(self, *, linear_layers: bool = False) -> None:
-        """Remember nothing yet.
-
-        Args:
-            linear_layers: refit the forecasters' linear quantile layers twice a day. They sharpen forecasts of
-                smooth traffic, but in the closed loop they buy nothing there, and cost 5 to 11 % on on/off bursts
-                at a start-up of 240 s (``tests/benchmarks/bench_policy.py``), so they are off.
-        """
-        self._linear_layers = linear_layers
+    def __init__(self) -> None:
         self._pools: dict[PoolKey, PoolMemory] = {}
         self.plan: FleetPlan | None = None
         """The last plan, an incumbent of the next one."""
@@ -68,14 +59,14 @@ class FleetState:
     def next_job(self) -> tuple[PoolKey, Job] | None:
         """Return the next heavy work of a forecaster that is due, pools taking turns, or ``None``.
 
-        Above all the warm-up after history or for a new lead time: about a second each. Run it anywhere, then
-        ``apply`` its result. A pool whose warm-up has not run has no forecast.
+        A warm-up after history or for a new lead time, a refit twice a day: about a second each. Run it anywhere,
+        then ``apply`` its result. A pool whose warm-up has not run has no forecast.
         """
         keys = list(self._pools)
         for step in range(len(keys)):
             key = keys[(self._turn + step) % len(keys)]
             job = self._pools[key].forecaster.job()
-            if job is not None and (self._linear_layers or not isinstance(job, RefitJob)):
+            if job is not None:
                 self._turn = (self._turn + step + 1) % len(keys)
                 return key, job
         return None
