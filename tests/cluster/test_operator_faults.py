@@ -160,17 +160,20 @@ def test_without_free_gpus_pending_replicas_count_until_their_deadline(stage: St
         status = stage.node_pool_status()
         assert (status.get("usableGPUs"), status.get("freeGPUs")) == (24, 0)
 
+    def starting() -> int:
+        roles = stage.pool_status().get("roles") or []
+        return sum(variant["starting"] for role in roles for variant in role["variants"])
+
     eventually(full, timeout_seconds=40, describe=stage.story)
-    roles = stage.pool_status()["roles"]
-    assert sum(variant["starting"] for role in roles for variant in role["variants"]) == 4
+    eventually(lambda: starting() == 4, timeout_seconds=20, describe=stage.story)
 
     def blocked() -> None:
         reason = str(stage.node_pool_status().get("blockedReason"))
         assert reason.endswith("got no node before their deadline.")
 
     eventually(blocked, timeout_seconds=90, describe=stage.story)
-    roles = stage.pool_status()["roles"]
-    assert sum(variant["starting"] for role in roles for variant in role["variants"]) < 4
+    eventually(lambda: starting() == 0, timeout_seconds=20, describe=stage.story)
+    assert sum(stage.replicas().values()) == 28
     assert operator.metric("forebay_node_pool_blocked", node_pool=stage.nodes.name) == 1
 
 

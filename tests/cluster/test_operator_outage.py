@@ -56,4 +56,4 @@ def test_a_leader_that_cannot_renew_ends_with_status_3(stage: Stage, local: Clus
         eventually(lambda: operator.exit_status() == 3, timeout_seconds=30, describe=operator.log)
     finally:
         local.apiserver.restart()
-    assert "could not be renewed" in operator.log()
+    assert "lease forebay" in operator.log().splitlines()[-1]

@@ -223,3 +223,17 @@ async def test_a_garbage_pool_gets_a_sentence_and_the_healthy_one_its_replicas(r
     assert (condition["type"], condition["reason"]) == ("Ready", "InvalidSpec")
     assert "spec.slo" in condition["message"]
     assert rig.scaled() == [2]
+
+
+async def test_a_stop_waits_for_the_round_in_progress_and_lets_no_other_begin(rig: Rig) -> None:
+    rig.telemetry.hangs = True
+    rig.loop._telemetry_patience_seconds = 60.0
+    running = asyncio.create_task(rig.loop.run(lambda: None))
+    while not rig.loop._one_at_a_time.locked():  # noqa: ASYNC110 - nothing tells when a round begins
+        await asyncio.sleep(0)
+    await rig.loop.finish(0.01)
+    assert rig.loop._one_at_a_time.locked(), "the round goes on, and is cancelled by the caller"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await rig.loop.finish(1.0)
+    assert rig.loop._one_at_a_time.locked()

@@ -52,6 +52,8 @@ def test_times_are_whole_seconds_of_utc() -> None:
         ({"a": "1.00"}, {"a": "1.05"}, False),
         ({"a": "1.00"}, {"b": "1.00"}, True),
         ([{"x": 1}], [{"x": 2}], True),
+        ({"message": "asked again in 10 s"}, {"message": "asked again in 2 s"}, False),
+        ({"message": "asked again in 10 s"}, {"message": "answered in 10 s"}, True),
         (1.0, 1.05, False),
         (3, 4, True),
     ],

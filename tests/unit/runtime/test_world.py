@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from forebay.actuation.targets import TargetRef
+from forebay.runtime.look import LastWrite, Look
 from forebay.runtime.roster import Roster, RosterKeeper
 from forebay.runtime.store import Kind, Store
-from forebay.runtime.world import LastWrite, Look, World
+from forebay.runtime.world import World
 
 NOW = 1_795_132_800.0
 CHAT = TargetRef("serving", "apps/v1", "Deployment", "chat")

@@ -8,9 +8,10 @@ from forebay.actuation.scale import ScaleOutcome, ScaleResult, ScaleWriter
 from forebay.api.v1alpha1.inferencepool import Mode
 from forebay.flow.decision import PoolDecision, VariantDecision
 from forebay.flow.fleet import PoolKey
+from forebay.runtime.look import LastWrite, PoolLook
 from forebay.runtime.metrics import Metrics
 from forebay.runtime.records import WorkloadRecord
-from forebay.runtime.world import LastWrite, PoolLook, World
+from forebay.runtime.world import World
 
 _WORTH_SAYING = frozenset({ScaleResult.FORBIDDEN, ScaleResult.FAILED, ScaleResult.THROTTLED})
 

@@ -179,6 +179,8 @@ class OperatorProcess:
         stop = asyncio.create_task(self._stopping.wait(), name="stop")
         await asyncio.wait({informer, stop, *workers}, return_when=asyncio.FIRST_COMPLETED)
         code = _exit_code([task for task in (informer, *workers) if task.done()])
+        if code == EXIT_OK:
+            await parts.loop.finish(_STOP_SECONDS)
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)

@@ -71,9 +71,11 @@ def view_replicas(
     needs_node: bool,
     now_seconds: float,
     shortest_deadline_seconds: float,
-    pods_per_replica: int = 1,
 ) -> ReplicaView:
     """Return the replicas of a workload from its pods.
+
+    One pod is one replica: a Deployment's or StatefulSet's pod, or the leader of a multi-node group, which is the
+    pod that the selector in a LeaderWorkerSet's ``/scale`` matches.
 
     Args:
         workload: the scale target.
@@ -82,7 +84,6 @@ def view_replicas(
         needs_node: a replica ordered now would wait for a new node.
         now_seconds: Unix time.
         shortest_deadline_seconds: a replica is given up after this, or its 99th percentile if that is longer.
-        pods_per_replica: pods of a multi-node replica.
     """
     alive = [pod for pod in pods if not pod.terminating]
     starting: list[StartingReplica] = []
@@ -99,20 +100,20 @@ def view_replicas(
             starting.append(_starting(pod, lead_times, now_seconds))
     lead_time = lead_times.total(needs_node=needs_node)
     # Ordered, but the workload's controller has not made the pods yet.
-    unborn = max(0, workload.replicas * pods_per_replica - len(alive))
+    unborn = max(0, workload.replicas - len(alive))
     starting += [
         StartingReplica(now_seconds, now_seconds + lead_time.p90_seconds, unschedulable=False)
         for _ in range(unborn)
     ]
     ready = sum(pod.ready for pod in alive)
-    surplus = max(0, len(alive) - workload.replicas * pods_per_replica)
+    surplus = max(0, len(alive) - workload.replicas)
     # Pods beyond the wanted count are going to be removed, the unready ones first.
     starting = sorted(starting, key=lambda replica: replica.expected_ready_seconds)
     starting = starting[: max(0, len(starting) - surplus)]
     return ReplicaView(
-        ready=min(ready, workload.replicas * pods_per_replica) // pods_per_replica,
-        starting=tuple(starting[::pods_per_replica]),
-        draining=sum(pod.terminating for pod in pods) // pods_per_replica,
+        ready=min(ready, workload.replicas),
+        starting=tuple(starting),
+        draining=sum(pod.terminating for pod in pods),
         overdue=overdue,
         waiting_for_nodes=waiting_for_nodes,
         waiting_for_quota=waiting_for_quota,

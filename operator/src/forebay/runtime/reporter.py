@@ -11,13 +11,13 @@ from forebay.flow.observation import FleetObservation
 from forebay.runtime.act import Done, obstacles
 from forebay.runtime.conditions import Transition, Type, invalid, judge
 from forebay.runtime.events import EventRecorder
+from forebay.runtime.look import Look, NodePoolLook, PoolLook
 from forebay.runtime.metrics import Metrics
 from forebay.runtime.records import ResourceRecord
 from forebay.runtime.report import invalid_report, main_reason, node_pool_status, pool_report
 from forebay.runtime.roster import Roster
 from forebay.runtime.status import StatusWriter
 from forebay.runtime.store import Kind
-from forebay.runtime.world import Look, NodePoolLook, PoolLook
 
 logger = logging.getLogger(__name__)
 

@@ -16,6 +16,7 @@ from forebay.flow.observation import FleetObservation
 from forebay.pipeline import FleetState, decide
 from forebay.runtime.act import Done, act, actions
 from forebay.runtime.leader import LeaseLostError
+from forebay.runtime.look import Look
 from forebay.runtime.memory import StateFiles
 from forebay.runtime.metrics import Metrics
 from forebay.runtime.observe import external_forecast, fleet_observation, fleet_of, telemetry_target
@@ -24,7 +25,7 @@ from forebay.runtime.reporter import Reporter
 from forebay.runtime.roster import RosterKeeper
 from forebay.runtime.targetreader import TargetReader
 from forebay.runtime.warmup import Warmed, WarmUp
-from forebay.runtime.world import Look, World
+from forebay.runtime.world import World
 from forebay.telemetry.source import PoolTelemetry, TelemetrySource
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class ControlLoop:
         self._decider = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decide")
         self._records: dict[PoolKey, Callable[[], Mapping[str, Any]]] = {}
         self._saved_seconds = time.monotonic()
+        self._one_at_a_time = asyncio.Lock()
 
     def record_of(self, key: PoolKey) -> Mapping[str, Any] | None:
         """Return the last decision record of a pool as JSON data."""
@@ -74,7 +76,8 @@ class ControlLoop:
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + self._interval_seconds
-            await self.round()
+            async with self._one_at_a_time:
+                await self.round()
             came_round()
             # A round that took too long is followed by a pause all the same, so that other tasks have their turn.
             await asyncio.sleep(max(0.05, due - loop.time()))
@@ -98,6 +101,14 @@ class ControlLoop:
         steps.metrics.rounds.labels("ok").inc()
         steps.metrics.last_round.set(steps.wall_clock())
         return True
+
+    async def finish(self, patience_seconds: float) -> None:
+        """Wait for the round in progress, not longer than ``patience_seconds``, and let no other begin."""
+        try:
+            async with asyncio.timeout(patience_seconds):
+                await self._one_at_a_time.acquire()
+        except TimeoutError:
+            logger.warning("the round in progress did not end within %.0f s", patience_seconds)
 
     async def close(self) -> None:
         """Save what is worth saving and end the deciding thread."""

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _RELATIVE_TOLERANCE = 0.1
+#: Sentences: their figures stand in fields of their own, or count down.
+_SENTENCES = frozenset({"message", "why"})
 
 
 def timestamp(unix_seconds: float) -> str:
@@ -54,17 +56,27 @@ def differ_notably(old: object, new: object) -> bool:
     Numbers inside strings count as numbers, so that a sentence whose figures breathe is the same sentence.
     """
     if isinstance(old, str) and isinstance(new, str):
-        if _NUMBER.sub("#", old) != _NUMBER.sub("#", new):
+        if _reads_differently(old, new):
             return True
         pairs = zip(_NUMBER.findall(old), _NUMBER.findall(new), strict=True)
         return any(_drifted(float(a), float(b)) for a, b in pairs)
     if isinstance(old, Mapping) and isinstance(new, Mapping):
-        return old.keys() != new.keys() or any(differ_notably(old[key], new[key]) for key in old)
+        return old.keys() != new.keys() or any(_fields_differ(key, old[key], new[key]) for key in old)
     if isinstance(old, Sequence) and isinstance(new, Sequence) and not isinstance(old, str | bytes):
         return len(old) != len(new) or any(differ_notably(a, b) for a, b in zip(old, new, strict=True))
     if isinstance(old, float) and isinstance(new, float):
         return _drifted(old, new)
     return old != new
+
+
+def _fields_differ(name: str, old: object, new: object) -> bool:
+    if name in _SENTENCES and isinstance(old, str) and isinstance(new, str):
+        return _reads_differently(old, new)
+    return differ_notably(old, new)
+
+
+def _reads_differently(old: str, new: str) -> bool:
+    return _NUMBER.sub("#", old) != _NUMBER.sub("#", new)
 
 
 def _drifted(old: float, new: float) -> bool:

@@ -7,55 +7,15 @@ from dataclasses import dataclass, field, replace
 from forebay.actuation.conflicts import Autoscaler, autoscaler_conflict, writer_conflict
 from forebay.actuation.targets import TargetRef
 from forebay.api.text import Duration
-from forebay.flow.fleet import NodePool, Variant
+from forebay.flow.fleet import Variant
 from forebay.flow.observation import NodePoolObservation, VariantObservation
-from forebay.runtime.leadtime import LeadTimeBook, LeadTimeQuantiles, PodTimes
+from forebay.runtime.leadtime import LeadTimeBook, PodTimes
+from forebay.runtime.look import LastWrite, Look, NodePoolLook, PoolLook
 from forebay.runtime.nodepools import BackOffs, gpus_held, matches, observe_node_pool
 from forebay.runtime.records import PodRecord, WorkloadRecord
 from forebay.runtime.replicas import LeadTimes, PodIndex, ReplicaView, view_replicas
 from forebay.runtime.roster import NodePoolEntry, PoolEntry, Roster
 from forebay.runtime.store import Store
-
-
-@dataclass(frozen=True, slots=True)
-class LastWrite:
-    """The replicas that we last wrote to a target, and the target's version before that."""
-
-    replicas: int
-    version_before: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolLook:
-    """One pool as the cluster shows it."""
-
-    entry: PoolEntry
-    variants: tuple[VariantObservation, ...]
-    """Without engine samples."""
-    views: Mapping[str, ReplicaView]
-    workloads: Mapping[str, WorkloadRecord]
-    """By variant; a variant whose target does not exist is absent."""
-    target_problems: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodePoolLook:
-    """One node pool as the scheduler can use it, with its lead times."""
-
-    entry: NodePoolEntry
-    observed: NodePoolObservation
-    node: LeadTimeQuantiles
-    start_up: LeadTimeQuantiles | None
-    total: LeadTimeQuantiles | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """Everything seen in one round."""
-
-    at_seconds: float
-    pools: tuple[PoolLook, ...]
-    node_pools: tuple[NodePoolLook, ...]
 
 
 @dataclass(slots=True)
@@ -189,7 +149,6 @@ class _Glance:
     def at_pool(self, entry: PoolEntry) -> PoolLook:
         """Return one pool's look."""
         variants: list[VariantObservation] = []
-        views: dict[str, ReplicaView] = {}
         workloads: dict[str, WorkloadRecord] = {}
         problems: list[str] = []
         for variant in entry.pool.variants:
@@ -200,12 +159,11 @@ class _Glance:
                 variants.append(self._absent(entry, variant))
                 continue
             view = self._view(entry, variant, workload)
-            views[variant.name], workloads[variant.name] = view, workload
+            workloads[variant.name] = workload
             variants.append(self._present(variant, workload, view))
         return PoolLook(
             entry=entry,
             variants=tuple(variants),
-            views=views,
             workloads=workloads,
             target_problems=tuple(problems),
         )
@@ -307,8 +265,3 @@ class _Glance:
 def variant_key(entry: PoolEntry, variant: Variant) -> str:
     """Return the name under which a variant's start-up is remembered."""
     return f"{entry.pool.key}/{variant.name}"
-
-
-def node_pools_of(look: Look) -> dict[str, NodePool]:
-    """Return the node pools of a look by name, as the pipeline wants them."""
-    return {pool.entry.node_pool.name: pool.entry.node_pool for pool in look.node_pools}
