@@ -1,5 +1,8 @@
 """What breaks around the operator: Prometheus, the operator itself, other writers, targets, nodes."""
 
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -187,3 +190,24 @@ def test_a_graceful_stop_releases_the_lease(stage: Stage) -> None:
     eventually(lambda: operator.exit_status() == 0, timeout_seconds=20, describe=operator.log)
     successor = stage.operate(name="successor", prometheus=False)
     eventually(lambda: successor.metric("forebay_leader") == 1, timeout_seconds=10, describe=successor.log)
+
+
+@pytest.mark.timeout(90)
+def test_explain_says_why_in_plain_words_and_as_json(stage: Stage) -> None:
+    """Protects the answer to the question that on-call asks first."""
+    stage.deploy()
+    operator = stage.operate(prometheus=False)
+    eventually(lambda: bool(stage.condition("Ready")), describe=stage.story)
+    command = [sys.executable, "-m", "forebay", "explain", f"{stage.namespace}/chat"]
+    flags = ["--kubeconfig", str(stage.cluster.kubeconfig), "--operator-url", operator.url]
+
+    def explain(*more: str) -> str:
+        return subprocess.run([*command, *flags, *more], capture_output=True, text=True, check=True).stdout
+
+    told = explain()
+    assert f"{stage.namespace}/chat  mode Auto" in told
+    assert "capacity is held, because arrivals are unknown" in told
+    assert "How it came about" in told
+    assert json.loads(explain("-o", "json"))["record"]["decision"]["held"] is True
+    flags[-1] = "http://127.0.0.1:9"
+    assert "Only what the status holds" in explain()

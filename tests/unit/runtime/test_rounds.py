@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from forebay.actuation.capacity import PodDrivenProvider
 from forebay.actuation.kube import ApiError
 from forebay.actuation.scale import ScaleWriter
 from forebay.actuation.targets import TargetDirectory
@@ -73,6 +74,7 @@ class Rig:
             source=self.telemetry,
             warm_up=WarmUp(self.telemetry, None, history_seconds=0.0, wall_clock=clock),
             writer=writer,
+            provider=PodDrivenProvider(),
             reporter=Reporter(status, events, self.metrics),
             metrics=self.metrics,
             files=None,

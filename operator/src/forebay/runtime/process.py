@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import kopf
 from kubernetes.aio.client.configuration import Configuration
 
+from forebay.actuation.capacity import PodDrivenProvider
 from forebay.actuation.kube import ApiError, KubeApi, load_configuration
 from forebay.actuation.scale import ScaleWriter
 from forebay.actuation.targets import TargetDirectory
@@ -115,6 +116,7 @@ class OperatorProcess:
                 source=source,
                 warm_up=WarmUp(source, files, history_seconds=settings.history_seconds, wall_clock=time.time),
                 writer=writer,
+                provider=PodDrivenProvider(),
                 reporter=self._reporter(api, store, metrics),
                 metrics=metrics,
                 files=files,

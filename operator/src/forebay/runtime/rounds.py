@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from forebay.actuation.capacity import CapacityProvider
 from forebay.actuation.scale import ScaleWriter
 from forebay.flow.decision import FleetDecision, PoolDecision
 from forebay.flow.fleet import PoolKey
 from forebay.flow.observation import FleetObservation
 from forebay.pipeline import FleetState, decide
 from forebay.runtime.act import Done, act, actions
+from forebay.runtime.capacity import capacity_wishes, ensure_capacity
 from forebay.runtime.leader import LeaseLostError
 from forebay.runtime.look import Look
 from forebay.runtime.memory import StateFiles
@@ -43,6 +45,7 @@ class Steps:
     source: TelemetrySource
     warm_up: WarmUp
     writer: ScaleWriter
+    provider: CapacityProvider
     reporter: Reporter
     metrics: Metrics
     files: StateFiles | None
@@ -135,6 +138,8 @@ class ControlLoop:
             decisions = await self._decide(look, observed, arrived, measured)
         with self._timed("act"):
             done = await act(actions(look.pools, decisions.pools), steps.writer, steps.world, steps.metrics)
+            wishes = capacity_wishes(look, decisions.pools, deadline_seconds=steps.world.shortest_deadline_seconds)
+            await ensure_capacity(wishes, steps.provider)
         self._remember(look, observed, decisions, done)
         with self._timed("report"):
             await steps.reporter.report(roster, look, observed, decisions, done)
