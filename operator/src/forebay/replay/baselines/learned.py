@@ -1,5 +1,4 @@
-"""A small learned policy: a linear rule whose weights are trained on the days before, by the cross-entropy
-method.
+"""A small learned policy: a linear rule, its weights trained on the day before by the cross-entropy method.
 
 Replicas = weights times what traffic did lately (the last minute, its ten-minute mean and maximum, its trend,
 the same time yesterday, the root of the last minute), held for five minutes. The weights minimise cost plus a

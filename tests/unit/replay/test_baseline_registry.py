@@ -1,0 +1,75 @@
+"""Every baseline is declared in full and runs."""
+
+import pytest
+
+from forebay.flow.fleet import Role
+from forebay.replay.baselines import Baseline, baseline_named, baselines
+from forebay.replay.policy import PoolPolicy
+from forebay.replay.run import run
+from forebay.replay.score import score
+from tests.unit.replay.scenarios import KEY, scenario, trace, variant
+
+EXPECTED = {
+    "aibrix-apa", "aibrix-kpa", "dynamo-load", "dynamo-throughput", "heteroscale", "hpa", "hpa-queue", "keda-rate",
+    "keda-token-backlog", "keda-token-velocity", "knative-concurrency", "knative-rps", "learned", "reactive",
+    "seasonal-naive", "static-peak",
+}  # fmt: skip
+
+
+def test_all_are_found() -> None:
+    assert set(baselines()) == EXPECTED
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"no policy is named 'hpaa'; there are .*hpa, hpa-queue"):
+        baseline_named("hpaa")
+
+
+@pytest.mark.parametrize("baseline", baselines().values(), ids=list(baselines()))
+def test_declaration_and_run(baseline: Baseline) -> None:
+    assert baseline.source.startswith(("https://", "no product"))
+    assert baseline.knob.default in baseline.knob.sweep
+    made = scenario(trace(420.0, 12.0))
+    finished = run(made, baseline.policy(made), name=baseline.name)
+    limits = {v.name: v for v in made.fleet.pools[KEY].variants}
+    for name, counts in finished.timelines[KEY].desired.items():
+        assert counts.min() >= limits[name].min_replicas
+        assert counts.max() <= limits[name].max_replicas
+    assert score(made, finished).cost_usd > 0.0
+
+
+def test_roles_that_serve_both_phases_and_two_gpu_types() -> None:
+    variants = (variant(Role.SERVE, "a", most=3), variant(Role.SERVE, "b", most=9, usd=2.0))
+    made = scenario(trace(300.0, 12.0), variants=variants)
+    for name in ("hpa", "heteroscale", "dynamo-load", "keda-token-velocity", "knative-concurrency", "static-peak"):
+        finished = run(made, baseline_named(name).policy(made), name=name)
+        assert set(finished.timelines[KEY].desired) == {"a", "b"}
+
+
+def test_only_hindsight_is_given_the_future() -> None:
+    made = scenario()
+    seen: dict[bool, PoolPolicy] = {}
+    for hindsight in (False, True):
+        probe = Baseline(
+            name="probe",
+            title="probe",
+            source="https://example.org",
+            knob=baseline_named("hpa").knob,
+            make=lambda facts, knob: seen.setdefault(
+                facts.future is None, baseline_named("hpa").make(facts, knob)
+            ),
+            hindsight=hindsight,
+        )
+        probe.policy(made)
+    assert set(seen) == {True, False}
+
+
+def test_a_richer_knob_costs_more() -> None:
+    made = scenario(trace(600.0, 15.0))
+    for name in ("reactive", "hpa", "knative-rps", "static-peak"):
+        baseline = baseline_named(name)
+        lean, rich = (
+            score(made, run(made, baseline.policy(made, knob), name=name)).cost_usd
+            for knob in (baseline.knob.sweep[0], baseline.knob.sweep[-1])
+        )
+        assert rich > lean
