@@ -347,7 +347,7 @@ class Stage:
             "nodePool": self.nodes.name,
             "profileRef": {"name": self.namespace},
             "startUp": "4s",
-            "maxReplicas": 10,
+            "maxReplicas": 16,
         }
 
     def _apply_pool(self, name: str, mode: str, roles: object, more: Mapping[str, object]) -> None:
