@@ -1,0 +1,122 @@
+"""`forebay replay`: the operator's decision code over recorded traffic, beside other autoscalers."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from forebay.replay.build import BuildError
+from forebay.replay.jobs import ALL, Job, UnknownPolicyError, jobs_for, policies_named
+from forebay.replay.outcome import Outcome
+from forebay.replay.output import Replay, against_oracle, to_json, to_table, to_yaml
+from forebay.replay.parallel import WorkerError, run_jobs, usable_cpus
+from forebay.replay.parameters import DURATION
+from forebay.replay.prepare import Prepared, Wanted, prepare
+from forebay.replay.progress import display
+from forebay.simulation import QueueOrder
+from forebay.traces import PRESETS, TraceError
+
+INTERRUPTED = 130
+_WRITERS = {"table": to_table, "json": to_json, "yaml": to_yaml}
+_FILE = click.Path(path_type=Path)
+
+
+@click.command("replay")
+@click.argument("files", nargs=-1)
+@click.option(
+    "--trace", "traces", multiple=True, metavar="FILE", help="Recorded traffic, or NAME=FILE for one pool."
+)
+@click.option("--preset", help=f"Generated traffic instead: {', '.join(PRESETS)}.  [default: chat]")
+@click.option("--pool", "pools", multiple=True, type=_FILE, help="YAML with an InferencePool and what it names.")
+@click.option("--fleet", "fleets", multiple=True, type=_FILE, help="The same with several pools.")
+@click.option("--policies", default=ALL, show_default=True, help="Names, separated by commas.")
+@click.option("--sweep", is_flag=True, help="Also run every other policy at each setting of its main knob.")
+@click.option("--start-up", type=DURATION, help="From order to ready, for all replicas; else what the pool says.")
+@click.option("--queue-order", type=click.Choice([o.value for o in QueueOrder]), default="fifo", show_default=True)
+@click.option("--from", "start", type=DURATION, default=0.0, help="Skip this much; it becomes history.")
+@click.option("--until", "end", type=DURATION, help="Stop here, counted from the start of the trace.")
+@click.option(
+    "--rate", type=click.FloatRange(min=0.0, min_open=True), help="Scale to this many requests/s on average."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of all that is drawn.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Policies run at once.  [default: the CPUs]")
+@click.option("-o", "--output", type=click.Choice(list(_WRITERS)), default="table", show_default=True)
+def command(
+    files: tuple[str, ...],
+    traces: tuple[str, ...],
+    preset: str | None,
+    pools: tuple[Path, ...],
+    fleets: tuple[Path, ...],
+    policies: str,
+    sweep: bool,
+    start_up: float | None,
+    queue_order: str,
+    start: float,
+    end: float | None,
+    rate: float | None,
+    seed: int,
+    jobs: int | None,
+    output: str,
+) -> None:
+    r"""Replay traffic against a simulated fleet, under Forebay and under what people use today.
+
+    All policies get the same traffic, the same initial fleet and the same start-up times; only the decisions
+    differ. Forebay's are those of the operator, by the same code, at its defaults.
+
+    \b
+    forebay replay                                          a generated day on a documented pool
+    forebay replay --trace chat.csv --pool pool.yaml        your traffic, your pool
+    forebay replay --trace a=a.csv --trace b=b.csv --fleet fleet.yaml
+    forebay replay --policies forebay,hpa,keda --sweep -o json
+    """
+    if files and not traces:
+        raise click.UsageError(f"put --trace before {files[0]!r}")
+    wanted = Wanted(
+        traces=(*traces, *files),
+        preset=preset,
+        resources=(*pools, *fleets),
+        start_up_seconds=start_up,
+        queue_order=QueueOrder(queue_order),
+        seed=seed,
+        start_seconds=start,
+        end_seconds=end,
+        requests_per_second=rate,
+    )
+    try:
+        chosen = policies_named([name.strip() for name in policies.split(",") if name.strip()])
+        prepared = prepare(wanted)
+    except (BuildError, TraceError, UnknownPolicyError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    replay = _run(prepared, jobs_for(chosen, sweep=sweep), processes=jobs or usable_cpus(), seed=seed)
+    click.echo(_WRITERS[output](replay))
+    if not replay.complete:
+        raise click.exceptions.Exit(INTERRUPTED)
+
+
+def _run(prepared: Prepared, jobs: Sequence[Job], *, processes: int, seed: int) -> Replay:
+    """Run the jobs; an interrupt ends them and keeps what is done."""
+    done: dict[int, Outcome] = {}
+    complete = True
+    with display(jobs) as shown:
+        running = run_jobs(prepared.scenario, jobs, processes=processes, report=shown.share)
+        try:
+            for number, outcome in running:
+                done[number] = outcome
+                shown.done(number)
+        except KeyboardInterrupt:
+            complete = False
+        except WorkerError as error:
+            raise click.ClickException(str(error)) from error
+        finally:
+            running.close()
+    return Replay(
+        scenario=prepared.scenario,
+        outcomes=against_oracle([done[number] for number in sorted(done)]),
+        command=shlex.join(["forebay", *sys.argv[1:]]),
+        seed=seed,
+        traffic=prepared.traffic,
+        notes=prepared.notes,
+        complete=complete,
+    )

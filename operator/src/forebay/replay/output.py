@@ -1,0 +1,276 @@
+"""What a replay prints: a table for a terminal, the same figures as JSON or YAML."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import yaml
+
+from forebay import __version__
+from forebay.flow.fleet import Slo
+from forebay.replay.outcome import Outcome
+from forebay.replay.scenario import Scenario
+from forebay.replay.verdict import Verdict, remarks, verdict
+
+Json = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Replay:
+    """A finished (or interrupted) replay."""
+
+    scenario: Scenario
+    outcomes: tuple[Outcome, ...]
+    command: str
+    seed: int
+    traffic: str = ""
+    """Where the traffic came from, in words."""
+    notes: tuple[str, ...] = ()
+    complete: bool = True
+
+    @property
+    def target(self) -> float:
+        """Return the strictest target of the pools."""
+        return self.slo.target
+
+    @property
+    def slo(self) -> Slo:
+        """Return the objectives of the pool, the strictest of each where there are several."""
+        slos = [self.scenario.fleet.pools[key].slo for key in self.scenario.traces]
+        return Slo(
+            ttft_seconds=min(slo.ttft_seconds for slo in slos),
+            itl_seconds=min(slo.itl_seconds for slo in slos),
+            target=max(slo.target for slo in slos),
+        )
+
+    @property
+    def verdict(self) -> Verdict:
+        """Return what it came to."""
+        return verdict(self.outcomes, target=self.target)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Return further sentences."""
+        return remarks(self.outcomes, target=self.target)
+
+
+def ranked(outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
+    """Return those that meet the target by cost, then the others by attainment."""
+
+    def rank(outcome: Outcome) -> tuple[bool, float]:
+        score = outcome.score
+        return (not score.meets_target, score.cost_usd if score.meets_target else -score.slo_attainment)
+
+    return tuple(sorted(outcomes, key=rank))
+
+
+def against_oracle(outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
+    """Fill in ``cost_over_oracle`` where there is an oracle that met the target."""
+    oracle = next((o for o in outcomes if o.score.name == "oracle" and o.score.meets_target), None)
+    if oracle is None or oracle.score.cost_usd <= 0:
+        return tuple(outcomes)
+    base = oracle.score.cost_usd
+    return tuple(replace(o, score=replace(o.score, cost_over_oracle=o.score.cost_usd / base)) for o in outcomes)
+
+
+def as_json(replay: Replay) -> Json:
+    """Return everything as plain values; a number that is not finite becomes null."""
+    scenario, slo = replay.scenario, replay.slo
+    made = ranked(replay.outcomes)
+    found = _plain(
+        {
+            "version": __version__,
+            "command": replay.command,
+            "seed": replay.seed,
+            "complete": replay.complete,
+            "trace": {
+                "name": scenario.name,
+                "requests": scenario.requests,
+                "span_seconds": scenario.span_seconds,
+                "source": replay.traffic,
+            },
+            "slo": {"ttft_seconds": slo.ttft_seconds, "itl_seconds": slo.itl_seconds, "target": slo.target},
+            "queue_order": scenario.queue_order.value,
+            "start_up_seconds": {
+                str(key): {name: start.expected_seconds for name, start in variants.items()}
+                for key, variants in scenario.start_up.items()
+            },
+            "initial_replicas": {str(key): dict(counts) for key, counts in scenario.initial.items()},
+            "policies": [_policy(outcome) for outcome in made if outcome.default],
+            "frontier": [_point(outcome) for outcome in _frontier(replay.outcomes)],
+            "verdict": replay.verdict.sentence,
+            "result": replay.verdict.result.value,
+            "remarks": list(replay.remarks),
+            "notes": list(replay.notes),
+        }
+    )
+    if not isinstance(found, dict):
+        raise TypeError("a map stays a map")
+    return found
+
+
+def _policy(outcome: Outcome) -> Json:
+    score = outcome.score
+    return {
+        "name": score.name,
+        "title": outcome.title,
+        "knob": score.knob,
+        "knob_name": outcome.knob_name or None,
+        "hindsight": outcome.hindsight,
+        "meets_target": score.meets_target,
+        "slo_attainment": score.slo_attainment,
+        "worst_ten_minutes_attainment": score.worst_window_attainment,
+        "ttft_p50_seconds": score.ttft_p50_seconds,
+        "ttft_p99_seconds": score.ttft_p99_seconds,
+        "itl_p99_seconds": score.itl_p99_seconds,
+        "goodput_requests_per_second": score.goodput_requests_per_second,
+        "unserved_requests": score.unserved_requests,
+        "gpu_hours": score.gpu_hours,
+        "cost_usd": score.cost_usd,
+        "cost_over_oracle": score.cost_over_oracle,
+        "energy_kwh": score.energy_kwh,
+        "scale_actions_per_hour": score.scale_actions_per_hour,
+        "wall_seconds": score.wall_seconds,
+        "attainment_by_pool": dict(score.attainment_by_pool),
+        "note": outcome.note or None,
+        "source": outcome.source or None,
+    }
+
+
+def _frontier(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    return sorted(outcomes, key=lambda o: (o.score.name, o.score.cost_usd))
+
+
+def _point(outcome: Outcome) -> Json:
+    score = outcome.score
+    return {
+        "name": score.name,
+        "knob": score.knob,
+        "default": outcome.default,
+        "hindsight": outcome.hindsight,
+        "slo_attainment": score.slo_attainment,
+        "cost_usd": score.cost_usd,
+        "meets_target": score.meets_target,
+    }
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, dict):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value
+
+
+def to_json(replay: Replay) -> str:
+    """Return the figures as JSON."""
+    return json.dumps(as_json(replay), indent=2, allow_nan=False)
+
+
+def to_yaml(replay: Replay) -> str:
+    """Return the figures as YAML."""
+    return str(yaml.safe_dump(as_json(replay), sort_keys=False, allow_unicode=True)).rstrip()
+
+
+_HEAD = ("policy", "knob", "SLO met", "worst 10m", "TTFT p99", "ITL p99", "cost", "/oracle", "GPU-h", "acts/h")
+_WIDTHS = (20, 5, 8, 9, 9, 8, 10, 7, 8, 6)
+
+
+def to_table(replay: Replay) -> str:
+    """Return the figures as a table of at most 100 columns, with the verdict below."""
+    scenario, slo = replay.scenario, replay.slo
+    title = (
+        f"{scenario.name}: {scenario.requests:,} requests in {_span(scenario.span_seconds)}; "
+        f"TTFT {slo.ttft_seconds:g} s and ITL {1000 * slo.itl_seconds:g} ms for {100 * slo.target:g} %; "
+        f"queue order {scenario.queue_order.value}"
+    )
+    lines = [
+        title,
+        "",
+        _row(_HEAD),
+        _row(tuple("-" * width for width in _WIDTHS)),
+    ]
+    shown = ranked([outcome for outcome in replay.outcomes if outcome.default])
+    met = [outcome for outcome in shown if outcome.score.meets_target]
+    missed = [outcome for outcome in shown if not outcome.score.meets_target]
+    lines += [_row(_cells(outcome)) for outcome in met]
+    if missed:
+        lines.append("  below the target:")
+        lines += [_row(_cells(outcome)) for outcome in missed]
+    if any(outcome.hindsight for outcome in shown):
+        lines.append("* knows the traffic beforehand: no policy that could be run")
+    swept = _cheapest_tuned(replay.outcomes)
+    if swept:
+        lines += ["", "cheapest setting that meets the target, chosen in hindsight:"]
+        lines += [_row(_cells(outcome)) for outcome in swept]
+    lines += ["", *_wrapped(replay.verdict.sentence)]
+    for remark in (*replay.remarks, *replay.notes):
+        lines += _wrapped(remark)
+    if not replay.complete:
+        lines += _wrapped("Interrupted: these are the policies that were done by then.")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _cheapest_tuned(outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
+    swept = {outcome.score.name for outcome in outcomes if not outcome.default}
+    best: dict[str, Outcome] = {}
+    for outcome in outcomes:
+        name = outcome.score.name
+        if name not in swept or not outcome.score.meets_target:
+            continue
+        if name not in best or outcome.score.cost_usd < best[name].score.cost_usd:
+            best[name] = outcome
+    return ranked(list(best.values()))
+
+
+def _cells(outcome: Outcome) -> tuple[str, ...]:
+    score = outcome.score
+    return (
+        score.name + ("*" if outcome.hindsight else ""),
+        "" if score.knob is None else f"{score.knob:g}",
+        f"{int(score.slo_attainment * 10_000) / 100:.2f} %",
+        f"{100 * score.worst_window_attainment:.0f} %",
+        _seconds(score.ttft_p99_seconds),
+        _milliseconds(score.itl_p99_seconds),
+        f"{score.cost_usd:,.2f} $",
+        "" if score.cost_over_oracle is None else f"{score.cost_over_oracle:.2f}x",
+        f"{score.gpu_hours:,.0f}" if score.gpu_hours >= 100 else f"{score.gpu_hours:.1f}",
+        f"{score.scale_actions_per_hour:.1f}",
+    )
+
+
+def _row(cells: Sequence[str]) -> str:
+    first, *others = (
+        cell.ljust(width) if number == 0 else cell.rjust(width)
+        for number, (cell, width) in enumerate(zip(cells, _WIDTHS, strict=True))
+    )
+    return " ".join((first, *others))
+
+
+def _seconds(value: float) -> str:
+    if not math.isfinite(value):
+        return "unserved"
+    return f"{value:.2f} s" if value < 100 else f"{value:,.0f} s"
+
+
+def _milliseconds(value: float) -> str:
+    return f"{1000 * value:.0f} ms" if math.isfinite(value) else "unserved"
+
+
+def _span(seconds: float) -> str:
+    if seconds >= 2 * 86_400:
+        return f"{seconds / 86_400:.1f} days"
+    return f"{seconds / 3600:.1f} h" if seconds >= 2 * 3600 else f"{seconds / 60:.0f} min"
+
+
+def _wrapped(sentence: str) -> list[str]:
+    lines, line = [], ""
+    for word in sentence.split():
+        if line and len(line) + 1 + len(word) > 98:
+            lines.append(line)
+            line = ""
+        line = f"{line} {word}" if line else word
+    return [*lines, line]

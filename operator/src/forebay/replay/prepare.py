@@ -1,0 +1,123 @@
+"""From what was asked for to a scenario: which traffic, which fleet, which rules."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from forebay.flow.trace import RequestTrace
+from forebay.replay.build import BuildError, LoadedFleet, assign_traces, build_scenario, load_fleet
+from forebay.replay.defaults import DEFAULT_PRESET, default_fleet, preset_trace
+from forebay.replay.scenario import Scenario
+from forebay.simulation import QueueOrder, SimulationOptions
+from forebay.traces import LoadOptions, TraceError, at_rate, load_trace, window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What to replay."""
+
+    traces: Sequence[str] = ()
+    """Files, or ``NAME=FILE`` for the pool NAME; none: generated traffic."""
+    preset: str | None = None
+    """Name of generated traffic."""
+    resources: Sequence[Path] = ()
+    """YAML files of our resources; none: the documented default pool."""
+    start_up_seconds: float | None = None
+    queue_order: QueueOrder = QueueOrder.FIFO
+    seed: int = 0
+    start_seconds: float = 0.0
+    end_seconds: float | None = None
+    requests_per_second: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A scenario and what to say of it."""
+
+    scenario: Scenario
+    traffic: str
+    notes: tuple[str, ...] = ()
+
+
+Traffic = Sequence[tuple[str | None, RequestTrace]]
+
+
+def prepare(wanted: Wanted, recorded: Traffic = (), recorded_from: str = "") -> Prepared:
+    """Return the scenario that was asked for.
+
+    Args:
+        wanted: files and settings.
+        recorded: traffic that was read elsewhere, instead of files or a preset.
+        recorded_from: where, in words.
+
+    Raises:
+        BuildError: the fleet, or how traces fit to it.
+        TraceError: a trace cannot be used.
+        ValueError: there is no such preset.
+    """
+    traffic, source = (recorded, recorded_from) if recorded else _traffic(wanted)
+    loaded = _fleet(wanted, traffic)
+    traces = assign_traces(loaded.fleet, traffic)
+    scenario = build_scenario(
+        loaded.fleet,
+        traces,
+        name="+".join(dict.fromkeys(trace.name for trace in traces.values())),
+        options=SimulationOptions(
+            seed=wanted.seed,
+            queue_order=wanted.queue_order,
+            prefix_cache=any(trace.cached_tokens is not None for trace in traces.values()),
+        ),
+        start_up_seconds=wanted.start_up_seconds,
+        start_up_by_node_pool=loaded.start_up,
+    )
+    return Prepared(scenario=scenario, traffic=source, notes=loaded.notes)
+
+
+def _traffic(wanted: Wanted) -> tuple[Traffic, str]:
+    if wanted.traces and wanted.preset is not None:
+        raise BuildError("give either --trace or --preset, not both")
+    if not wanted.traces:
+        name = wanted.preset or DEFAULT_PRESET
+        return [(None, _generated(name, wanted))], f"generated, preset {name}, seed {wanted.seed}"
+    return [_recorded(entry, wanted) for entry in wanted.traces], ", ".join(wanted.traces)
+
+
+def _generated(name: str, wanted: Wanted) -> RequestTrace:
+    """Return a preset's traffic; its rate is scaled first, then the window is cut."""
+    hours = None if wanted.end_seconds is None else wanted.end_seconds / 3600.0
+    trace = preset_trace(name, seed=wanted.seed, hours=hours)
+    if wanted.requests_per_second is not None:
+        trace = at_rate(trace, wanted.requests_per_second, seed=wanted.seed)
+    return window(trace, wanted.start_seconds) if wanted.start_seconds > 0 else trace
+
+
+def _recorded(entry: str, wanted: Wanted) -> tuple[str | None, RequestTrace]:
+    name, file = _named(entry)
+    options = LoadOptions(
+        seed=wanted.seed,
+        start_seconds=wanted.start_seconds,
+        end_seconds=wanted.end_seconds,
+        requests_per_second=wanted.requests_per_second,
+    )
+    trace = load_trace(file, options)
+    if len(trace) < 2 or trace.span_seconds <= 0.0:
+        raise TraceError("has fewer than two requests at different times; there is nothing to replay", path=file)
+    return name, trace
+
+
+def _named(entry: str) -> tuple[str | None, Path]:
+    """Split ``NAME=FILE``; a file whose own name has an equals sign is a file."""
+    name, equals, file = entry.partition("=")
+    if equals and not Path(entry).exists():
+        return name, Path(file)
+    return None, Path(entry)
+
+
+def _fleet(wanted: Wanted, traffic: Traffic) -> LoadedFleet:
+    if not wanted.resources:
+        return LoadedFleet(fleet=default_fleet(), bindings={}, start_up={})
+    return load_fleet(
+        wanted.resources,
+        span_seconds=max(trace.span_seconds for _, trace in traffic),
+        start_of_day_seconds=traffic[0][1].start_of_day_seconds,
+    )
