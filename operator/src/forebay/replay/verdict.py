@@ -43,8 +43,10 @@ def verdict(outcomes: Sequence[Outcome], *, target: float) -> Verdict:
         return _met(own, rivals, able, goal)
     if able:
         first = able[0].score
-        sentence = f"Forebay misses the {goal} target ({_of(own)}); {_count(len(able), len(rivals))} "
-            f"meet it, the cheapest ({first.name}) at {usd(first.cost_usd)}."
+        sentence = (
+            f"Forebay misses the {goal} target ({_of(own)}); {_count(len(able), len(rivals))} meet it, the cheapest "
+            f"({first.name}) at {usd(first.cost_usd)}."
+        )
         return Verdict(Result.LOSS, sentence)
     return Verdict(Result.UNDECIDED, _nobody(own, rivals, goal))
 
