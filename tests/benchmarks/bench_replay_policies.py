@@ -1,8 +1,9 @@
-"""Forebay and every baseline of the replay on the public traces: cost over the clairvoyant oracle, and attainment.
+"""Forebay and every baseline of the replay on the public traces: cost over the oracle, and attainment.
 
-``python -m tests.benchmarks.bench_replay_policies conv23 moon --start-up 60`` prints one table per case: each policy
-at its documented default, with ``--sweep`` also its cheapest setting that meets the target (chosen in hindsight) and
-the setting that the first third of the traffic would have chosen. ``--oracle thorough`` looks longer for the bound.
+``python -m tests.benchmarks.bench_replay_policies conv23 moon --start-up 60`` prints one table per case: each
+policy at its documented default, with ``--sweep`` also its cheapest setting that meets the target (chosen in
+hindsight) and the setting that the first third of the traffic would have chosen. ``--oracle thorough`` looks
+longer for the bound.
 """
 
 import argparse
@@ -37,7 +38,7 @@ from tests.benchmarks.policy_traces import CASES, DATA, Case
 KEY = PoolKey("bench", "chat")
 QUICK_CASES = ("conv23", "moon", "code23")
 _MOST_OVER_PEAK = 4.0
-"""No variant may have more replicas than so many times what the busiest minute needs: every user sets a maximum."""
+"""A variant's maximum, over what the busiest minute needs: every user sets a maximum."""
 
 HEADER = (
     "| policy | default: cost / oracle @ attained % | tuned in hindsight (knob) | chosen on the first third "

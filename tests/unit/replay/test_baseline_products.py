@@ -78,10 +78,18 @@ def test_reactive_holds_the_highest_of_five_minutes() -> None:
 
 def test_hpa_on_utilisation_and_on_queue() -> None:
     nothing = Arrivals()
-    assert OnUtilisation(0.8).tick(signals(busy=3.2), nothing) == 4
-    assert OnUtilisation(0.8).tick(signals(busy=4.0), nothing) == 5
-    assert OnUtilisation(0.8).tick(signals(busy=4.0, ready=0.0), nothing) == 4
+    assert OnUtilisation(0.8, 15.0).tick(signals(busy=3.2), nothing) == 4
+    assert OnUtilisation(0.8, 15.0).tick(signals(busy=4.0), nothing) == 5
+    assert OnUtilisation(0.8, 15.0).tick(signals(busy=4.0, ready=0.0), nothing) == 4
     assert OnQueue(4.0).tick(signals(waiting=29.0), nothing) == 8
+
+
+def test_hpa_reads_a_rate_over_its_window() -> None:
+    scaler = OnUtilisation(0.8, 60.0)
+    for at in (15.0, 30.0, 45.0):
+        assert scaler.tick(signals(at, busy=3.2), Arrivals()) == 4
+    assert scaler.tick(signals(60.0, busy=4.0), Arrivals()) == 4  # .85 on average: within the tolerance
+    assert scaler.tick(signals(75.0, busy=4.0), Arrivals()) == 5
 
 
 def test_keda_keeps_the_lengths_of_the_first_ten_minutes() -> None:

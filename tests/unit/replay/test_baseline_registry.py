@@ -10,9 +10,9 @@ from forebay.replay.score import score
 from tests.unit.replay.scenarios import KEY, scenario, trace, variant
 
 EXPECTED = {
-    "aibrix-apa", "aibrix-kpa", "dynamo-load", "dynamo-throughput", "heteroscale", "hpa", "hpa-queue", "keda-rate",
-    "keda-token-backlog", "keda-token-velocity", "knative-concurrency", "knative-rps", "learned", "reactive",
-    "seasonal-naive", "static-peak",
+    "aibrix-apa", "aibrix-kpa", "dynamo-load", "dynamo-throughput", "heteroscale", "hpa", "hpa-fresh", "hpa-queue",
+    "keda-rate", "keda-token-backlog", "keda-token-velocity", "knative-concurrency", "knative-rps", "learned",
+    "reactive", "seasonal-naive", "static-peak",
 }  # fmt: skip
 
 
@@ -21,7 +21,7 @@ def test_all_are_found() -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"no policy is named 'hpaa'; there are .*hpa, hpa-queue"):
+    with pytest.raises(ValueError, match=r"no policy is named 'hpaa'; there are .*hpa, hpa-fresh, hpa-queue"):
         baseline_named("hpaa")
 
 

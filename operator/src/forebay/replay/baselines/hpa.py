@@ -6,15 +6,23 @@ share of time in prefill for prefill replicas; running sequences over the batch 
 objective for decode replicas; the higher of the two where a replica does both. Queue length is an external
 metric with 4 waiting requests per replica, in the middle of the 3 to 5 that Google advises to start from
 (https://cloud.google.com/kubernetes-engine/docs/best-practices/machine-learning/inference/autoscaling).
+
+How fresh the utilisation is decides more than the target: ``hpa`` reads it as guides do, as a Prometheus rate
+over one minute; ``hpa-fresh`` is given the last 15 s exactly, fresher than scrapes are, as the best case of
+its kind.
 """
+
+from collections.abc import Callable
 
 from forebay.flow.fleet import Role
 from forebay.replay.baselines.common.hpa_rules import SYNC_SECONDS, HpaRules, from_pods, from_total
 from forebay.replay.baselines.common.pool import RoleByRole
 from forebay.replay.baselines.common.signals import Arrivals, RoleSignals
+from forebay.replay.baselines.common.window import Window
 from forebay.replay.baselines.registry import Baseline, Facts, Knob
 from forebay.replay.policy import PoolPolicy
 
+_RATE_WINDOW_SECONDS = 60.0
 _SOURCE = "https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/"
 
 
@@ -36,16 +44,21 @@ class Hpa:
 
 
 class OnUtilisation(Hpa):
-    """Mean use of the ready replicas against a target."""
+    """Mean use of the ready replicas, over a window, against a target."""
+
+    def __init__(self, target: float, window_seconds: float) -> None:
+        super().__init__(target)
+        self._use = Window(window_seconds)
 
     def _recommend(self, seen: RoleSignals, replicas: int) -> int:
         if seen.ready <= 0.0:
             return replicas
+        self._use.add(seen.at_seconds, seen.occupancy)
         return from_pods(
             replicas=replicas,
             ready=seen.ready,
             starting=seen.starting,
-            mean_use=seen.occupancy,
+            mean_use=self._use.mean(),
             target=self._target,
         )
 
@@ -57,13 +70,16 @@ class OnQueue(Hpa):
         return from_total(replicas=replicas, total=seen.waiting, per_replica=self._target)
 
 
-def on_utilisation(facts: Facts, target: float) -> PoolPolicy:
-    """Return one HPA on utilisation per role."""
+def on_utilisation(window_seconds: float) -> Callable[[Facts, float], PoolPolicy]:
+    """Return what makes an HPA per role, on utilisation over ``window_seconds``."""
 
-    def scaler(_: Role) -> OnUtilisation:
-        return OnUtilisation(target)
+    def make(facts: Facts, target: float) -> PoolPolicy:
+        def scaler(_: Role) -> OnUtilisation:
+            return OnUtilisation(target, window_seconds)
 
-    return RoleByRole(facts, scaler, interval_seconds=SYNC_SECONDS)
+        return RoleByRole(facts, scaler, interval_seconds=SYNC_SECONDS)
+
+    return make
 
 
 def on_queue(facts: Facts, target: float) -> PoolPolicy:
@@ -75,17 +91,26 @@ def on_queue(facts: Facts, target: float) -> PoolPolicy:
     return RoleByRole(facts, scaler, interval_seconds=SYNC_SECONDS)
 
 
+_UTILISATION = Knob(
+    name="target utilisation",
+    default=0.8,
+    sweep=(0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.4, 0.3, 0.2),
+)
+
 BASELINES = (
     Baseline(
         name="hpa",
         title="Kubernetes HPA on utilisation",
         source=_SOURCE,
-        knob=Knob(
-            name="target utilisation",
-            default=0.8,
-            sweep=(0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.4, 0.3, 0.2),
-        ),
-        make=on_utilisation,
+        knob=_UTILISATION,
+        make=on_utilisation(_RATE_WINDOW_SECONDS),
+    ),
+    Baseline(
+        name="hpa-fresh",
+        title="Kubernetes HPA on utilisation, measured without delay",
+        source=_SOURCE,
+        knob=_UTILISATION,
+        make=on_utilisation(SYNC_SECONDS),
     ),
     Baseline(
         name="hpa-queue",
