@@ -14,8 +14,8 @@ FIRST_VARIANCE = 0.01
 USUAL_WEIGHT = 0.002
 """Of a new variance in its running mean."""
 WEIGHT_LIMIT = 2.0
-"""No sample weighs more, or less, than the usual one by this factor. At 10 the starts of bursts hardly taught anything:
-on/off traffic then cost 11 % more at a lower attainment, and nothing was forecast better for it."""
+"""No sample weighs more, or less, than the usual one by this factor. At 10 the starts of bursts hardly taught
+anything: on/off traffic cost 11 % more at a lower attainment, and nothing was forecast better for it."""
 SYMMETRY_PERIOD = 1000
 TRACE_LIMIT = 1e4
 
