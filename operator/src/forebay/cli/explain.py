@@ -41,7 +41,7 @@ def command(
     operator_url: str | None,
     operator_namespace: str,
 ) -> None:
-    r"""Say why POOL (NAMESPACE/NAME) has the replicas that it has, step by step.
+    """Say why POOL (NAMESPACE/NAME) has the replicas that it has, step by step.
 
     The whole decision record comes from the running operator; where that cannot be reached, the compact record in
     the pool's status is told instead, and the answer says so.
@@ -49,7 +49,7 @@ def command(
     \b
     forebay explain serving/chat
     forebay explain serving/chat -o json | jq .record.decision.reasons
-    """
+    """  # noqa: D301  (click reads the backspace as "do not wrap")
     try:
         explanation = asyncio.run(_explain(pool, kubeconfig, context, operator_url, operator_namespace))
     except CredentialsError as error:

@@ -51,13 +51,13 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "--version", message="forebay %(version)s")
 def cli() -> None:
-    r"""Forebay keeps an LLM inference fleet at the cheapest capacity that meets its latency objectives.
+    """Forebay keeps an LLM inference fleet at the cheapest capacity that meets its latency objectives.
 
     \b
     Try it without a cluster:   forebay replay --help
     Ask why a pool is so big:   forebay explain NAMESPACE/NAME
     Every command explains itself with --help.
-    """
+    """  # noqa: D301  (click reads the backspace as "do not wrap")
 
 
 def main() -> None:
