@@ -71,7 +71,7 @@ def arrivals(per_second: float, *, until: float = 60.0, since: float = 0.0) -> A
 def test_reactive_holds_the_highest_of_five_minutes() -> None:
     scaler = Reactive(0.7)
     high = scaler.tick(signals(60.0), arrivals(7.0 / SECONDS))
-    assert high == pytest.approx(10.0)
+    assert high == pytest.approx(10.0)  # more than the four that it found
     assert scaler.tick(signals(330.0), arrivals(0.7 / SECONDS)) == pytest.approx(10.0)
     assert scaler.tick(signals(361.0), arrivals(0.7 / SECONDS)) == pytest.approx(1.0)
 
@@ -202,3 +202,9 @@ def test_static_needs_the_traffic() -> None:
     )
     with pytest.raises(ValueError, match="needs the traffic"):
         baseline_named("static-peak").make(facts, 1.0)
+
+
+def test_reactive_keeps_the_fleet_that_it_finds_for_five_minutes() -> None:
+    scaler = Reactive(0.7)
+    assert scaler.tick(signals(30.0), arrivals(0.7 / SECONDS)) == pytest.approx(4.0)
+    assert scaler.tick(signals(331.0), arrivals(0.7 / SECONDS)) == pytest.approx(1.0)

@@ -83,7 +83,7 @@ def oracle(
         roles = grids(scenario, key)
         laboratory = Laboratory(scenario, key, roles)
         search = LocalSearch(laboratory, roles, target=scenario.fleet.pools[key].slo.target, seed=effort.seed)
-        search.start(_ladder(laboratory, roles, search.allowed, effort))
+        search.start(*_ladder(laboratory, roles, search.allowed, effort))
         for done in range(effort.rounds):
             search.round(done / effort.rounds)
             if progress is not None:
@@ -106,8 +106,8 @@ def oracle(
 
 def _ladder(
     laboratory: Laboratory, roles: Mapping[Role, RoleGrid], allowed: Callable[[Trial], float], effort: Effort
-) -> list[Trial]:
-    """Return the combined trials of the bisection on the price, the most generous fleet first."""
+) -> tuple[list[Trial], float]:
+    """Return the combined trials of the bisection, the most generous fleet first, and the price it ended at."""
     rich = {role: generous(grid) for role, grid in roles.items()}
     richest = laboratory.attempt(rich)
     rungs = {role: _rungs(laboratory, grid, rich, richest, effort) for role, grid in roles.items()}
@@ -121,7 +121,7 @@ def _ladder(
             high = price
         else:
             low = price
-    return trials
+    return trials, float(np.sqrt(low * high))
 
 
 def margin(grid: RoleGrid, square_roots: float) -> IntArray:

@@ -61,8 +61,8 @@ class LocalSearch:
         """Return the misses that the target allows."""
         return (1.0 - self._target) * trial.servable
 
-    def start(self, trials: Sequence[Trial]) -> None:
-        """Begin at the best of ``trials``."""
+    def start(self, trials: Sequence[Trial], usd_per_miss: float) -> None:
+        """Begin at the best of ``trials``, at a price of a miss."""
         for trial in trials:
             self._remember(trial)
         best = self._best or self._least
@@ -70,7 +70,7 @@ class LocalSearch:
             raise ValueError("a search needs a trial to start from")
         self._allowed = self.allowed(best)
         self._take(best)
-        self._price = best.usd / max(1.0, best.servable) * 20.0
+        self._price = usd_per_miss
         self.usd_after_two_thirds = best.usd
 
     def round(self, share_done: float) -> None:

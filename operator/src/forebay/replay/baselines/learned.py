@@ -112,6 +112,7 @@ class Learned:
         history = facts.history_requests_per_minute
         self._minutes: list[float] = [] if history is None else (history / _MINUTE_SECONDS).tolist()
         self._before = len(self._minutes)
+        self._started = False
         self._weights = _UNTRAINED
         self._train_at = _LENGTHS_KNOWN_SECONDS
         self._wanted = Window(_HOLD_MINUTES * _MINUTE_SECONDS)
@@ -130,6 +131,9 @@ class Learned:
             self._weights = train(erlangs, ahead, self._patience(seen), self._facts.pool.slo, seed=0)
         lately: Sequence[float] = [*self._minutes[-_DAY_MINUTES - _LOOK_BACK :], now]
         row = features(work * np.asarray(lately), ahead)[-1]
+        if not self._started:
+            self._started = True
+            self._wanted.add(seen.at_seconds, seen.desired)
         self._wanted.add(seen.at_seconds, self._factor * float(self._weights @ row))
         return max(1.0, self._wanted.highest())
 

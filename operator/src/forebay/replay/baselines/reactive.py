@@ -7,11 +7,10 @@ https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/. The 
 many guides start from.
 """
 
-from collections import deque
-
 from forebay.flow.fleet import Role
 from forebay.replay.baselines.common.pool import RoleByRole
 from forebay.replay.baselines.common.signals import Arrivals, RoleSignals
+from forebay.replay.baselines.common.window import Window
 from forebay.replay.baselines.registry import Baseline, Facts, Knob
 from forebay.replay.policy import PoolPolicy
 
@@ -25,15 +24,16 @@ class Reactive:
 
     def __init__(self, utilisation: float) -> None:
         self._utilisation = utilisation
-        self._answers: deque[tuple[float, float]] = deque()
+        self._answers: Window | None = None
 
     def tick(self, seen: RoleSignals, arrivals: Arrivals) -> float:
         """Return the replicas wanted."""
         erlangs = arrivals.per_second(_RATE_WINDOW_SECONDS) * seen.workload.seconds_per_request
-        self._answers.append((seen.at_seconds, erlangs / self._utilisation))
-        while self._answers[0][0] <= seen.at_seconds - _HOLD_SECONDS:
-            self._answers.popleft()
-        return max(answer for _, answer in self._answers)
+        if self._answers is None:  # an HPA's first recommendation is what it finds
+            self._answers = Window(_HOLD_SECONDS)
+            self._answers.add(seen.at_seconds, seen.desired)
+        self._answers.add(seen.at_seconds, erlangs / self._utilisation)
+        return self._answers.highest()
 
 
 def make(facts: Facts, utilisation: float) -> PoolPolicy:
