@@ -1,0 +1,111 @@
+"""The demo's judgement and its scene, without a cluster."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from demo.sample import RoleSample, Sample
+from demo.scene import BUSIEST_REQUESTS_PER_SECOND, Scene, clock_of_day, scene
+from demo.table import plain
+from demo.verdict import in_words, judge
+from forebay.traces import TraceError
+
+
+@pytest.fixture(scope="module")
+def played() -> Scene:
+    return scene(seconds=100.0, trace_file=None)
+
+
+def sample(seconds: float, desired: int, *, queue: int = 0, up: bool = True, blind: str = "") -> Sample:
+    roles = {role: RoleSample(ready=desired, desired=desired, queue=queue) for role in ("prefill", "decode")}
+    return Sample(
+        seconds=seconds,
+        demand=5.0,
+        arrived=int(seconds * 5),
+        forecast_q90=None,
+        ttft_seconds=0.5,
+        itl_seconds=0.03,
+        attainment=0.97,
+        attainment_last_minute=0.97,
+        usd_per_hour=9.0,
+        roles=roles,
+        prometheus_up=up,
+        blind=blind,
+        why="",
+    )
+
+
+def test_growing_and_shrinking_is_following(played: Scene) -> None:
+    result = judge(played, [sample(0, 2), sample(10, 5), sample(90, 3)], cluster="local", rounds=90)
+    assert result.followed
+    assert (result.scale_outs, result.scale_ins, result.wrong_scale_ins) == (2, 2, 0)
+    assert result.static_gpu_hours == pytest.approx(10 * 90 / 3600)
+    assert result.gpu_hours == pytest.approx((4 * 10 + 10 * 80) / 3600)
+    assert in_words(result).startswith("The operator followed the load.")
+
+
+def test_never_growing_or_never_shrinking_is_not(played: Scene) -> None:
+    assert not judge(played, [sample(0, 2), sample(50, 2), sample(90, 2)], cluster="local", rounds=1).followed
+    stuck = judge(played, [sample(0, 2), sample(10, 5), sample(90, 5)], cluster="local", rounds=1)
+    assert not stuck.followed
+    assert "did NOT follow" in in_words(stuck)
+
+
+def test_a_scale_in_while_blind_or_queueing_is_wrong(played: Scene) -> None:
+    middle = sum(played.outage) / 2
+    blind = [
+        sample(0, 2),
+        sample(10, 6),
+        sample(middle, 6, up=False),
+        sample(middle + 1, 3, up=False),
+        sample(99, 3),
+    ]
+    assert judge(played, blind, cluster="local", rounds=1).wrong_scale_ins == 2
+    queueing = [sample(0, 2), sample(10, 6, queue=40), sample(20, 3, queue=40), sample(99, 3)]
+    result = judge(played, queueing, cluster="local", rounds=1)
+    assert result.wrong_scale_ins == 2
+    assert not result.followed
+
+
+def test_capacity_held_through_the_outage_is_said(played: Scene) -> None:
+    start, end = played.outage
+    samples = [sample(0, 2), sample(start + 1, 6), sample(end - 1, 6, up=False), sample(end + 5, 3)]
+    assert "it took nothing away" in in_words(judge(played, samples, cluster="local", rounds=1))
+
+
+def test_the_generated_day_has_one_hill_and_the_rate_that_the_engines_can_carry(played: Scene) -> None:
+    counts = np.bincount((played.trace.arrival_seconds // 10.0).astype(np.int64)) / 10.0
+    assert counts.max() == pytest.approx(BUSIEST_REQUESTS_PER_SECOND, rel=0.35)
+    assert counts[0] < counts.max() / 1.5
+    assert counts[-3:].mean() < counts.max() / 2
+    assert clock_of_day(played, 0.0) == "04:00"
+
+
+def test_the_scene_is_the_same_every_time(played: Scene) -> None:
+    again = scene(seconds=100.0, trace_file=None)
+    assert np.array_equal(again.trace.arrival_seconds, played.trace.arrival_seconds)
+
+
+def test_a_recorded_trace_is_squeezed_into_the_scene(tmp_path: Path) -> None:
+    file = tmp_path / "requests.csv"
+    rows = "\n".join(f"{second},100,50" for second in range(0, 4000, 2))
+    file.write_text(f"arrival_s,input_tokens,output_tokens\n{rows}\n")
+    squeezed = scene(seconds=100.0, trace_file=file)
+    assert squeezed.source == "requests.csv"
+    assert squeezed.trace.span_seconds == pytest.approx(100.0, abs=2.0)
+    assert clock_of_day(squeezed, 0.0) == "00:00"
+
+
+def test_a_broken_trace_is_refused_in_words(tmp_path: Path) -> None:
+    file = tmp_path / "broken.csv"
+    file.write_text("what,is,this\n1,2,3\n")
+    with pytest.raises(TraceError, match=r"broken\.csv"):
+        scene(seconds=100.0, trace_file=file)
+
+
+def test_a_plain_line_says_what_is_unknown_and_why_nothing_is_released(played: Scene) -> None:
+    line = plain(played, sample(20.0, 3, blind="Unreachable"))
+    assert "prefill 3/3  decode 3/3" in line
+    assert "q90 -" in line
+    assert "telemetry Unreachable: nothing is released" in line
