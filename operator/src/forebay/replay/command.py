@@ -15,6 +15,7 @@ from forebay.replay.parallel import WorkerError, run_jobs, usable_cpus
 from forebay.replay.parameters import DURATION
 from forebay.replay.prepare import Prepared, Wanted, prepare
 from forebay.replay.progress import display
+from forebay.replay.report import render
 from forebay.simulation import QueueOrder
 from forebay.traces import PRESETS, TraceError
 
@@ -43,6 +44,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of all that is drawn.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Policies run at once.  [default: the CPUs]")
 @click.option("-o", "--output", type=click.Choice(list(_WRITERS)), default="table", show_default=True)
+@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write an HTML report here.")
 def command(
     files: tuple[str, ...],
     traces: tuple[str, ...],
@@ -59,6 +61,7 @@ def command(
     seed: int,
     jobs: int | None,
     output: str,
+    report: Path | None,
 ) -> None:
     r"""Replay traffic against a simulated fleet, under Forebay and under what people use today.
 
@@ -68,9 +71,10 @@ def command(
     \b
     forebay replay                                          a generated day on a documented pool
     forebay replay --trace chat.csv --pool pool.yaml        your traffic, your pool
-    forebay replay --trace a=a.csv --trace b=b.csv --fleet fleet.yaml
+    forebay replay --trace a=a.csv --trace b=b.csv --fleet fleet.yaml --report out.html
     forebay replay --policies forebay,hpa,keda --sweep -o json
     """
+    _check_writable(report)
     if files and not traces:
         raise click.UsageError(f"put --trace before {files[0]!r}")
     wanted = Wanted(
@@ -89,10 +93,26 @@ def command(
         prepared = prepare(wanted)
     except (BuildError, TraceError, UnknownPolicyError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    replay = _run(prepared, jobs_for(chosen, sweep=sweep), processes=jobs or usable_cpus(), seed=seed)
+    todo = jobs_for(chosen, sweep=sweep, other_order=report is not None)
+    replay = _run(prepared, todo, processes=jobs or usable_cpus(), seed=seed)
+    if report is not None and replay.outcomes:
+        _write(report, render(replay))
     click.echo(_WRITERS[output](replay))
     if not replay.complete:
         raise click.exceptions.Exit(INTERRUPTED)
+
+
+def _check_writable(report: Path | None) -> None:
+    """Refuse a report that could not be written, before anything runs."""
+    if report is not None and not report.parent.is_dir():
+        raise click.ClickException(f"there is no directory {report.parent} for the report; create it")
+
+
+def _write(report: Path, text: str) -> None:
+    try:
+        report.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"{report} cannot be written: {error.strerror}") from error
 
 
 def _run(prepared: Prepared, jobs: Sequence[Job], *, processes: int, seed: int) -> Replay:

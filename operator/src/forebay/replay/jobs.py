@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 
 from forebay.replay.baselines import Baseline, baselines
 from forebay.replay.oracle import oracle
-from forebay.replay.outcome import Outcome, course_of
+from forebay.replay.outcome import Kind, Outcome, course_of
 from forebay.replay.recorder import RecordedForebay
 from forebay.replay.run import run
 from forebay.replay.scenario import Scenario
 from forebay.replay.score import score
+from forebay.replay.sweep import first_part
+from forebay.simulation import QueueOrder
 
 FOREBAY = "forebay"
 ORACLE = "oracle"
@@ -29,13 +31,14 @@ class Job:
     policy: str
     knob: float | None = None
     """``None``: its default."""
-    course: bool = True
-    """Keep how it went, for the report."""
+    kind: Kind = Kind.DEFAULT
 
     @property
     def label(self) -> str:
         """Return what progress calls it."""
-        return self.policy if self.knob is None else f"{self.policy} {self.knob:g}"
+        knob = "" if self.knob is None else f" {self.knob:g}"
+        kind = f" ({self.kind.value})" if self.kind in (Kind.EARLY, Kind.OTHER_ORDER) else ""
+        return self.policy + knob + kind
 
 
 def known_policies() -> tuple[str, ...]:
@@ -62,38 +65,64 @@ def policies_named(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(wanted))
 
 
-def jobs_for(policies: Sequence[str], *, sweep: bool) -> tuple[Job, ...]:
-    """Return the runs to make, the longest first; ``sweep`` adds every setting of the baselines' knobs."""
+def jobs_for(policies: Sequence[str], *, sweep: bool, other_order: bool = False) -> tuple[Job, ...]:
+    """Return the runs to make, the longest first.
+
+    Args:
+        policies: names.
+        sweep: add every setting of the baselines' knobs, over all the traffic and over its first third.
+        other_order: add Forebay under the other queue order.
+    """
     jobs = [Job(policy=name) for name in sorted(policies, key=lambda name: (name != ORACLE, name != FOREBAY))]
+    if other_order and FOREBAY in policies:
+        jobs.append(Job(policy=FOREBAY, kind=Kind.OTHER_ORDER))
     if sweep:
-        for name in policies:
-            baseline = baselines().get(name)
-            if baseline is None:
-                continue
-            others = [knob for knob in baseline.knob.sweep if knob != baseline.knob.default]
-            jobs += [Job(policy=name, knob=knob, course=False) for knob in others]
+        jobs += [job for name in policies if name in baselines() for job in _swept(baselines()[name])]
     return tuple(jobs)
+
+
+def _swept(baseline: Baseline) -> list[Job]:
+    knob = baseline.knob
+    others = [value for value in knob.sweep if value != knob.default]
+    jobs = [Job(policy=baseline.name, knob=value, kind=Kind.SWEPT) for value in others]
+    if not baseline.hindsight:
+        jobs += [Job(policy=baseline.name, knob=value, kind=Kind.EARLY) for value in (knob.default, *others)]
+    return jobs
 
 
 def run_job(scenario: Scenario, job: Job, progress: Progress | None = None) -> Outcome:
     """Run one job from the start to the end."""
     begun = time.perf_counter()
+    scenario = _varied(scenario, job.kind)
     if job.policy == ORACLE:
-        outcome = _run_oracle(scenario, job, progress)
+        outcome = _run_oracle(scenario, progress)
     elif job.policy == FOREBAY:
         outcome = _run_forebay(scenario, job, progress)
     else:
         outcome = _run_baseline(scenario, job, baselines()[job.policy], progress)
-    return replace(outcome, score=replace(outcome.score, wall_seconds=time.perf_counter() - begun))
+    return replace(outcome, kind=job.kind, score=replace(outcome.score, wall_seconds=time.perf_counter() - begun))
 
 
-def _run_oracle(scenario: Scenario, job: Job, progress: Progress | None) -> Outcome:
+def _varied(scenario: Scenario, kind: Kind) -> Scenario:
+    if kind is Kind.EARLY:
+        return first_part(scenario)
+    if kind is Kind.OTHER_ORDER:
+        return replace(scenario, options=replace(scenario.options, queue_order=other_order(scenario.queue_order)))
+    return scenario
+
+
+def other_order(order: QueueOrder) -> QueueOrder:
+    """Return the queue order that ``order`` is not."""
+    return QueueOrder.LATE_LAST if order is QueueOrder.FIFO else QueueOrder.FIFO
+
+
+def _run_oracle(scenario: Scenario, progress: Progress | None) -> Outcome:
     found = oracle(scenario, progress=progress)
     return Outcome(
         score=score(scenario, found.run),
         title="Oracle (knows all traffic)",
         hindsight=True,
-        course=course_of(scenario, found.run) if job.course else None,
+        course=course_of(scenario, found.run),
         note=found.statement,
     )
 
@@ -104,7 +133,7 @@ def _run_forebay(scenario: Scenario, job: Job, progress: Progress | None) -> Out
     return Outcome(
         score=score(scenario, made),
         title="Forebay",
-        course=course_of(scenario, made, policy.forecasts()) if job.course else None,
+        course=course_of(scenario, made, policy.forecasts()) if job.kind is Kind.DEFAULT else None,
     )
 
 
@@ -117,6 +146,5 @@ def _run_baseline(scenario: Scenario, job: Job, baseline: Baseline, progress: Pr
         source=baseline.source,
         knob_name=baseline.knob.name,
         hindsight=baseline.hindsight,
-        default=job.knob is None,
-        course=course_of(scenario, made) if job.course else None,
+        course=course_of(scenario, made) if job.kind is Kind.DEFAULT else None,
     )

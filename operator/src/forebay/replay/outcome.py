@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
@@ -79,6 +80,19 @@ class Course:
     forecasts: Mapping[tuple[PoolKey, Role], ForecastCourse] | None = None
 
 
+class Kind(StrEnum):
+    """What a run is for."""
+
+    DEFAULT = "default"
+    """At the policy's documented default: what is compared."""
+    SWEPT = "swept"
+    """At another setting of its knob."""
+    EARLY = "early"
+    """Over the first third of the traffic, to choose a setting as one could have."""
+    OTHER_ORDER = "other-order"
+    """Under the other queue order, to see what a change in the router would save."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Outcome:
     """One policy at one setting of its knob."""
@@ -89,10 +103,14 @@ class Outcome:
     knob_name: str = ""
     hindsight: bool = False
     """Knows the traffic beforehand."""
-    default: bool = True
-    """At its documented default, not swept."""
+    kind: Kind = Kind.DEFAULT
     course: Course | None = None
     note: str = ""
+
+    @property
+    def default(self) -> bool:
+        """Whether this is the run that is compared."""
+        return self.kind is Kind.DEFAULT
 
 
 def course_of(

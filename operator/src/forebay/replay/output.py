@@ -9,8 +9,10 @@ import yaml
 
 from forebay import __version__
 from forebay.flow.fleet import Slo
-from forebay.replay.outcome import Outcome
+from forebay.replay.floor import floor
+from forebay.replay.outcome import Kind, Outcome
 from forebay.replay.scenario import Scenario
+from forebay.replay.sweep import frontier, transferred
 from forebay.replay.verdict import Verdict, remarks, verdict
 
 Json = dict[str, object]
@@ -98,7 +100,9 @@ def as_json(replay: Replay) -> Json:
             },
             "initial_replicas": {str(key): dict(counts) for key, counts in scenario.initial.items()},
             "policies": [_policy(outcome) for outcome in made if outcome.default],
-            "frontier": [_point(outcome) for outcome in _frontier(replay.outcomes)],
+            "frontier": _frontier(replay.outcomes),
+            "transferred": _transferred(replay.outcomes),
+            "floor_usd": floor(scenario).usd,
             "verdict": replay.verdict.sentence,
             "result": replay.verdict.result.value,
             "remarks": list(replay.remarks),
@@ -138,21 +142,48 @@ def _policy(outcome: Outcome) -> Json:
     }
 
 
-def _frontier(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    return sorted(outcomes, key=lambda o: (o.score.name, o.score.cost_usd))
+def _frontier(outcomes: Sequence[Outcome]) -> list[Json]:
+    """Return every setting of every policy over all the traffic, by policy and cost."""
+    made = [o for o in outcomes if o.kind in (Kind.DEFAULT, Kind.SWEPT)]
+    default = {(o.score.name, o.score.knob): o for o in made}
+    points = []
+    for point in frontier([outcome.score for outcome in made]):
+        knob = None if math.isnan(point.knob) else point.knob
+        outcome = default[point.policy, knob]
+        points.append(
+            {
+                "name": point.policy,
+                "knob": knob,
+                "default": outcome.default,
+                "hindsight": outcome.hindsight,
+                "slo_attainment": point.slo_attainment,
+                "cost_usd": point.cost_usd,
+                "meets_target": point.meets_target,
+                "on_frontier": point.on_frontier,
+            }
+        )
+    return points
 
 
-def _point(outcome: Outcome) -> Json:
-    score = outcome.score
-    return {
-        "name": score.name,
-        "knob": score.knob,
-        "default": outcome.default,
-        "hindsight": outcome.hindsight,
-        "slo_attainment": score.slo_attainment,
-        "cost_usd": score.cost_usd,
-        "meets_target": score.meets_target,
-    }
+def _transferred(outcomes: Sequence[Outcome]) -> list[Json]:
+    """Return per policy the setting that was best on the first third, and what it came to over all."""
+    whole = [o.score for o in outcomes if o.kind in (Kind.DEFAULT, Kind.SWEPT) and o.score.knob is not None]
+    early = [o.score for o in outcomes if o.kind is Kind.EARLY]
+    if not early:
+        return []
+    names = {score.name for score in early}
+    found = transferred([score for score in whole if score.name in names], early)
+    points: list[Json] = [
+        {
+            "name": name,
+            "knob": chosen.knob,
+            "slo_attainment": None if chosen.score is None else chosen.score.slo_attainment,
+            "cost_usd": None if chosen.score is None else chosen.score.cost_usd,
+            "meets_target": None if chosen.score is None else chosen.score.meets_target,
+        }
+        for name, chosen in found.items()
+    ]
+    return points
 
 
 def _plain(value: object) -> object:
@@ -215,11 +246,11 @@ def to_table(replay: Replay) -> str:
 
 
 def _cheapest_tuned(outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
-    swept = {outcome.score.name for outcome in outcomes if not outcome.default}
+    swept = {outcome.score.name for outcome in outcomes if outcome.kind is Kind.SWEPT}
     best: dict[str, Outcome] = {}
     for outcome in outcomes:
         name = outcome.score.name
-        if name not in swept or not outcome.score.meets_target:
+        if name not in swept or outcome.kind is Kind.EARLY or not outcome.score.meets_target:
             continue
         if name not in best or outcome.score.cost_usd < best[name].score.cost_usd:
             best[name] = outcome

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from forebay.replay.jobs import FOREBAY
-from forebay.replay.outcome import Outcome
+from forebay.replay.outcome import Kind, Outcome
 
 TIE_SHARE = 0.01
 """Costs within one percent of each other are a tie."""
@@ -44,8 +44,8 @@ def verdict(outcomes: Sequence[Outcome], *, target: float) -> Verdict:
     if able:
         first = able[0].score
         sentence = (
-            f"Forebay misses the {goal} target ({_of(own)}); {_count(len(able), len(rivals))} meet it, the cheapest "
-            f"({first.name}) at {usd(first.cost_usd)}."
+            f"Forebay misses the {goal} target ({_of(own)}); {_count(len(able), len(rivals))} meet it, the "
+            f"cheapest ({first.name}) at {usd(first.cost_usd)}."
         )
         return Verdict(Result.LOSS, sentence)
     return Verdict(Result.UNDECIDED, _nobody(own, rivals, goal))
@@ -130,7 +130,12 @@ def remarks(outcomes: Sequence[Outcome], *, target: float) -> tuple[str, ...]:
             f"A fleet that knew all traffic beforehand would have cost {usd(oracle.score.cost_usd)}; Forebay cost "
             f"{ratio:.2f} times that."
         )
-    tuned = [o for o in outcomes if not o.default and not o.hindsight and o.score.meets_target]
+    other = next((o for o in outcomes if o.kind is Kind.OTHER_ORDER), None)
+    if own is not None and other is not None:
+        said.append(
+            f"Under the other queue order of the router, Forebay comes to {_of(other)} ({_of(own)} as run)."
+        )
+    tuned = [o for o in outcomes if o.kind is Kind.SWEPT and not o.hindsight and o.score.meets_target]
     if tuned:
         said.append(_tuned(min(tuned, key=lambda o: o.score.cost_usd), own, _percent(target)))
     return tuple(said)
