@@ -172,7 +172,7 @@ class GPUNodePoolStatus(ApiModel):
     nodes: Count | None = None
     """Nodes that match."""
     usable_gpus: Count | None = Field(default=None, alias="usableGPUs")
-    """GPUs that the scheduler can use: allocatable, on Ready nodes without a NoSchedule taint."""
+    """GPUs that the scheduler can use: allocatable, on Ready nodes that are not starting up or going away."""
     free_gpus: Count | None = Field(default=None, alias="freeGPUs")
     """Of these, GPUs that no pod holds."""
     provisioning: Count | None = None
