@@ -2,21 +2,25 @@
 
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from forebay.replay.build import BuildError
+from forebay.flow.fleet import PoolKey
+from forebay.replay.build import BuildError, load_fleet
+from forebay.replay.history import binding_named, recorded_trace
 from forebay.replay.jobs import ALL, Job, UnknownPolicyError, jobs_for, policies_named
 from forebay.replay.outcome import Outcome
 from forebay.replay.output import Replay, against_oracle, to_json, to_table, to_yaml
 from forebay.replay.parallel import WorkerError, run_jobs, usable_cpus
-from forebay.replay.parameters import DURATION
+from forebay.replay.parameters import DURATION, POOL_KEY
 from forebay.replay.prepare import Prepared, Wanted, prepare
 from forebay.replay.progress import display
 from forebay.replay.report import render
 from forebay.simulation import QueueOrder
+from forebay.telemetry.settings import PrometheusSettings
 from forebay.traces import PRESETS, TraceError
 
 INTERRUPTED = 130
@@ -30,6 +34,9 @@ _FILE = click.Path(path_type=Path)
     "--trace", "traces", multiple=True, metavar="FILE", help="Recorded traffic, or NAME=FILE for one pool."
 )
 @click.option("--preset", help=f"Generated traffic instead: {', '.join(PRESETS)}.  [default: chat]")
+@click.option("--prometheus", metavar="URL", help="Replay the past of --pool-ref from this server; needs --pool.")
+@click.option("--pool-ref", type=POOL_KEY, help="Which pool of the files the past is read of.")
+@click.option("--since", type=DURATION, default="14d", show_default=True, help="How much of the past.")
 @click.option("--pool", "pools", multiple=True, type=_FILE, help="YAML with an InferencePool and what it names.")
 @click.option("--fleet", "fleets", multiple=True, type=_FILE, help="The same with several pools.")
 @click.option("--policies", default=ALL, show_default=True, help="Names, separated by commas.")
@@ -49,6 +56,9 @@ def command(
     files: tuple[str, ...],
     traces: tuple[str, ...],
     preset: str | None,
+    prometheus: str | None,
+    pool_ref: PoolKey | None,
+    since: float,
     pools: tuple[Path, ...],
     fleets: tuple[Path, ...],
     policies: str,
@@ -90,7 +100,7 @@ def command(
     )
     try:
         chosen = policies_named([name.strip() for name in policies.split(",") if name.strip()])
-        prepared = prepare(wanted)
+        prepared = _from_prometheus(wanted, prometheus, pool_ref, since) if prometheus else prepare(wanted)
     except (BuildError, TraceError, UnknownPolicyError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     todo = jobs_for(chosen, sweep=sweep, other_order=report is not None)
@@ -100,6 +110,23 @@ def command(
     click.echo(_WRITERS[output](replay))
     if not replay.complete:
         raise click.exceptions.Exit(INTERRUPTED)
+
+
+def _from_prometheus(wanted: Wanted, url: str, pool_ref: PoolKey | None, since_seconds: float) -> Prepared:
+    """Return the scenario of a pool's own past."""
+    if pool_ref is None or not wanted.resources:
+        raise BuildError(
+            "--prometheus needs --pool-ref NAMESPACE/NAME, and --pool with the pool and what it names, such as from "
+            "kubectl get fpool,gpunodepools,servingprofiles,scalingpolicies -A -o yaml"
+        )
+    if wanted.traces or wanted.preset is not None:
+        raise BuildError("give one kind of traffic: --prometheus, --trace or --preset")
+    settings = PrometheusSettings(url=url, query_timeout_seconds=60.0, read_timeout_seconds=60.0)
+    loaded = load_fleet(wanted.resources, span_seconds=since_seconds)
+    binding = binding_named(list(loaded.bindings.values()), pool_ref)
+    now = time.time()
+    trace = recorded_trace(binding, settings, since_seconds=since_seconds, now_seconds=now, seed=wanted.seed)
+    return prepare(wanted, recorded=trace, recorded_from=f"{pool_ref} at {url}, {since_seconds / 86_400:g} days")
 
 
 def _check_writable(report: Path | None) -> None:

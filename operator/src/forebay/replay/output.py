@@ -207,7 +207,7 @@ def to_yaml(replay: Replay) -> str:
 
 
 _HEAD = ("policy", "knob", "SLO met", "worst 10m", "TTFT p99", "ITL p99", "cost", "/oracle", "GPU-h", "acts/h")
-_WIDTHS = (20, 5, 8, 9, 9, 8, 10, 7, 8, 6)
+_WIDTHS = (20, 5, 8, 9, 9, 8, 11, 7, 8, 6)
 
 
 def to_table(replay: Replay) -> str:
@@ -219,7 +219,7 @@ def to_table(replay: Replay) -> str:
         f"queue order {scenario.queue_order.value}"
     )
     lines = [
-        title,
+        *_wrapped(title),
         "",
         _row(_HEAD),
         _row(tuple("-" * width for width in _WIDTHS)),
@@ -266,7 +266,7 @@ def _cells(outcome: Outcome) -> tuple[str, ...]:
         f"{100 * score.worst_window_attainment:.0f} %",
         _seconds(score.ttft_p99_seconds),
         _milliseconds(score.itl_p99_seconds),
-        f"{score.cost_usd:,.2f} $",
+        f"{score.cost_usd:,.2f} $" if score.cost_usd < 10_000 else f"{score.cost_usd:,.0f} $",
         "" if score.cost_over_oracle is None else f"{score.cost_over_oracle:.2f}x",
         f"{score.gpu_hours:,.0f}" if score.gpu_hours >= 100 else f"{score.gpu_hours:.1f}",
         f"{score.scale_actions_per_hour:.1f}",

@@ -45,9 +45,8 @@ class _Failed:
 
 def usable_cpus() -> int:
     """Return the number of CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)  # not on macOS
+    return (os.cpu_count() or 1) if affinity is None else len(affinity(0))
 
 
 def run_jobs(
@@ -107,18 +106,16 @@ class _Crew:
                 elif isinstance(said, _Share) and report is not None:
                     report(said.number, said.share)
 
-    def _hear(self, pipe: Connection) -> _Done | _Share:
+    def _hear(self, pipe: Connection) -> object:
         label = self._jobs[self._busy[pipe]].label
         try:
-            said = pipe.recv()
+            said: object = pipe.recv()
         except EOFError:
             raise WorkerError(
                 f"the process of {label} died (was it out of memory? fewer --jobs need less)"
             ) from None
         if isinstance(said, _Failed):
             raise WorkerError(f"{label} failed: {said.message}")
-        if not isinstance(said, _Done | _Share):
-            raise WorkerError(f"{label} said something unknown: {said!r}")
         return said
 
     def _hand_out(self, pipe: Connection) -> None:

@@ -5,6 +5,7 @@ import re
 import click
 
 from forebay.api.text import Duration
+from forebay.flow.fleet import PoolKey
 
 _DAYS = re.compile(r"(\d+(?:\.\d+)?)d")
 
@@ -28,3 +29,21 @@ class DurationType(click.ParamType[float]):
 
 
 DURATION = DurationType()
+
+
+class PoolKeyType(click.ParamType[PoolKey]):
+    """A pool as NAMESPACE/NAME."""
+
+    name = "namespace/name"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> PoolKey:
+        """Return the key."""
+        if isinstance(value, PoolKey):
+            return value
+        namespace, slash, name = str(value).partition("/")
+        if not slash or not namespace or not name or "/" in name:
+            self.fail(f"{value!r} names no pool: write NAMESPACE/NAME, such as serving/chat", param, ctx)
+        return PoolKey(namespace, name)
+
+
+POOL_KEY = PoolKeyType()

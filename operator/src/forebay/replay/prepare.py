@@ -42,12 +42,12 @@ class Prepared:
 Traffic = Sequence[tuple[str | None, RequestTrace]]
 
 
-def prepare(wanted: Wanted, recorded: Traffic = (), recorded_from: str = "") -> Prepared:
+def prepare(wanted: Wanted, recorded: RequestTrace | None = None, recorded_from: str = "") -> Prepared:
     """Return the scenario that was asked for.
 
     Args:
         wanted: files and settings.
-        recorded: traffic that was read elsewhere, instead of files or a preset.
+        recorded: traffic of the only pool that was read elsewhere, instead of files or a preset.
         recorded_from: where, in words.
 
     Raises:
@@ -55,7 +55,7 @@ def prepare(wanted: Wanted, recorded: Traffic = (), recorded_from: str = "") -> 
         TraceError: a trace cannot be used.
         ValueError: there is no such preset.
     """
-    traffic, source = (recorded, recorded_from) if recorded else _traffic(wanted)
+    traffic, source = _traffic(wanted) if recorded is None else ([(None, _cut(recorded, wanted))], recorded_from)
     loaded = _fleet(wanted, traffic)
     traces = assign_traces(loaded.fleet, traffic)
     scenario = build_scenario(
@@ -103,6 +103,13 @@ def _recorded(entry: str, wanted: Wanted) -> tuple[str | None, RequestTrace]:
     if len(trace) < 2 or trace.span_seconds <= 0.0:
         raise TraceError("has fewer than two requests at different times; there is nothing to replay", path=file)
     return name, trace
+
+
+def _cut(trace: RequestTrace, wanted: Wanted) -> RequestTrace:
+    if wanted.start_seconds > 0 or wanted.end_seconds is not None:
+        trace = window(trace, wanted.start_seconds, wanted.end_seconds)
+    rate = wanted.requests_per_second
+    return trace if rate is None else at_rate(trace, rate, seed=wanted.seed)
 
 
 def _named(entry: str) -> tuple[str | None, Path]:

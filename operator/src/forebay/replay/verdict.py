@@ -132,13 +132,19 @@ def remarks(outcomes: Sequence[Outcome], *, target: float) -> tuple[str, ...]:
         )
     other = next((o for o in outcomes if o.kind is Kind.OTHER_ORDER), None)
     if own is not None and other is not None:
-        said.append(
-            f"Under the other queue order of the router, Forebay comes to {_of(other)} ({_of(own)} as run)."
-        )
+        said.append(_reordered(own, other))
     tuned = [o for o in outcomes if o.kind is Kind.SWEPT and not o.hindsight and o.score.meets_target]
     if tuned:
         said.append(_tuned(min(tuned, key=lambda o: o.score.cost_usd), own, _percent(target)))
     return tuple(said)
+
+
+def _reordered(own: Outcome, other: Outcome) -> str:
+    here, there = own.score, other.score
+    less = here.cost_usd - there.cost_usd
+    if abs(less) < TIE_SHARE * here.cost_usd and abs(there.slo_attainment - here.slo_attainment) < 1e-3:
+        return "The router's other queue order would change neither cost nor attainment by much."
+    return f"Under the router's other queue order Forebay comes to {_of(other)}, instead of {_of(own)}."
 
 
 def _tuned(best: Outcome, own: Outcome | None, goal: str) -> str:

@@ -1,0 +1,45 @@
+"""Jobs in spawned processes give what they give in one."""
+
+from forebay.replay.jobs import Job, run_job
+from forebay.replay.parallel import run_jobs
+from tests.unit.replay.outcomes import ten_minutes
+
+JOBS = (Job(policy="forebay"), Job(policy="hpa"), Job(policy="hpa", knob=0.5))
+
+
+def test_processes_give_what_one_process_gives() -> None:
+    scenario = ten_minutes().scenario
+    shares: list[tuple[int, float]] = []
+    spread = dict(
+        run_jobs(scenario, JOBS, processes=2, report=lambda number, share: shares.append((number, share)))
+    )
+    alone = dict(run_jobs(scenario, JOBS, processes=1))
+    assert spread.keys() == alone.keys() == {0, 1, 2}
+    for number, outcome in alone.items():
+        other = spread[number].score
+        assert (other.cost_usd, other.slo_attainment, other.ttft_p99_seconds) == (
+            outcome.score.cost_usd,
+            outcome.score.slo_attainment,
+            outcome.score.ttft_p99_seconds,
+        )
+    assert shares
+    assert all(0.0 <= share <= 1.0 for _, share in shares)
+
+
+def test_closing_the_iterator_ends_the_processes() -> None:
+    import multiprocessing
+
+    before = set(multiprocessing.active_children())
+    running = run_jobs(ten_minutes().scenario, JOBS, processes=2)
+    next(running)
+    running.close()
+    assert set(multiprocessing.active_children()) <= before
+
+
+def test_a_run_keeps_its_course() -> None:
+    scenario = ten_minutes().scenario
+    made = run_job(scenario, JOBS[0])
+    assert made.course is not None
+    bins = next(iter(made.course.bins.values()))
+    total = float(bins.requests_per_second.sum() * bins.seconds)
+    assert round(total) == scenario.requests
