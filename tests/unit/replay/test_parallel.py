@@ -2,6 +2,7 @@
 
 from forebay.replay.jobs import Job, run_job
 from forebay.replay.parallel import run_jobs
+from forebay.replay.quick import quick_table
 from tests.unit.replay.outcomes import ten_minutes
 
 JOBS = (Job(policy="forebay"), Job(policy="hpa"), Job(policy="hpa", knob=0.5))
@@ -43,3 +44,12 @@ def test_a_run_keeps_its_course() -> None:
     bins = next(iter(made.course.bins.values()))
     total = float(bins.requests_per_second.sum() * bins.seconds)
     assert round(total) == scenario.requests
+
+
+def test_a_quick_table_for_a_demo() -> None:
+    scenario = ten_minutes().scenario
+    (trace,) = scenario.traces.values()
+    table = quick_table(scenario.fleet, trace, start_up_seconds=30.0, policies=("forebay", "hpa"))
+    rows = {line.split()[0] for line in table.splitlines() if line.startswith(("forebay ", "hpa "))}
+    assert rows == {"forebay", "hpa"}
+    assert "Forebay me" in table or "Forebay misses" in table

@@ -116,7 +116,7 @@ def _from_prometheus(wanted: Wanted, url: str, pool_ref: PoolKey | None, since_s
     """Return the scenario of a pool's own past."""
     if pool_ref is None or not wanted.resources:
         raise BuildError(
-            "--prometheus needs --pool-ref NAMESPACE/NAME, and --pool with the pool and what it names, such as from "
+            "--prometheus needs --pool-ref NAMESPACE/NAME and --pool with the pool and what it names, such as by "
             "kubectl get fpool,gpunodepools,servingprofiles,scalingpolicies -A -o yaml"
         )
     if wanted.traces or wanted.preset is not None:

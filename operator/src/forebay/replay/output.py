@@ -146,7 +146,7 @@ def _frontier(outcomes: Sequence[Outcome]) -> list[Json]:
     """Return every setting of every policy over all the traffic, by policy and cost."""
     made = [o for o in outcomes if o.kind in (Kind.DEFAULT, Kind.SWEPT)]
     default = {(o.score.name, o.score.knob): o for o in made}
-    points = []
+    points: list[Json] = []
     for point in frontier([outcome.score for outcome in made]):
         knob = None if math.isnan(point.knob) else point.knob
         outcome = default[point.policy, knob]
@@ -267,10 +267,16 @@ def _cells(outcome: Outcome) -> tuple[str, ...]:
         _seconds(score.ttft_p99_seconds),
         _milliseconds(score.itl_p99_seconds),
         f"{score.cost_usd:,.2f} $" if score.cost_usd < 10_000 else f"{score.cost_usd:,.0f} $",
-        "" if score.cost_over_oracle is None else f"{score.cost_over_oracle:.2f}x",
+        _times(score.cost_over_oracle),
         f"{score.gpu_hours:,.0f}" if score.gpu_hours >= 100 else f"{score.gpu_hours:.1f}",
         f"{score.scale_actions_per_hour:.1f}",
     )
+
+
+def _times(ratio: float | None) -> str:
+    if ratio is None:
+        return ""
+    return f"{ratio:.2f}x" if ratio < 100 else f"{ratio:,.0f}x"
 
 
 def _row(cells: Sequence[str]) -> str:

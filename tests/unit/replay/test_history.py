@@ -1,0 +1,61 @@
+"""A pool's past becomes a trace: counts as recorded, gaps joined, lengths as the token counters say."""
+
+import numpy as np
+import pytest
+
+from forebay.flow.fleet import PoolKey
+from forebay.flow.observation import Freshness
+from forebay.flow.trace import FloatArray
+from forebay.replay.build import BuildError
+from forebay.replay.history import Recorded, drawn
+from forebay.telemetry.source import History
+
+KEY = PoolKey("serving", "chat")
+START = 1_767_571_200.0 + 3600.0
+
+
+def _recorded(minutes: FloatArray, *, prompt: float = 800.0, output: float = 50.0) -> Recorded:
+    bins = len(minutes) // 10
+    known = np.nansum(minutes[: bins * 10].reshape(-1, 10), axis=1)
+    return Recorded(
+        history=History(
+            start_seconds=START,
+            requests_per_minute=minutes,
+            freshness=Freshness(signal="history", detail="the server has no counts of this pool"),
+        ),
+        input_tokens=known * prompt,
+        output_tokens=known * output,
+    )
+
+
+def test_counts_and_lengths_are_those_recorded() -> None:
+    minutes = np.concatenate([np.full(60, 60.0), np.full(60, 240.0)])
+    trace = drawn(KEY, _recorded(minutes), seed=1)
+    first = int((trace.arrival_seconds < 3600.0).sum())
+    assert first == pytest.approx(3600, rel=0.1)
+    assert len(trace) - first == pytest.approx(14_400, rel=0.1)
+    assert trace.input_tokens.mean() == pytest.approx(800, rel=0.1)
+    assert trace.output_tokens.mean() == pytest.approx(50, rel=0.1)
+    assert trace.start_of_day_seconds == 3600.0
+
+
+def test_gaps_are_joined_and_never_quiet() -> None:
+    minutes = np.full(120, 120.0)
+    minutes[30:60] = np.nan
+    trace = drawn(KEY, _recorded(minutes), seed=1)
+    inside = (trace.arrival_seconds >= 1800.0) & (trace.arrival_seconds < 3600.0)
+    assert int(inside.sum()) == pytest.approx(3600, rel=0.15)
+
+
+def test_the_same_seed_draws_the_same_requests() -> None:
+    minutes = np.full(30, 60.0)
+    assert np.array_equal(
+        drawn(KEY, _recorded(minutes), seed=2).arrival_seconds,
+        drawn(KEY, _recorded(minutes), seed=2).arrival_seconds,
+    )
+
+
+@pytest.mark.parametrize("minutes", [np.full(600, np.nan), np.zeros(600)])
+def test_no_history_is_one_sentence(minutes: FloatArray) -> None:
+    with pytest.raises(BuildError, match="has no usable history of it"):
+        drawn(KEY, _recorded(minutes), seed=0)
