@@ -15,13 +15,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from devcluster import golang
 from devcluster.errors import DevClusterError
-from devcluster.targets import ALL, CONTROL_PLANE, Target
+from devcluster.targets import ALL, CONTROL_PLANE, HELM, OPTIONAL, Target
 
 Log = Callable[[str], object]
 _BUILD_TIMEOUT_SECONDS = 3_600
@@ -83,7 +83,7 @@ class Binaries:
         """
         if program in CONTROL_PLANE.commands and not self.missing_assets() and self.assets is not None:
             return self.assets / program
-        for target in ALL:
+        for target in (*ALL, *OPTIONAL):
             if program in (target.commands or (target.name,)) and self.is_built(target):
                 return self.entry(target) / program
         raise DevClusterError(f"{program} is not built yet: run 'python -m devcluster build'")
@@ -94,7 +94,14 @@ class Binaries:
         Raises:
             DevClusterError: Go is missing or a build failed; the message has its last lines.
         """
-        wanted = self.missing()
+        return self.build(self.missing(), log=log)
+
+    def build(self, wanted: Sequence[Target], *, log: Log = print) -> dict[str, float]:
+        """Build these targets, and return the seconds that each took.
+
+        Raises:
+            DevClusterError: Go is missing or a build failed; the message has its last lines.
+        """
         if not wanted:
             return {}
         minutes = sum(target.estimated_seconds for target in wanted) / 60
@@ -104,6 +111,18 @@ class Binaries:
         )
         go = golang.find_go(self.cache, [target.directory for target in wanted], log=log)
         return {target.name: self._build(target, go, log) for target in wanted}
+
+    def helm(self, *, log: Log = print) -> Path:
+        """Return the path of Helm 3: the one on PATH, else ours, built first where it is not cached.
+
+        Raises:
+            DevClusterError: there is none and none could be built.
+        """
+        if (found := shutil.which("helm")) and _is_helm_3(found):
+            return Path(found)
+        if not self.is_built(HELM):
+            self.build([HELM], log=log)
+        return self.path("helm")
 
     def _build(self, target: Target, go: str, log: Log) -> float:
         with _locked(self.cache / f"{target.name}.lock", log):
@@ -124,6 +143,14 @@ class Binaries:
             size = (self.entry(target) / target.name).stat().st_size / 1e6
             log(f"devcluster: built {target.name} {target.version} in {seconds:.0f} s ({size:.0f} MB)")
             return seconds
+
+
+def _is_helm_3(helm: str) -> bool:
+    try:
+        answer = subprocess.run([helm, "version", "--short"], capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return answer.stdout.startswith("v3.")
 
 
 @contextlib.contextmanager

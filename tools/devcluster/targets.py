@@ -120,4 +120,19 @@ PROMETHEUS = Target(
     tags=("remove_all_sd", "enable_kubernetes_sd"),
     estimated_seconds=120,
 )
+_HELM = "helm.sh/helm/v3"
+HELM = Target(
+    name="helm",
+    package=f"{_HELM}/cmd/helm",
+    pinned_module=_HELM,
+    # Helm judges a chart's `kubeVersion` offline by the last two; a constant, v1.20, where they are not set.
+    ldflags=(
+        f"-X {_HELM}/internal/version.version={{version}} "
+        f"-X {_HELM}/pkg/chartutil.k8sVersionMajor=1 -X {_HELM}/pkg/chartutil.k8sVersionMinor=36 "
+        f"-X {_HELM}/pkg/lint/rules.k8sVersionMajor=1 -X {_HELM}/pkg/lint/rules.k8sVersionMinor=36"
+    ),
+    estimated_seconds=120,
+)
 ALL = (CONTROL_PLANE, KWOK, PROMETHEUS)
+#: Built when asked for: no part of a cluster.
+OPTIONAL = (HELM,)

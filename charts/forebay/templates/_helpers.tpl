@@ -1,0 +1,61 @@
+{{- define "forebay.name" -}}
+{{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "forebay.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{ .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
+{{- else if contains (include "forebay.name" .) .Release.Name -}}
+{{ .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- else -}}
+{{ printf "%s-%s" .Release.Name (include "forebay.name" .) | trunc 63 | trimSuffix "-" }}
+{{- end -}}
+{{- end }}
+
+{{- /* ClusterRoles are shared by all namespaces: the release's namespace tells two releases of one name apart. */ -}}
+{{- define "forebay.clusterName" -}}
+{{- $name := include "forebay.fullname" . -}}
+{{- if eq .Release.Namespace "forebay-system" -}}{{ $name }}{{- else -}}{{ printf "%s-%s" .Release.Namespace $name }}{{- end -}}
+{{- end }}
+
+{{- define "forebay.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "forebay.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end }}
+
+{{- define "forebay.labels" -}}
+{{ include "forebay.selectorLabels" . }}
+app.kubernetes.io/part-of: forebay
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "forebay.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{ default (include "forebay.fullname" .) .Values.serviceAccount.name }}
+{{- else -}}
+{{ required "serviceAccount.name: name an existing account, or set serviceAccount.create to true" .Values.serviceAccount.name }}
+{{- end -}}
+{{- end }}
+
+{{- define "forebay.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{- end -}}
+{{- end }}
+
+{{- define "forebay.subjects" -}}
+- {kind: ServiceAccount, name: {{ include "forebay.serviceAccountName" . }}, namespace: {{ .Release.Namespace }}}
+{{- end }}
+
+{{- /* Scale targets that are read by name, when a pool asks for one: group, resource, by the value that enables it. */ -}}
+{{- define "forebay.otherTargets" -}}
+leaderWorkerSets: {group: leaderworkerset.x-k8s.io, resource: leaderworkersets}
+disaggregatedSets: {group: disaggregatedset.x-k8s.io, resource: disaggregatedsetrolescalers}
+dynamoGraphs: {group: nvidia.com, resource: dynamographdeploymentscalingadapters}
+roleBasedGroups: {group: workloads.x-k8s.io, resource: rolebasedgroupscalingadapters}
+{{- end }}
