@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import devcluster
+from demo.meanwhile import replayed
 from demo.picture import draw, write_page
 from demo.sample import Sample, look
 from demo.scene import NAMESPACE, POOL, Scene, scene
 from demo.stage import Stage, stage, traffic
 from demo.table import View, view
 from demo.verdict import in_words, judge
+from devcluster.binaries import Binaries
 from forebay.traces import TraceError
 
 OUT = Path("build/demo")
@@ -33,6 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     try:
         choice = devcluster.select()
+        if choice.kind != "kind" and Binaries.from_environment().missing():
+            print(
+                "A first build is ahead. To read meanwhile: this day at its own pace, replayed in the simulator.\n"
+            )
+            print(replayed(played, OUT), flush=True)
         with devcluster.open(choice) as cluster:
             return _play(cluster, played, kind=choice.kind, began=began, keep=given.keep)
     except (devcluster.DevClusterError, devcluster.KubectlError) as error:

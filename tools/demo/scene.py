@@ -51,6 +51,8 @@ class Scene:
     """Traffic and its length; the trace's own clock runs ``speed`` times faster."""
 
     trace: RequestTrace
+    original: RequestTrace
+    """The traffic at its own pace."""
     seconds: float
     speed: float
     source: str
@@ -74,6 +76,7 @@ def scene(*, seconds: float, trace_file: Path | None, seed: int = 7) -> Scene:
     trace = _at_busiest(_faster(original, speed), BUSIEST_REQUESTS_PER_SECOND, seed)
     return Scene(
         trace=trace,
+        original=original,
         seconds=seconds,
         speed=speed,
         source=source,

@@ -1,0 +1,23 @@
+"""Something to read while a first build runs: the scene's day in its own time, replayed in the simulator."""
+
+from pathlib import Path
+
+import yaml
+
+from demo.scene import Scene, resources
+from forebay.replay.build import load_fleet
+from forebay.replay.quick import quick_table
+from forebay.traces import at_rate, write_plain
+
+START_UP_SECONDS = 240.0
+MEAN_REQUESTS_PER_SECOND = 9.0
+
+
+def replayed(scene: Scene, folder: Path) -> str:
+    """Return the table of a replay of the whole day, and leave its pool and trace in ``folder`` to play with."""
+    day = at_rate(scene.original, MEAN_REQUESTS_PER_SECOND, seed=0)
+    pool_file = folder / "pool.yaml"
+    pool_file.write_text(yaml.safe_dump_all(resources(), sort_keys=False), encoding="utf-8")
+    write_plain(day, folder / "trace.csv")
+    fleet = load_fleet([pool_file], span_seconds=day.span_seconds).fleet
+    return quick_table(fleet, day, start_up_seconds=START_UP_SECONDS)
