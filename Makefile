@@ -5,7 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PYTEST := $(BIN)/python -m pytest
+# The tests on a cluster mostly wait, so that three workers (each with a cluster of its own) fill two cores.
+WORKERS ?= 3
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/forebay
 
 .PHONY: help setup demo test test-unit test-cluster lint format crds check-drift lock clean \
