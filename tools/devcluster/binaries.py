@@ -147,7 +147,9 @@ class Binaries:
 
 def _is_helm_3(helm: str) -> bool:
     try:
-        answer = subprocess.run([helm, "version", "--short"], capture_output=True, text=True, timeout=30, check=True)
+        answer = subprocess.run(
+            [helm, "version", "--short"], capture_output=True, text=True, timeout=30, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return False
     return answer.stdout.startswith("v3.")
