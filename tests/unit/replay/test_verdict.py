@@ -74,3 +74,7 @@ def test_what_tuning_in_hindsight_gives_is_told(cost: float, words: str) -> None
     )
     assert len(said) == 1
     assert words in said[0]
+
+
+def test_nothing_done_is_no_verdict_on_policies() -> None:
+    assert verdict([], target=0.99).sentence == "No policy was run to its end."

@@ -109,7 +109,7 @@ def command(
         _write(report, render(replay))
     click.echo(_WRITERS[output](replay))
     if not replay.complete:
-        raise click.exceptions.Exit(INTERRUPTED)
+        sys.exit(INTERRUPTED)
 
 
 def _from_prometheus(wanted: Wanted, url: str, pool_ref: PoolKey | None, since_seconds: float) -> Prepared:

@@ -35,6 +35,8 @@ def verdict(outcomes: Sequence[Outcome], *, target: float) -> Verdict:
     rivals = [o for o in outcomes if o.default and not o.hindsight and o.score.name != FOREBAY]
     able = sorted((o for o in rivals if o.score.meets_target), key=lambda o: o.score.cost_usd)
     goal = _percent(target)
+    if not any(outcome.default for outcome in outcomes):
+        return Verdict(Result.UNDECIDED, "No policy was run to its end.")
     if own is None:
         return Verdict(Result.UNDECIDED, _without_forebay(able, goal))
     if not rivals:

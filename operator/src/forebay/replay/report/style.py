@@ -8,7 +8,7 @@ CSS = """
 --own:#58a6ff;--goal:#ff7b72;--good:#4cc38a;--bad:#ff7b72;--band:#b49af0;
 --c0:#4cc2b0;--c1:#f0a848;--c2:#b49af0;--c3:#ea86a8;--c4:#a3c85a;--c5:#74b3dc;--c6:#d0a06a;--c7:#a5aeb8}}
 *{box-sizing:border-box}
-body{margin:0 auto;max-width:1080px;padding:24px 20px 60px;background:var(--bg);color:var(--fg);
+body{margin:0 auto;max-width:1200px;padding:24px 20px 60px;background:var(--bg);color:var(--fg);
 font:15px/1.5 system-ui,-apple-system,Roboto,sans-serif}
 h1{font-size:22px;margin:0 0 4px}
 h2{font-size:18px;margin:40px 0 8px;border-top:1px solid var(--line);padding-top:20px}
@@ -22,7 +22,7 @@ border-left:5px solid var(--soft);border-radius:4px}
 .tiles span,.small,.legend{color:var(--soft);font-size:13px}
 .scroll,.chart{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:13.5px;font-variant-numeric:tabular-nums}
-th,td{text-align:right;padding:5px 9px;border-bottom:1px solid var(--line);white-space:nowrap}
+th,td{text-align:right;padding:5px 7px;border-bottom:1px solid var(--line);white-space:nowrap}
 th{color:var(--soft);font-weight:600}td.l,th.l{text-align:left}td.w{white-space:normal;min-width:220px}
 tr.own td{font-weight:700}tr.miss td{color:var(--soft)}
 tr.part td{text-align:left;color:var(--soft);padding-top:12px;font-style:italic}
