@@ -1,4 +1,4 @@
-"""`python -m chartdocs`: copy the CRDs into the chart, and write its README's table from values.yaml's comments."""
+"""`python -m chartdocs`: copy the CRDs into the chart, and write its README from the comments of values.yaml."""
 
 import argparse
 import re

@@ -4,6 +4,7 @@ Every test in this directory is marked `cluster`. The cluster is whatever `devcl
 have to be built are built before the first test, outside any test's time limit.
 """
 
+import contextlib
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from kubernetes.client.exceptions import ApiException
 
 import devcluster
 from devcluster.binaries import Binaries
+from devcluster.errors import DevClusterError
 from devcluster.waiting import eventually
 
 HERE = Path(__file__).parent
@@ -36,6 +38,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     with capture.global_and_fixture_disabled():
         if devcluster.select().kind != "kind":
             Binaries.from_environment().build_missing()
+        if any(item.path.name.startswith("test_chart") for item in session.items):
+            with contextlib.suppress(DevClusterError):  # then the chart's tests skip, and say so
+                Binaries.from_environment().helm()
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ class Helm:
         if values is not None:
             command, text = [*command, "-f", "-"], json.dumps(values)
         result = subprocess.run(
-            command, input=text, env=self._environment, capture_output=True, text=True, timeout=90
+            command, input=text, env=self._environment, capture_output=True, text=True, timeout=90, check=False
         )
         assert result.returncode == 0, result.stderr
         return result.stdout

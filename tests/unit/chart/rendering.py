@@ -29,7 +29,12 @@ def helm_program() -> str:
 def helm(*arguments: str, values: object = None, timeout: float = 60) -> subprocess.CompletedProcess[str]:
     text = json.dumps(values) if values is not None else "{}"
     return subprocess.run(
-        [helm_program(), *arguments, "-f", "-"], input=text, capture_output=True, text=True, timeout=timeout
+        [helm_program(), *arguments, "-f", "-"],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
     )
 
 
