@@ -78,3 +78,10 @@ def test_what_tuning_in_hindsight_gives_is_told(cost: float, words: str) -> None
 
 def test_nothing_done_is_no_verdict_on_policies() -> None:
     assert verdict([], target=0.99).sentence == "No policy was run to its end."
+
+
+def test_one_other_policy_is_spoken_of_as_one() -> None:
+    found = verdict(
+        [outcome("forebay", cost=110, attained=0.999), outcome("hpa", cost=100, attained=0.99)], target=0.99
+    )
+    assert found.sentence.endswith("; the other policy meets it at the documented defaults.")

@@ -46,7 +46,7 @@ def verdict(outcomes: Sequence[Outcome], *, target: float) -> Verdict:
     if able:
         first = able[0].score
         sentence = (
-            f"Forebay misses the {goal} target ({_of(own)}); {_count(len(able), len(rivals))} meet it, the "
+            f"Forebay misses the {goal} target ({_of(own)}); {_count(len(able), len(rivals))}, the "
             f"cheapest ({first.name}) at {usd(first.cost_usd)}."
         )
         return Verdict(Result.LOSS, sentence)
@@ -59,7 +59,7 @@ def _met(own: Outcome, rivals: Sequence[Outcome], able: Sequence[Outcome], goal:
     if not able:
         return Verdict(Result.WIN, f"{met}; {_none_of(len(rivals))} at the documented defaults.")
     rival = able[0].score
-    among = f"{_count(len(able), len(rivals))} meet it at their defaults"
+    among = f"{_count(len(able), len(rivals))} at the documented defaults"
     difference = cost / rival.cost_usd - 1.0 if rival.cost_usd > 0 else 0.0
     if abs(difference) < TIE_SHARE:
         sentence = f"{met}, within 1 % of the cheapest other policy that meets it ({rival.name}); {among}."
@@ -103,7 +103,9 @@ def _of(outcome: Outcome) -> str:
 
 
 def _count(able: int, rivals: int) -> str:
-    return f"{able} of {rivals} others" if rivals > 1 else "the other policy" if able else "no other"
+    if rivals == 1:
+        return "the other policy meets it"
+    return f"{able} of {rivals} others {'meets' if able == 1 else 'meet'} it"
 
 
 def _none_of(rivals: int) -> str:
