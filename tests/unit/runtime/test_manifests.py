@@ -7,6 +7,7 @@ import click
 import pytest
 import yaml
 
+from forebay.api.v1alpha1.inferencepool import GATEWAY_POOL_API
 from forebay.cli.main import cli
 from forebay.runtime.informer import _WATCHED
 
@@ -95,3 +96,8 @@ def test_every_role_is_bound_to_the_service_account(name: str) -> None:
     binding = named("ClusterRoleBinding", name)
     assert binding["roleRef"]["name"] == name
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "forebay", "namespace": "forebay-system"}]
+
+
+def test_of_the_gateway_s_pools_one_may_be_read_by_name() -> None:
+    group = GATEWAY_POOL_API.partition("/")[0]
+    assert {right for right in granted("forebay-read") if right[0] == group} == {(group, "inferencepools", "get")}

@@ -18,6 +18,7 @@ from forebay.runtime import rounds as module
 from forebay.runtime.events import EventRecorder
 from forebay.runtime.leader import LeaseLostError
 from forebay.runtime.metrics import Metrics
+from forebay.runtime.references import GatewayPools
 from forebay.runtime.reporter import Reporter
 from forebay.runtime.roster import RosterKeeper
 from forebay.runtime.rounds import ControlLoop, Steps
@@ -69,6 +70,7 @@ class Rig:
         self.world = World(store)
         steps = Steps(
             keeper=RosterKeeper(store),
+            gateway_pools=GatewayPools(api=api, resync_seconds=300.0, clock=clock),
             target_reader=TargetReader(api, directory, writer),
             world=self.world,
             source=self.telemetry,
@@ -239,3 +241,16 @@ async def test_a_stop_waits_for_the_round_in_progress_and_lets_no_other_begin(ri
     await asyncio.gather(running, return_exceptions=True)
     await rig.loop.finish(1.0)
     assert rig.loop._one_at_a_time.locked()
+
+
+async def test_a_reference_that_leads_nowhere_is_told_and_does_not_stop_scaling(rig: Rig, objects: Any) -> None:
+    pool = objects.pool(inferencePoolRef={"name": "gateway"})
+    pool["metadata"]["generation"] = 2
+    rig.store.apply(Kind.POOLS, pool)
+    rig.desired = 3
+    assert await rig.loop.round()
+    assert rig.scaled() == [3]
+    conditions = rig.api.objects[STATUS]["status"]["conditions"]
+    (told,) = [item for item in conditions if item["type"] == "ReferencesFound"]
+    assert (told["status"], told["reason"]) == ("False", "ReferenceMissing")
+    assert "gateway in namespace serving" in told["message"]

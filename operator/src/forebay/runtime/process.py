@@ -23,6 +23,7 @@ from forebay.runtime.lag import sample_lag
 from forebay.runtime.leader import Leader, LeaseLostError, LeaseTimes
 from forebay.runtime.memory import StateFiles
 from forebay.runtime.metrics import Metrics
+from forebay.runtime.references import GatewayPools
 from forebay.runtime.reporter import Reporter
 from forebay.runtime.roster import RosterKeeper
 from forebay.runtime.rounds import ControlLoop, Steps
@@ -111,6 +112,7 @@ class OperatorProcess:
             writer = ScaleWriter(api, directory, time.monotonic)
             steps = Steps(
                 keeper=RosterKeeper(store),
+                gateway_pools=GatewayPools(api=api, resync_seconds=settings.resync_seconds, clock=time.monotonic),
                 target_reader=TargetReader(api, directory, writer),
                 world=World(store, settings.provision_deadline_seconds, settings.conflict_window_seconds),
                 source=source,

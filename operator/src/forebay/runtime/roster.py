@@ -46,6 +46,8 @@ class PoolEntry:
     series_labels: Mapping[str, str]
     gateway: GatewayTarget | None
     forecast_query: str | None
+    gateway_pool: str | None
+    """Name of the Gateway API Inference Extension's pool that it refers to, in its own namespace."""
     problems: tuple[str, ...]
 
 
@@ -220,6 +222,7 @@ def _pool_entry(record: ResourceRecord, binding: PoolBinding) -> PoolEntry:
         series_labels=selector.match_labels if selector is not None else {},
         gateway=_gateway(binding),
         forecast_query=binding.forecast_query,
+        gateway_pool=binding.gateway_pool,
         problems=binding.problems,
     )
 

@@ -23,6 +23,7 @@ from forebay.runtime.memory import StateFiles
 from forebay.runtime.metrics import Metrics
 from forebay.runtime.observe import external_forecast, fleet_observation, fleet_of, telemetry_target
 from forebay.runtime.record import decision_record
+from forebay.runtime.references import GatewayPools
 from forebay.runtime.reporter import Reporter
 from forebay.runtime.roster import RosterKeeper
 from forebay.runtime.targetreader import TargetReader
@@ -40,6 +41,7 @@ class Steps:
     """What a round is made of; each part can be replaced in a test."""
 
     keeper: RosterKeeper
+    gateway_pools: GatewayPools
     target_reader: TargetReader
     world: World
     source: TelemetrySource
@@ -123,7 +125,7 @@ class ControlLoop:
         steps = self._steps
         now = steps.wall_clock()
         with self._timed("look"):
-            roster = await steps.keeper.build(now)
+            roster = await steps.gateway_pools.check(await steps.keeper.build(now))
             steps.world.other_workloads = await steps.target_reader.read(roster)
             look = steps.world.look(roster, now)
         self._tidy_up(look)

@@ -49,7 +49,7 @@ class OperatorSettings(BaseModel):
     provision_deadline_seconds: Seconds = 900.0
     """How long a starting replica counts as supply, at least; then its node pool is given up for a while."""
     resync_seconds: Seconds = 300.0
-    """How often the caches are compared with the API server."""
+    """How often the caches are compared with the API server, and references to other projects' pools looked up."""
     status_drift_seconds: Seconds = 60.0
     """Least time between two status writes that report nothing but drifting numbers."""
     state_directory: Path | None = None
