@@ -45,7 +45,8 @@ class CountHistory:
         if self.last is None:
             return np.empty(0)
         start = max(index, self.last - self.size + 1)
-        return np.array([self._values[step % self.size] for step in range(start, self.last + 1)], dtype=np.float64)
+        counts: FloatArray = np.frombuffer(self._values)[np.arange(start, self.last + 1) % self.size]
+        return counts
 
     def kept(self) -> tuple[int, FloatArray]:
         """Return the index of the oldest kept step and the counts from there on."""
