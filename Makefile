@@ -8,9 +8,9 @@ STAMP := $(VENV)/.installed
 # The tests on a cluster mostly wait, so that three workers (each with a cluster of its own) fill two cores.
 WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
-CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/forebay
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help setup demo test test-unit test-cluster lint format crds check-drift lock clean \
+.PHONY: help setup demo test test-unit test-cluster lint format crds check-drift image lock clean \
 	bench bench-plan bench-forecast bench-replay bench-policy bench-operator
 
 help: ## List the targets
@@ -44,11 +44,17 @@ format: setup ## Format the code and apply safe fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-crds: setup ## Generate crds/ and docs/api.md from the pydantic models
+crds: setup ## Generate crds/, docs/api.md and the chart's copies from the pydantic models
 	$(BIN)/python -m forebay.api.crd --out crds --docs docs/api.md
+	$(BIN)/python -m chartdocs
 
 check-drift: setup ## Fail if a generated file differs from what its source says
 	$(BIN)/python -m forebay.api.crd --out crds --docs docs/api.md --check
+	$(BIN)/python -m chartdocs --check
+
+image: ## Build the operator's image (needs Docker with BuildKit)
+	DOCKER_BUILDKIT=1 docker build -f operator/Dockerfile -t forebay:$(VERSION) \
+	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) .
 
 lock: ## Renew the hash-pinned requirement files (no index address in them)
 	tools/lock

@@ -222,6 +222,7 @@ def test_a_manifest_with_an_unknown_field_is_refused_with_its_name(cluster: Clus
         cluster.apply(manifest)
 
 
+@pytest.mark.timeout(300)
 def test_the_api_server_comes_back_with_its_objects_after_a_crash(local: Cluster, namespace: str) -> None:
     rest = local.rest()
     local.apiserver.kill()
@@ -234,8 +235,12 @@ def test_the_api_server_comes_back_with_its_objects_after_a_crash(local: Cluster
     try:
         local.add_gpu_nodes(pool)
         rest.create(pods, engine_pod("engine", pool))
-        # Scheduler, controllers and KWOK found their way back as well.
-        eventually(lambda: pod_phase(rest.get(f"{pods}/engine")) == "ready", timeout_seconds=60)
+        # Scheduler, controllers and KWOK find their way back as well; their clients wait up to 30 s between tries.
+        eventually(
+            lambda: pod_phase(rest.get(f"{pods}/engine")) == "ready",
+            timeout_seconds=180,
+            describe=lambda: local.kubectl("get", "nodes,pods,events", "-n", namespace, "-o", "wide"),
+        )
     finally:
         local.kubectl("delete", "nodes", "-l", f"{devcluster.POOL_LABEL}={pool.name}", "--wait=false")
 

@@ -97,7 +97,7 @@ class SizedCurve:
         that sees only the hull buys the same count.
         """
         keep: list[int] = []
-        x, y = self.replicas, np.minimum.accumulate(self.misses_per_second)
+        x, y = self.replicas, self.misses_per_second
         for i in range(len(x)):
             while len(keep) >= 2 and _above_chord(x, y, keep[-2], keep[-1], i):
                 keep.pop()
@@ -144,7 +144,8 @@ def miss_curves(
     curves, first = [], 0
     for demand in demands:
         weights = np.multiply.outer(demand.weights * demand.rates, _BURST_WEIGHTS).ravel()
-        misses = shares[:, first : first + len(weights)] @ weights
+        # The model of mixed replicas is approximate and may rise by a hair; more replicas never miss more.
+        misses = np.minimum.accumulate(shares[:, first : first + len(weights)] @ weights)
         curves.append(SizedCurve(replicas, misses, demand.mean * seconds))
         first += len(weights)
     return tuple(curves)
