@@ -222,6 +222,15 @@ def test_a_manifest_with_an_unknown_field_is_refused_with_its_name(cluster: Clus
         cluster.apply(manifest)
 
 
+def after_a_crash(local: Cluster, namespace: str) -> str:
+    """Return what a person needs to see when a component did not find its way back."""
+    assert isinstance(local, devcluster.LocalCluster)
+    ended = [name for name, component in local.components.items() if not component.is_running()]
+    logs = [f"{name}:\n{local.host.log_tail(name, 8)}" for name in ("kube-scheduler", "kwok")]
+    seen = local.kubectl("get", "nodes,pods,events", "-n", namespace, "-o", "wide")
+    return "\n".join([f"ended: {ended or 'none'}", seen, *logs])
+
+
 @pytest.mark.timeout(300)
 def test_the_api_server_comes_back_with_its_objects_after_a_crash(local: Cluster, namespace: str) -> None:
     rest = local.rest()
@@ -239,7 +248,7 @@ def test_the_api_server_comes_back_with_its_objects_after_a_crash(local: Cluster
         eventually(
             lambda: pod_phase(rest.get(f"{pods}/engine")) == "ready",
             timeout_seconds=180,
-            describe=lambda: local.kubectl("get", "nodes,pods,events", "-n", namespace, "-o", "wide"),
+            describe=lambda: after_a_crash(local, namespace),
         )
     finally:
         local.kubectl("delete", "nodes", "-l", f"{devcluster.POOL_LABEL}={pool.name}", "--wait=false")
