@@ -96,3 +96,18 @@ def test_a_profile_without_points_is_refused() -> None:
     empty = ProfilePoints(prefill=(), decode=(), max_batch=1, kv_capacity_tokens=1)
     with pytest.raises(ValueError, match="give prefill or decode measurements"):
         local_performance(empty, input_tokens=1.0, context_tokens=1.0, itl_seconds=0.1)
+
+
+def test_a_context_with_one_batch_goes_on_like_the_one_with_several() -> None:
+    """Long contexts are often measured at batch 1 only; the longer KV cache is then read once per sequence."""
+    decode = [DecodePoint(batch, 576.0, 0.029 + 0.0003 * batch) for batch in (1.0, 8.0, 64.0)]
+    points = ProfilePoints(
+        prefill=(PrefillPoint(512.0, 0.05), PrefillPoint(4096.0, 0.4)),
+        decode=(*decode, DecodePoint(1.0, 8256.0, 0.0309)),
+        max_batch=64,
+        kv_capacity_tokens=1_300_000,
+    )
+    local = local_performance(points, input_tokens=1000.0, context_tokens=2000.0, itl_seconds=0.06).performance
+    measured_kv = (0.0309 - 0.0293) / (8256.0 - 576.0)
+    expected = 0.029 + 32.0 * (0.0003 + measured_kv * (2000.0 - 576.0))
+    assert local.decode_step_seconds(32.0, 32.0 * 2000.0) == pytest.approx(expected, rel=0.05)

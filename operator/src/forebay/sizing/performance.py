@@ -1,7 +1,7 @@
 """From a profile's measured points to the linear performance model around the present lengths."""
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from forebay.flow.performance import DecodePoint, Performance, ProfilePoints
@@ -106,15 +106,31 @@ def _prefill(points: ProfilePoints, input_tokens: float, beyond: list[str]) -> t
     return middle - slope * input_tokens, slope
 
 
+def _extended(context: float, measured: Mapping[float, _Line]) -> _Line:
+    """Return the line of ``context``; one with a single batch goes on like the nearest line that has several.
+
+    What it takes more than that line is the reading of a longer KV cache, which grows with the batch.
+    """
+    own = measured[context]
+    donors = [other for other, line in measured.items() if len(line.x) > 1]
+    if len(own.x) > 1 or not donors:
+        return own
+    donor = measured[min(donors, key=lambda other: abs(other - context))]
+    more = max(0.0, own.y[0] - donor.at(own.x[0])) / own.x[0]
+    points = [(x, y + more * x) for x, y in zip(donor.x, donor.y, strict=True) if x > own.x[0]]
+    return _Line.through([(own.x[0], own.y[0]), *points])
+
+
 class _Decode:
     """Iteration time over batch and context."""
 
     def __init__(self, points: Sequence[DecodePoint]) -> None:
         contexts = sorted({point.context_tokens for point in points})
-        self._lines = {
+        measured = {
             context: _Line.through([(p.batch, p.step_seconds) for p in points if p.context_tokens == context])
             for context in contexts
         }
+        self._lines = {context: _extended(context, measured) for context in contexts}
         self._contexts = contexts
 
     def step(self, batch: float, context: float) -> float:
