@@ -72,6 +72,7 @@ def namespace(cluster: devcluster.Cluster) -> Iterator[str]:
     rest.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     eventually(
         lambda: rest.exists(f"/api/v1/namespaces/{name}/serviceaccounts/default"),
+        timeout_seconds=60,
         describe="the namespace's default service account",
     )
     yield name
