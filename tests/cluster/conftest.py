@@ -10,16 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 from kubernetes.client.exceptions import ApiException
 
 import devcluster
 from devcluster.binaries import Binaries
 from devcluster.errors import DevClusterError
 from devcluster.waiting import eventually
+from runoperator.install import install
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 GROUP = "forebay.io"
 
 
@@ -49,19 +48,6 @@ def cluster() -> Iterator[devcluster.Cluster]:
     with devcluster.open() as cluster:
         install(cluster)
         yield cluster
-
-
-def install(cluster: devcluster.Cluster) -> None:
-    """Apply the plain install, and wait until the CRDs serve.
-
-    Without its Deployment: there is no image to pull here, KWOK would play its pod as running, and a cluster that
-    exists may run an operator already. Tests run the operator from the checkout with the install's own account.
-    """
-    rendered = cluster.kubectl("kustomize", str(ROOT / "manifests" / "install"))
-    parts = [part for part in yaml.safe_load_all(rendered) if part["kind"] != "Deployment"]
-    cluster.apply(parts)
-    crds = [f"crd/{part['metadata']['name']}" for part in parts if part["kind"] == "CustomResourceDefinition"]
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *crds)
 
 
 @pytest.fixture

@@ -4,9 +4,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-
-import yaml
 
 import devcluster
 from demo.scene import DECODE_NODES, NAMESPACE, POOL, PREFILL_NODES, resources, simulated_engines, workloads
@@ -16,9 +13,9 @@ from devcluster.waiting import eventually
 from enginesim import MetricsServer, PodLister, Runner, Simulator, parse_config
 from forebay.flow.trace import RequestTrace
 from runoperator import RunningOperator, start_operator
+from runoperator.install import install
 from runoperator.scenario import prometheus_config
 
-INSTALL = Path(__file__).parents[2] / "manifests" / "install"
 READY_SECONDS = 60.0
 
 
@@ -56,7 +53,7 @@ def traffic(cluster: devcluster.Cluster, simulator: Simulator) -> Iterator[None]
 
 @contextmanager
 def _around(cluster: devcluster.Cluster, discovery: str) -> Iterator[tuple[PrometheusServer, RunningOperator]]:
-    _install(cluster)
+    install(cluster)
     pools = [PREFILL_NODES, DECODE_NODES]
     for pool in pools:
         cluster.add_gpu_nodes(pool, pool.min_nodes)
@@ -74,15 +71,6 @@ def _around(cluster: devcluster.Cluster, discovery: str) -> Iterator[tuple[Prome
         yield prometheus, operator
     finally:
         autoscaler.stop()
-
-
-def _install(cluster: devcluster.Cluster) -> None:
-    """Apply the plain install without its Deployment: here the operator runs from the checkout."""
-    rendered = cluster.kubectl("kustomize", str(INSTALL))
-    parts = [part for part in yaml.safe_load_all(rendered) if part["kind"] != "Deployment"]
-    cluster.apply(parts)
-    names = [f"crd/{part['metadata']['name']}" for part in parts if part["kind"] == "CustomResourceDefinition"]
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
 
 
 def _ready(cluster: devcluster.Cluster) -> bool:
