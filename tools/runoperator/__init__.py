@@ -117,7 +117,7 @@ def start_operator(
         "log-format": "console",
         **(options or {}),
         "identity": name,
-        "namespace": NAMESPACE,
+        "lease-namespace": NAMESPACE,
         "prometheus-url": prometheus_url,
         "kubeconfig": str(kubeconfig or cluster.kubeconfig_for(NAMESPACE, SERVICE_ACCOUNT)),
         "listen-host": LOOPBACK,

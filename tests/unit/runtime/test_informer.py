@@ -7,29 +7,34 @@ import pytest
 from kubernetes.aio.client.configuration import Configuration
 
 from forebay.runtime.informer import (
-    UNFINISHED_PODS,
     EndlessBackoff,
     Informer,
-    WatchSelectors,
-    collection_path,
     connection_info,
     kopf_settings,
-    selector_parameters,
 )
 from forebay.runtime.store import Kind, Store
+from forebay.runtime.watching import Scope
 
 
 def test_handlers_need_no_finalizer_and_keep_nothing_in_annotations(store: Store) -> None:
-    registry = Informer(store, selectors=WatchSelectors(), login=lambda: pytest.fail("not now")).registry()
+    registry = Informer(store, scope=Scope(), login=lambda: pytest.fail("not now")).registry()
     assert len(registry._watching.get_all_handlers()) == len(Kind)
     for stateful in (registry._changing, registry._spawning, registry._indexing):
         assert list(stateful.get_all_handlers()) == []
 
 
+def test_what_may_not_be_read_is_not_watched(store: Store) -> None:
+    store.without = {Kind.NODES: "may not be read"}
+    registry = Informer(store, scope=Scope(), login=lambda: pytest.fail("not now")).registry()
+    assert {str(handler.id) for handler in registry._watching.get_all_handlers()} == {
+        kind.value for kind in Kind if kind is not Kind.NODES
+    }
+
+
 async def test_an_odd_object_is_counted_and_the_next_one_comes(
     store: Store, objects: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    informer = Informer(store, selectors=WatchSelectors(), login=lambda: pytest.fail("not now"))
+    informer = Informer(store, scope=Scope(), login=lambda: pytest.fail("not now"))
     handle = informer._handler(Kind.PODS)
     await handle(event={"type": None, "object": {"metadata": None}})
     await handle(event={"type": "ADDED", "object": objects.pod("a")})
@@ -40,7 +45,7 @@ async def test_an_odd_object_is_counted_and_the_next_one_comes(
 
 
 def test_settings_never_stall_and_collide_with_nobody() -> None:
-    settings = kopf_settings(WatchSelectors(pools="shard=a", pods="llm=true"))
+    settings = kopf_settings(Scope(pools="shard=a", pods="llm=true"))
     assert settings.queueing.worker_limit is None
     assert settings.scanning.disabled
     assert not settings.posting.enabled
@@ -57,14 +62,6 @@ def test_backoffs_grow_to_a_bound_and_start_afresh() -> None:
     assert max(delays) <= 13.0
     assert min(delays[10:]) >= 10.0
     assert next(iter(backoff)) < 1.0
-
-
-def test_a_list_equals_what_is_watched() -> None:
-    selectors = WatchSelectors(pools="shard=a")
-    assert selector_parameters(Kind.POOLS, selectors) == {"labelSelector": "shard=a"}
-    assert selector_parameters(Kind.PODS, selectors) == {"fieldSelector": UNFINISHED_PODS}
-    assert selector_parameters(Kind.NODES, selectors) == {}
-    assert collection_path(Kind.AUTOSCALERS) == "/apis/autoscaling/v2/horizontalpodautoscalers"
 
 
 def test_kopf_gets_the_credentials_of_our_own_client() -> None:

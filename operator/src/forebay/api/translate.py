@@ -5,8 +5,9 @@ capacity, the balanced preset), and the binding says in a sentence what is missi
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from forebay.api.base import GROUP
 from forebay.api.policies import policy_settings, preset_named
 from forebay.api.profiles import translate_profile
 from forebay.api.schedules import UnknownTimeZoneError, known_loads
@@ -30,6 +31,13 @@ class Catalogue:
     profiles: Mapping[str, ServingProfile]
     policies: Mapping[tuple[str, str], ScalingPolicy]
     """By namespace and name."""
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    """Kinds that may not be read, by plural, each with a sentence that says what to do."""
+
+    def why_missing(self, plural: str, name: str) -> str:
+        """Return why a cluster-scoped object that is referred to is not there, and what to change."""
+        told = self.unreadable.get(plural)
+        return told or f"there is no {plural}.{GROUP} {name}; create it or correct the name"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,8 +214,8 @@ def _variant(
     node_pool = catalogue.node_pools.get(spec.node_pool) if spec.node_pool is not None else None
     if spec.node_pool is not None and node_pool is None:
         problems.append(
-            f"{path}.nodePool: there is no gpunodepools.forebay.io {spec.node_pool}; create it or correct the"
-            " name; its price and stock are unknown until then"
+            f"{path}.nodePool: {catalogue.why_missing('gpunodepools', spec.node_pool)};"
+            " its price and stock are unknown until then"
         )
     price = node_pool.spec.price_per_gpu_hour if node_pool else None
     watts = node_pool.spec.watts_per_gpu if node_pool else None
@@ -235,7 +243,7 @@ def _performance(
     profile = catalogue.profiles.get(name)
     if profile is None:
         problems.append(
-            f"{path}.profileRef: there is no servingprofiles.forebay.io {name}; create it or correct the name;"
+            f"{path}.profileRef: {catalogue.why_missing('servingprofiles', name)};"
             " capacity is learned from telemetry until then"
         )
         return None

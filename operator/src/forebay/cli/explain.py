@@ -10,10 +10,10 @@ from urllib.parse import quote
 import click
 
 from forebay.actuation.kube import ApiError, CredentialsError, KubeApi, load_configuration
+from forebay.api.base import GROUP, VERSION
 from forebay.cli.explanation import Explanation, as_text
 from forebay.cli.parameters import POOL_KEY
 from forebay.flow.fleet import PoolKey
-from forebay.runtime.informer import GROUP, VERSION
 
 _ATTEMPTS = 6
 

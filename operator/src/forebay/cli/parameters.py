@@ -1,4 +1,4 @@
-"""Kinds of command line values: durations as in the resources, headers, and NAMESPACE/NAME."""
+"""Kinds of command line values: durations as in the resources, headers, namespaces, NAMESPACE/NAME."""
 
 import click
 
@@ -51,6 +51,26 @@ class PoolKeyType(click.ParamType[PoolKey]):
         return PoolKey(namespace, name)
 
 
+class NamespacesType(click.ParamType[tuple[str, ...]]):
+    """One or several namespaces: serving, or serving,batch."""
+
+    name = "namespace,..."
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Return the names; whether they are names is judged with the settings."""
+        if isinstance(value, tuple):
+            return value
+        names = tuple(name.strip() for name in str(value).split(",") if name.strip())
+        if not names:
+            self.fail(f"{value!r} names no namespace: write it like serving or serving,batch", param, ctx)
+        return names
+
+    def split_envvar_value(self, rv: str) -> tuple[str, ...]:
+        """Return the comma list of an environment variable as it is; an empty variable has no names."""
+        return (rv,) if rv.strip() else ()
+
+
 DURATION = DurationType()
+NAMESPACES = NamespacesType()
 HEADER = HeaderType()
 POOL_KEY = PoolKeyType()

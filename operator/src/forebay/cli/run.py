@@ -10,7 +10,7 @@ import click
 from pydantic import ValidationError
 
 from forebay.actuation.kube import CredentialsError, service_account_namespace
-from forebay.cli.parameters import DURATION, HEADER
+from forebay.cli.parameters import DURATION, HEADER, NAMESPACES
 from forebay.runtime.logs import set_up_logging
 from forebay.runtime.process import OperatorProcess
 from forebay.runtime.settings import OperatorSettings
@@ -28,6 +28,11 @@ def _option(flag: str, field: str, text: str, **kinds: Any) -> _Decorator:
     return click.option(
         flag, field, envvar=variable, show_envvar=True, default=default, show_default=shown, help=text, **kinds
     )
+
+
+def _joined(_: click.Context, __: click.Parameter, value: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+    """Return the names of repeated comma lists, each once."""
+    return tuple(dict.fromkeys(name for names in value for name in names))
 
 
 _OPTIONS = (
@@ -69,6 +74,14 @@ _OPTIONS = (
     _option("--lease-duration", "lease_duration_seconds", "A standby takes over after this.", type=DURATION),
     _option("--renew-deadline", "renew_deadline_seconds", "The leader gives up after this.", type=DURATION),
     _option("--retry-period", "retry_period_seconds", "Pause between lease renewals.", type=DURATION),
+    _option(
+        "--namespace",
+        "watch_namespaces",
+        "Watch this namespace only, so that Roles grant all that is needed; may be repeated, or be a comma list.",
+        type=NAMESPACES,
+        multiple=True,
+        callback=_joined,
+    ),
     _option("--pool-selector", "pool_selector", "Label selector of this operator's InferencePools."),
     _option("--pod-selector", "pod_selector", "Label selector of the pods that are watched."),
     _option(
@@ -118,10 +131,10 @@ def _with_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.command("run")
 @_with_options
 @click.option(
-    "--namespace",
-    envvar="FOREBAY_NAMESPACE",
+    "--lease-namespace",
+    envvar="FOREBAY_LEASE_NAMESPACE",
     show_envvar=True,
-    default=lambda: service_account_namespace() or _DEFAULTS["namespace"],
+    default=lambda: service_account_namespace() or _DEFAULTS["lease_namespace"],
     show_default="the pod's own, else forebay-system",
     help="Where the Lease lives.",
 )

@@ -7,37 +7,38 @@ neither listed nor new are dropped.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
-from forebay.actuation.kube import METADATA_LIST, ApiError, KubeApi
-from forebay.runtime.informer import WatchSelectors, collection_path, selector_parameters
+from forebay.actuation.conflicts import Autoscaler
+from forebay.actuation.kube import METADATA_LIST, ApiError, JsonObject, KubeApi
 from forebay.runtime.records import parse_autoscaler
 from forebay.runtime.store import Kind, ObjectKey, Store
+from forebay.runtime.watching import Scope, collection_path
 
 logger = logging.getLogger(__name__)
 
 _PAGE = "500"
-_KEDA_PATH = "/apis/keda.sh/v1alpha1/scaledobjects"
+_KEDA = ("keda.sh", "v1alpha1", "scaledobjects")
 
 
 class Auditor:
     """Lists names and compares them with the store."""
 
-    def __init__(self, api: KubeApi, store: Store, selectors: WatchSelectors) -> None:
+    def __init__(self, api: KubeApi, store: Store, scope: Scope) -> None:
         self._api = api
         self._store = store
-        self._selectors = selectors
+        self._scope = scope
         self._complete: set[Kind] = set()
 
     @property
     def complete(self) -> bool:
         """Whether every watched kind was found complete once."""
-        return len(self._complete) == len(Kind)
+        return self._complete >= self._store.kinds
 
     @property
     def missing(self) -> tuple[str, ...]:
         """Kinds that were not complete yet."""
-        return tuple(sorted(kind.value for kind in Kind if kind not in self._complete))
+        return tuple(sorted(kind.value for kind in self._store.kinds - self._complete))
 
     async def check_completeness(self) -> bool:
         """Compare the kinds that were not complete so far; True once all were.
@@ -45,11 +46,10 @@ class Auditor:
         Raises:
             ApiError: a list failed.
         """
-        for kind in Kind:
-            if kind not in self._complete:
-                listed = await self._list(kind)
-                if listed.keys() <= self._store.keys(kind):
-                    self._complete.add(kind)
+        for kind in self._store.kinds - self._complete:
+            listed = await self._list(kind)
+            if listed.keys() <= self._store.keys(kind):
+                self._complete.add(kind)
         return self.complete
 
     async def drop_ghosts(self) -> int:
@@ -62,7 +62,7 @@ class Auditor:
             ApiError: a list failed.
         """
         dropped = 0
-        for kind in Kind:
+        for kind in self._store.kinds:
             before = self._store.keys(kind)
             listed = await self._list(kind)
             for key in before - listed.keys():
@@ -78,26 +78,36 @@ class Auditor:
         Raises:
             ApiError: the list failed for another reason.
         """
-        try:
-            answer = await self._api.get(_KEDA_PATH)
-        except ApiError as error:
-            if error.not_found or error.forbidden:
-                self._store.keda = ()
-                return
-            raise
-        found = (parse_autoscaler({"kind": "ScaledObject", **item}) for item in answer.get("items") or ())
-        self._store.keda = tuple(item for item in found if item is not None)
+        found: list[Autoscaler] = []
+        for namespace in self._scope.namespaces or (None,):
+            try:
+                answer = await self._api.get(collection_path(*_KEDA, namespace))
+            except ApiError as error:
+                if error.not_found or error.forbidden:
+                    continue
+                raise
+            items = (parse_autoscaler({"kind": "ScaledObject", **item}) for item in answer.get("items") or ())
+            found.extend(item for item in items if item is not None)
+        self._store.keda = tuple(found)
 
     async def _list(self, kind: Kind) -> Mapping[ObjectKey, str]:
-        """Return namespace and name of every object of a kind, with its uid, page by page."""
-        parameters = {**selector_parameters(kind, self._selectors), "limit": _PAGE}
+        """Return namespace and name of every object of a kind, with its uid."""
         names: dict[ObjectKey, str] = {}
+        for path in self._scope.paths(kind):
+            async for page in self._pages(path, self._scope.parameters(kind)):
+                for item in page.get("items") or ():
+                    metadata = item["metadata"]
+                    names[(str(metadata.get("namespace") or ""), str(metadata["name"]))] = str(metadata["uid"])
+        return names
+
+    async def _pages(self, path: str, parameters: Mapping[str, str]) -> AsyncIterator[JsonObject]:
+        following: dict[str, str] = {}
         while True:
-            page = await self._api.get(collection_path(kind), params=parameters, accept=METADATA_LIST)
-            for item in page.get("items") or ():
-                metadata = item["metadata"]
-                names[(str(metadata.get("namespace") or ""), str(metadata["name"]))] = str(metadata["uid"])
-            following = str((page.get("metadata") or {}).get("continue") or "")
-            if not following:
-                return names
-            parameters = {**parameters, "continue": following}
+            page = await self._api.get(
+                path, params={**parameters, "limit": _PAGE, **following}, accept=METADATA_LIST
+            )
+            yield page
+            token = str((page.get("metadata") or {}).get("continue") or "")
+            if not token:
+                return
+            following = {"continue": token}

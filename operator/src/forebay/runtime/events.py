@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from forebay.actuation.kube import ApiError, JsonObject, KubeApi
-from forebay.runtime.informer import GROUP, VERSION
+from forebay.api.base import GROUP, VERSION
 from forebay.runtime.metrics import Metrics
 from forebay.runtime.records import ResourceRecord
 from forebay.runtime.text import shorten, timestamp

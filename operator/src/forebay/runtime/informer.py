@@ -9,61 +9,19 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import kopf
 from kubernetes.aio.client.configuration import Configuration
 
+from forebay.api.base import GROUP, VERSION
 from forebay.runtime.store import Kind, Store
+from forebay.runtime.watching import UNFINISHED_PODS, WATCHED, Scope
 
 logger = logging.getLogger(__name__)
 
-GROUP = "forebay.io"
-VERSION = "v1alpha1"
 
-_WATCHED: dict[Kind, tuple[str, str]] = {
-    Kind.POOLS: (GROUP, VERSION),
-    Kind.NODE_POOLS: (GROUP, VERSION),
-    Kind.PROFILES: (GROUP, VERSION),
-    Kind.POLICIES: (GROUP, VERSION),
-    Kind.NODES: ("", "v1"),
-    Kind.PODS: ("", "v1"),
-    Kind.DEPLOYMENTS: ("apps", "v1"),
-    Kind.STATEFUL_SETS: ("apps", "v1"),
-    Kind.AUTOSCALERS: ("autoscaling", "v2"),
-}
-
-
-def collection_path(kind: Kind) -> str:
-    """Return the cluster-wide path of a watched kind."""
-    group, version = _WATCHED[kind]
-    return f"/apis/{group}/{version}/{kind.value}" if group else f"/api/{version}/{kind.value}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WatchSelectors:
-    """What is left out by the API server already."""
-
-    pools: str = ""
-    pods: str = ""
-
-
-#: Finished pods hold nothing; clusters with batch jobs have many.
-UNFINISHED_PODS = "status.phase!=Succeeded,status.phase!=Failed"
-
-
-def selector_parameters(kind: Kind, selectors: WatchSelectors) -> dict[str, str]:
-    """Return the query parameters with which a LIST of ``kind`` equals what is watched."""
-    if kind is Kind.POOLS and selectors.pools:
-        return {"labelSelector": selectors.pools}
-    if kind is Kind.PODS:
-        label = {"labelSelector": selectors.pods} if selectors.pods else {}
-        return {"fieldSelector": UNFINISHED_PODS, **label}
-    return {}
-
-
-def kopf_settings(selectors: WatchSelectors) -> kopf.OperatorSettings:
+def kopf_settings(scope: Scope) -> kopf.OperatorSettings:
     """Return kopf's settings for an informer that must never stall silently nor give up."""
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
@@ -88,10 +46,10 @@ def kopf_settings(selectors: WatchSelectors) -> kopf.OperatorSettings:
     settings.peering.standalone = True
     settings.process.ultimate_exiting_timeout = 20.0
     settings.watching.field_selectors["", "v1", "pods"] = UNFINISHED_PODS
-    if selectors.pods:
-        settings.watching.label_selectors["", "v1", "pods"] = selectors.pods
-    if selectors.pools:
-        settings.watching.label_selectors[GROUP, VERSION, Kind.POOLS.value] = selectors.pools
+    if scope.pods:
+        settings.watching.label_selectors["", "v1", "pods"] = scope.pods
+    if scope.pools:
+        settings.watching.label_selectors[GROUP, VERSION, Kind.POOLS.value] = scope.pools
     return settings
 
 
@@ -130,25 +88,24 @@ class Informer:
 
     Args:
         store: receives every change.
-        selectors: what is watched of pools and pods.
+        scope: what is watched.
         login: returns fresh credentials; called at the start and whenever the API server answers 401.
     """
 
-    def __init__(
-        self, store: Store, *, selectors: WatchSelectors, login: Callable[[], kopf.ConnectionInfo]
-    ) -> None:
+    def __init__(self, store: Store, *, scope: Scope, login: Callable[[], kopf.ConnectionInfo]) -> None:
         self._store = store
-        self._selectors = selectors
+        self._scope = scope
         self._login = login
         self.unreadable = 0
         """Objects whose shape could not be understood; they are skipped and logged."""
         self._stop = asyncio.Event()
 
     def registry(self) -> kopf.OperatorRegistry:
-        """Return kopf's registry with one event handler per watched kind."""
+        """Return kopf's registry with one event handler per kind that may be read."""
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(self._on_login)
-        for kind, (group, version) in _WATCHED.items():
+        for kind in self._store.kinds:
+            group, version = WATCHED[kind]
             kopf.on.event(group, version, kind.value, id=kind.value, registry=registry)(self._handler(kind))
         return registry
 
@@ -164,8 +121,9 @@ class Informer:
         existing = asyncio.all_tasks()
         tasks = await kopf.spawn_tasks(
             registry=self.registry(),
-            settings=kopf_settings(self._selectors),
-            clusterwide=True,
+            settings=kopf_settings(self._scope),
+            clusterwide=self._scope.whole_cluster,
+            namespaces=self._scope.namespaces,
             standalone=True,
             stop_flag=self._stop,
         )

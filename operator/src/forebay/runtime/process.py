@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import kopf
 from kubernetes.aio.client.configuration import Configuration
@@ -15,10 +15,11 @@ from forebay.actuation.capacity import PodDrivenProvider
 from forebay.actuation.kube import ApiError, KubeApi, load_configuration
 from forebay.actuation.scale import ScaleWriter
 from forebay.actuation.targets import TargetDirectory
+from forebay.api.base import GROUP, VERSION
 from forebay.runtime.audit import Auditor
 from forebay.runtime.events import EventRecorder
 from forebay.runtime.health import Health
-from forebay.runtime.informer import GROUP, VERSION, Informer, WatchSelectors, connection_info
+from forebay.runtime.informer import Informer, connection_info
 from forebay.runtime.lag import sample_lag
 from forebay.runtime.leader import Leader, LeaseLostError, LeaseTimes
 from forebay.runtime.memory import StateFiles
@@ -30,9 +31,10 @@ from forebay.runtime.rounds import ControlLoop, Steps
 from forebay.runtime.settings import OperatorSettings
 from forebay.runtime.sources import telemetry_source
 from forebay.runtime.status import StatusWriter
-from forebay.runtime.store import Store
+from forebay.runtime.store import OWN_KINDS, Store
 from forebay.runtime.targetreader import TargetReader
 from forebay.runtime.warmup import WarmUp
+from forebay.runtime.watching import Scope, find_access
 from forebay.runtime.web import WebServer
 from forebay.runtime.world import World
 
@@ -43,6 +45,7 @@ EXIT_FAILED = 1
 EXIT_LEASE_LOST = 3
 _STOP_SECONDS = 8.0
 _COMPLETENESS_SECONDS = 0.5
+_OWN_PLURALS = frozenset(kind.value for kind in OWN_KINDS)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,12 +55,15 @@ class Parts:
     settings: OperatorSettings
     api: KubeApi
     store: Store
+    scope: Scope
     auditor: Auditor
     informer: Informer
     loop: ControlLoop
     leader: Leader | None
     health: Health
     metrics: Metrics
+    may_watch: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it is known which kinds may be read."""
 
 
 class OperatorProcess:
@@ -106,7 +112,9 @@ class OperatorProcess:
             )
             source = telemetry_source(settings, metrics)
             stack.push_async_callback(source.close)
-            selectors = WatchSelectors(pools=settings.pool_selector, pods=settings.pod_selector)
+            scope = Scope(
+                namespaces=settings.watch_namespaces, pools=settings.pool_selector, pods=settings.pod_selector
+            )
             files = StateFiles(settings.state_directory) if settings.state_directory else None
             directory = TargetDirectory(api)
             writer = ScaleWriter(api, directory, time.monotonic)
@@ -133,8 +141,9 @@ class OperatorProcess:
                 settings=settings,
                 api=api,
                 store=store,
-                auditor=Auditor(api, store, selectors),
-                informer=Informer(store, selectors=selectors, login=self._login),
+                scope=scope,
+                auditor=Auditor(api, store, scope),
+                informer=Informer(store, scope=scope, login=self._login),
                 loop=loop,
                 leader=leader,
                 health=Health(clock=time.monotonic, interval_seconds=settings.interval_seconds),
@@ -145,7 +154,7 @@ class OperatorProcess:
         settings = self._settings
         return Leader(
             api,
-            namespace=settings.namespace,
+            namespace=settings.lease_namespace,
             name=settings.lease_name,
             identity=settings.identity,
             times=LeaseTimes(
@@ -163,7 +172,8 @@ class OperatorProcess:
         events = EventRecorder(
             api, metrics, instance=self._settings.identity, clock=time.monotonic, wall_clock=time.time
         )
-        return Reporter(status, events, metrics)
+        # Of single namespaces it sees a part of the pods that hold GPUs, and several operators may see parts.
+        return Reporter(status, events, metrics, tells_of_node_pools=not self._settings.watch_namespaces)
 
     def _login(self) -> kopf.ConnectionInfo:
         if self._configuration is None:
@@ -196,7 +206,7 @@ class OperatorProcess:
         return code
 
     async def _inform(self, parts: Parts) -> None:
-        await self._wait_for_crds(parts)
+        await self._wait_for_access(parts)
         await parts.informer.run(self._handle_signals)
 
     def _handle_signals(self) -> None:
@@ -205,26 +215,34 @@ class OperatorProcess:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.stop)
 
-    async def _wait_for_crds(self, parts: Parts) -> None:
-        """Wait until the API server serves our kinds; kopf looks for them only once."""
+    async def _wait_for_access(self, parts: Parts) -> None:
+        """Wait until our kinds are served and may be read: kopf looks for them once, and ends at a refusal."""
         self._handle_signals()
-        wanted = {"inferencepools", "gpunodepools", "servingprofiles", "scalingpolicies"}
         said = ""
-        while True:
-            try:
-                document = await parts.api.get(f"/apis/{GROUP}/{VERSION}")
-                missing = wanted - {str(item.get("name")) for item in document.get("resources", [])}
-                problem = f"install the CRDs: {', '.join(sorted(missing))} are missing" if missing else ""
-            except ApiError as error:
-                problem = "install the CRDs: the cluster has none" if error.not_found else str(error)
-            if not problem:
-                return
+        while problem := await self._obstacle(parts):
             if problem != said:
                 logger.warning("waiting: %s", problem)
                 said = problem
             parts.health.waiting_for = problem
             parts.health.round_done()
             await asyncio.sleep(2.0)
+        parts.may_watch.set()
+
+    async def _obstacle(self, parts: Parts) -> str:
+        """Return what stands in the way of watching, "" if nothing does; also settles what is gone without."""
+        try:
+            document = await parts.api.get(f"/apis/{GROUP}/{VERSION}")
+            missing = _OWN_PLURALS - {str(item.get("name")) for item in document.get("resources", [])}
+            if missing:
+                return f"install the CRDs: {', '.join(sorted(missing))} are missing"
+            access = await find_access(parts.api, parts.scope)
+        except ApiError as error:
+            return "install the CRDs: the cluster has none" if error.not_found else str(error)
+        if not access.problem:
+            for sentence in access.without.values():
+                logger.warning("%s", sentence)
+            parts.store.without = access.without
+        return access.problem
 
     async def _rounds(self, parts: Parts) -> None:
         """Fill the caches, wait for the lease, then run rounds; audit the caches beside them."""
@@ -239,6 +257,7 @@ class OperatorProcess:
             auditing.cancel()
 
     async def _fill_caches(self, parts: Parts) -> None:
+        await parts.may_watch.wait()
         while True:
             try:
                 if await parts.auditor.check_completeness():

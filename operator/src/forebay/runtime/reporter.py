@@ -29,12 +29,22 @@ _SILENT_REASONS = frozenset({"TooFewReplicas", "AsRecommended", "MoreThanRecomme
 
 
 class Reporter:
-    """Tells the world what a round decided."""
+    """Tells the world what a round decided.
 
-    def __init__(self, status: StatusWriter, events: EventRecorder, metrics: Metrics) -> None:
+    Args:
+        status: writes statuses.
+        events: posts events.
+        metrics: gauges of what is reported.
+        tells_of_node_pools: whether it writes their status, too: it must see all pods that hold GPUs for that.
+    """
+
+    def __init__(
+        self, status: StatusWriter, events: EventRecorder, metrics: Metrics, *, tells_of_node_pools: bool = True
+    ) -> None:
         self._status = status
         self._events = events
         self._metrics = metrics
+        self._tells_of_node_pools = tells_of_node_pools
 
     async def report(
         self,
@@ -54,7 +64,8 @@ class Reporter:
         by_pool: dict[PoolKey, list[Done]] = {}
         for item in done:
             by_pool.setdefault(item.action.pool, []).append(item)
-        writes = [self._node_pool(item, look.at_seconds) for item in look.node_pools]
+        reported = look.node_pools if self._tells_of_node_pools else ()
+        writes = [self._node_pool(item, look.at_seconds) for item in reported]
         writes += [
             self._pool(pool, observed, decision, by_pool.get(pool.entry.pool.key, []))
             for pool in look.pools

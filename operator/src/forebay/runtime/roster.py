@@ -97,6 +97,7 @@ class RosterKeeper:
                 (item.namespace, item.name): item
                 for item in await self._valid(Kind.POLICIES, ScalingPolicy, invalid)
             },
+            unreadable={kind.value: sentence for kind, sentence in self.store.without.items()},
         )
         version = self._version(now_seconds)
         pools: dict[PoolKey, PoolEntry] = {}
@@ -114,7 +115,8 @@ class RosterKeeper:
             node_pools={
                 name: self._node_pool_entry(item)
                 for name, item in catalogue.node_pools.items()
-                if ("", name) in self.store.resources[Kind.NODE_POOLS]
+                # Without nodes a pool would look empty; its prices still count.
+                if Kind.NODES in self.store.kinds and ("", name) in self.store.resources[Kind.NODE_POOLS]
             },
             invalid=tuple(invalid),
         )

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+Namespace = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -30,7 +31,10 @@ class OperatorSettings(BaseModel):
     """Health, metrics and decision records; 0 picks a free port."""
     kubeconfig: str | None = None
     context: str | None = None
-    namespace: str = "forebay-system"
+    watch_namespaces: tuple[Namespace, ...] = ()
+    """The only namespaces whose pools, pods and workloads are watched, so that Roles grant all that is needed
+    there; all namespaces where empty."""
+    lease_namespace: str = "forebay-system"
     """Where the Lease lives."""
     lease_name: str = "forebay"
     identity: str = Field(default_factory=lambda: f"{socket.gethostname()}_{os.getpid()}", min_length=1)

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from forebay.actuation.kube import ApiError, JsonObject, KubeApi
-from forebay.runtime.informer import GROUP, VERSION
+from forebay.api.base import GROUP, VERSION
 from forebay.runtime.metrics import Metrics
 from forebay.runtime.records import ResourceRecord
 from forebay.runtime.store import Kind, Store

@@ -46,6 +46,8 @@ ObjectKey = tuple[str, str]
 class Store:
     """Records by kind and key. Used from the event loop only."""
 
+    without: Mapping[Kind, str] = field(default_factory=dict)
+    """Kinds that may not be read, each with a sentence that says what is missed; nothing of them is ever here."""
     resources: dict[Kind, dict[ObjectKey, ResourceRecord]] = field(
         default_factory=lambda: {kind: {} for kind in OWN_KINDS}
     )
@@ -97,6 +99,11 @@ class Store:
             self.nodes.pop(key[1], None)
         else:
             self.autoscalers.pop(key, None)
+
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """The kinds that are watched."""
+        return frozenset(Kind) - self.without.keys()
 
     def keys(self, kind: Kind) -> frozenset[ObjectKey]:
         """Return every object of a kind that was seen and not deleted."""
