@@ -69,6 +69,10 @@ class RunningOperator:
         """Start it again as it was, and wait until it is ready."""
         self.component.restart()
 
+    def is_ready(self) -> bool:
+        """Whether it says that it could act in its next round."""
+        return answers_ok(f"{self.url}/readyz")
+
     def exit_status(self) -> int | None:
         """Return its exit status, None while it runs."""
         return self.component.host.exit_status(self.component.name)
@@ -115,9 +119,9 @@ def start_operator(
         "retry-period": "1s",
         "status-drift": "2s",
         "log-format": "console",
+        "lease-namespace": NAMESPACE,
         **(options or {}),
         "identity": name,
-        "lease-namespace": NAMESPACE,
         "prometheus-url": prometheus_url,
         "kubeconfig": str(kubeconfig or cluster.kubeconfig_for(NAMESPACE, SERVICE_ACCOUNT)),
         "listen-host": LOOPBACK,

@@ -255,12 +255,13 @@ class Stage:
         name: str = "operator",
         kubeconfig: Path | None = None,
         prometheus: bool = True,
+        wait: bool = True,
     ) -> RunningOperator:
-        """Start an operator that waits for no history."""
+        """Start an operator that waits for no history, and wait for its caches unless told otherwise."""
         url = self.prometheus.url if prometheus else "http://127.0.0.1:9"
         given = {"history": "0s", **(options or {})}
         unique = f"{name}-{self.namespace}"
-        operator = start_operator(self.cluster, url, name=unique, kubeconfig=kubeconfig, options=given)
+        operator = start_operator(self.cluster, url, name=unique, kubeconfig=kubeconfig, options=given, wait=wait)
         self._operators.append(operator)
         return operator
 

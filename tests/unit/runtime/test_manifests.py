@@ -91,6 +91,15 @@ def test_the_environment_of_the_pod_is_what_run_reads() -> None:
     assert {entry["name"] for entry in container["env"]} <= known
 
 
+def test_the_install_of_one_namespace_sets_what_run_reads() -> None:
+    kustomization = yaml.safe_load((INSTALL.parent / "namespaced" / "kustomization.yaml").read_text())
+    patch = next(item for item in kustomization["patches"] if item["target"]["kind"] == "Deployment")
+    (added,) = yaml.safe_load(patch["patch"])
+    run = cli.get_command(click.Context(cli), "run")
+    assert run is not None
+    assert added["value"]["name"] in {parameter.envvar for parameter in run.params}
+
+
 @pytest.mark.parametrize("name", ["forebay-read", "forebay-report", "forebay-scale"])
 def test_every_role_is_bound_to_the_service_account(name: str) -> None:
     binding = named("ClusterRoleBinding", name)
