@@ -21,7 +21,7 @@ from pathlib import Path
 
 from devcluster import golang
 from devcluster.errors import DevClusterError
-from devcluster.targets import ALL, CONTROL_PLANE, HELM, OPTIONAL, Target
+from devcluster.targets import ALL, CONTROL_PLANE, HELM, OPTIONAL, PROMTOOL, Target
 
 Log = Callable[[str], object]
 _BUILD_TIMEOUT_SECONDS = 3_600
@@ -123,6 +123,18 @@ class Binaries:
         if not self.is_built(HELM):
             self.build([HELM], log=log)
         return self.path("helm")
+
+    def promtool(self, *, log: Log = print) -> Path:
+        """Return the path of promtool: the one on PATH, else ours, built first where it is not cached.
+
+        Raises:
+            DevClusterError: there is none and none could be built.
+        """
+        if found := shutil.which("promtool"):
+            return Path(found)
+        if not self.is_built(PROMTOOL):
+            self.build([PROMTOOL], log=log)
+        return self.path("promtool")
 
     def _build(self, target: Target, go: str, log: Log) -> float:
         with _locked(self.cache / f"{target.name}.lock", log):

@@ -1,4 +1,4 @@
-"""What is built for a local cluster: three pinned Go modules, and the key under which each is cached.
+"""What is built for a local cluster: pinned Go modules, and the key under which each is cached.
 
 The pins live in `go/*/go.mod` and nowhere else: versions shown and linked in are read from there.
 """
@@ -120,6 +120,16 @@ PROMETHEUS = Target(
     tags=("remove_all_sd", "enable_kubernetes_sd"),
     estimated_seconds=120,
 )
+PROMTOOL = Target(
+    name="promtool",
+    package="github.com/prometheus/prometheus/cmd/promtool",
+    pinned_module=PROMETHEUS.pinned_module,
+    ldflags=PROMETHEUS.ldflags,
+    release=prometheus_release,
+    # Those of the server, so that the packages of both are compiled once.
+    tags=PROMETHEUS.tags,
+    estimated_seconds=60,
+)
 _HELM = "helm.sh/helm/v3"
 HELM = Target(
     name="helm",
@@ -135,4 +145,4 @@ HELM = Target(
 )
 ALL = (CONTROL_PLANE, KWOK, PROMETHEUS)
 #: Built when asked for: no part of a cluster.
-OPTIONAL = (HELM,)
+OPTIONAL = (HELM, PROMTOOL)

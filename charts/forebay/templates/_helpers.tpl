@@ -1,3 +1,4 @@
+{{- /* Names and labels. */ -}}
 {{- define "forebay.name" -}}
 {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
@@ -24,10 +25,18 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
 {{- end }}
 
-{{- define "forebay.labels" -}}
+{{- /* What pods have: nothing that changes with the chart alone, which would restart them. */ -}}
+{{- define "forebay.podLabels" -}}
 {{ include "forebay.selectorLabels" . }}
 app.kubernetes.io/part-of: forebay
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | trunc 63 | trimAll "-_." | quote }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "forebay.labels" -}}
+{{ include "forebay.podLabels" . }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
@@ -46,16 +55,4 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- else -}}
 {{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
 {{- end -}}
-{{- end }}
-
-{{- define "forebay.subjects" -}}
-- {kind: ServiceAccount, name: {{ include "forebay.serviceAccountName" . }}, namespace: {{ .Release.Namespace }}}
-{{- end }}
-
-{{- /* Scale targets that are read by name, when a pool asks for one: group, resource, by the value that enables it. */ -}}
-{{- define "forebay.otherTargets" -}}
-leaderWorkerSets: {group: leaderworkerset.x-k8s.io, resource: leaderworkersets}
-disaggregatedSets: {group: disaggregatedset.x-k8s.io, resource: disaggregatedsetrolescalers}
-dynamoGraphs: {group: nvidia.com, resource: dynamographdeploymentscalingadapters}
-roleBasedGroups: {group: workloads.x-k8s.io, resource: rolebasedgroupscalingadapters}
 {{- end }}

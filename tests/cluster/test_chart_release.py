@@ -3,9 +3,7 @@
 The Deployment has no replicas here: there is no image to pull, and KWOK would play its pods as running.
 """
 
-import json
 import secrets
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,38 +13,18 @@ import yaml
 
 from devcluster import Cluster
 from forebay.api.v1alpha1 import InferencePool
+from tests.cluster.chart_helm import CHART, Helm, helm_for, render
 from tests.unit.api.mutations import bases
-from tests.unit.chart.rendering import CHART, helm_program, render
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-
-
-class Helm:
-    """Helm with the cluster's credentials and a home of its own."""
-
-    def __init__(self, cluster: Cluster, home: Path, namespace: str) -> None:
-        self._common = ["--kubeconfig", str(cluster.kubeconfig), "-n", namespace]
-        self._environment = {"HOME": str(home), "PATH": "/usr/bin:/bin"}
-
-    def __call__(self, *arguments: str, values: object = None) -> str:
-        command = [helm_program(), *arguments, *self._common]
-        text = None
-        if values is not None:
-            command, text = [*command, "-f", "-"], json.dumps(values)
-        result = subprocess.run(
-            command, input=text, env=self._environment, capture_output=True, text=True, timeout=90, check=False
-        )
-        assert result.returncode == 0, result.stderr
-        return result.stdout
 
 
 @pytest.fixture
 def home(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Helm]:
     """Helm for one namespace; a release that a failed test left behind is uninstalled."""
-    helm = Helm(cluster, tmp_path, namespace)
+    helm = helm_for(cluster, tmp_path, namespace)
     yield helm
-    for name in helm("list", "--all", "--short").split():
-        helm("uninstall", name)
+    helm.forget_all()
 
 
 def values(**more: Any) -> dict[str, Any]:

@@ -1,0 +1,80 @@
+{{- /*
+What values.schema.json cannot say in a sentence, or not at all. Each failure names the value and what to write.
+*/ -}}
+
+{{- define "forebay.checks" -}}
+{{- include "forebay.checks.durations" . }}
+{{- include "forebay.checks.prometheus" . }}
+{{- include "forebay.checks.namespaces" . }}
+{{- include "forebay.checks.image" . }}
+{{- end }}
+
+{{- define "forebay.checks.durations" -}}
+{{- $durations := dict "serviceMonitor.interval" .Values.serviceMonitor.interval }}
+{{- $_ := set $durations "serviceMonitor.scrapeTimeout" .Values.serviceMonitor.scrapeTimeout }}
+{{- $_ := set $durations "prometheus.timeout" .Values.prometheus.timeout }}
+{{- $_ := set $durations "prometheus.settle" .Values.prometheus.settle }}
+{{- range $name := list "interval" "conflictWindow" "provisionDeadline" "resync" "statusDrift" "history" }}
+{{- $_ := set $durations (printf "operator.%s" $name) (get $.Values.operator $name) }}
+{{- end }}
+{{- range $name := list "duration" "renewDeadline" "retryPeriod" }}
+{{- $_ := set $durations (printf "lease.%s" $name) (get $.Values.lease $name) }}
+{{- end }}
+{{- range $name, $value := $durations }}
+{{- if not (or (regexMatch "^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$" $value) (and (eq $value "0") (eq $name "operator.history"))) }}
+{{- fail (printf "%s: %q is no duration; write it with a unit, such as 15s, 5m or 1h30m" $name $value) }}
+{{- end }}
+{{- end }}
+{{- $start := toDate "2006-01-02" "2000-01-01" }}
+{{- $retry := ($start | mustDateModify .Values.lease.retryPeriod).UnixMilli }}
+{{- $renew := ($start | mustDateModify .Values.lease.renewDeadline).UnixMilli }}
+{{- $duration := ($start | mustDateModify .Values.lease.duration).UnixMilli }}
+{{- if not (and (lt $retry $renew) (lt $renew $duration)) }}
+{{- fail (printf "lease: times must rise, retryPeriod < renewDeadline < duration; they are %s, %s and %s" .Values.lease.retryPeriod .Values.lease.renewDeadline .Values.lease.duration) }}
+{{- end }}
+{{- end }}
+
+{{- define "forebay.checks.prometheus" -}}
+{{- with .Values.prometheus }}
+{{- if .urlSecret.name }}
+{{- else if not .url }}
+{{- fail "prometheus.url: give the address of Prometheus, or prometheus.urlSecret" }}
+{{- else if not (regexMatch "^https?://[^/?#@[:space:]]+(/[^?#[:space:]]*)?$" .url) }}
+{{- fail (printf "prometheus.url: write http(s)://host[:port][/path], without user, query or fragment, not %q; credentials go into a Secret" .url) }}
+{{- end }}
+{{- if and .ca.secretName .ca.configMapName }}
+{{- fail "prometheus.ca: set secretName or configMapName, not both" }}
+{{- end }}
+{{- range $index, $header := .headers }}
+{{- if eq (hasKey $header "value") (hasKey $header "secret") }}
+{{- fail (printf "prometheus.headers[%d]: header %s needs either a value or a secret with name and key" $index $header.name) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "forebay.checks.namespaces" -}}
+{{- range (concat .Values.watchNamespaces .Values.rbac.scaling.namespaces) }}
+{{- if not (regexMatch "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$" .) }}
+{{- fail (printf "watchNamespaces, rbac.scaling.namespaces: %q cannot be a namespace's name; give names, not patterns" .) }}
+{{- end }}
+{{- end }}
+{{- with .Values.watchNamespaces }}
+{{- range $.Values.rbac.scaling.namespaces }}
+{{- if not (has . $.Values.watchNamespaces) }}
+{{- fail (printf "rbac.scaling.namespaces: %q is not watched; add it to watchNamespaces, or take it out" .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "forebay.checks.image" -}}
+{{- with .Values.image }}
+{{- if not (regexMatch "^(sha256:[0-9a-f]{64})?$" .digest) }}
+{{- fail (printf "image.digest: %q is no digest; write sha256: and 64 hexadecimal digits" .digest) }}
+{{- end }}
+{{- if regexMatch "(@|:[^/]*$)" .repository }}
+{{- fail (printf "image.repository: %q has a tag or digest; write those into image.tag or image.digest" .repository) }}
+{{- end }}
+{{- end }}
+{{- end }}
