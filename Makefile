@@ -8,7 +8,6 @@ STAMP := $(VENV)/.installed
 # The tests on a cluster mostly wait, so that three workers (each with a cluster of its own) fill two cores.
 WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
-VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 .PHONY: help setup demo test test-unit test-cluster lint format crds check-drift image lock clean \
 	bench bench-plan bench-forecast bench-replay bench-policy bench-operator
@@ -52,9 +51,8 @@ check-drift: setup ## Fail if a generated file differs from what its source says
 	$(BIN)/python -m forebay.api.crd --out crds --docs docs/api.md --check
 	$(BIN)/python -m chartdocs --check
 
-image: ## Build the operator's image (needs Docker with BuildKit)
-	DOCKER_BUILDKIT=1 docker build -f operator/Dockerfile -t forebay:$(VERSION) \
-	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) .
+image: ## Build the operator's image (DOCKER, BASE_IMAGE, DOCKER_BUILD_FLAGS: see tools/build-image)
+	tools/build-image operator
 
 lock: ## Renew the hash-pinned requirement files (no index address in them)
 	tools/lock

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from enginesim import Pod, Simulator, parse_config
+from enginesim.config import parse_config
 from enginesim.physics import PoolPhysics
+from enginesim.pods import Pod
+from enginesim.simulator import Simulator
 from forebay.flow.fleet import PoolKey, Role, Slo
 from forebay.flow.observation import EngineSample
 from forebay.flow.trace import RequestTrace

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import devcluster
 from demo.scene import NAMESPACE, POOL
 from devcluster.rest import Json, mapping, sequence
-from enginesim import Simulator
+from enginesim.simulator import Simulator
 from runoperator import RunningOperator
 
 ROLES = ("prefill", "decode")

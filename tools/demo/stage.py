@@ -10,7 +10,11 @@ from demo.scene import DECODE_NODES, NAMESPACE, POOL, PREFILL_NODES, resources, 
 from devcluster import AutoscalerTimes, PrometheusServer
 from devcluster.rest import mapping
 from devcluster.waiting import eventually
-from enginesim import MetricsServer, PodLister, Runner, Simulator, parse_config
+from enginesim.config import parse_config
+from enginesim.pods import PodLister
+from enginesim.runner import Runner
+from enginesim.server import MetricsServer
+from enginesim.simulator import Simulator
 from forebay.flow.trace import RequestTrace
 from runoperator import RunningOperator, start_operator
 from runoperator.install import install

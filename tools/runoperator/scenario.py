@@ -13,7 +13,11 @@ import numpy as np
 import devcluster
 from devcluster.rest import Json, condition_status, mapping, text
 from devcluster.waiting import eventually
-from enginesim import MetricsServer, PodLister, Runner, Simulator, parse_config
+from enginesim.config import parse_config
+from enginesim.pods import PodLister
+from enginesim.runner import Runner
+from enginesim.server import MetricsServer
+from enginesim.simulator import Simulator
 from forebay.flow.trace import RequestTrace
 from runoperator import NAMESPACE, RunningOperator, start_operator
 

@@ -5,7 +5,7 @@ from typing import cast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from enginesim import Simulator
+from enginesim.simulator import Simulator
 from tests.unit.enginesim.worlds import NAME, SPLIT, WHOLE, pod, run, simulator, steady_trace
 
 NAMES = ("a", "b", "c")

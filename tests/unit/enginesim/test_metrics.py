@@ -6,8 +6,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from enginesim import Simulator, parse_config
+from enginesim.config import parse_config
 from enginesim.physics import PoolPhysics
+from enginesim.simulator import Simulator
 from enginesim.tables import load_table, table_names
 from tests.unit.enginesim.worlds import SPLIT, WHOLE, pod, run, simulator, steady_trace
 

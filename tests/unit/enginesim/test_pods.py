@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from enginesim import Simulator
+from enginesim.simulator import Simulator
 from tests.unit.enginesim.worlds import NAME, WHOLE, pod, run, simulator, steady_trace
 
 

@@ -6,7 +6,9 @@ from http.client import HTTPConnection, HTTPResponse
 
 import pytest
 
-from enginesim import Fault, FaultMode, MetricsServer, Simulator
+from enginesim.faults import Fault, FaultMode
+from enginesim.server import MetricsServer
+from enginesim.simulator import Simulator
 from tests.unit.enginesim.worlds import NAME, pod, run, simulator
 
 

@@ -9,10 +9,11 @@ import pytest
 from kubernetes.client.exceptions import ApiException
 
 from devcluster.rest import Rest
-from enginesim import EngineSimError, Pod, PodLister, Runner, load_config, parse_config
 from enginesim.cli import main, parser
-from enginesim.config import PoolConfig, Traffic, Workload
-from enginesim.pods import parse_pod
+from enginesim.config import PoolConfig, Traffic, Workload, load_config, parse_config
+from enginesim.errors import EngineSimError
+from enginesim.pods import Pod, PodLister, parse_pod
+from enginesim.runner import Runner
 from enginesim.traffic import build_trace
 from tests.unit.enginesim.worlds import WHOLE, pod, simulator
 

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from enginesim import Pod, Simulator, parse_config
+from enginesim.config import parse_config
+from enginesim.pods import Pod
+from enginesim.simulator import Simulator
 from forebay.flow.trace import RequestTrace
 
 NAME = ("serving", "chat")

@@ -1,6 +1,7 @@
 """The `forebay` command: one group, one module per subcommand."""
 
 import importlib
+import importlib.util
 import sys
 
 import click
@@ -31,21 +32,31 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names in the order of the table."""
-        return list(_COMMANDS)
+        return [name for name, (module, _) in _COMMANDS.items() if _installed(module)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Import and return a subcommand; each module calls its command `command`."""
         if cmd_name not in _COMMANDS:
             return None
+        if not _installed(_COMMANDS[cmd_name][0]):
+            raise click.UsageError(
+                f"there is no {cmd_name} here: the operator's image leaves it out; install the package forebay"
+            )
         command = importlib.import_module(_COMMANDS[cmd_name][0]).command
         if not isinstance(command, click.Command):
             raise TypeError(f"{_COMMANDS[cmd_name][0]}.command is no click command")
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the subcommands without importing them."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+            formatter.write_dl([(name, _COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+
+def _installed(module: str) -> bool:
+    """Whether a subcommand's package is here: the operator's image has no replay."""
+    package = module.rpartition(".")[0]
+    return importlib.util.find_spec(package) is not None
 
 
 @click.group(cls=LazyGroup, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})

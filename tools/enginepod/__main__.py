@@ -1,0 +1,7 @@
+"""``python -m enginepod``."""
+
+import sys
+
+from enginepod.cli import main
+
+sys.exit(main())
