@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,6 +16,7 @@ from forebay.cli.main import cli
 from forebay.cli.parameters import DURATION, HEADER
 from forebay.flow.fleet import PoolKey
 from forebay.runtime.settings import OperatorSettings
+from forebay.runtime.sources import prometheus_settings
 
 CONDITIONS = [
     {"type": "Ready", "status": "True", "reason": "AsRecommended", "message": "fine"},
@@ -103,7 +105,11 @@ def test_every_setting_is_a_flag_of_run() -> None:
     [
         (("run", "--interval", "soon"), "write it like 15s"),
         (("run", "--interval", "0s"), "greater than 0"),
+        (("run", "--interval", "0s"), "--interval:"),
         (("run", "--lease-duration", "3s"), "lease times must rise"),
+        (("run", "--namespace", "Serving"), "--namespace: String should match"),
+        (("run", "--namespace", " , "), "write it like serving or serving,batch"),
+        (("run", "--prometheus-pod-label", "po-d"), "--prometheus-pod-label: String should match"),
         (("run", "--prometheus-header", "X"), "write it like X-Scope-OrgID=team-a"),
         (("explain", "chat"), "write NAMESPACE/NAME"),
         (("dance",), "No such command"),
@@ -143,6 +149,74 @@ def test_values_of_the_command_line_are_read() -> None:
     assert DURATION.convert("1m30s", None, None) == 90.0
     assert DURATION.convert("0", None, None) == 0.0
     assert HEADER.convert("X-Scope-OrgID=a=b", None, None) == ("X-Scope-OrgID", "a=b")
+
+
+def settings_of(*arguments: str, monkeypatch: pytest.MonkeyPatch, **environment: str) -> OperatorSettings:
+    """Return the settings with which `forebay run` would run."""
+    found: list[OperatorSettings] = []
+
+    async def note(settings: OperatorSettings) -> int:
+        found.append(settings)
+        return 0
+
+    monkeypatch.setattr("forebay.cli.run._run", note)
+    monkeypatch.setattr("forebay.cli.run.set_up_logging", lambda *_: None)
+    result = CliRunner().invoke(cli, ["run", *arguments], env=environment)
+    assert result.exit_code == 0, result.output
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("variable", "headers"),
+    [
+        ("X-Scope-OrgID=team-a", [("X-Scope-OrgID", "team-a")]),
+        ("X-Scope-OrgID=team a, X-Other = b", [("X-Scope-OrgID", "team a"), ("X-Other", "b")]),
+        ("Accept=a/b, c/d;q=0.1", [("Accept", "a/b, c/d;q=0.1")]),
+        ("A=1,2,3,B=4,", [("A", "1,2,3"), ("B", "4,")]),
+        ("A=1,B=2\nC=3\n", [("A", "1,B=2"), ("C", "3")]),
+        ("A=1,B=2\n", [("A", "1,B=2")]),
+        ("", []),
+    ],
+)
+def test_headers_of_the_environment(
+    variable: str, headers: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of(monkeypatch=monkeypatch, FOREBAY_PROMETHEUS_HEADERS=variable)
+    assert list(settings.prometheus_headers) == headers
+
+
+def test_namespaces_are_repeated_or_a_comma_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = settings_of("--namespace=a,b", "--namespace=c", "--namespace=a", monkeypatch=monkeypatch)
+    assert flags.watch_namespaces == ("a", "b", "c")
+    variable = settings_of(monkeypatch=monkeypatch, FOREBAY_WATCH_NAMESPACES="a, b")
+    assert variable.watch_namespaces == ("a", "b")
+    assert settings_of(monkeypatch=monkeypatch, FOREBAY_WATCH_NAMESPACES="").watch_namespaces == ()
+
+
+def test_credentials_and_labels_of_prometheus_reach_its_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_of(
+        "--prometheus-username=forebay",
+        "--prometheus-password-file=/secret/password",
+        "--prometheus-certificate-file=/secret/tls.crt",
+        "--prometheus-key-file=/secret/tls.key",
+        "--prometheus-ca-file=/secret/ca.crt",
+        "--prometheus-workload-label=app",
+        monkeypatch=monkeypatch,
+        FOREBAY_PROMETHEUS_NAMESPACE_LABEL="kubernetes_namespace",
+        FOREBAY_PROMETHEUS_POD_LABEL="kubernetes_pod_name",
+    )
+    given = prometheus_settings(settings)
+    assert (given.auth.basic_username, given.auth.basic_password_file) == ("forebay", Path("/secret/password"))
+    assert given.auth.client_certificate_file == Path("/secret/tls.crt")
+    assert given.auth.client_key_file == Path("/secret/tls.key")
+    assert given.ca_file == Path("/secret/ca.crt")
+    assert (given.namespace_label, given.pod_label) == ("kubernetes_namespace", "kubernetes_pod_name")
+    assert given.workload_label == "app"
+
+
+def test_half_of_basic_authentication_gets_a_sentence() -> None:
+    with pytest.raises(ValueError, match="both a user name and a password file"):
+        prometheus_settings(OperatorSettings(prometheus_username="forebay"))
 
 
 def test_an_explanation_tells_what_why_and_what_not() -> None:

@@ -17,6 +17,8 @@ class Asked:
     path: str
     headers: dict[str, str]
     parameters: dict[str, str]
+    address: str = ""
+    """The path with its query, as in the request's first line."""
 
 
 Reply = Callable[["Handler"], None]
@@ -50,7 +52,7 @@ class Handler(BaseHTTPRequestHandler):
     def _handle(self, body: bytes) -> None:
         parts = urlsplit(self.path)
         parameters = {name: values[0] for name, values in parse_qs(parts.query + "&" + body.decode()).items()}
-        self.fake.asked.append(Asked(self.command, parts.path, dict(self.headers.items()), parameters))
+        self.fake.asked.append(Asked(self.command, parts.path, dict(self.headers.items()), parameters, self.path))
         self.fake.next()(self)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002

@@ -85,11 +85,17 @@ async def test_a_path_before_the_api_is_kept(server: FakeServer) -> None:
     assert server.asked[0].path == "/prometheus/api/v1/query"
 
 
-async def test_long_queries_are_posted(server: FakeServer) -> None:
+async def test_long_queries_are_posted_in_the_body(server: FakeServer) -> None:
+    long = "up" + " " * 3000 + "# + & = %"
     async with connected(server) as client:
-        await client.instant("up" + " " * 3000, 1.0, kind="test", read=as_it_is)
+        await client.instant(long, 1.0, kind="test", read=as_it_is)
+        await client.range(long, 0, 60, 15, kind="test", read=as_it_is)
         await client.instant("up", 1.0, kind="test", read=as_it_is)
-    assert [each.method for each in server.asked] == ["POST", "GET"]
+    assert [each.method for each in server.asked] == ["POST", "POST", "GET"]
+    assert [each.address for each in server.asked[:2]] == ["/api/v1/query", "/api/v1/query_range"]
+    assert server.asked[0].parameters == {"query": long, "time": "1.0"}
+    assert server.asked[1].parameters["query"] == long
+    assert server.asked[1].parameters["step"] == "15s"
 
 
 async def test_compressed_answers_are_read(server: FakeServer) -> None:

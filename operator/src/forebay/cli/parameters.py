@@ -1,9 +1,14 @@
 """Kinds of command line values: durations as in the resources, headers, namespaces, NAMESPACE/NAME."""
 
+import re
+
 import click
 
 from forebay.api.text import Duration
 from forebay.flow.fleet import PoolKey
+
+_NEXT_HEADER = re.compile(r",(?=\s*[A-Za-z0-9!#$%&'*+.^_`|~-]+\s*=)")
+"""A comma before a header's name (a token of RFC 9110, section 5.6.2) and its equals sign."""
 
 
 class DurationType(click.ParamType[float]):
@@ -34,6 +39,14 @@ class HeaderType(click.ParamType[tuple[str, str]]):
         if not equals or not name.strip():
             self.fail(f"{value!r} is no header: write it like X-Scope-OrgID=team-a", param, ctx)
         return name.strip(), content.strip()
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """Return the headers of an environment variable: one a line, or on one line with commas between them.
+
+        A comma that no ``name=`` follows belongs to the value before it, as in ``Accept=a/b,c/d``.
+        """
+        lines = [line.strip() for line in rv.splitlines() if line.strip()]
+        return lines if len(lines) != 1 or "\n" in rv else [part.strip() for part in _NEXT_HEADER.split(lines[0])]
 
 
 class PoolKeyType(click.ParamType[PoolKey]):

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from forebay.runtime.settings import OperatorSettings
 from forebay.runtime.text import duration
 
 _DEFAULTS = {name: field.default for name, field in OperatorSettings.model_fields.items()}
+_FILE = click.Path(path_type=Path)
 _Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 
@@ -46,20 +47,37 @@ _OPTIONS = (
         "--prometheus-token-file",
         "prometheus_token_file",
         "Bearer token for Prometheus; read again when it changes.",
-        type=click.Path(path_type=Path),
+        type=_FILE,
+    ),
+    _option("--prometheus-username", "prometheus_username", "User name for basic authentication."),
+    _option(
+        "--prometheus-password-file",
+        "prometheus_password_file",
+        "Its password; read again when it changes.",
+        type=_FILE,
     ),
     _option(
-        "--prometheus-ca-file",
-        "prometheus_ca_file",
-        "Certificate authorities of Prometheus.",
-        type=click.Path(path_type=Path),
+        "--prometheus-certificate-file",
+        "prometheus_certificate_file",
+        "Forebay's own certificate, where Prometheus asks for one (PEM).",
+        type=_FILE,
     ),
+    _option("--prometheus-key-file", "prometheus_key_file", "Its key, unless it is in the same file.", type=_FILE),
+    _option("--prometheus-ca-file", "prometheus_ca_file", "Certificate authorities of Prometheus.", type=_FILE),
     _option(
         "--prometheus-header",
         "prometheus_headers",
-        "Extra header of each query, such as a tenant's id; may be repeated.",
+        "Extra header of each query, such as a tenant's id; may be repeated. The variable takes one a line, or"
+        " several with commas between them.",
         type=HEADER,
         multiple=True,
+    ),
+    _option("--prometheus-namespace-label", "prometheus_namespace_label", "Label with a series' namespace."),
+    _option("--prometheus-pod-label", "prometheus_pod_label", "Label with its pod."),
+    _option(
+        "--prometheus-workload-label",
+        "prometheus_workload_label",
+        "Label with its workload; derived from the pod's name where there is none.",
     ),
     _option("--listen-host", "listen_host", "Address of /healthz, /readyz, /metrics and /decisions."),
     _option("--listen-port", "listen_port", "Its port; 0 takes a free one.", type=click.INT),
@@ -108,7 +126,7 @@ _OPTIONS = (
         "--state-directory",
         "state_directory",
         "Where forecasters are saved between restarts.",
-        type=click.Path(path_type=Path),
+        type=_FILE,
     ),
     _option(
         "--log-format",
@@ -155,7 +173,7 @@ def command(identity: str | None, **given: Any) -> None:
     try:
         settings = OperatorSettings(**given, **({"identity": identity} if identity else {}))
     except ValidationError as error:
-        raise click.UsageError("; ".join(entry["msg"] for entry in error.errors(include_url=False))) from error
+        raise click.UsageError("; ".join(_sentences(error))) from error
     set_up_logging(settings.log_format, settings.log_level)
     try:
         code = asyncio.run(_run(settings))
@@ -166,6 +184,14 @@ def command(identity: str | None, **given: Any) -> None:
             f"cannot listen on {settings.listen_host}:{settings.listen_port}: {error.strerror or error}"
         ) from error
     sys.exit(code)
+
+
+def _sentences(error: ValidationError) -> Iterator[str]:
+    """Yield what is wrong with each option, by its flag."""
+    flags = {parameter.name: parameter.opts[0] for parameter in click.get_current_context().command.params}
+    for entry in error.errors(include_url=False):
+        flag = flags.get(str(entry["loc"][0])) if entry["loc"] else None
+        yield f"{flag}: {entry['msg']} (got {entry['input']})" if flag else entry["msg"]
 
 
 async def _run(settings: OperatorSettings) -> int:

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Namespace = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+LabelName = Annotated[str, Field(pattern="^[a-zA-Z_][a-zA-Z0-9_]*$")]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -23,9 +24,19 @@ class OperatorSettings(BaseModel):
     prometheus_settle_seconds: float = Field(default=2.0, ge=1, le=300)
     """Age at which a sample can be relied on to be visible; more for remote-write receivers."""
     prometheus_token_file: Path | None = None
+    prometheus_username: str | None = None
+    """For basic authentication, with the password file."""
+    prometheus_password_file: Path | None = None
+    prometheus_certificate_file: Path | None = None
+    """Our own certificate, where Prometheus asks its clients for one."""
+    prometheus_key_file: Path | None = None
     prometheus_ca_file: Path | None = None
     prometheus_headers: tuple[tuple[str, str], ...] = ()
     """Extra headers of each query, such as a tenant's id."""
+    prometheus_namespace_label: LabelName = "namespace"
+    prometheus_pod_label: LabelName = "pod"
+    prometheus_workload_label: LabelName | None = None
+    """A label that has the workload's name; without one it is derived from the pod's name."""
     listen_host: str = "0.0.0.0"  # noqa: S104 - probes and scrapes come from outside the pod
     listen_port: int = Field(default=8080, ge=0, le=65_535)
     """Health, metrics and decision records; 0 picks a free port."""

@@ -27,7 +27,12 @@ def prometheus_settings(settings: OperatorSettings) -> PrometheusSettings:
     return PrometheusSettings(
         url=settings.prometheus_url,
         auth=PrometheusAuth(
-            bearer_token_file=settings.prometheus_token_file, headers=dict(settings.prometheus_headers)
+            bearer_token_file=settings.prometheus_token_file,
+            basic_username=settings.prometheus_username,
+            basic_password_file=settings.prometheus_password_file,
+            client_certificate_file=settings.prometheus_certificate_file,
+            client_key_file=settings.prometheus_key_file,
+            headers=dict(settings.prometheus_headers),
         ),
         ca_file=settings.prometheus_ca_file,
         read_timeout_seconds=timeout / 2,
@@ -36,4 +41,7 @@ def prometheus_settings(settings: OperatorSettings) -> PrometheusSettings:
         # Evaluation times lie on a grid no wider than a round, so that no round sees the same instant twice.
         grid_seconds=min(_COARSEST_GRID_SECONDS, math.floor(interval)),
         settle_seconds=settings.prometheus_settle_seconds,
+        namespace_label=settings.prometheus_namespace_label,
+        pod_label=settings.prometheus_pod_label,
+        workload_label=settings.prometheus_workload_label,
     )

@@ -37,6 +37,16 @@ class BoundedSession(requests.Session):
         """Monotonic time at which an answer must be complete."""
         self._max_bytes = settings.max_answer_bytes
 
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        """Put the parameters of a POST into its body.
+
+        ``prometheus-api-client`` hands them over as those of the address whatever the method, where proxies refuse
+        what is longer than 8 KiB or so. The API of Prometheus takes them URL-encoded in the body as well.
+        """
+        if request.method == "POST" and request.params and not request.data:
+            request.data, request.params = request.params, {}
+        return super().prepare_request(request)
+
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """Send, read the whole answer within the deadline, and refuse everything but success."""
         kwargs.update(stream=True, allow_redirects=False)
