@@ -52,7 +52,12 @@ def rendered(values: object = None, *flags: str, namespace: str = "forebay-syste
     Raises:
         AssertionError: it refuses; with its reason.
     """
-    result = helm("template", "forebay", str(CHART), "-n", namespace, *flags, values=values)
+    return _rendered(json.dumps({} if values is None else values), flags, namespace)
+
+
+@functools.cache
+def _rendered(values: str, flags: tuple[str, ...], namespace: str) -> str:
+    result = helm("template", "forebay", str(CHART), "-n", namespace, *flags, values=json.loads(values))
     assert result.returncode == 0, result.stderr
     return result.stdout
 

@@ -38,7 +38,6 @@ OPTIONS: dict[str, Any] = {
     name: {"enabled": True} for name in ("networkPolicy", "serviceMonitor", "prometheusRule", "dashboard")
 }
 DIGEST = f"sha256:{64 * '0'}"
-_SECRET = {"name": "other", "key": "other"}
 #: Another value for each, by its path; with what it takes to see it, where that is more than the options.
 OTHER: dict[str, object] = {
     "nameOverride": "other",
@@ -60,6 +59,15 @@ OTHER: dict[str, object] = {
     "prometheus.settle": "7s",
     "prometheus.tokenSecret.name": "other",
     "prometheus.tokenSecret.key": "other",
+    "prometheus.basicAuthSecret.name": "other",
+    "prometheus.basicAuthSecret.usernameKey": "other",
+    "prometheus.basicAuthSecret.passwordKey": "other",
+    "prometheus.clientCertificateSecret.name": "other",
+    "prometheus.clientCertificateSecret.certificateKey": "other",
+    "prometheus.clientCertificateSecret.privateKeyKey": "other",
+    "prometheus.namespaceLabel": "other",
+    "prometheus.podLabel": "other",
+    "prometheus.workloadLabel": "other",
     "prometheus.ca.secretName": "other",
     "prometheus.ca.configMapName": "other",
     "prometheus.ca.key": "other",
@@ -136,6 +144,12 @@ OTHER: dict[str, object] = {
 WITH: dict[str, dict[str, Any]] = {
     "prometheus.urlSecret.key": {"prometheus": {"urlSecret": {"name": "a"}}},
     "prometheus.tokenSecret.key": {"prometheus": {"tokenSecret": {"name": "a"}}},
+    "prometheus.basicAuthSecret.usernameKey": {"prometheus": {"basicAuthSecret": {"name": "a"}}},
+    "prometheus.basicAuthSecret.passwordKey": {"prometheus": {"basicAuthSecret": {"name": "a"}}},
+    "prometheus.clientCertificateSecret.certificateKey": {
+        "prometheus": {"clientCertificateSecret": {"name": "a"}}
+    },
+    "prometheus.clientCertificateSecret.privateKeyKey": {"prometheus": {"clientCertificateSecret": {"name": "a"}}},
     "prometheus.ca.key": {"prometheus": {"ca": {"secretName": "a"}}},
     "rbac.nodes": {"watchNamespaces": ["a"]},
     "serviceAccount.create": {"serviceAccount": {"name": "a"}},
@@ -251,8 +265,16 @@ def test_the_environment_that_values_add_is_known() -> None:
     run = cli.get_command(click.Context(cli), "run")
     assert run is not None
     known = {str(parameter.envvar) for parameter in run.params}
-    chosen = {"prometheus": {"tokenSecret": {"name": "a"}, "ca": {"secretName": "a"}}}
-    assert set(environment(render(chosen))) <= known
+    prometheus = {
+        "basicAuthSecret": {"name": "a"},
+        "clientCertificateSecret": {"name": "a"},
+        "ca": {"secretName": "a"},
+        **dict.fromkeys(("namespaceLabel", "podLabel", "workloadLabel"), "other"),
+    }
+    given = environment(render({"watchNamespaces": ["a"], "prometheus": prometheus}))
+    assert len(given) > 20
+    assert set(given) <= known
+    assert set(environment(render({"prometheus": {"tokenSecret": {"name": "a"}}}))) <= known
 
 
 def test_every_object_has_the_recommended_labels() -> None:
@@ -288,11 +310,27 @@ def test_one_replica_has_no_disruption_budget() -> None:
 
 def test_credentials_come_from_secrets() -> None:
     header = {"name": "X-Scope-OrgID", "secret": {"name": "tenant", "key": "id"}}
-    prometheus = {"tokenSecret": {"name": "token"}, "ca": {"secretName": "ca"}, "headers": [header]}
+    prometheus = {
+        "basicAuthSecret": {"name": "user"},
+        "clientCertificateSecret": {"name": "own"},
+        "ca": {"configMapName": "company"},
+        "headers": [header],
+    }
     documents = render({"prometheus": prometheus})
+    where = "/etc/forebay/prometheus"
     assert container(documents)["args"] == ["run", "--prometheus-header=X-Scope-OrgID=$(PROMETHEUS_HEADER_0)"]
-    names = {mount["name"] for mount in container(documents)["volumeMounts"]}
-    assert names >= {"prometheus-token", "prometheus-ca"}
+    assert {"name": "FOREBAY_PROMETHEUS_KEY_FILE", "value": f"{where}/tls.key"} in container(documents)["env"]
+    volumes = named(documents, "Deployment", "forebay")["spec"]["template"]["spec"]["volumes"]
+    (volume,) = (volume for volume in volumes if volume["name"] == "prometheus")
+    paths = {
+        item["path"]: source[kind]["name"]
+        for source in volume["projected"]["sources"]
+        for kind in source
+        for item in source[kind]["items"]
+    }
+    assert paths == {"password": "user", "tls.crt": "own", "tls.key": "own", "ca.crt": "company"}
+    mounts = {mount["name"]: mount["mountPath"] for mount in container(documents)["volumeMounts"]}
+    assert mounts["prometheus"] == where
 
 
 def test_a_service_monitor_replaces_the_annotations() -> None:
@@ -345,6 +383,10 @@ def test_the_network_policy_lets_queries_out(url: str, ports: list[int]) -> None
         ({"prometheus": {"url": ""}}, "prometheus.url: give the address"),
         ({"prometheus": {"headers": [{"name": "A"}]}}, "header A needs either a value or a secret"),
         ({"prometheus": {"ca": {"secretName": "a", "configMapName": "b"}}}, "set secretName or configMapName"),
+        (
+            {"prometheus": {"tokenSecret": {"name": "a"}, "basicAuthSecret": {"name": "b"}}},
+            "set tokenSecret or basicAuthSecret, not both",
+        ),
         ({"operator": {"interval": "15"}}, 'operator.interval: "15" is no duration; write it with a unit'),
         ({"operator": {"interval": "0"}}, "operator.interval"),
         ({"lease": {"renewDeadline": "15s"}}, "lease: times must rise, retryPeriod < renewDeadline < duration"),

@@ -45,6 +45,9 @@ What values.schema.json cannot say in a sentence, or not at all. Each failure na
 {{- if and .ca.secretName .ca.configMapName }}
 {{- fail "prometheus.ca: set secretName or configMapName, not both" }}
 {{- end }}
+{{- if and .tokenSecret.name .basicAuthSecret.name }}
+{{- fail "prometheus: set tokenSecret or basicAuthSecret, not both" }}
+{{- end }}
 {{- range $index, $header := .headers }}
 {{- if eq (hasKey $header "value") (hasKey $header "secret") }}
 {{- fail (printf "prometheus.headers[%d]: header %s needs either a value or a secret with name and key" $index $header.name) }}

@@ -56,3 +56,29 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
 {{- end -}}
 {{- end }}
+
+{{- /* The files with which Prometheus is spoken to, as sources of one projected volume. */ -}}
+{{- define "forebay.prometheusFiles" -}}
+{{- with .Values.prometheus.tokenSecret }}
+{{- if .name }}
+- secret: {name: {{ .name }}, items: [{key: {{ .key }}, path: token}]}
+{{- end }}
+{{- end }}
+{{- with .Values.prometheus.basicAuthSecret }}
+{{- if .name }}
+- secret: {name: {{ .name }}, items: [{key: {{ .passwordKey }}, path: password}]}
+{{- end }}
+{{- end }}
+{{- with .Values.prometheus.clientCertificateSecret }}
+{{- if .name }}
+- secret: {name: {{ .name }}, items: [{key: {{ .certificateKey }}, path: tls.crt}, {key: {{ .privateKeyKey }}, path: tls.key}]}
+{{- end }}
+{{- end }}
+{{- with .Values.prometheus.ca }}
+{{- if .secretName }}
+- secret: {name: {{ .secretName }}, items: [{key: {{ .key }}, path: ca.crt}]}
+{{- else if .configMapName }}
+- configMap: {name: {{ .configMapName }}, items: [{key: {{ .key }}, path: ca.crt}]}
+{{- end }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,269 @@
+"""What each variant of the chart grants: a table of everything, nothing more, and the API server agrees.
+
+The tables follow what the operator watches (`forebay.runtime.watching`), the kinds that it reads by name, and what
+it writes. That no grant is missing is known from the tests of the operator, which run it under such rights.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+from devcluster import Cluster
+from forebay.runtime.watching import CLUSTER_SCOPED, WATCHED
+from tests.cluster.chart_helm import CHART, Documents, Helm, helm_for, render, rights
+
+Grant = tuple[str, str, str]
+OTHER_KINDS = {
+    "leaderWorkerSets": ("leaderworkerset.x-k8s.io", "leaderworkersets"),
+    "disaggregatedSets": ("disaggregatedset.x-k8s.io", "disaggregatedsetrolescalers"),
+    "dynamoGraphs": ("nvidia.com", "dynamographdeploymentscalingadapters"),
+    "roleBasedGroups": ("workloads.x-k8s.io", "rolebasedgroupscalingadapters"),
+}
+WATCHED_GRANTS: set[Grant] = {
+    (group, kind.value, verb)
+    for kind, (group, _) in WATCHED.items()
+    if kind not in CLUSTER_SCOPED
+    for verb in ("list", "watch")
+}
+NODE_GRANTS: set[Grant] = {
+    (WATCHED[kind][0], kind.value, verb) for kind in CLUSTER_SCOPED for verb in ("list", "watch")
+}
+CONFLICTS: set[Grant] = {("keda.sh", "scaledobjects", "list")}
+REFERENCES: set[Grant] = {("inference.networking.k8s.io", "inferencepools", "get")}
+OTHER_READS: set[Grant] = {
+    (group, f"{resource}{part}", "get") for group, resource in OTHER_KINDS.values() for part in ("", "/scale")
+}
+REPORTS: set[Grant] = {("forebay.io", "inferencepools/status", "patch"), ("", "events", "create")}
+NODE_REPORTS: set[Grant] = {("forebay.io", "gpunodepools/status", "patch")}
+SCALES: set[Grant] = {
+    ("apps", "deployments/scale", "patch"),
+    ("apps", "statefulsets/scale", "patch"),
+    *((group, f"{resource}/scale", "patch") for group, resource in OTHER_KINDS.values()),
+}
+LEASE: set[tuple[str, str, str, str]] = {
+    ("coordination.k8s.io", "leases", "", "create"),
+    ("coordination.k8s.io", "leases", "forebay", "get"),
+    ("coordination.k8s.io", "leases", "forebay", "update"),
+}
+READS = WATCHED_GRANTS | CONFLICTS | REFERENCES | OTHER_READS
+NOT_THE_OPERATORS = ("view", "edit", "delegate")
+
+
+def bound(documents: Documents) -> dict[str, set[Grant]]:
+    """Return what the operator's account may do, by place: "" for the whole cluster. Without its Lease."""
+    account = ("ServiceAccount", "forebay", "forebay-system")
+    of_roles: dict[tuple[str, str], set[tuple[str, str, str, str]]] = {}
+    for role, place, group, resource, name, verb in rights(documents):
+        of_roles.setdefault((role, place), set()).add((group, resource, name, verb))
+    found: dict[str, set[tuple[str, str, str, str]]] = {}
+    for binding in documents:
+        if binding["kind"] not in {"RoleBinding", "ClusterRoleBinding"}:
+            continue
+        if account not in [(item["kind"], item["name"], item["namespace"]) for item in binding["subjects"]]:
+            continue
+        place = binding["metadata"].get("namespace", "")
+        of_role = place if binding["roleRef"]["kind"] == "Role" else ""
+        found.setdefault(place, set()).update(of_roles[binding["roleRef"]["name"], of_role])
+    lease = found.get("forebay-system", set()) & LEASE
+    assert lease == LEASE
+    found["forebay-system"] -= LEASE
+    assert not [grant for place in found.values() for grant in place if grant[2]]
+    return {
+        place: {(group, resource, verb) for group, resource, _, verb in all_}
+        for place, all_ in found.items()
+        if all_
+    }
+
+
+VARIANTS: dict[str, tuple[dict[str, Any], dict[str, set[Grant]]]] = {
+    "defaults": ({}, {"": READS | NODE_GRANTS | REPORTS | NODE_REPORTS | SCALES}),
+    "recommend only": (
+        {"rbac": {"scaling": {"enabled": False}}},
+        {"": READS | NODE_GRANTS | REPORTS | NODE_REPORTS},
+    ),
+    "scaling in two namespaces": (
+        {"rbac": {"scaling": {"namespaces": ["a", "b"]}}},
+        {"": READS | NODE_GRANTS | REPORTS | NODE_REPORTS, "a": SCALES, "b": SCALES},
+    ),
+    "two namespaces": (
+        {"watchNamespaces": ["a", "b"]},
+        {"": NODE_GRANTS, "a": READS | REPORTS | SCALES, "b": READS | REPORTS | SCALES},
+    ),
+    "two namespaces, scaling in one, no nodes": (
+        {"watchNamespaces": ["a", "b"], "rbac": {"nodes": False, "scaling": {"namespaces": ["b"]}}},
+        {"a": READS | REPORTS, "b": READS | REPORTS | SCALES},
+    ),
+    "the least": (
+        {
+            "watchNamespaces": ["a"],
+            "rbac": {
+                "nodes": False,
+                "keda": False,
+                "gatewayPools": False,
+                "scaling": {"enabled": False},
+                "targets": dict.fromkeys(OTHER_KINDS, False),
+            },
+        },
+        {"a": WATCHED_GRANTS | REPORTS},
+    ),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_variant_grants_its_table(variant: str) -> None:
+    values, table = VARIANTS[variant]
+    assert bound(render(values)) == table
+
+
+@pytest.mark.parametrize(
+    ("value", "gone"),
+    [
+        ("deployments", {("apps", "deployments/scale", "patch")}),
+        ("statefulSets", {("apps", "statefulsets/scale", "patch")}),
+        *(
+            (
+                name,
+                {
+                    (group, resource, "get"),
+                    (group, f"{resource}/scale", "get"),
+                    (group, f"{resource}/scale", "patch"),
+                },
+            )
+            for name, (group, resource) in OTHER_KINDS.items()
+        ),
+    ],
+)
+def test_each_kind_of_target_has_its_own_switch(value: str, gone: set[Grant]) -> None:
+    assert bound(render())[""] - bound(render({"rbac": {"targets": {value: False}}}))[""] == gone
+
+
+@pytest.mark.parametrize(("value", "gone"), [("keda", CONFLICTS), ("gatewayPools", REFERENCES)])
+def test_each_neighbour_has_its_own_switch(value: str, gone: set[Grant]) -> None:
+    assert bound(render())[""] - bound(render({"rbac": {value: False}}))[""] == gone
+
+
+def test_any_other_kind_with_a_scale_can_be_added() -> None:
+    added = {"rbac": {"extraTargets": [{"group": "example.org", "resource": "engines"}]}}
+    assert bound(render(added))[""] - bound(render())[""] == {
+        ("example.org", "engines", "get"),
+        ("example.org", "engines/scale", "get"),
+        ("example.org", "engines/scale", "patch"),
+    }
+
+
+def test_no_rule_has_a_wildcard_and_no_secret_is_read() -> None:
+    for documents in (render(values) for values, _ in VARIANTS.values()):
+        for _, _, group, resource, _, verb in rights(documents):
+            assert "*" not in {group, resource, verb}
+            assert (group, resource.partition("/")[0]) not in {("", "secrets"), ("", "configmaps")}
+
+
+def test_a_release_of_the_shared_parts_binds_only_readers_of_nodes() -> None:
+    reader = {"namespace": "team-a", "name": "forebay"}
+    documents = render({"operator": {"enabled": False}, "rbac": {"delegate": True, "nodeReaders": [reader]}})
+    bindings = [item for item in documents if item["kind"].endswith("Binding")]
+    assert [item["metadata"]["name"] for item in bindings] == ["forebay-nodes"]
+    assert bindings[0]["subjects"] == [{"kind": "ServiceAccount", **reader}]
+
+
+def test_the_delegated_rights_are_those_of_a_namespaced_release() -> None:
+    shared = rights(render({"operator": {"enabled": False}, "rbac": {"delegate": True}}))
+    delegated = {
+        (group, resource, verb) for role, _, group, resource, _, verb in shared if role == "forebay-delegate"
+    }
+    assert delegated == bound(render({"watchNamespaces": ["a"]}))["a"]
+
+
+@pytest.fixture
+def released(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Helm]:
+    helm = helm_for(cluster, tmp_path, namespace)
+    yield helm
+    helm.forget_all()
+
+
+class Question(NamedTuple):
+    """What a service account may be asked for, and whether it may."""
+
+    may: bool
+    verb: str
+    group: str
+    resource: str
+    subresource: str = ""
+    where: str = "here"
+    name: str = ""
+
+
+YES, NO = True, False
+ASKED: dict[str, list[Question]] = {
+    "everywhere": [
+        Question(YES, "patch", "apps", "deployments", "scale"),
+        Question(YES, "patch", "apps", "deployments", "scale", where="kube-system"),
+        Question(NO, "patch", "apps", "deployments"),
+        Question(YES, "list", "", "nodes", where=""),
+        Question(YES, "patch", "forebay.io", "gpunodepools", "status", where=""),
+        Question(NO, "get", "", "secrets"),
+        Question(YES, "update", "coordination.k8s.io", "leases", name="its own"),
+        Question(NO, "update", "coordination.k8s.io", "leases", name="another"),
+        Question(NO, "create", "", "pods"),
+        Question(NO, "delete", "forebay.io", "inferencepools"),
+    ],
+    "here": [
+        Question(YES, "patch", "apps", "deployments", "scale"),
+        Question(NO, "patch", "apps", "deployments", "scale", where="kube-system"),
+        Question(YES, "list", "", "pods"),
+        Question(NO, "list", "", "pods", where="kube-system"),
+        Question(NO, "list", "", "pods", where=""),
+        Question(YES, "patch", "forebay.io", "inferencepools", "status"),
+        Question(NO, "patch", "forebay.io", "inferencepools", "status", where="kube-system"),
+        Question(YES, "list", "", "nodes", where=""),
+        Question(NO, "patch", "forebay.io", "gpunodepools", "status", where=""),
+    ],
+    "nothing to scale": [
+        Question(NO, "patch", "apps", "deployments", "scale"),
+        Question(YES, "list", "apps", "deployments"),
+        Question(YES, "create", "", "events"),
+    ],
+}
+
+
+def may(cluster: Cluster, user: str, question: Question, here: str, own_name: str) -> bool:
+    """Return the API server's answer, as `kubectl auth can-i --as` would."""
+    attributes = {
+        "verb": question.verb,
+        "group": question.group,
+        "resource": question.resource,
+        "subresource": question.subresource,
+        "namespace": here if question.where == "here" else question.where,
+        "name": own_name if question.name == "its own" else question.name,
+    }
+    groups = ["system:serviceaccounts", "system:authenticated"]
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {"user": user, "groups": groups, "resourceAttributes": attributes},
+    }
+    answer: Any = cluster.rest().create("/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+    return bool(answer["status"]["allowed"])
+
+
+@pytest.mark.parametrize("variant", ASKED)
+def test_the_api_server_grants_and_refuses(variant: str, cluster: Cluster, namespace: str, released: Helm) -> None:
+    more: dict[str, dict[str, Any]] = {
+        "everywhere": {},
+        "here": {"watchNamespaces": [namespace]},
+        "nothing to scale": {"rbac": {"scaling": {"enabled": False}, "aggregate": False}},
+    }
+    name = f"fb-{namespace}"
+    common = {"replicas": 0, "fullnameOverride": name, "crds": {"enabled": False}}
+    released("install", "one", str(CHART), values=common | more[variant])
+    user = f"system:serviceaccount:{namespace}:{name}"
+    answers = {question: may(cluster, user, question, namespace, name) for question in ASKED[variant]}
+    assert [question for question, answer in answers.items() if answer != question.may] == []
+
+
+def test_an_example_of_a_single_namespace_needs_nothing_of_the_cluster() -> None:
+    example = yaml.safe_load((CHART / "examples" / "one-namespace.yaml").read_text())
+    assert not [item for item in render(example, namespace="team-a") if item["kind"].startswith("Cluster")]
