@@ -54,7 +54,7 @@ def test_saving_and_restoring_changes_no_forecast_by_more_than_rounding(counts: 
         )
 
 
-@given(values=st.lists(st.floats(-100.0, 100.0, width=32), min_size=1, max_size=80), size=st.integers(1, 20))
+@given(values=st.lists(st.floats(-100.0, 100.0, width=16), min_size=1, max_size=80), size=st.integers(1, 20))
 def test_a_window_holds_the_last_values(values: list[float], size: int) -> None:
     window = QuantileWindow(size)
     for value in values:

@@ -6,7 +6,7 @@ import pytest
 from forebay.flow.settings import KnownLoad, PolicySettings
 from forebay.forecast import TEN_MINUTES, ExternalForecast, Forecaster, Taken
 from forebay.forecast.jobs import RefitJob, WarmJob
-from forebay.forecast.snapshot import MAGIC, pack_curve, unpack_curve
+from forebay.forecast.snapshot import MAGIC, VERSION, pack_curve, unpack_curve
 from tests.unit.forecast.driver import Driver, quantiles
 from tests.unit.forecast.traffic import daily
 
@@ -117,14 +117,14 @@ def test_a_restart_is_a_gap() -> None:
 def test_what_cannot_be_read_is_refused_with_a_remedy() -> None:
     saved = warmed(0.05).forecaster.snapshot()
     newer = saved[:4] + (9).to_bytes(2, "big") + saved[6:]
-    with pytest.raises(ValueError, match=r"version 9 .* reads version 1.*warms up"):
+    with pytest.raises(ValueError, match=rf"version 9 .* reads version {VERSION}.*warms up"):
         Forecaster.restore(newer, PolicySettings())
     with pytest.raises(ValueError, match="not the saved state"):
         Forecaster.restore(b"hello, world", PolicySettings())
     with pytest.raises(ValueError, match="damaged"):
         Forecaster.restore(saved[: len(saved) // 2], PolicySettings())
     with pytest.raises(ValueError, match="damaged"):
-        Forecaster.restore(MAGIC + (1).to_bytes(2, "big"), PolicySettings())
+        Forecaster.restore(MAGIC + VERSION.to_bytes(2, "big"), PolicySettings())
     with pytest.raises(ValueError, match="sampling step"):
         Forecaster.restore(saved, PolicySettings(), resolution=TEN_MINUTES)
 

@@ -16,9 +16,9 @@ def test_quantiles_are_those_of_the_last_values() -> None:
     position = 101 * 0.9 - 1.0
     lower = int(position)
     expected = ranks[lower] + (position - lower) * (ranks[lower + 1] - ranks[lower])
-    assert window.quantiles((0.9,))[0] == pytest.approx(expected, rel=1e-5)
-    assert window.quantiles((0.999,))[0] == pytest.approx(ranks[-1], rel=1e-5)
-    assert window.values() == pytest.approx(values[-100:], rel=1e-5)
+    assert window.quantiles((0.9,))[0] == pytest.approx(expected, rel=1e-3)
+    assert window.quantiles((0.999,))[0] == pytest.approx(ranks[-1], rel=1e-3)
+    assert window.values() == pytest.approx(values[-100:], rel=1e-3)
 
 
 def test_conformal_rank_covers_the_next_value() -> None:

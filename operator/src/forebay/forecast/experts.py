@@ -23,39 +23,15 @@ PERSISTENCE = 0
 EXPERTS = 4
 
 
-class SimpleExperts(PerTrack):
-    """Opinions (persistence, two recurrences, external) for every track, each with quantiles of its own errors.
+class RecentValues:
+    """The last values of one stream, and what the simple experts say of them."""
 
-    Recurrence predicts that the maximum of the last K steps comes back, with one window of errors for "traffic is
-    high now" and one for "low": on/off traffic is bimodal, and no smooth model says when a burst returns.
-    """
-
-    def __init__(self, tracks: int, resolution: Resolution) -> None:
-        size = resolution.short_window
-        self.last = [QuantileWindow(size) for _ in range(tracks)]
-        self.recurrence = [[QuantileWindow(size) for _ in range(4)] for _ in range(tracks)]
-        self.external = [QuantileWindow(size) for _ in range(tracks)]
+    def __init__(self, resolution: Resolution) -> None:
         self._spans = resolution.recurrence_windows
         self._recent = resolution.recent_steps
         self._values: deque[float] = deque(maxlen=max(self._spans))
 
-    def extend(self, other: Self) -> None:
-        """Append the tracks of ``other``."""
-        self.last += other.last
-        self.recurrence += other.recurrence
-        self.external += other.external
-
-    def select(self, rows: IndexArray) -> None:
-        """Keep only the tracks ``rows``."""
-        self.last = [self.last[row] for row in rows]
-        self.recurrence = [self.recurrence[row] for row in rows]
-        self.external = [self.external[row] for row in rows]
-
-    def windows(self) -> list[QuantileWindow]:
-        """Return the windows of errors."""
-        return [*self.last, *(window for windows in self.recurrence for window in windows), *self.external]
-
-    def recent(self) -> list[float]:
+    def values(self) -> list[float]:
         """Return the values that the recent maxima are taken from, oldest first."""
         return list(self._values)
 
@@ -74,6 +50,36 @@ class SimpleExperts(PerTrack):
             top = max((value for value in values[-span:] if not math.isnan(value)), default=known[-1])
             found.append((top, int(mean >= HIGH_SHARE * math.expm1(top))))
         return known[-1], found[0][0], found[1][0], found[0][1], found[1][1]
+
+
+class SimpleExperts(PerTrack):
+    """Opinions (persistence, two recurrences, external) for every track, each with quantiles of its own errors.
+
+    Recurrence predicts that the maximum of the last K steps comes back, with one window of errors for "traffic is
+    high now" and one for "low": on/off traffic is bimodal, and no smooth model says when a burst returns.
+    """
+
+    def __init__(self, tracks: int, resolution: Resolution) -> None:
+        size = resolution.short_window
+        self.last = [QuantileWindow(size) for _ in range(tracks)]
+        self.recurrence = [[QuantileWindow(size) for _ in range(4)] for _ in range(tracks)]
+        self.external = [QuantileWindow(size) for _ in range(tracks)]
+
+    def extend(self, other: Self) -> None:
+        """Append the tracks of ``other``."""
+        self.last += other.last
+        self.recurrence += other.recurrence
+        self.external += other.external
+
+    def select(self, rows: IndexArray) -> None:
+        """Keep only the tracks ``rows``."""
+        self.last = [self.last[row] for row in rows]
+        self.recurrence = [self.recurrence[row] for row in rows]
+        self.external = [self.external[row] for row in rows]
+
+    def windows(self) -> list[QuantileWindow]:
+        """Return the windows of errors."""
+        return [*self.last, *(window for windows in self.recurrence for window in windows), *self.external]
 
     def opinions(self, state: tuple[float, float, float, int, int], external: FloatArray | None) -> FloatArray:
         """Return (tracks, 4 experts, levels) in z space; an absent external forecast is NaN.

@@ -11,6 +11,7 @@ from forebay.flow.settings import PolicySettings
 from forebay.flow.trace import FloatArray
 from forebay.forecast import snapshot
 from forebay.forecast.cap import RateCap
+from forebay.forecast.follower import Follower
 from forebay.forecast.future import ExternalForecast, with_known_loads
 from forebay.forecast.jobs import Job, JobResult
 from forebay.forecast.phase import MAX_HORIZON, Phase
@@ -135,7 +136,7 @@ class Forecaster:
     def snapshot(self) -> bytes:
         """Return the state as bytes: about 30 KB and 40 KB more per horizon.
 
-        Only the phase of whole minutes is kept: the other one has the same statistics, and is copied from it.
+        Only the stream of whole minutes is kept: the other one forecasts with what that one learned.
         """
         state, cap = self._state, self._cap
         arrays: snapshot.Arrays = {
@@ -144,8 +145,8 @@ class Forecaster:
             "cap": np.array([cap.highest, cap.at_seconds, cap.seen_seconds]),
             **{f"history.{name}": array for name, array in snapshot.history_arrays(state.history).items()},
         }
-        if state.phases:
-            arrays |= {f"phase.{name}": array for name, array in snapshot.phase_arrays(state.phases[0]).items()}
+        if state.model is not None:
+            arrays |= {f"phase.{name}": array for name, array in snapshot.phase_arrays(state.model).items()}
         return snapshot.dump(arrays)
 
     @classmethod
@@ -175,7 +176,7 @@ class Forecaster:
             raise ValueError(f"the saved forecaster state lacks {error}; remove it to start afresh") from error
         own = {name.removeprefix("phase."): array for name, array in arrays.items() if name.startswith("phase.")}
         if own:
-            state.adopt(snapshot.phase_from(resolution, own, training=True))
+            state.adopt(snapshot.phase_from(resolution, own))
         return forecaster
 
     # --- forecasts ---------------------------------------------------------------------------------------------
@@ -198,14 +199,15 @@ class Forecaster:
         if not self.settings.forecast_enabled:
             return None
         horizon = self._state.serving(self.horizon(lead_time_seconds))
-        phase = self._freshest(at_seconds, horizon) if horizon is not None else None
+        stream = self._freshest(at_seconds, horizon) if horizon is not None else None
         now = rate_now(last_minute_per_second, last_half_minute_per_second)
-        if horizon is None or phase is None:
-            return None if self._state.phases else self._known_only(at_seconds, lead_time_seconds, now)
-        point, highest = phase.tracks.index(Track(horizon, False)), phase.tracks.index(Track(horizon, True))
-        demoted = bool(phase.scores.demoted[point] or phase.scores.demoted[highest])
-        at_horizon = self._quantiles(phase, point, demoted=demoted)
-        maximum = self._quantiles(phase, highest, demoted=demoted)
+        model = self._state.model
+        if horizon is None or stream is None or model is None:
+            return None if model is not None else self._known_only(at_seconds, lead_time_seconds, now)
+        point, highest = model.tracks.index(Track(horizon, False)), model.tracks.index(Track(horizon, True))
+        demoted = bool(model.scores.demoted[point] or model.scores.demoted[highest])
+        at_horizon = self._quantiles(model.scale, stream, point, demoted=demoted)
+        maximum = self._quantiles(model.scale, stream, highest, demoted=demoted)
         cap = max(self._cap.at(at_seconds), MEDIAN_HEADROOM * at_horizon.q50)
         forecast = DemandForecast(
             lead_time_seconds=lead_time_seconds,
@@ -214,7 +216,7 @@ class Forecaster:
             rate_cap=cap,
             now=now,
             demoted=demoted,
-            score=phase.scores.report(point),
+            score=model.scores.report(point),
             source="mixture, at least persistence" if demoted else "mixture",
         )
         return self._raised(forecast, at_seconds)
@@ -242,21 +244,22 @@ class Forecaster:
         raised = self._raised(reactive, at_seconds)
         return raised if raised != reactive else None
 
-    def _freshest(self, at_seconds: float, horizon: int) -> Phase | None:
-        best, best_end = None, -math.inf
-        for which, phase in enumerate(self._state.phases):
-            if phase.issued_index is None:
+    def _freshest(self, at_seconds: float, horizon: int) -> Phase | Follower | None:
+        best: Phase | Follower | None = None
+        best_end = -math.inf
+        for which, stream in enumerate(self._state.streams):
+            if stream.issued_index is None:
                 continue
-            end = self._clock.end_seconds(which, phase.issued_index)
+            end = self._clock.end_seconds(which, stream.issued_index)
             if end > best_end:
-                best, best_end = phase, end
+                best, best_end = stream, end
         if best is None or at_seconds - best_end > horizon * self.resolution.step_seconds:
             return None
         return best
 
-    def _quantiles(self, phase: Phase, row: int, *, demoted: bool) -> Quantiles:
-        z = np.maximum(phase.issued[row], phase.issued_persistence[row]) if demoted else phase.issued[row]
-        rates = (phase.scale * np.expm1(np.maximum(z, 0.0)) / self.resolution.step_seconds).tolist()
+    def _quantiles(self, scale: float, stream: Phase | Follower, row: int, *, demoted: bool) -> Quantiles:
+        z = np.maximum(stream.issued[row], stream.issued_persistence[row]) if demoted else stream.issued[row]
+        rates = (scale * np.expm1(np.maximum(z, 0.0)) / self.resolution.step_seconds).tolist()
         return Quantiles(rates[0], rates[1], rates[2])
 
 

@@ -1,19 +1,22 @@
 """The counts of the last days, so that a new horizon can be warmed without asking anybody."""
 
 import math
-from array import array
 
 import numpy as np
 
 from forebay.flow.trace import FloatArray
+from forebay.forecast.rings import StepRing
 
 
 class CountHistory:
-    """A ring of counts by absolute step index; NaN where no count is known."""
+    """A ring of counts by absolute step index; NaN where no count is known.
+
+    Single precision: counts up to 16 million are exact.
+    """
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._values = array("d", [math.nan]) * size
+        self._values = StepRing(size, np.float32)
         self.first: int | None = None
         self.last: int | None = None
 
@@ -27,8 +30,8 @@ class CountHistory:
             self.first = index
         else:
             for missing in range(max(self.last + 1, index - self.size + 1), index):
-                self._values[missing % self.size] = math.nan
-        self._values[index % self.size] = count
+                self._values[missing] = math.nan
+        self._values[index] = count
         self.last = index
 
     def rewind(self, index: int) -> None:
@@ -36,7 +39,7 @@ class CountHistory:
         if self.first is None or self.last is None:
             return
         for gone in range(max(index + 1, self.last - self.size + 1), self.last + 1):
-            self._values[gone % self.size] = math.nan
+            self._values[gone] = math.nan
         self.last = index
         self.first = min(self.first, index)
 
@@ -45,8 +48,7 @@ class CountHistory:
         if self.last is None:
             return np.empty(0)
         start = max(index, self.last - self.size + 1)
-        counts: FloatArray = np.frombuffer(self._values)[np.arange(start, self.last + 1) % self.size]
-        return counts
+        return self._values.between(start, self.last + 1)
 
     def kept(self) -> tuple[int, FloatArray]:
         """Return the index of the oldest kept step and the counts from there on."""

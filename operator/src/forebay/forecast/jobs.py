@@ -53,7 +53,7 @@ class WarmJob:
 
     def run(self) -> Warmed:
         """Replay; touches nothing else."""
-        phase = Phase(self.resolution, self.tracks, self.scale, training=True)
+        phase = Phase(self.resolution, self.tracks, self.scale)
         for index, count in enumerate(self.counts.tolist(), start=self.start_index):
             phase.step(index, count)
         return Warmed(phase=phase, replaces=self.replaces)

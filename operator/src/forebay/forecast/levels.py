@@ -3,6 +3,7 @@
 Everything is in the transformed space z = log1p(y / scale).
 """
 
+import copy
 import math
 from array import array
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from forebay.flow.trace import FloatArray
 from forebay.forecast.resolution import Resolution, decay
+from forebay.forecast.rings import StepRing
 
 DAYS_KEPT = 8
 GROWTH_ALLOWED = 0.7
@@ -17,12 +19,48 @@ GROWTH_ALLOWED = 0.7
 NAN = math.nan
 
 
-class Levels:
-    """Filters of one series; ``advance`` takes one value per step, ``skip`` marks a step without a value."""
+class DayMemory:
+    """What earlier days were like: the smoothed values of the last week, and the profile of the day."""
 
     def __init__(self, resolution: Resolution) -> None:
         self.resolution = resolution
         self.day = resolution.steps_per_day
+        self.smooth_history = StepRing(DAYS_KEPT * self.day, np.float16)
+        self.profile = array("f")
+        self.today = array("f", [NAN]) * self.day
+        self.steps_today = 0
+
+    def remember(self, index: int, smooth: float, z: float) -> None:
+        """Take the smoothed and the plain value of step ``index``; NaN for a gap."""
+        self.smooth_history[index] = smooth
+        self.today[index % self.day] = z
+        self.steps_today += 1
+        if self.steps_today >= self.day:
+            self.steps_today = 0
+            self._fold()
+
+    def _fold(self) -> None:
+        """Blend the day that is complete into the profile, smoothed circularly; a day half missing is dropped."""
+        values = np.frombuffer(self.today, dtype=np.float32).astype(np.float64)
+        known = np.isfinite(values)
+        if 2 * int(known.sum()) >= self.day:
+            values[~known] = values[known].mean()
+            width = self.resolution.profile_half_width
+            padded = np.concatenate([values[-width:], values, values[:width]])
+            smoothed = np.convolve(padded, np.full(2 * width + 1, 1.0 / (2 * width + 1)), mode="valid")
+            if self.profile:
+                smoothed = 0.65 * np.asarray(self.profile) + 0.35 * smoothed
+            self.profile = array("f", smoothed.tolist())
+        self.today = array("f", [NAN]) * self.day
+
+
+class Levels:
+    """Filters of one series; ``advance`` takes one value per step, ``skip`` marks a step without a value."""
+
+    def __init__(self, resolution: Resolution) -> None:
+        self.day = resolution.steps_per_day
+        self.days = DayMemory(resolution)
+        self.keeps_days = True
         self.started = False
         self.z = 0.0
         self.ewma = [0.0] * len(resolution.half_lives)
@@ -30,10 +68,6 @@ class Levels:
         self.maximum = 0.0
         self.change_fast = 0.0
         self.change_slow = 0.0
-        self.smooth_history = array("f", [NAN]) * (DAYS_KEPT * self.day)
-        self.profile: list[float] = []
-        self.today = array("f", [NAN]) * self.day
-        self.steps_today = 0
         self.missing = 0
         lives = resolution.half_lives
         self._weights = [decay(half_life) for half_life in lives]
@@ -57,12 +91,21 @@ class Levels:
             ewma[k] += weight * (z - ewma[k])
         self.smooth += self._smooth_weight * (z - self.smooth)
         self.maximum = max(z, self._maximum_decay * self.maximum)
-        self._remember(index, self.smooth, z)
+        if self.keeps_days:
+            self.days.remember(index, self.smooth, z)
+
+    def follower(self) -> "Levels":
+        """Return filters in the same state for another stream of the same series, which read these days."""
+        other = copy.copy(self)
+        other.ewma = list(self.ewma)
+        other.keeps_days = False
+        return other
 
     def skip(self, index: int) -> None:
         """Mark step ``index`` as a gap: the filters hold, and no value is invented."""
         self.missing += 1
-        self._remember(index, NAN, NAN)
+        if self.keeps_days:
+            self.days.remember(index, NAN, NAN)
 
     def _restart(self, z: float) -> None:
         self.started = True
@@ -70,42 +113,19 @@ class Levels:
         self.smooth = z
         self.maximum = max(z, self.maximum)
 
-    def _remember(self, index: int, smooth: float, z: float) -> None:
-        self.smooth_history[index % len(self.smooth_history)] = smooth
-        self.today[index % self.day] = z
-        self.steps_today += 1
-        if self.steps_today >= self.day:
-            self.steps_today = 0
-            self._fold()
-
-    def _fold(self) -> None:
-        """Blend the day that is complete into the profile, smoothed circularly; a day half missing is dropped."""
-        values = np.frombuffer(self.today, dtype=np.float32).astype(np.float64)
-        known = np.isfinite(values)
-        if 2 * int(known.sum()) >= self.day:
-            values[~known] = values[known].mean()
-            width = self.resolution.profile_half_width
-            padded = np.concatenate([values[-width:], values, values[:width]])
-            smoothed = np.convolve(padded, np.full(2 * width + 1, 1.0 / (2 * width + 1)), mode="valid")
-            if self.profile:
-                smoothed = 0.65 * np.asarray(self.profile) + 0.35 * smoothed
-            self.profile = smoothed.tolist()
-        self.today = array("f", [NAN]) * self.day
-
     def features(self, index: int, horizons: tuple[int, ...]) -> tuple[FloatArray, FloatArray, float]:
         """Return regression features, direct features (one row per horizon) and the base level."""
         z = self.z
         e1, e3, e10, base, e120, e720 = self.ewma
-        size = len(self.smooth_history)
-        profile = self.profile
+        days, profile = self.days, self.days.profile
         now = profile[index % self.day] if profile else e720
         rows = []
         direct = []
         for horizon in horizons:
             target = index + horizon
             then = profile[target % self.day] if profile else e720
-            yesterday = self.smooth_history[(target - self.day) % size]
-            last_week = self.smooth_history[(target - 7 * self.day) % size]
+            yesterday = days.smooth_history[target - self.day]
+            last_week = days.smooth_history[target - 7 * self.day]
             known = yesterday == yesterday
             rows.append((
                 1.0, z - base, e1 - base, e3 - base, e10 - base, base - e120, e120 - e720, e720,

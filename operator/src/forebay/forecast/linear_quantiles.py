@@ -1,13 +1,14 @@
 """Linear quantile regression by linear programming, and the two layers that are made of it."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import highspy
 import numpy as np
 
 from forebay.flow.trace import FloatArray
 from forebay.forecast.resolution import QUANTILE_LEVELS
+from forebay.forecast.rings import grown
 from forebay.forecast.tracks import IndexArray, PerTrack, Track
 
 PENALTY = 1e-4
@@ -115,28 +116,44 @@ class LinearLayers(PerTrack):
 
 
 class TrainingBuffer(PerTrack):
-    """The newest training rows of every track, in a ring; single precision."""
+    """The newest training rows of every track, in a ring that grows as it fills; half precision.
+
+    A row holds the direct features, whose last ones are those of the residual, and both targets. Rounding a
+    feature or a target by .05 % moves no quantile that a thousand rows can tell.
+    """
 
     PER_TRACK: ClassVar[tuple[str, ...]] = ("rows", "count")
 
     def __init__(self, tracks: int, capacity: int) -> None:
         self.capacity = capacity
-        self.rows = np.zeros((tracks, capacity, RESIDUAL_FEATURES + DIRECT_FEATURES + 2), dtype=np.float32)
+        self.rows = np.zeros((tracks, 0, DIRECT_FEATURES + 2), dtype=np.float16)
         self.count = np.zeros(tracks, dtype=np.int64)
 
     def add(self, tracks: IndexArray, samples: FloatArray) -> None:
-        """Add one sample to each of ``tracks``: volatility, direct features, both targets."""
-        self.rows[tracks, self.count[tracks] % self.capacity] = samples
+        """Add one sample to each of ``tracks``: direct features, both targets."""
+        places = self.count[tracks] % self.capacity
+        self._make_room(int(places.max()) + 1)
+        self.rows[tracks, places] = samples
         self.count[tracks] += 1
+
+    def extend(self, other: Self) -> None:
+        """Append the tracks of ``other``."""
+        room = max(self.rows.shape[1], other.rows.shape[1])
+        self.rows = np.concatenate([grown(rows, room, room, 0.0, axis=1) for rows in (self.rows, other.rows)])
+        self.count = np.concatenate([self.count, other.count])
+
+    def _make_room(self, needed: int) -> None:
+        if needed > self.rows.shape[1]:
+            self.rows = grown(self.rows, needed, self.capacity, 0.0, axis=1)
 
     def training(self, row: int, track: Track) -> TrainingRows:
         """Return a copy of the rows of track ``row``."""
         kept = self.rows[row, : min(int(self.count[row]), self.capacity)].astype(np.float64)
-        split = RESIDUAL_FEATURES + DIRECT_FEATURES
+        direct = kept[:, :DIRECT_FEATURES]
         return TrainingRows(
             track=track,
-            volatility=kept[:, :RESIDUAL_FEATURES],
-            direct=kept[:, RESIDUAL_FEATURES:split],
-            residual_target=kept[:, split],
-            direct_target=kept[:, split + 1],
+            volatility=direct[:, -RESIDUAL_FEATURES:],
+            direct=direct,
+            residual_target=kept[:, DIRECT_FEATURES],
+            direct_target=kept[:, DIRECT_FEATURES + 1],
         )

@@ -4,12 +4,13 @@ import copy
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from forebay.flow.trace import FloatArray
-from forebay.forecast.experts import EXPERTS, SimpleExperts
+from forebay.forecast.experts import EXPERTS, RecentValues, SimpleExperts
 from forebay.forecast.levels import GROWTH_ALLOWED, Levels
 from forebay.forecast.linear_quantiles import (
     CEILING,
@@ -26,7 +27,6 @@ from forebay.forecast.scoring import Scoreboard
 from forebay.forecast.tracks import IndexArray, PerTrack, Track
 
 MAX_HORIZON = 60
-SLOTS = MAX_HORIZON + 1
 LAYERS = 5
 Z_LIMIT = 50.0
 
@@ -35,13 +35,34 @@ _X = slice(0, FEATURES)
 _BASE, _POINT, _SCALE, _EXTERNAL = range(FEATURES, FEATURES + 4)
 _TRACKER = slice(16, 19)
 _LAYERS = slice(19, 34)
-_VOLATILITY = slice(34, 40)
-_DIRECT = slice(40, 40 + DIRECT_FEATURES)
-_OPINIONS = slice(56, 56 + 3 * (EXPERTS + 1))
-_FINAL = slice(71, 74)
-_LAST = 74
-_FACTOR = 75
-_COLUMNS = 76
+_DIRECT = slice(34, 34 + DIRECT_FEATURES)
+_OPINIONS = slice(50, 50 + 3 * (EXPERTS + 1))
+_FINAL = slice(65, 68)
+_LAST = 68
+_FACTOR = 69
+_COLUMNS = 70
+
+_State = tuple[float, float, float, int, int]
+"""What the simple experts saw: see ``RecentValues.state``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Issued:
+    """The forecasts of all tracks after one step, in z space, and what they were made of."""
+
+    final: FloatArray
+    persistence: FloatArray
+    features: FloatArray
+    base: float
+    point: FloatArray
+    scale: FloatArray
+    factor: FloatArray
+    outside: FloatArray | None
+    layers: FloatArray
+    direct: FloatArray
+    opinions: FloatArray
+    last: float
+    state: _State
 
 
 class Phase:
@@ -51,7 +72,7 @@ class Phase:
     forecast whose target is missing is dropped without learning.
     """
 
-    def __init__(self, resolution: Resolution, tracks: tuple[Track, ...], scale: float, *, training: bool) -> None:
+    def __init__(self, resolution: Resolution, tracks: tuple[Track, ...], scale: float) -> None:
         self.resolution = resolution
         self.tracks = tracks
         self.scale = scale
@@ -61,7 +82,7 @@ class Phase:
         self.regressions = Regressions(count, resolution.forgetting)
         self.residuals = ResidualLayers(count, resolution)
         self.linear = LinearLayers(count)
-        self.training = TrainingBuffer(count, resolution.training_rows) if training else None
+        self.training = TrainingBuffer(count, resolution.training_rows)
         self.mixture = LayerMixture(count, LAYERS, resolution.mixing_period)
         self.experts = SimpleExperts(count, resolution)
         self.opinions = ExpertMixture(count, EXPERTS + 1, decay(resolution.expert_half_life))
@@ -71,14 +92,16 @@ class Phase:
         self.issued_index: int | None = None
         self.issued = np.full((count, 3), np.nan)
         self.issued_persistence = np.full((count, 3), np.nan)
-        self._pending = np.full((count, SLOTS, _COLUMNS), np.nan)
-        self._pending_index = np.full(SLOTS, -1, dtype=np.int64)
-        self._pending_state: list[tuple[float, float, float, int, int] | None] = [None] * SLOTS
+        self.values = RecentValues(resolution)
         self._recent: deque[float] = deque([math.nan] * MAX_HORIZON, maxlen=MAX_HORIZON)
         self._horizons()
+        self._pending = np.full((count, self._slots, _COLUMNS), np.nan)
+        self._pending_index = np.full(self._slots, -1, dtype=np.int64)
+        self._pending_state: list[_State | None] = [None] * self._slots
 
     def _horizons(self) -> None:
         self._horizon = np.array([track.horizon for track in self.tracks], dtype=np.intp)
+        self._slots = max((track.horizon for track in self.tracks), default=0) + 1
         self._rows = np.arange(len(self.tracks), dtype=np.intp)
         self._unique = tuple(dict.fromkeys(track.horizon for track in self.tracks))
         self._of_unique = np.array([self._unique.index(track.horizon) for track in self.tracks], dtype=np.intp)
@@ -93,13 +116,14 @@ class Phase:
         self.index = index
         z = math.log1p(count / self.scale)
         self._recent.append(z)
-        self.experts.observe(z)
+        self.values.observe(z)
         if math.isnan(z):
             self.levels.skip(index)
             return
         self.levels.advance(index, z)
         self._learn(index)
-        self._issue(index, external)
+        issued = self.forecasts(index, self.levels, self.values.state(), external)
+        self._keep(index, issued)
 
     def _targets(self) -> FloatArray:
         recent = list(self._recent)
@@ -114,7 +138,7 @@ class Phase:
         return np.array(found)
 
     def _learn(self, index: int) -> None:
-        slots = (index - self._horizon) % SLOTS
+        slots = (index - self._horizon) % self._slots
         records = self._pending[self._rows, slots]
         targets = self._targets()
         usable = (self._pending_index[slots] == index - self._horizon) & np.isfinite(targets + records[:, _POINT])
@@ -145,7 +169,7 @@ class Phase:
         self, index: int, rows: IndexArray, records: FloatArray, residual: FloatArray, values: FloatArray
     ) -> None:
         """Keep every so many-th forecast as a training row, from the second day on."""
-        if self.training is None or self.first_index is None:
+        if self.first_index is None:
             return
         issued = index - self._horizon[rows]
         due = (issued % self.resolution.training_stride == 0) & (
@@ -154,18 +178,12 @@ class Phase:
         if not due.any():
             return
         samples = np.concatenate(
-            [
-                records[:, _VOLATILITY],
-                records[:, _DIRECT],
-                residual[:, None],
-                (values - records[:, _LAST])[:, None],
-            ],
-            axis=1,
+            [records[:, _DIRECT], residual[:, None], (values - records[:, _LAST])[:, None]], axis=1
         )
         self.training.add(rows[due], samples[due])
 
-    def _issue(self, index: int, external: FloatArray | None) -> None:
-        levels = self.levels
+    def forecasts(self, index: int, levels: Levels, state: _State, external: FloatArray | None) -> Issued:
+        """Return the forecasts of all tracks after step ``index`` of a stream with ``levels`` and ``state``."""
         per_horizon, direct_per_horizon, base = levels.features(index, self._unique)
         features = per_horizon[self._of_unique]
         ceiling = levels.maximum + GROWTH_ALLOWED
@@ -173,7 +191,7 @@ class Phase:
         targets = index + self._horizon
         scale = self.residuals.scale(targets)
         factor = self.residuals.factors(targets)
-        volatility = self._volatility(targets, base, factor)
+        volatility = self._volatility(levels, targets, base, factor)
         direct = np.concatenate([direct_per_horizon[self._of_unique], volatility], axis=1)
         direct[:, 6] = point - levels.z
         layers = np.empty((len(self.tracks), LAYERS, 3))
@@ -182,35 +200,49 @@ class Phase:
         linear = self.linear.layers(volatility, direct, point, levels.z, levels.maximum + CEILING)
         layers[:, 3:] = np.where(self.linear.fitted[:, None, None], linear, mean)
         learned = self.mixture.combine(layers)
-        state = self.experts.state()
         outside = None if external is None else np.log1p(np.maximum(external, 0.0) / self.scale)
         simple = self.experts.opinions(state, outside)
         opinions = np.concatenate([learned[:, None, :], simple], axis=1)
         final = self.offset.apply(self.opinions.combine(opinions))
-        final = np.minimum(np.maximum(final, 0.0), Z_LIMIT)
-        self.issued = final
-        self.issued_persistence = simple[:, 0]
-        self.issued_index = index
-        slot = index % SLOTS
-        self._pending_index[slot] = index
-        self._pending_state[slot] = state
-        record = self._pending[:, slot]
-        record[:, _X] = features
-        record[:, _BASE] = base
-        record[:, _POINT] = point
-        record[:, _SCALE] = scale
-        record[:, _EXTERNAL] = math.nan if outside is None else outside
-        record[:, _TRACKER] = self.residuals.tracker
-        record[:, _LAYERS] = layers.reshape(len(self.tracks), -1)
-        record[:, _VOLATILITY] = volatility
-        record[:, _DIRECT] = direct
-        record[:, _OPINIONS] = opinions.reshape(len(self.tracks), -1)
-        record[:, _FINAL] = final
-        record[:, _LAST] = levels.z
-        record[:, _FACTOR] = factor
+        return Issued(
+            final=np.minimum(np.maximum(final, 0.0), Z_LIMIT),
+            persistence=simple[:, 0],
+            features=features,
+            base=base,
+            point=point,
+            scale=scale,
+            factor=factor,
+            outside=outside,
+            layers=layers,
+            direct=direct,
+            opinions=opinions,
+            last=levels.z,
+            state=state,
+        )
 
-    def _volatility(self, targets: IndexArray, base: float, factor: FloatArray) -> FloatArray:
-        levels = self.levels
+    def _keep(self, index: int, issued: Issued) -> None:
+        """Keep the forecasts until they can be learned from."""
+        self.issued = issued.final
+        self.issued_persistence = issued.persistence
+        self.issued_index = index
+        slot = index % self._slots
+        self._pending_index[slot] = index
+        self._pending_state[slot] = issued.state
+        record = self._pending[:, slot]
+        record[:, _X] = issued.features
+        record[:, _BASE] = issued.base
+        record[:, _POINT] = issued.point
+        record[:, _SCALE] = issued.scale
+        record[:, _EXTERNAL] = math.nan if issued.outside is None else issued.outside
+        record[:, _TRACKER] = self.residuals.tracker
+        record[:, _LAYERS] = issued.layers.reshape(len(self.tracks), -1)
+        record[:, _DIRECT] = issued.direct
+        record[:, _OPINIONS] = issued.opinions.reshape(len(self.tracks), -1)
+        record[:, _FINAL] = issued.final
+        record[:, _LAST] = issued.last
+        record[:, _FACTOR] = issued.factor
+
+    def _volatility(self, levels: Levels, targets: IndexArray, base: float, factor: FloatArray) -> FloatArray:
         errors = self.residuals.volatility(targets) * factor[:, None]
         found = np.empty((len(targets), 6))
         found[:, 0] = errors[:, 0]
@@ -233,11 +265,13 @@ class Phase:
         self.tracks += other.tracks
         self.issued = np.concatenate([self.issued, other.issued])
         self.issued_persistence = np.concatenate([self.issued_persistence, other.issued_persistence])
-        self._pending = np.concatenate([self._pending, np.full_like(other._pending, np.nan)])  # noqa: SLF001
-        pairs = zip(self._per_track(), copy.deepcopy(other)._per_track(), strict=False)  # noqa: SLF001
+        empty = np.full((len(other.tracks), self._slots, _COLUMNS), np.nan)
+        self._pending = np.concatenate([self._pending, empty])
+        pairs = zip(self._per_track(), copy.deepcopy(other)._per_track(), strict=True)  # noqa: SLF001
         for mine, theirs in pairs:
             mine.extend(theirs)
         self._horizons()
+        self._lay_out()
 
     def drop(self, horizon: int) -> None:
         """Forget the tracks of ``horizon``."""
@@ -249,14 +283,28 @@ class Phase:
         for component in self._per_track():
             component.select(rows)
         self._horizons()
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        """Give the pending forecasts as many slots as the longest horizon needs, and keep the newest of them."""
+        held = np.flatnonzero(self._pending_index > max(-1, self._pending_index.max(initial=-1) - self._slots))
+        indices = self._pending_index[held]
+        places = indices % self._slots
+        pending = np.full((len(self.tracks), self._slots, _COLUMNS), np.nan)
+        pending[:, places] = self._pending[:, held]
+        states: list[_State | None] = [None] * self._slots
+        for place, slot in zip(places.tolist(), held.tolist(), strict=True):
+            states[place] = self._pending_state[slot]
+        self._pending, self._pending_state = pending, states
+        self._pending_index = np.full(self._slots, -1, dtype=np.int64)
+        self._pending_index[places] = indices
 
     def _per_track(self) -> list[PerTrack]:
-        """Return the components with rows per track, those that not every phase has last."""
-        parts: list[PerTrack] = [
+        """Return the components with rows per track."""
+        return [
             self.regressions, self.residuals, self.linear, self.mixture, self.experts, self.opinions, self.offset,
-            self.scores,
+            self.scores, self.training,
         ]  # fmt: skip
-        return [*parts, self.training] if self.training is not None else parts
 
     def learned(self) -> list[PerTrack]:
         """Return the components whose state is worth keeping across a restart, in a fixed order."""
@@ -268,7 +316,7 @@ class Phase:
 
     def issued_arrays(self) -> dict[str, npt.NDArray[np.generic]]:
         """Return the newest forecasts and those whose time has not come, in single precision."""
-        held = np.flatnonzero((self._pending_index >= 0) & (self._pending_index > (self.index or 0) - MAX_HORIZON))
+        held = np.flatnonzero((self._pending_index >= 0) & (self._pending_index > (self.index or 0) - self._slots))
         states = [self._pending_state[slot] or (math.nan,) * 5 for slot in held]
         return {
             "issued": np.stack([self.issued, self.issued_persistence]),
@@ -293,7 +341,7 @@ class Phase:
         self.issued_index = issued_index if issued_index >= 0 else None
         states = arrays["pending_state"].astype(np.float64).tolist()
         for column, at in enumerate(arrays["pending_index"].astype(np.int64).tolist()):
-            slot = at % SLOTS
+            slot = at % self._slots
             self._pending[:, slot] = arrays["pending"][:, column]
             self._pending_index[slot] = at
             last, short, long, high_short, high_long = states[column]

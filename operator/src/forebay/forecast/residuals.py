@@ -46,8 +46,9 @@ class ResidualLayers(PerTrack):
         self.day = resolution.steps_per_day
         self.variance = np.full(tracks, FIRST_VARIANCE)
         self.slow_variance = np.full(tracks, FIRST_VARIANCE)
-        self.variance_of_day = np.full((tracks, self.day), np.nan)
-        self.slow_of_day = np.full((tracks, self.day), np.nan)
+        # Half precision: these are blended, and .05 % of a variance is far below what an estimate of it is worth.
+        self.variance_of_day = np.full((tracks, self.day), np.nan, dtype=np.float16)
+        self.slow_of_day = np.full((tracks, self.day), np.nan, dtype=np.float16)
         self.clock = HourClock(tracks, resolution.step_seconds)
         self.tracker = np.tile(np.array(TRACKER_START), (tracks, 1))
         self.plain = [QuantileWindow(resolution.long_window) for _ in range(tracks)]

@@ -9,7 +9,7 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from forebay.forecast.tracks import Track
 from forebay.forecast.windows import QuantileWindow
 
 MAGIC = b"FBFC"
-VERSION = 1
+VERSION = 2
 _HEADER = struct.Struct(">4sH")
 _CURVE_STEPS = 2000.0
 _CURVE_MISSING = -32_768
@@ -74,9 +74,9 @@ def phase_arrays(phase: Phase) -> Arrays:
         "index": np.array([-1 if phase.index is None else phase.index, phase.first_index or 0], dtype=np.int64),
         "updates": np.array([phase.regressions.updates], dtype=np.int64),
         "recent": np.array(phase.recent()),
-        "expert_values": np.array(phase.experts.recent()),
+        "expert_values": np.array(phase.values.values()),
         **phase.issued_arrays(),
-        **{f"levels.{name}": values for name, values in _levels_arrays(phase.levels).items()},
+        **{f"levels.{name}": values for name, values in _levels_arrays(phase.levels, phase.index).items()},
     }
     for part, component in enumerate(phase.learned()):
         for name, values in component.arrays().items():
@@ -89,7 +89,7 @@ def phase_arrays(phase: Phase) -> Arrays:
     return found
 
 
-def phase_from(resolution: Resolution, arrays: ArrayMap, *, training: bool) -> Phase:
+def phase_from(resolution: Resolution, arrays: ArrayMap) -> Phase:
     """Return the phase that ``arrays`` describe.
 
     Raises:
@@ -97,19 +97,19 @@ def phase_from(resolution: Resolution, arrays: ArrayMap, *, training: bool) -> P
     """
     try:
         tracks = tuple(Track(int(horizon), bool(maximum)) for horizon, maximum in arrays["tracks"])
-        phase = Phase(resolution, tracks, float(arrays["scale"][0]), training=training)
+        phase = Phase(resolution, tracks, float(arrays["scale"][0]))
         for part, component in enumerate(phase.learned()):
             component.load(_component_arrays(part, component.arrays(), arrays))
             for number, window in enumerate(component.windows()):
                 _unpack_window(window, arrays, f"{part}.window{number}")
-        _load_levels(phase.levels, arrays)
         phase.regressions.updates = int(arrays["updates"][0])
         index, first = (int(value) for value in arrays["index"])
+        _load_levels(phase.levels, arrays, index)
         if index >= 0:
             phase.first_index = first
             phase.resume(index, _floats(arrays["recent"]), arrays)
         for value in _floats(arrays["expert_values"]):
-            phase.experts.observe(value)
+            phase.values.observe(value)
     except KeyError as error:
         raise ValueError(f"the saved forecaster state lacks {error}; remove it to start afresh") from error
     return phase
@@ -129,33 +129,34 @@ def _component_arrays(part: int, wanted: ArrayMap, arrays: ArrayMap) -> Arrays:
     return found
 
 
-def _levels_arrays(levels: Levels) -> Arrays:
+def _levels_arrays(levels: Levels, index: int | None) -> Arrays:
     scalars = [levels.z, levels.smooth, levels.maximum, levels.change_fast, levels.change_slow, *levels.ewma]
-    counts = [int(levels.started), levels.steps_today, levels.missing]
+    days = levels.days
+    counts = [int(levels.started), days.steps_today, levels.missing]
+    end = 0 if index is None else index + 1
     return {
         "scalars": np.array(scalars),
         "counts": np.array(counts, dtype=np.int64),
-        "smooth_history": pack_curve(np.asarray(levels.smooth_history, dtype=np.float64)),
-        "profile": pack_curve(np.asarray(levels.profile, dtype=np.float64)),
-        "today": pack_curve(np.asarray(levels.today, dtype=np.float64)),
+        "smooth_history": pack_curve(days.smooth_history.between(end - days.smooth_history.size, end)),
+        "profile": pack_curve(np.asarray(days.profile, dtype=np.float64)),
+        "today": pack_curve(np.asarray(days.today, dtype=np.float64)),
     }
 
 
-def _load_levels(levels: Levels, arrays: ArrayMap) -> None:
+def _load_levels(levels: Levels, arrays: ArrayMap, index: int) -> None:
     scalars = _floats(arrays["levels.scalars"])
+    days = levels.days
     levels.z, levels.smooth, levels.maximum, levels.change_fast, levels.change_slow = scalars[:5]
     levels.ewma = scalars[5:]
-    started, levels.steps_today, levels.missing = (int(value) for value in arrays["levels.counts"])
+    started, days.steps_today, levels.missing = (int(value) for value in arrays["levels.counts"])
     levels.started = bool(started)
-    levels.smooth_history[:] = _like(levels.smooth_history, unpack_curve(arrays["levels.smooth_history"]))
-    levels.today[:] = _like(levels.today, unpack_curve(arrays["levels.today"]))
-    levels.profile = unpack_curve(arrays["levels.profile"]).tolist()
-
-
-def _like(old: Sequence[float], new: FloatArray) -> "array.array[float]":
-    if len(new) != len(old):
+    history, today = unpack_curve(arrays["levels.smooth_history"]), unpack_curve(arrays["levels.today"])
+    if len(history) != days.smooth_history.size or len(today) != days.day:
         raise ValueError("the saved forecaster state was kept at another sampling step; remove it to start afresh")
-    return array.array("f", new.tolist())
+    for at in np.flatnonzero(np.isfinite(history)).tolist():
+        days.smooth_history[index + 1 - len(history) + at] = float(history[at])
+    days.today[:] = array.array("f", today.tolist())
+    days.profile = array.array("f", unpack_curve(arrays["levels.profile"]).tolist())
 
 
 def history_arrays(history: CountHistory) -> Arrays:

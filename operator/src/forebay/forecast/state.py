@@ -1,11 +1,11 @@
-"""The learned state of a series: one phase per half minute, tracks per horizon, and the work that keeps them."""
+"""The learned state of a series: one model, a stream per half minute, tracks per horizon, and their upkeep."""
 
-import copy
 import math
 from collections.abc import Iterable
 
 import numpy as np
 
+from forebay.forecast.follower import Follower
 from forebay.forecast.future import ExternalForecast
 from forebay.forecast.history import CountHistory
 from forebay.forecast.jobs import Job, JobResult, RefitJob, Refitted, Warmed, WarmJob, first_scale
@@ -29,13 +29,15 @@ SCALE_PERIOD = 60
 
 
 class SeriesState:
-    """Phases and kept counts of one series."""
+    """The model, its streams and the kept counts of one series."""
 
     def __init__(self, resolution: Resolution, clock: SampleClock, horizons: Iterable[int]) -> None:
         self.resolution = resolution
         self.clock = clock
         self.history = CountHistory(DAYS_KEPT * resolution.steps_per_day)
-        self.phases: list[Phase] = []
+        self.model: Phase | None = None
+        """What was learned, and the stream that it is learned from."""
+        self.followers: list[Follower] = []
         self.next_fit = 0
         self._next_scale = 0
         self._wanted = list(dict.fromkeys(horizons))
@@ -44,36 +46,43 @@ class SeriesState:
     @property
     def horizons(self) -> tuple[int, ...]:
         """Return the horizons, in steps, that have state."""
-        return tuple(dict.fromkeys(track.horizon for track in self.phases[0].tracks)) if self.phases else ()
+        return () if self.model is None else tuple(dict.fromkeys(track.horizon for track in self.model.tracks))
+
+    @property
+    def streams(self) -> tuple[Phase | Follower, ...]:
+        """Return the streams by their place in the minute; none while there is no model."""
+        return () if self.model is None else (self.model, *self.followers)
 
     def newest(self, which: int) -> int | None:
         """Return the newest step that phase ``which`` has seen."""
-        return self.phases[which].index if self.phases else (self.history.last if which == 0 else None)
+        if self.model is None:
+            return self.history.last if which == 0 else None
+        return self.streams[which].index
 
     def rewind(self, which: int, index: int) -> None:
         """Follow a clock that was stepped back: go on after step ``index``."""
         if which == 0:
             self.history.rewind(index)
-        if self.phases:
-            self.phases[which].rewind(index)
+        if self.model is not None:
+            self.streams[which].rewind(index)
 
     def take(self, which: int, index: int, count: float, external: ExternalForecast | None) -> None:
         """Take the count of step ``index`` of phase ``which``; the steps skipped before it are gaps."""
         if which == 0:
             self.history.put(index, count)
-        if not self.phases:
+        if self.model is None:
             if len(self.history) <= INLINE_STEPS:
                 self.build()
             return
-        phase = self.phases[which]
-        start = index if phase.index is None else max(phase.index + 1, index - self.history.size)
+        stream = self.streams[which]
+        start = index if stream.index is None else max(stream.index + 1, index - self.history.size)
         for missing in range(start, index):
-            phase.step(missing, math.nan)
+            stream.step(missing, math.nan)
         points = None
         if external is not None:
             end_seconds = self.clock.end_seconds(which, index)
-            points = external.points(end_seconds, self.resolution.step_seconds, phase.tracks)
-        phase.step(index, count, points)
+            points = external.points(end_seconds, self.resolution.step_seconds, self.model.tracks)
+        stream.step(index, count, points)
         if len(self.history) in EARLY_CHECKS and self._better_scale() is not None:
             self._rebuild(self.horizons)
 
@@ -87,7 +96,7 @@ class SeriesState:
                 self._wanted.append(horizon)
             if len(self.history) <= INLINE_STEPS:
                 self.prepare(())
-        if not self.phases:
+        if self.model is None:
             return None
         longer = [known for known in self.horizons if known >= horizon]
         return min(longer) if longer else max(self.horizons)
@@ -95,25 +104,23 @@ class SeriesState:
     def prepare(self, horizons: Iterable[int]) -> None:
         """Have state for ``horizons``, and for all that were asked for, whatever it takes."""
         self._wanted += sorted(set(horizons) - set(self.horizons) - set(self._wanted))
-        if self._wanted and self.phases:
-            self.apply(self._warm_job(self._wanted, self.phases[0].scale, replaces=False).run())
+        if self._wanted and self.model is not None:
+            self.apply(self._warm_job(self._wanted, self.model.scale, replaces=False).run())
         else:
             self.build()
 
     def build(self) -> None:
-        """Make the first phases once there are enough counts for a scale."""
-        if self._wanted and not self.phases:
+        """Make the model once there are enough counts for a scale."""
+        if self._wanted and self.model is None:
             self._rebuild(self._wanted)
 
-    def adopt(self, phase: Phase) -> None:
-        """Let ``phase`` take the whole minutes, and a copy of it the others.
+    def adopt(self, model: Phase) -> None:
+        """Let ``model`` take the whole minutes, and a follower of it the others.
 
-        The copy is at the same step, so that its first own sample counts as seen already.
+        The follower is at the same step, so that its first own sample counts as seen already.
         """
-        copies = [copy.deepcopy(phase) for _ in range(1, self.clock.phases)]
-        for twin in copies:
-            twin.training = None
-        self.phases = [phase, *copies]
+        self.model = model
+        self.followers = [Follower(model) for _ in range(1, self.clock.phases)]
         self._settle()
 
     def _rebuild(self, horizons: Iterable[int]) -> None:
@@ -136,14 +143,16 @@ class SeriesState:
         self._wanted = [horizon for horizon in self._wanted if horizon not in self.horizons]
         while len(self.horizons) > HORIZONS_KEPT:
             oldest = min(self.horizons, key=lambda horizon: self._asked.get(horizon, -1))
-            for phase in self.phases:
-                phase.drop(oldest)
+            if self.model is not None:
+                self.model.drop(oldest)
+        for follower in self.followers:
+            follower.take_over()
 
     def _better_scale(self) -> float | None:
         """Return the mean of the last day if the scale is far below it, else ``None``."""
         recent = self.history.since((self.history.last or 0) - self.resolution.steps_per_day + 1)
         known = recent[np.isfinite(recent)]
-        scale = self.phases[0].scale if self.phases else first_scale(self.history.kept()[1])
+        scale = self.model.scale if self.model is not None else first_scale(self.history.kept()[1])
         if scale is None or not len(known):
             return None
         mean = float(known.mean())
@@ -153,34 +162,33 @@ class SeriesState:
 
     def job(self) -> Job | None:
         """Return work that is due, or ``None``; one at a time."""
-        if not self.phases:
+        if self.model is None:
             scale = first_scale(self.history.kept()[1]) if self._wanted else None
             return self._warm_job(self._wanted, scale, replaces=True) if scale is not None else None
-        now = self.phases[0].index or 0
+        now = self.model.index or 0
         if now >= self._next_scale:
             self._next_scale = now + SCALE_PERIOD
             better = self._better_scale()
             if better is not None:
                 return self._warm_job([*self.horizons, *self._wanted], better, replaces=True)
         if self._wanted:
-            return self._warm_job(self._wanted, self.phases[0].scale, replaces=False)
-        return self._refit_job(now)
+            return self._warm_job(self._wanted, self.model.scale, replaces=False)
+        return self._refit_job(self.model, now)
 
-    def _refit_job(self, now: int) -> RefitJob | None:
-        phase = self.phases[0]
-        if phase.training is None or now < self.next_fit:
+    def _refit_job(self, model: Phase, now: int) -> RefitJob | None:
+        if now < self.next_fit:
             return None
-        ready = [row for row, count in enumerate(phase.training.count.tolist()) if count >= TRAINING_MINIMUM]
+        ready = [row for row, count in enumerate(model.training.count.tolist()) if count >= TRAINING_MINIMUM]
         if not ready:
             return None
         self.next_fit = now + self.resolution.refit_period
-        return RefitJob(rows=tuple(phase.training.training(row, phase.tracks[row]) for row in ready))
+        return RefitJob(rows=tuple(model.training.training(row, model.tracks[row]) for row in ready))
 
     def apply(self, result: JobResult) -> None:
         """Use the ``result`` of a job; samples taken since it was handed out are caught up with."""
         if isinstance(result, Refitted):
-            for phase in self.phases:
-                phase.use(result.coefficients)
+            if self.model is not None:
+                self.model.use(result.coefficients)
             return
         self._take_over(result)
 
@@ -189,11 +197,10 @@ class SeriesState:
         if phase.index is not None:
             for index, count in enumerate(self.history.since(phase.index + 1).tolist(), start=phase.index + 1):
                 phase.step(index, count)
-        if warmed.replaces or not self.phases:
+        if warmed.replaces or self.model is None:
             self.adopt(phase)
             return
         for known in {track.horizon for track in phase.tracks} & set(self.horizons):
             phase.drop(known)
-        for mine in self.phases:
-            mine.adopt(phase)
+        self.model.adopt(phase)
         self._settle()

@@ -1,0 +1,45 @@
+"""A second stream of the same series, half a minute apart: it forecasts with what the first one learned."""
+
+import copy
+import math
+
+from forebay.flow.trace import FloatArray
+from forebay.forecast.phase import Phase
+
+
+class Follower:
+    """Forecasts of minutes that end at :30, by the model that learns from the minutes that end at :00.
+
+    Errors of both have the same statistics, and learning twice would cost the memory and the time of another
+    phase. The filters are its own; yesterday, last week and the profile of the day are read from ``teacher``.
+    """
+
+    def __init__(self, teacher: Phase) -> None:
+        """Begin in the state of ``teacher``, whose last step counts as seen."""
+        self.teacher = teacher
+        self.levels = teacher.levels.follower()
+        self.values = copy.deepcopy(teacher.values)
+        self.index = teacher.index
+        self.take_over()
+
+    def take_over(self) -> None:
+        """Repeat the newest forecasts of ``teacher``, whose tracks have changed."""
+        self.issued_index = self.teacher.issued_index
+        self.issued, self.issued_persistence = self.teacher.issued, self.teacher.issued_persistence
+
+    def step(self, index: int, count: float, external: FloatArray | None = None) -> None:
+        """Take the count of step ``index`` (NaN: none), which follows the step before it without a hole."""
+        self.index = index
+        z = math.log1p(count / self.teacher.scale)
+        self.values.observe(z)
+        if math.isnan(z):
+            self.levels.skip(index)
+            return
+        self.levels.advance(index, z)
+        found = self.teacher.forecasts(index, self.levels, self.values.state(), external)
+        self.issued, self.issued_persistence, self.issued_index = found.final, found.persistence, index
+
+    def rewind(self, index: int) -> None:
+        """Go on from step ``index``, earlier than the last one."""
+        self.index = index
+        self.issued_index = None
