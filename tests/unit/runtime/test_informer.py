@@ -1,8 +1,10 @@
 """kopf as informer: only handlers that store nothing in the cluster, settings that never stall."""
 
+import asyncio
 from itertools import islice
 from typing import Any
 
+import kopf
 import pytest
 from kubernetes.aio.client.configuration import Configuration
 
@@ -29,6 +31,24 @@ def test_what_may_not_be_read_is_not_watched(store: Store) -> None:
     assert {str(handler.id) for handler in registry._watching.get_all_handlers()} == {
         kind.value for kind in Kind if kind is not Kind.NODES
     }
+
+
+async def test_it_runs_as_a_user_without_a_name(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects against a crash in every container whose user id is in no passwd file."""
+
+    def nameless() -> str:
+        raise OSError("No username set in the environment")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    nobody = kopf.ConnectionInfo(server="http://127.0.0.1:9")
+    informer = Informer(store, scope=Scope(), login=lambda: nobody)
+    started = asyncio.Event()
+    running = asyncio.create_task(informer.run(started.set))
+    async with asyncio.timeout(10):
+        await asyncio.wait([running, asyncio.create_task(started.wait())], return_when=asyncio.FIRST_COMPLETED)
+    assert not running.done(), running.exception()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_an_odd_object_is_counted_and_the_next_one_comes(

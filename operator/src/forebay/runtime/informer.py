@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import kopf
 from kubernetes.aio.client.configuration import Configuration
@@ -125,6 +125,8 @@ class Informer:
             clusterwide=self._scope.whole_cluster,
             namespaces=self._scope.namespaces,
             standalone=True,
+            # Without one kopf asks for the user's name, and an image's user id need not have any.
+            identity=cast("Any", "forebay"),
             stop_flag=self._stop,
         )
         started()
