@@ -1,9 +1,13 @@
-"""The chart on a real API server: install, upgrade, rollback, uninstall and reinstall, with users' pools intact.
+"""Releases on a real API server: install, upgrade from older charts, rollback, uninstall, reinstall; pools stay.
 
 The Deployment has no replicas here: there is no image to pull, and KWOK would play its pods as running.
 """
 
+import copy
+import io
 import secrets
+import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +15,15 @@ from typing import Any
 import pytest
 import yaml
 
-from devcluster import Cluster
+from devcluster import Cluster, KubectlError
+from devcluster.rest import Rest
 from forebay.api.v1alpha1 import InferencePool
-from tests.cluster.chart_helm import CHART, Helm, helm_for, render
+from tests.cluster.chart_helm import CHART, EXAMPLES, ROOT, Helm, helm_for, named, render
 from tests.unit.api.mutations import bases
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+#: Kinds of the Prometheus Operator, which the test cluster does not have.
+FOREIGN = {"ServiceMonitor", "PrometheusRule"}
 
 
 @pytest.fixture
@@ -32,50 +39,83 @@ def values(**more: Any) -> dict[str, Any]:
     return {"replicas": 0, "fullnameOverride": f"fb-{secrets.token_hex(3)}", "crds": {"enabled": False}, **more}
 
 
+class Release:
+    """What is looked at of a release on the cluster."""
+
+    def __init__(self, rest: Rest, namespace: str, name: str) -> None:
+        self._rest = rest
+        self.deployment = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}"
+        self.pools = f"/apis/forebay.io/v1alpha1/namespaces/{namespace}/inferencepools"
+
+    def is_there(self) -> bool:
+        return self._rest.exists(self.deployment)
+
+    def interval(self) -> str:
+        document: Any = self._rest.get(self.deployment)
+        environment = document["spec"]["template"]["spec"]["containers"][0]["env"]
+        return next(str(entry["value"]) for entry in environment if entry["name"] == "FOREBAY_INTERVAL")
+
+    def add_pool(self) -> str:
+        """Create a pool of a user's, and return its path."""
+        pool = bases(InferencePool)[0]
+        self._rest.create(self.pools, pool)
+        return f"{self.pools}/{pool['metadata']['name']}"
+
+
 @pytest.mark.parametrize(
     "chosen",
     [
         {},
-        {"rbac": {"scaling": {"enabled": False}}, "replicas": 1},
         {"networkPolicy": {"enabled": True}, "dashboard": {"enabled": True}},
-        {"prometheus": {"tokenSecret": {"name": "token"}, "ca": {"configMapName": "ca"}}},
+        {"watchNamespaces": ["default", "kube-system"]},
+        {"prometheus": {"basicAuthSecret": {"name": "user"}, "clientCertificateSecret": {"name": "own"}}},
+        {"rbac": {"extraTargets": [{"group": "example.org", "resource": "engines"}], "delegate": True}},
+        *(yaml.safe_load(path.read_text()) for path in EXAMPLES),
     ],
-    ids=["defaults", "recommend-only", "options", "credentials"],
+    ids=["defaults", "options", "namespaces", "credentials", "rights", *(path.stem for path in EXAMPLES)],
 )
-def test_the_api_server_takes_every_render(chosen: dict[str, Any], cluster: Cluster) -> None:
-    text = yaml.safe_dump_all(render(chosen))
+def test_the_api_server_takes_every_render(chosen: dict[str, Any], cluster: Cluster, namespace: str) -> None:
+    known = [item for item in render(chosen, namespace=namespace) if item["kind"] not in FOREIGN]
+    for item in known:
+        # An example's namespace is not here.
+        if item["metadata"].get("namespace") == "team-a":
+            item["metadata"]["namespace"] = namespace
     flags = ["--server-side", "--force-conflicts", "--validate=strict", "--field-manager=chart-test"]
-    said = cluster.kubectl("apply", *flags, "--dry-run=server", "-f", "-", input=text)
-    assert said.count("serverside-applied (server dry run)") == len(render(chosen))
+    said = cluster.kubectl("apply", *flags, "--dry-run=server", "-f", "-", input=yaml.safe_dump_all(known))
+    assert said.count("serverside-applied (server dry run)") == len(known)
+
+
+def test_the_pod_is_allowed_where_pods_are_restricted(cluster: Cluster, namespace: str) -> None:
+    cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    template = named(render({"replicas": 1}), "Deployment", "forebay")["spec"]["template"]
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "namespace": namespace}}
+    pod["spec"] = {**template["spec"], "serviceAccountName": "default"}
+    create = ["create", "--dry-run=server", "-f", "-"]
+    assert "created (server dry run)" in cluster.kubectl(*create, input=yaml.safe_dump(pod))
+    loose: Any = copy.deepcopy(pod)
+    del loose["spec"]["containers"][0]["securityContext"]["capabilities"]
+    with pytest.raises(KubectlError, match="violates PodSecurity"):
+        cluster.kubectl(*create, input=yaml.safe_dump(loose))
 
 
 def test_a_release_comes_changes_goes_and_returns_while_pools_stay(
     cluster: Cluster, namespace: str, home: Helm
 ) -> None:
     chosen = values()
-    name = chosen["fullnameOverride"]
     rest = cluster.rest()
-    deployment = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}"
-    pools = f"/apis/forebay.io/v1alpha1/namespaces/{namespace}/inferencepools"
-
-    def interval() -> str:
-        document: Any = rest.get(deployment)
-        environment = document["spec"]["template"]["spec"]["containers"][0]["env"]
-        return next(str(entry["value"]) for entry in environment if entry["name"] == "FOREBAY_INTERVAL")
-
+    release = Release(rest, namespace, chosen["fullnameOverride"])
     assert "Apply an InferencePool" in home("install", "one", str(CHART), values=chosen)
-    pool = bases(InferencePool)[0]
-    rest.create(pools, pool)
+    pool = release.add_pool()
     home("upgrade", "one", str(CHART), values=chosen | {"operator": {"interval": "30s"}})
-    assert interval() == "30s"
+    assert release.interval() == "30s"
     home("rollback", "one", "1")
-    assert interval() == "15s"
+    assert release.interval() == "15s"
     home("uninstall", "one")
-    assert not rest.exists(deployment)
-    assert rest.exists(f"{pools}/{pool['metadata']['name']}")
+    assert not release.is_there()
+    assert rest.exists(pool)
     home("install", "one", str(CHART), values=chosen)
-    assert interval() == "15s"
-    assert rest.exists(f"{pools}/{pool['metadata']['name']}")
+    assert release.interval() == "15s"
+    assert rest.exists(pool)
 
 
 def test_uninstalling_the_release_that_has_the_crds_keeps_them(
@@ -92,8 +132,76 @@ def test_uninstalling_the_release_that_has_the_crds_keeps_them(
     assert {item["metadata"]["uid"] for item in _ours(rest)} == uids
 
 
-def _ours(rest: Any) -> list[Any]:
-    found = [item for item in rest.items(CRDS) if item["spec"]["group"] == "forebay.io"]
+@pytest.fixture(params=["previous", "oldest"])
+def older_chart(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The chart of the commit before this one, and of the first commit that had it."""
+    if request.param == "previous":
+        commit = _git("rev-parse", "--verify", "--quiet", "HEAD~1")
+    else:
+        shallow = _git("rev-parse", "--is-shallow-repository") != "false"
+        added = _git("log", "--diff-filter=A", "--format=%H", "--", "charts/forebay/Chart.yaml")
+        commit = "" if shallow else added.rpartition("\n")[2]
+    if not commit:
+        pytest.skip(f"there is no git history to take the {request.param} chart from")
+    archive = subprocess.run(
+        ["git", "archive", commit, "charts/forebay"], cwd=ROOT, capture_output=True, check=True, timeout=30
+    )
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+        files.extractall(tmp_path / "older", filter="data")
+    return tmp_path / "older" / "charts" / "forebay"
+
+
+@pytest.mark.timeout(240)
+def test_a_release_of_an_older_chart_is_upgraded_and_rolled_back(
+    older_chart: Path, cluster: Cluster, namespace: str, home: Helm
+) -> None:
+    chosen = values(crds={"enabled": True}, rbac={"aggregate": False}, operator={"interval": "20s"})
+    rest = cluster.rest()
+    uids = {item["metadata"]["uid"] for item in _ours(rest)}
+    release = Release(rest, namespace, chosen["fullnameOverride"])
+    home("install", "one", str(older_chart), "--take-ownership", values=chosen)
+    pool = release.add_pool()
+    before: Any = rest.get(pool)
+    home("upgrade", "one", str(CHART), "--reset-then-reuse-values")
+    assert release.interval() == "20s"
+    for crd in _ours(rest):
+        source = yaml.safe_load(
+            (CHART / "files" / "crds" / f"forebay.io_{crd['spec']['names']['plural']}.yaml").read_text()
+        )
+        assert crd["spec"]["versions"][0]["schema"] == source["spec"]["versions"][0]["schema"]
+    home("rollback", "one", "1")
+    assert release.interval() == "20s"
+    home("upgrade", "one", str(CHART), "--reset-then-reuse-values")
+    home("uninstall", "one")
+    assert not release.is_there()
+    assert {item["metadata"]["uid"] for item in _ours(rest)} == uids
+    after: Any = rest.get(pool)
+    assert (after["metadata"]["uid"], after["spec"]) == (before["metadata"]["uid"], before["spec"])
+
+
+@pytest.mark.parametrize("older_chart", ["oldest"], indirect=True)
+def test_reusing_values_without_the_new_defaults_is_refused(
+    older_chart: Path, cluster: Cluster, namespace: str, home: Helm
+) -> None:
+    home("install", "one", str(older_chart), values=values())
+    result = home.attempt("upgrade", "one", str(CHART), "--reuse-values")
+    assert result.returncode != 0
+    assert "--reset-then-reuse-values" in result.stderr
+
+
+def _git(*arguments: str) -> str:
+    """Return what git says; "" where it fails or there is none."""
+    try:
+        answer = subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+        )
+    except OSError:
+        return ""
+    return answer.stdout.strip() if answer.returncode == 0 else ""
+
+
+def _ours(rest: Rest) -> list[Any]:
+    found: list[Any] = [item for item in rest.items(CRDS) if item["spec"]["group"] == "forebay.io"]  # type: ignore[index]
     assert len(found) == 4
     assert not [item for item in found if "deletionTimestamp" in item["metadata"]]
     return found

@@ -3,6 +3,9 @@ What values.schema.json cannot say in a sentence, or not at all. Each failure na
 */ -}}
 
 {{- define "forebay.checks" -}}
+{{- if not (and (hasKey .Values "watchNamespaces") (hasKey .Values.operator "enabled")) }}
+{{- fail "values of an older chart lack what is new: upgrade with --reset-then-reuse-values instead of --reuse-values" }}
+{{- end }}
 {{- include "forebay.checks.durations" . }}
 {{- include "forebay.checks.prometheus" . }}
 {{- include "forebay.checks.namespaces" . }}
