@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from forebay.flow.fleet import PoolKey, Role
 from forebay.planning.highs import SolverOptions, solve_program
-from forebay.planning.normal import Limits, PoolModel
-from forebay.planning.program import RATIO_PENALTY, Counts, build
+from forebay.planning.normal import RATIO_PENALTY, Limits, PoolModel
+from forebay.planning.program import Counts, build
 from forebay.planning.search import role_usd
 
 TOLERANCE = 1e-6

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from forebay.flow.fleet import PoolKey
 from forebay.planning.check import usage
+from forebay.planning.columns import Offered
 from forebay.planning.highs import SolverOptions, solve_program
-from forebay.planning.joint import Wishes
 from forebay.planning.normal import Choice, Limits, PoolModel, RoleModel
 from forebay.planning.program import Counts, build
 from forebay.planning.search import role_usd
@@ -80,23 +80,30 @@ def _shared_limits(
 
 
 def shadow_prices(
-    pools: Sequence[PoolModel], limits: Limits, broken: tuple[str, ...], wishes: Wishes
+    pools: Sequence[PoolModel], limits: Limits, broken: tuple[str, ...], offered: Offered | None
 ) -> tuple[str, ...]:
-    """Return what a little more of each scarce thing would save: the relaxed program's dual prices, in words.
+    """Return what a little more of each scarce thing would save, in words.
 
-    Priorities are left out of it: a dollar counts the same for every pool here.
+    The plan is made again with a little more of it. Where there are length buckets, the relaxed program's dual
+    prices tell instead, priorities left out.
     """
-    fleet = build(pools, limits, weights={}, wishes=wishes, one_direction=False)
-    answer = solve_program(fleet.program, SolverOptions(relaxed=True))
-    if answer.row_duals is None:
-        return ()
-    words = []
-    for name in broken:
-        amount, label = _a_little_more(pools, name)
-        saved = -float(answer.row_duals[fleet.limit_rows[name]]) * amount
-        if saved > WORTH_SAYING_USD_PER_HOUR:
-            words.append(f"{label} would save about {saved:.2f} $/h")
-    return tuple(words)
+    more = {name: _a_little_more(pools, name) for name in broken}
+    if offered is not None:
+        saved = offered.saved_usd_per_hour({name: amount for name, (amount, _) in more.items()})
+    else:
+        duals = _dual_prices(pools, limits)
+        saved = {name: duals.get(name, 0.0) * amount for name, (amount, _) in more.items()}
+    return tuple(
+        f"{label} would save about {saved[name]:.2f} $/h"
+        for name, (_, label) in more.items()
+        if saved[name] > WORTH_SAYING_USD_PER_HOUR
+    )
+
+
+def _dual_prices(pools: Sequence[PoolModel], limits: Limits) -> dict[str, float]:
+    tolerance = SolverOptions().curve_tolerance
+    fleet = build(pools, limits, weights={}, wishes={}, one_direction=False, curve_tolerance=tolerance)
+    return fleet.prices(solve_program(fleet.program, SolverOptions(relaxed=True)))
 
 
 def _a_little_more(pools: Sequence[PoolModel], name: str) -> tuple[float, str]:

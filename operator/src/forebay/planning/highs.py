@@ -38,9 +38,8 @@ class LinearProgram:
 
     def row(self, terms: Sequence[tuple[int, float]], *, lower: float = -INFINITY, upper: float = INFINITY) -> int:
         """Add ``lower <= sum of coefficient * variable <= upper`` and return the row's index."""
-        for column, coefficient in terms:
-            self.index.append(column)
-            self.value.append(coefficient)
+        self.index.extend([column for column, _ in terms])
+        self.value.extend([coefficient for _, coefficient in terms])
         self.starts.append(len(self.index))
         self.row_lower.append(lower)
         self.row_upper.append(upper)
@@ -76,8 +75,19 @@ class SolverOptions:
     presolve: bool = True
     relaxed: bool = False
     """Ignore integrality: the LP bound."""
+    plain: bool = False
+    """Branch and bound without the heuristics and restarts that only pay on hard programs."""
     curve_tolerance: float = 0.02
     """Share of a replica's price by which the program may misread a curve; our own check reads it exactly."""
+
+
+_PLAIN: tuple[tuple[str, bool | float], ...] = (
+    ("mip_heuristic_effort", 0.0),
+    ("mip_heuristic_run_feasibility_jump", False),
+    ("mip_heuristic_run_root_reduced_cost", False),
+    ("mip_detect_symmetry", False),
+    ("mip_allow_restart", False),
+)
 
 
 def solve_program(
@@ -95,6 +105,7 @@ def solve_program(
         ("mip_heuristic_run_rins", False),  # these two take most of the time and find nothing on such programs
         ("mip_heuristic_run_rens", False),
         ("presolve", "choose" if options.presolve else "off"),
+        *(_PLAIN if options.plain else ()),
     ):
         highs.setOptionValue(name, setting)
     highs.passModel(_model(program, relaxed=options.relaxed))

@@ -5,25 +5,30 @@ plan in force, that plan cut to fit, and the relaxed program rounded up. The che
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from forebay.flow.fleet import PoolKey, Role
-from forebay.planning.check import exceeded, objective
+from forebay.flow.trace import FloatArray
+from forebay.planning.check import objective, usage
+from forebay.planning.columns import ColumnAnswer, Judge, Offered, PlainCounts, solve_by_columns
 from forebay.planning.highs import ProgramAnswer, SolverOptions, solve_program
 from forebay.planning.normal import Choice, Limits, PoolModel
 from forebay.planning.program import Counts, FleetProgram, build, starting_point
 
 Wishes = Mapping[tuple[PoolKey, Role], float]
-PlainCounts = dict[PoolKey, dict[str, int]]
 
 WORTH_A_SECOND_LOOK = 1e-3
 """Relative gain of a candidate over the solver's "Optimal" that makes us solve again without presolve."""
 
+MANY_REPLICA_COUNTS = 120
+"""A program with more whole numbers than this is slow; there an answer made of columns may have this gap:"""
+GAP_OF_MANY = 5e-3
 
 TINY = 1e-6
 
-Judge = Callable[[PlainCounts], float]
+Judged = tuple[float, int, str, PlainCounts]
+"""Cost, order of preference among equals, name and counts of a plan."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +39,8 @@ class JointAnswer:
     objective: float
     gap: float
     solver: str
+    offers: Offered | None = None
+    """The answers that roles offered, to ask what more of something would change; ``None`` with length buckets."""
 
 
 def solve_jointly(
@@ -48,13 +55,50 @@ def solve_jointly(
     """Return the cheapest plan found for ``pools`` under ``limits``; there always is one."""
     options = options or SolverOptions()
     fleet = build(pools, limits, weights=weights, wishes=wishes, curve_tolerance=options.curve_tolerance)
-    candidates = _incumbents(pools, limits, fleet, options, previous)
+    relaxed = solve_program(fleet.program, replace(options, relaxed=True))
+    candidates = _incumbents(pools, limits, fleet, relaxed, previous)
 
     def judge(counts: PlainCounts) -> float:
         value = objective(pools, limits, counts, weights=weights, wishes=wishes)
         return math.inf if value is None else value
 
     judged = [(judge(counts), order, name, counts) for order, (name, counts) in enumerate(candidates)]
+    columns = None
+    if not any(role.buckets for pool in pools for role in pool.roles):
+        columns = solve_by_columns(
+            pools,
+            limits,
+            weights=weights,
+            wishes=wishes,
+            prices=fleet.prices(relaxed),
+            known=[counts for value, _, _, counts in judged if value < math.inf],
+            judge=judge,
+            options=options,
+        )
+    if columns is not None:
+        judged.append((judge(columns.counts), len(judged), "best answers of each role", columns.counts))
+        value, _, name, counts = min(judged)
+        gap = max(0.0, value - columns.bound) / max(1e-9, abs(value))
+        if gap <= _good_enough(fleet, options):
+            solver = f"{name} ({columns.status})"
+            return JointAnswer(counts=counts, objective=value, gap=gap, solver=solver, offers=columns.offered)
+    return _by_program(fleet, pools, judged, judge, columns, options)
+
+
+def _good_enough(fleet: FleetProgram, options: SolverOptions) -> float:
+    many = len(fleet.replicas) > MANY_REPLICA_COUNTS
+    return max(options.relative_gap, GAP_OF_MANY) if many else options.relative_gap
+
+
+def _by_program(
+    fleet: FleetProgram,
+    pools: Sequence[PoolModel],
+    judged: list[Judged],
+    judge: Judge,
+    columns: ColumnAnswer | None,
+    options: SolverOptions,
+) -> JointAnswer:
+    """Solve the whole program, with the best plan so far as its start."""
     incumbent = min(judged)
     start = starting_point(fleet, incumbent[3])
     answer = solve_program(fleet.program, options, start)
@@ -63,7 +107,15 @@ def solve_jointly(
         answer = solve_program(fleet.program, replace(options, presolve=False), start)
         solved += _from_solver(fleet, pools, answer, judge, name="integer program, no presolve", order=-1)
     value, _, name, counts = min(judged + solved)
-    return JointAnswer(counts=counts, objective=value, gap=answer.gap, solver=f"{name} ({answer.status})")
+    bound = max(answer.bound, -math.inf if columns is None else columns.bound)
+    gap = max(0.0, value - bound) / max(1e-9, abs(value))
+    return JointAnswer(
+        counts=counts,
+        objective=value,
+        gap=gap,
+        solver=f"{name} ({answer.status})",
+        offers=None if columns is None else columns.offered,
+    )
 
 
 def _from_solver(
@@ -74,7 +126,7 @@ def _from_solver(
     *,
     name: str,
     order: int,
-) -> list[tuple[float, int, str, PlainCounts]]:
+) -> list[Judged]:
     if answer.values is None:
         return []
     counts = fleet.counts(answer.values, pools)
@@ -85,7 +137,7 @@ def _incumbents(
     pools: Sequence[PoolModel],
     limits: Limits,
     fleet: FleetProgram,
-    options: SolverOptions,
+    relaxed: ProgramAnswer,
     previous: Counts | None,
 ) -> list[tuple[str, PlainCounts]]:
     base = {pool.key: {c.name: c.base for c in pool.choices} for pool in pools}
@@ -97,17 +149,30 @@ def _incumbents(
     ]
     if previous is not None:
         found.append(("last plan", _fit(pools, limits, _clip(pools, previous))))
-    relaxed = solve_program(fleet.program, replace(options, relaxed=True))
     if relaxed.values is not None:
-        rounded = {
-            pool.key: {
-                c.name: min(c.highest, math.ceil(relaxed.values[fleet.replicas[pool.key, c.name]] - TINY))
-                for c in pool.choices
-            }
-            for pool in pools
-        }
+        rounded = _rounded(pools, fleet, relaxed.values)
         found.append(("relaxed program, rounded", _fit(pools, limits, rounded)))
     return found
+
+
+def rounded_up(pool: PoolModel) -> dict[str, int]:
+    """Return roughly what a pool without shared limits would buy: its relaxed program, rounded up."""
+    limits = Limits(gpu_stock={}, budget_usd_per_hour=None, power_limit_watts=None)
+    fleet = build([pool], limits, weights={}, wishes={}, curve_tolerance=SolverOptions().curve_tolerance)
+    relaxed = solve_program(fleet.program, SolverOptions(relaxed=True))
+    if relaxed.values is None:
+        return {c.name: c.base for c in pool.choices}
+    return _rounded([pool], fleet, relaxed.values)[pool.key]
+
+
+def _rounded(pools: Sequence[PoolModel], fleet: FleetProgram, values: FloatArray) -> PlainCounts:
+    return {
+        pool.key: {
+            c.name: min(c.highest, math.ceil(values[fleet.replicas[pool.key, c.name]] - TINY))
+            for c in pool.choices
+        }
+        for pool in pools
+    }
 
 
 def _clip(pools: Sequence[PoolModel], counts: Counts) -> PlainCounts:
@@ -124,26 +189,37 @@ def _clip(pools: Sequence[PoolModel], counts: Counts) -> PlainCounts:
 def _fit(pools: Sequence[PoolModel], limits: Limits, counts: Counts) -> PlainCounts:
     """Take replicas away, lowest priority and dearest first, until no shared limit is exceeded."""
     fitted = {pool.key: dict(counts[pool.key]) for pool in pools}
-    order = sorted(pools, key=lambda pool: pool.priority)
-    while broken := exceeded(pools, limits, fitted):
-        victim = _victim(order, broken, fitted)
-        if victim is None:
-            break
-        key, choice = victim
-        fitted[key][choice.name] -= 1
+    over = _Excess(pools, limits, fitted)
+    for pool in sorted(pools, key=lambda pool: pool.priority):
+        for choice in sorted(pool.choices, key=_usd_per_capacity, reverse=True):
+            while fitted[pool.key][choice.name] > choice.lowest and over.eased_by(choice):
+                fitted[pool.key][choice.name] -= 1
+                over.remove(choice)
     return fitted
 
 
-def _victim(
-    pools: Sequence[PoolModel], broken: tuple[str, ...], counts: PlainCounts
-) -> tuple[PoolKey, Choice] | None:
-    everything = "budget" in broken or "power" in broken
-    for pool in pools:
-        spare = [
-            c
-            for c in pool.choices
-            if counts[pool.key][c.name] > c.lowest and (everything or c.option.node_pool in broken)
-        ]
-        if spare:
-            return pool.key, max(spare, key=lambda c: c.option.usd_per_replica_hour / max(1e-9, c.option.speed))
-    return None
+def _usd_per_capacity(choice: Choice) -> float:
+    return choice.option.usd_per_replica_hour / max(1e-9, choice.option.speed)
+
+
+class _Excess:
+    """What is used beyond the limits, while replicas are taken away."""
+
+    def __init__(self, pools: Sequence[PoolModel], limits: Limits, counts: PlainCounts) -> None:
+        gpus, usd, watts = usage(pools, counts)
+        self._gpus = {name: gpus.get(name, 0) - stock for name, stock in limits.gpu_stock.items()}
+        self._usd = -math.inf if limits.budget_usd_per_hour is None else usd - limits.budget_usd_per_hour
+        self._watts = -math.inf if limits.power_limit_watts is None else watts - limits.power_limit_watts
+
+    def eased_by(self, choice: Choice) -> bool:
+        """Return whether a limit is exceeded that one replica fewer would ease."""
+        everything = self._usd > TINY or self._watts > TINY
+        return everything or self._gpus.get(choice.option.node_pool or "", 0) > 0
+
+    def remove(self, choice: Choice) -> None:
+        """Take one replica away."""
+        option = choice.option
+        self._usd -= option.usd_per_replica_hour
+        self._watts -= option.watts_per_replica
+        if option.node_pool in self._gpus:
+            self._gpus[option.node_pool] -= option.gpus_per_replica

@@ -9,7 +9,8 @@ from forebay.flow.sizing import RoleNeed, WorkBucket
 from forebay.planning.buckets import cluster
 from forebay.planning.curve import ConvexCurve, band
 
-SECONDS_PER_HOUR = 3600.0
+RATIO_PENALTY = 30.0
+"""Replica prices per replica outside the prefill:decode band: more than it can save, less than a floor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,11 +15,8 @@ import numpy as np
 from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.trace import FloatArray
 from forebay.planning.curve import ConvexCurve, simplified
-from forebay.planning.highs import INFINITY, LinearProgram
-from forebay.planning.normal import Choice, Limits, PoolModel, RoleModel
-
-RATIO_PENALTY = 30.0
-"""Replica prices per replica outside the prefill:decode band: more than it can save, less than a floor."""
+from forebay.planning.highs import INFINITY, LinearProgram, ProgramAnswer
+from forebay.planning.normal import RATIO_PENALTY, Choice, Limits, PoolModel, RoleModel
 
 UNSERVED_FACTOR = 1.05
 """Leaving one bucket out costs a little more per unit of work than serving less of everything."""
@@ -42,6 +39,12 @@ class FleetProgram:
             pool.key: {c.name: round(float(values[self.replicas[pool.key, c.name]])) for c in pool.choices}
             for pool in pools
         }
+
+    def prices(self, relaxed: ProgramAnswer) -> dict[str, float]:
+        """Return the dual prices of what is shared, out of the answer without whole numbers."""
+        if relaxed.row_duals is None:
+            return {}
+        return {name: max(0.0, -float(relaxed.row_duals[row])) for name, row in self.limit_rows.items()}
 
     def fix(self, counts: Counts) -> None:
         """Fix the replicas, which leaves a linear program over the shares of work."""

@@ -6,13 +6,14 @@ from dataclasses import replace
 from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.plan import FleetPlan, PlanProblem
 from forebay.flow.sizing import MissCurve
-from forebay.planning.check import exceeded, keeps_own_limits, outside_ratio, usage
+from forebay.planning.check import exceeded, keeps_own_limits, usage
+from forebay.planning.columns import PlainCounts
 from forebay.planning.curve import lower_hull
 from forebay.planning.explain import limited_by, routing, shadow_prices
 from forebay.planning.highs import SolverOptions
-from forebay.planning.joint import PlainCounts, solve_jointly
+from forebay.planning.joint import rounded_up, solve_jointly
 from forebay.planning.normal import Limits, PoolModel, normalise
-from forebay.planning.search import best_alone
+from forebay.planning.pricing import best_in_band
 
 NO_LIMITS = Limits(gpu_stock={}, budget_usd_per_hour=None, power_limit_watts=None)
 
@@ -41,23 +42,20 @@ def solve(
         ValueError: if a role of a pool has no usable variant.
     """
     pools, limits = normalise(problem)
-    alone = {pool.key: _alone(pool, options) for pool in pools}
-    broken = exceeded(pools, limits, alone)
+    alone, broken = _without_rivals(pools, limits, options)
     if not broken:
         return _plan(problem, pools, limits, counts=alone, alone=alone, solver="each pool on its own", gap=0.0)
     rivals = [pool for pool in pools if _competes(pool, broken)]
     rest = [pool for pool in pools if not _competes(pool, broken)]
     left = _remaining(limits, rest, alone)
-    weights, wishes = _weights(rivals), _wishes(rivals, alone)
     joint = solve_jointly(
         rivals,
         left,
-        weights=weights,
-        wishes=wishes,
+        weights=_weights(rivals),
+        wishes=_wishes(rivals, alone),
         previous=previous.replicas if previous else None,
         options=options,
     )
-    prices = shadow_prices(rivals, left, broken, wishes)
     plan = _plan(
         problem,
         pools,
@@ -67,20 +65,30 @@ def solve(
         solver=joint.solver,
         gap=joint.gap,
     )
-    return replace(plan, shadow_prices=prices)
+    return replace(plan, shadow_prices=shadow_prices(rivals, left, broken, joint.offers))
 
 
-def _alone(pool: PoolModel, options: SolverOptions | None) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for role in pool.roles:
-        best = best_alone(role)
-        if best is None:
-            counts = {}
-            break
-        counts |= best
-    if counts and keeps_own_limits(pool, counts) and outside_ratio(pool, counts) == 0:
-        return counts
-    return solve_jointly([pool], NO_LIMITS, weights={}, wishes={}, options=options).counts[pool.key]
+def _without_rivals(
+    pools: Sequence[PoolModel], limits: Limits, options: SolverOptions | None
+) -> tuple[PlainCounts, tuple[str, ...]]:
+    """Return what each pool would buy alone, and the shared limits that all these answers together break.
+
+    Where a pool needs a program of its own, its relaxed program rounded up tells in a tenth of the time that a
+    limit is broken; only if none is must its own answer be known exactly.
+    """
+    alone: PlainCounts = {}
+    sketched = []
+    for pool in pools:
+        counts = best_in_band(pool)
+        if counts is None or not keeps_own_limits(pool, counts):
+            counts = rounded_up(pool)
+            sketched.append(pool)
+        alone[pool.key] = counts
+    broken = exceeded(pools, limits, alone)
+    for pool in sketched:
+        if not broken or not _competes(pool, broken):
+            alone |= solve_jointly([pool], NO_LIMITS, weights={}, wishes={}, options=options).counts
+    return alone, broken if not sketched else exceeded(pools, limits, alone)
 
 
 def _competes(pool: PoolModel, broken: tuple[str, ...]) -> bool:

@@ -1,0 +1,269 @@
+"""Many pools that share a few things: each role chooses one of its own best answers under common prices.
+
+Dantzig and Wolfe's decomposition (Operations Research 8, 1960), stopped early. Scarce things get a price; at given
+prices every pool is answered exactly and alone. The best answers become columns of a small program that chooses
+one per role within the shared limits. The answers at given prices also bound the cost of every plan from below
+(Lagrange), and more closely than the program without whole numbers does, since each of them is whole.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from forebay.flow.fleet import PoolKey, Role
+from forebay.flow.trace import FloatArray
+from forebay.planning.highs import LinearProgram, ProgramAnswer, SolverOptions, solve_program
+from forebay.planning.normal import RATIO_PENALTY, Choice, Limits, PoolModel
+from forebay.planning.pricing import Counts, Offer, Prices, answer, answers_each, paid_for_all, used
+
+PlainCounts = dict[PoolKey, dict[str, int]]
+Judge = Callable[[PlainCounts], float]
+
+MANY_ANSWERS = 400
+"""Choosing among more answers is done in fractions where only the worth of more is asked."""
+
+MOST_NODES = 50
+"""Of the search among offered answers: the bound comes from the prices, not from this search."""
+
+PRICINGS = 2
+"""Times that prices are set and answered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnAnswer:
+    """The best plan made of offered answers, and a cost that no plan is below."""
+
+    counts: PlainCounts
+    bound: float
+    status: str
+    offered: "Offered"
+
+
+def solve_by_columns(
+    pools: Sequence[PoolModel],
+    limits: Limits,
+    *,
+    weights: Mapping[PoolKey, float],
+    wishes: Mapping[tuple[PoolKey, Role], float],
+    prices: Prices,
+    known: Sequence[PlainCounts],
+    judge: Judge,
+    options: SolverOptions,
+) -> ColumnAnswer | None:
+    """Return the best plan made of the roles' own best answers.
+
+    Args:
+        pools: what is decided together; no role may have length buckets.
+        limits: what they share.
+        weights: factor on each pool's dollars.
+        wishes: most capacity per role that counts.
+        prices: of shared things, to begin with: the relaxed program's dual prices.
+        known: plans that are offered as well; with a feasible one among them there always is an answer.
+        judge: our own verdict: the weighted cost of a plan, infinite if it breaks a limit.
+        options: limits of the solver.
+
+    Returns:
+        The answer, or ``None`` if a role has too many combinations or the solver finds no answer.
+    """
+    by_pool = [_offers(pool, weights, wishes, known) for pool in pools]
+    offers = [offer for some in by_pool for offer in some]
+    bound = -float("inf")
+    for last in (False,) * (PRICINGS - 1) + (True,):
+        answered = [answer(some, prices, answers_each(len(offers))) for some in by_pool]
+        if any(best is None for best in answered):
+            return None
+        bound = max(bound, sum(best for best in answered if best is not None) - paid_for_all(limits, prices))
+        chooser = _Chooser(offers, limits)
+        if not last:
+            prices = chooser.prices(solve_program(chooser.program, replace(options, relaxed=True)))
+    solved = solve_program(chooser.program, replace(options, plain=True, nodes=min(options.nodes, MOST_NODES)))
+    counts = chooser.counts(solved)
+    if counts is None:
+        return None
+    counts = _each_priority(by_pool, limits, counts, judge, options)
+    return ColumnAnswer(counts=counts, bound=bound, status=solved.status, offered=Offered(tuple(offers), limits))
+
+
+def _offers(
+    pool: PoolModel,
+    weights: Mapping[PoolKey, float],
+    wishes: Mapping[tuple[PoolKey, Role], float],
+    known: Sequence[Mapping[PoolKey, Mapping[str, int]]],
+) -> list[Offer]:
+    weight = weights.get(pool.key, 1.0)
+    offers = [Offer(pool, role, weight, wishes.get((pool.key, role.role), float("inf"))) for role in pool.roles]
+    for offer in offers:
+        offer.add(np.array([[plan[pool.key][c.name] for c in offer.role.choices] for plan in known]))
+    return offers
+
+
+def _each_priority(
+    by_pool: Sequence[Sequence[Offer]],
+    limits: Limits,
+    counts: PlainCounts,
+    judge: Judge,
+    options: SolverOptions,
+) -> PlainCounts:
+    """Choose again for one priority after the other, the others as they are.
+
+    In the program of all, a relative gap of the whole hides what the pools of the lowest priority cost.
+    """
+    ranks = sorted({some[0].weight for some in by_pool}, reverse=True)
+    for rank in ranks if len(ranks) > 1 else []:
+        theirs = [offer for some in by_pool if some[0].weight == rank for offer in some]
+        others = [offer for some in by_pool if some[0].weight != rank for offer in some]
+        chooser = _Chooser(theirs, _left(limits, others, counts))
+        better = chooser.counts(solve_program(chooser.program, replace(options, plain=True)))
+        if better is not None and judge({**counts, **better}) < judge(counts):
+            counts = {**counts, **better}
+    return counts
+
+
+def _left(limits: Limits, offers: Sequence[Offer], counts: Mapping[PoolKey, Mapping[str, int]]) -> Limits:
+    taken = [(choice, counts[offer.pool.key][choice.name]) for offer in offers for choice in offer.role.choices]
+
+    def left(name: str, limit: float) -> float:
+        return limit - sum(count * used(choice, {name: 1.0}) for choice, count in taken)
+
+    budget, power = limits.budget_usd_per_hour, limits.power_limit_watts
+    return Limits(
+        gpu_stock={name: round(left(name, stock)) for name, stock in limits.gpu_stock.items()},
+        budget_usd_per_hour=None if budget is None else left("budget", budget),
+        power_limit_watts=None if power is None else left("power", power),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """The answers that all roles offered, within limits: what would more of something change?"""
+
+    offers: tuple[Offer, ...]
+    limits: Limits
+
+    def saved_usd_per_hour(self, amounts: Mapping[str, float]) -> dict[str, float]:
+        """Return the dollars per hour, misses included, that more of something shared would save, each by itself.
+
+        All plans serve pools by their priority; in the sum every dollar counts the same. With many answers to
+        choose from, fractions of them may be mixed, which is the smoothed worth of a little more.
+
+        Args:
+            amounts: how much more, by what: a node pool's name, `budget` or `power`.
+        """
+        chooser = _Chooser(self.offers, self.limits)
+        now = chooser.usd_with("", 0.0)
+        return {name: now - chooser.usd_with(name, amount) for name, amount in amounts.items()}
+
+
+class _Chooser:
+    """The program that chooses one offered answer per role."""
+
+    def __init__(self, offers: Sequence[Offer], limits: Limits) -> None:
+        self.program = LinearProgram()
+        self._offers = offers
+        self._columns: list[list[tuple[int, Counts]]] = []
+        self._band_weights: dict[int, float] = {}
+        for offer in offers:
+            columns = [
+                (self.program.column(cost=usd, upper=1.0, integer=True), counts)
+                for counts, usd in offer.answers.items()
+            ]
+            self.program.row([(column, 1.0) for column, _ in columns], lower=1.0, upper=1.0)
+            self._columns.append(columns)
+        self._limit_rows = self._shared(limits)
+        self._own()
+
+    def _shared(self, limits: Limits) -> dict[str, int]:
+        upper: dict[str, float] = {name: float(stock) for name, stock in limits.gpu_stock.items()}
+        if limits.budget_usd_per_hour is not None:
+            upper["budget"] = limits.budget_usd_per_hour
+        if limits.power_limit_watts is not None:
+            upper["power"] = limits.power_limit_watts
+        rows = {}
+        for name, limit in upper.items():
+            each = partial(used, prices={name: 1.0})
+            terms = [term for index in range(len(self._offers)) for term in self._terms(index, each)]
+            if terms:
+                rows[name] = self.program.row(terms, upper=limit)
+        return rows
+
+    def _own(self) -> None:
+        """Add each pool's budget, and the price of leaving its prefill:decode band."""
+        by_pool: dict[PoolKey, dict[Role, int]] = {}
+        for index, offer in enumerate(self._offers):
+            by_pool.setdefault(offer.pool.key, {})[offer.role.role] = index
+        for indices in by_pool.values():
+            pool = self._offers[next(iter(indices.values()))].pool
+            if pool.budget_usd_per_hour is not None:
+                smallest = sum(c.option.usd_per_replica_hour * c.lowest for c in pool.choices)
+                terms = [t for i in indices.values() for t in self._terms(i, _price)]
+                self.program.row(terms, upper=max(pool.budget_usd_per_hour, smallest))
+            if pool.ratio is not None and Role.PREFILL in indices and Role.DECODE in indices:
+                self._band(pool, indices[Role.PREFILL], indices[Role.DECODE])
+
+    def _band(self, pool: PoolModel, prefill: int, decode: int) -> None:
+        if pool.ratio is None:
+            return
+        usd = RATIO_PENALTY * max(c.option.usd_per_replica_hour for c in pool.choices)
+        usd *= self._offers[prefill].weight
+        for factor, sign in ((pool.ratio.lowest, 1.0), (pool.ratio.highest, -1.0)):
+            terms = [(column, sign * count) for column, count in self._terms(prefill, _one)]
+            terms += [(column, -sign * factor * count) for column, count in self._terms(decode, _one)]
+            outside = self.program.column(cost=usd)
+            self._band_weights[outside] = self._offers[prefill].weight
+            self.program.row([*terms, (outside, 1.0)], lower=0.0)
+
+    def _terms(self, index: int, each: Callable[[Choice], float]) -> list[tuple[int, float]]:
+        """Return what every answer of one offer uses of something, by what one replica of each variant uses."""
+        amounts = np.array([each(choice) for choice in self._offers[index].role.choices])
+        columns = self._columns[index]
+        totals = np.array([counts for _, counts in columns]) @ amounts
+        return [(column, amount) for (column, _), amount in zip(columns, totals.tolist(), strict=True) if amount]
+
+    def prices(self, relaxed: ProgramAnswer) -> dict[str, float]:
+        """Return the dual prices of what is shared; empty if there are none."""
+        if relaxed.row_duals is None:
+            return {}
+        return {name: max(0.0, -float(relaxed.row_duals[row])) for name, row in self._limit_rows.items()}
+
+    def usd_with(self, name: str, amount: float) -> float:
+        """Return the plain cost of the best choice with ``amount`` more of what is called ``name``."""
+        row = self._limit_rows.get(name)
+        if row is not None:
+            self.program.row_upper[row] += amount
+        many = len(self.program.cost) > MANY_ANSWERS
+        solved = solve_program(self.program, SolverOptions(relative_gap=1e-6, plain=True, relaxed=many))
+        if row is not None:
+            self.program.row_upper[row] -= amount
+        if solved.values is None:
+            return 0.0
+        return self._plain_usd(solved.values)
+
+    def _plain_usd(self, values: FloatArray) -> float:
+        """Return what the chosen answers cost when every pool's dollars count the same."""
+        weight = np.ones(len(self.program.cost))
+        for offer, columns in zip(self._offers, self._columns, strict=True):
+            weight[[column for column, _ in columns]] = 1.0 / offer.weight
+        for column, pool_weight in self._band_weights.items():
+            weight[column] = 1.0 / pool_weight
+        return float(np.sum(np.asarray(self.program.cost) * weight * values))
+
+    def counts(self, solved: ProgramAnswer) -> PlainCounts | None:
+        """Return the replicas of the chosen answers."""
+        if solved.values is None:
+            return None
+        found: PlainCounts = {}
+        for offer, columns in zip(self._offers, self._columns, strict=True):
+            chosen = columns[int(np.argmax(solved.values[[column for column, _ in columns]]))][1]
+            replicas = {c.name: n for c, n in zip(offer.role.choices, chosen, strict=True)}
+            found.setdefault(offer.pool.key, {}).update(replicas)
+        return found
+
+
+def _price(choice: Choice) -> float:
+    return choice.option.usd_per_replica_hour
+
+
+def _one(_: Choice) -> float:
+    return 1.0
