@@ -40,6 +40,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         if any(item.path.name.startswith("test_chart") for item in session.items):
             with contextlib.suppress(DevClusterError):  # then the chart's tests skip, and say so
                 Binaries.from_environment().helm()
+                Binaries.from_environment().promtool()
 
 
 @pytest.fixture(scope="session")
