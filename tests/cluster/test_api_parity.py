@@ -26,7 +26,6 @@ def rest(cluster: Cluster) -> Rest:
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @settings(
     max_examples=300,
-    deadline=None,
     derandomize=True,
     database=None,
     phases=[Phase.generate],  # a case is small as it is, and each try to shrink it asks the API server

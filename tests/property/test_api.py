@@ -16,7 +16,7 @@ from tests.unit.api.manifests import Manifest
 from tests.unit.api.mutations import manifests
 
 UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
-STEADY = settings(deadline=None, derandomize=True)
+STEADY = settings(derandomize=True)
 BODIES = st.one_of([manifests(kind) for kind in KINDS])
 
 

@@ -15,7 +15,7 @@ COUNTS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(counts=COUNTS, lead_time=st.floats(0.0, 4000.0))
 def test_forecasts_are_finite_ordered_and_below_the_cap(counts: list[float], lead_time: float) -> None:
     forecaster = Forecaster(PolicySettings(), lead_times_seconds=[lead_time])
@@ -31,7 +31,7 @@ def test_forecasts_are_finite_ordered_and_below_the_cap(counts: list[float], lea
             assert math.isfinite(found.q99)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(counts=COUNTS)
 def test_saving_and_restoring_changes_no_forecast_by_more_than_rounding(counts: list[float]) -> None:
     forecaster = Forecaster(PolicySettings(), lead_times_seconds=[60.0])

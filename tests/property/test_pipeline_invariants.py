@@ -10,7 +10,7 @@ from forebay.flow.settings import PolicySettings
 from forebay.pipeline import FleetState, decide
 from tests.unit.pipeline.fleets import KEY, counts, fleet_world, split_pool, variant, world
 
-RELAXED = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+RELAXED = settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 
 events = st.lists(
     st.tuples(

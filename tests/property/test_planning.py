@@ -45,7 +45,7 @@ def fleets(draw: st.DrawFn) -> PlanProblem:
     return problem(*pools, gpu_stock=stock)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(fleets())
 def test_a_joint_plan_is_the_best_of_all_plans(fleet: PlanProblem) -> None:
     """Against brute force over every combination of counts."""
@@ -62,7 +62,7 @@ def test_a_joint_plan_is_the_best_of_all_plans(fleet: PlanProblem) -> None:
     assert answer.objective <= best * (1 + 2e-4) + 1e-6
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(fleets())
 def test_every_plan_keeps_every_limit(fleet: PlanProblem) -> None:
     plan = solve(fleet)
@@ -73,7 +73,7 @@ def test_every_plan_keeps_every_limit(fleet: PlanProblem) -> None:
     assert objective(pools, limits, plan.replicas, weights={}, wishes={}) is not None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(0.2, 12.0), st.floats(1.0, 1.6), st.integers(0, 12))
 def test_more_demand_never_buys_less(load: float, growth: float, current: int) -> None:
     def bought(erlang: float) -> int:
@@ -84,7 +84,7 @@ def test_more_demand_never_buys_less(load: float, growth: float, current: int) -
     assert bought(load * growth) >= bought(load)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(fleets())
 def test_more_stock_never_costs_more(fleet: PlanProblem) -> None:
     pools, limits = normalise(fleet)

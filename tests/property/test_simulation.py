@@ -49,7 +49,7 @@ def traces(draw: st.DrawFn) -> RequestTrace:
 SMALL = replace(EIGHT_B, kv_capacity_tokens=20_000, max_batch=8)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(trace=traces(), chosen=options(), fleets=FLEETS, serve=st.booleans(), classes=st.integers(1, 3))
 def test_every_request_ends_once_and_every_replica_second_is_billed(
     trace: RequestTrace,
@@ -96,7 +96,7 @@ def test_every_request_ends_once_and_every_replica_second_is_billed(
     assert (world.counts[BATCH] == 0).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(trace=traces(), fleets=FLEETS)
 def test_the_bill_is_the_integral_of_the_replicas(trace: RequestTrace, fleets: list[tuple[int, int]]) -> None:
     # Steps far longer than any request, so that whatever drains is gone at the next.
@@ -117,7 +117,7 @@ def test_the_bill_is_the_integral_of_the_replicas(trace: RequestTrace, fleets: l
     np.testing.assert_allclose([after["p"] - before["p"], after["d"] - before["d"]], integral, atol=1e-6)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(trace=traces(), chosen=options())
 def test_a_run_repeats_itself(trace: RequestTrace, chosen: SimulationOptions) -> None:
     def run() -> FloatArray:
@@ -150,7 +150,7 @@ def _two_kinds() -> Pool:
     return Pool(key=PoolKey("serving", "chat"), slo=SLO, variants=tuple(variants))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     trace=traces(),
     seed=st.integers(0, 9),

@@ -13,7 +13,7 @@ from forebay.sizing.curve import demand_nodes, miss_curve
 from forebay.sizing.work import Correction, ReplicaWork, replica_work
 from tests.unit.sizing.models import LENGTHS, PERFORMANCE, SLO
 
-FAST = settings(max_examples=60, deadline=None)
+FAST = settings(max_examples=60)
 
 roles = st.sampled_from(list(Role))
 prices = st.floats(0.01, 50.0)

@@ -35,7 +35,7 @@ def check(simulated: Simulator) -> int:
     return status["served"]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(looks=LOOKS, split=st.booleans(), holds_queue=st.booleans())
 def test_every_request_is_served_once(*, looks: list[dict[str, str]], split: bool, holds_queue: bool) -> None:
     workloads = SPLIT if split else WHOLE

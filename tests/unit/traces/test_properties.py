@@ -167,7 +167,7 @@ def test_a_rate_is_met_within_one_request_per_request(trace: RequestTrace, share
     assert abs(len(scaled) - wanted) <= len(trace)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     name=st.sampled_from(sorted(PRESETS)),
     seed=st.integers(0, 5),
