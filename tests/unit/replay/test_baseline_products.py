@@ -1,5 +1,6 @@
 """What each product's rule answers to hand-made signals."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -12,9 +13,9 @@ from forebay.replay.baselines.aibrix import Apa
 from forebay.replay.baselines.aibrix import Kpa as AibrixKpa
 from forebay.replay.baselines.common.signals import Arrivals, RoleSignals
 from forebay.replay.baselines.common.workload import workload
-from forebay.replay.baselines.dynamo import Load, Throughput
-from forebay.replay.baselines.hpa import OnQueue, OnUtilisation
-from forebay.replay.baselines.keda import KvUse, PrefillBacklog, Rate
+from forebay.replay.baselines.dynamo import Load, Sla, Throughput
+from forebay.replay.baselines.hpa import OnBoth, OnQueue, OnUtilisation
+from forebay.replay.baselines.keda import KvUse, PrefillBacklog, Rate, Velocity
 from forebay.replay.baselines.learned import features, miss_share, penalised_cost, train
 from forebay.replay.baselines.reactive import Reactive
 from forebay.replay.baselines.seasonal import Seasonal
@@ -102,17 +103,43 @@ def test_keda_keeps_the_lengths_of_the_first_ten_minutes() -> None:
 
 
 def test_keda_scales_to_zero_only_after_its_cool_down() -> None:
+    scaler = Rate(0.8)
+    assert scaler.tick(signals(15.0), arrivals(3.2 / SECONDS)) == 4
+    assert scaler.tick(signals(30.0), arrivals(0.0)) == 4
+    assert scaler.tick(signals(316.0), arrivals(0.0)) == 0
+    assert scaler.tick(signals(331.0), arrivals(0.5 / SECONDS)) == 1
+
+
+def test_guides_for_inference_keep_one_replica() -> None:
     scaler = KvUse(0.8)
-    assert scaler.tick(signals(15.0, Role.DECODE, kv_usage=1.6), Arrivals()) == 4
-    assert scaler.tick(signals(30.0, Role.DECODE, kv_usage=0.0), Arrivals()) == 4
-    assert scaler.tick(signals(316.0, Role.DECODE, kv_usage=0.0), Arrivals()) == 0
-    assert scaler.tick(signals(331.0, Role.DECODE, kv_usage=0.5), Arrivals()) == 1
+    for at in range(15, 1600, 15):
+        wanted = scaler.tick(signals(float(at), Role.DECODE, kv_usage=0.0), Arrivals())
+    assert wanted == 1
+
+
+def test_llmd_adds_a_replica_per_three_minutes_and_takes_one_per_five() -> None:
+    scaler = KvUse(0.8)
+    full = [scaler.tick(signals(float(at), Role.DECODE, kv_usage=8.0), Arrivals()) for at in range(15, 391, 15)]
+    assert full[0] == 5
+    assert [full.index(count) * 15 + 15 for count in (5, 6, 7)] == [15, 195, 375]
+    empty = [scaler.tick(signals(float(at), Role.DECODE, kv_usage=0.4), Arrivals()) for at in range(405, 1306, 15)]
+    assert [empty.index(count) * 15 + 405 for count in (6, 5, 4)] == [690, 990, 1290]
+
+
+def test_token_velocity_follows_the_present_lengths() -> None:
+    longer = workload(FACTS, Role.PREFILL, replace(LENGTHS, input_tokens=2400.0))
+    scaler = Velocity(0.8)
+    rate = 4.0 / SECONDS
+    assert scaler.tick(signals(600.0), arrivals(rate)) == 5
+    wanted = scaler.tick(replace(signals(615.0), workload=longer), arrivals(rate))
+    assert wanted == math.ceil(rate * longer.seconds_per_request / 0.8)
 
 
 def test_token_backlog_is_seconds_of_wait_against_what_the_objective_leaves() -> None:
     allowed = SLO.ttft_seconds - SECONDS
-    waiting = 7.5 * allowed / SECONDS
-    assert PrefillBacklog(1.0, SLO.ttft_seconds).tick(signals(running=0.0, waiting=waiting), Arrivals()) == 8
+    queued = signals(running=0.0, waiting=7.5 * allowed / SECONDS, desired=7.0)
+    assert PrefillBacklog(0.95, SLO.ttft_seconds).tick(queued, Arrivals()) == 8
+    assert PrefillBacklog(1.2, SLO.ttft_seconds).tick(queued, Arrivals()) == 7
 
 
 def test_apa_acts_outside_its_tolerance_and_at_most_doubles() -> None:
@@ -155,6 +182,32 @@ def test_dynamo_load_moves_one_replica_and_waits_for_the_last() -> None:
     assert load.tick(signals(role=Role.DECODE, kv_usage=1.7), Arrivals()) == 5
     assert load.tick(signals(role=Role.DECODE, kv_usage=1.0), Arrivals()) == 4
     assert load.tick(signals(role=Role.DECODE, kv_usage=0.2), Arrivals()) == 3
+
+
+def test_dynamo_sla_keeps_the_throughput_floor_and_moves_by_latency() -> None:
+    sla = Sla(1.0, SLO)
+    before = arrivals(3.3 / SECONDS, until=175.0)
+    assert sla.tick(signals(175.0, waiting=1000.0), before) == 4  # no floor yet: it does not move
+    demand = arrivals(3.3 / SECONDS, until=180.0)
+    assert sla.tick(signals(180.0, waiting=0.0), demand) == 4  # the floor
+    assert sla.tick(signals(185.0, desired=6.0, ready=6.0, supply=6.0), demand) == 5
+    late = 4.5 * SLO.ttft_seconds / SECONDS
+    assert sla.tick(signals(190.0, waiting=late), demand) == 5
+    assert sla.tick(signals(195.0, waiting=late, supply=5.0, desired=5.0), demand) == 5
+
+
+def test_dynamo_sla_sizes_decode_by_the_estimated_itl() -> None:
+    sla = Sla(1.0, SLO)
+    demand = arrivals(1.0, until=180.0)
+    edge = DECODE.batch
+    assert sla.tick(signals(180.0, Role.DECODE, running=4.2 * edge, kv_usage=2.0), demand) == 5
+    assert sla.tick(signals(185.0, Role.DECODE, running=1.0 * edge, kv_usage=0.5), demand) == 3
+    assert sla.tick(signals(190.0, Role.DECODE, running=1.0 * edge, kv_usage=3.5), demand) == 4  # KV would not fit
+
+
+def test_two_metrics_in_one_hpa_the_higher_counts() -> None:
+    assert OnBoth(0.8, 15.0).tick(signals(busy=4.0, waiting=0.0), Arrivals()) == 5
+    assert OnBoth(0.8, 15.0).tick(signals(busy=3.2, waiting=29.0), Arrivals()) == 8
 
 
 def test_seasonal_looks_a_day_back_and_half_an_hour_ahead() -> None:

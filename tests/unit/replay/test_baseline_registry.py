@@ -1,5 +1,7 @@
 """Every baseline is declared in full and runs."""
 
+from dataclasses import replace
+
 import pytest
 
 from forebay.flow.fleet import Role
@@ -10,9 +12,9 @@ from forebay.replay.score import score
 from tests.unit.replay.scenarios import KEY, scenario, trace, variant
 
 EXPECTED = {
-    "aibrix-apa", "aibrix-kpa", "dynamo-load", "dynamo-throughput", "heteroscale", "hpa", "hpa-fresh", "hpa-queue",
-    "keda-rate", "keda-token-backlog", "keda-token-velocity", "knative-concurrency", "knative-rps", "learned",
-    "reactive", "seasonal-naive", "static-peak",
+    "aibrix-apa", "aibrix-kpa", "dynamo-load", "dynamo-sla", "dynamo-throughput", "heteroscale", "hpa",
+    "hpa-combined", "hpa-fresh", "hpa-queue", "keda-rate", "keda-token-backlog", "keda-token-velocity",
+    "knative-concurrency", "knative-rps", "learned", "reactive", "seasonal-naive", "static-peak",
 }  # fmt: skip
 
 
@@ -21,7 +23,9 @@ def test_all_are_found() -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"no policy is named 'hpaa'; there are .*hpa, hpa-fresh, hpa-queue"):
+    with pytest.raises(
+        ValueError, match=r"no policy is named 'hpaa'; there are .*hpa, hpa-fresh, hpa-queue, hpa-combined"
+    ):
         baseline_named("hpaa")
 
 
@@ -44,6 +48,15 @@ def test_roles_that_serve_both_phases_and_two_gpu_types() -> None:
     for name in ("hpa", "heteroscale", "dynamo-load", "keda-token-velocity", "knative-concurrency", "static-peak"):
         finished = run(made, baseline_named(name).policy(made), name=name)
         assert set(finished.timelines[KEY].desired) == {"a", "b"}
+
+
+def test_gpu_types_that_cost_nearly_the_same_are_not_chosen_again_with_every_change_of_lengths() -> None:
+    variants = (variant(Role.SERVE, "a", most=9), variant(Role.SERVE, "b", most=9, usd=1.01))
+    swapped = replace(
+        scenario(trace(300.0, 12.0), variants=variants), fill_order={KEY: ("b", "a")}, initial={KEY: {"b": 3}}
+    )
+    finished = run(swapped, baseline_named("reactive").policy(swapped), name="reactive")
+    assert finished.timelines[KEY].desired["a"].max() == 1  # its minimum
 
 
 def test_only_hindsight_is_given_the_future() -> None:

@@ -133,12 +133,23 @@ def test_every_pool_of_a_fleet_needs_its_trace(tmp_path: Path) -> None:
     assert merged.arrival_seconds.tolist() == [0.0, 0.5, 1.0, 2.0]
 
 
+def test_the_default_pool_has_room_for_its_traffic_and_no_more_than_users_allow() -> None:
+    trace = preset_trace("steady", seed=1, hours=0.2, requests_per_second=200.0)
+    fleet = default_fleet(trace)
+    most = {v.name: v.max_replicas for v in fleet.pools[DEFAULT_POOL].variants}
+    assert 2.5 * 200 * 0.12 < most["prefill/h100"] < 4 * 200 * 0.12
+    gpus = {name: pool.max_nodes for name, pool in fleet.node_pools.items()}
+    assert gpus["h100"] == -(-(most["prefill/h100"] + 2 * most["decode/h100"]) // 8)
+
+
 def test_the_default_pool_can_be_served() -> None:
     fleet = default_fleet()
     trace = preset_trace("steady", seed=1, hours=0.2)
     made = build_scenario(fleet, {DEFAULT_POOL: trace}, name="t", options=SimulationOptions())
     counts = made.initial[DEFAULT_POOL]
-    assert counts["prefill/h100"] + counts["prefill/a100"] >= 1
-    assert counts["decode/h100"] + counts["decode/a100"] >= 1
+    assert counts["prefill/h100"] >= 1
+    assert counts["decode/h200"] >= 1  # the cheaper type differs by phase
+    assert counts["prefill/h200"] + counts["decode/h100"] == 0
+    assert made.fill_order[DEFAULT_POOL] == ("prefill/h100", "prefill/h200", "decode/h200", "decode/h100")
     assert trace.history_requests_per_minute is not None
     assert len(trace.history_requests_per_minute) == 2 * 1440

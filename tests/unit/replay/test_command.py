@@ -78,7 +78,7 @@ def test_what_is_wrong_is_one_sentence(arguments: list[str], words: str) -> None
 
 
 def test_a_product_means_all_its_recipes() -> None:
-    assert set(policies_named(["dynamo", "hpa"])) == {"dynamo-throughput", "dynamo-load", "hpa"}
+    assert set(policies_named(["dynamo", "hpa"])) == {"dynamo-throughput", "dynamo-load", "dynamo-sla", "hpa"}
     with pytest.raises(UnknownPolicyError):
         policies_named(["dyn"])
 

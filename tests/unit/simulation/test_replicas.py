@@ -238,6 +238,18 @@ def test_a_draining_replica_can_be_taken_back() -> None:
     assert simulated.result().replica_seconds["d"] == pytest.approx(50.0)
 
 
+def test_requests_in_flight_may_end_after_the_end_free_of_charge() -> None:
+    trace = requests([0.0, 9.9, 9.95], 2000, 100)
+    pool = SimulatedPool(disaggregated(), trace, initial={"p": 1, "d": 1}, functions=PLAIN)
+    pool.run_until(10.0)
+    assert pool.result().unserved == 2
+    finished = pool.finish(60.0)
+    assert finished.unserved == 0
+    assert finished.until_seconds == 10.0
+    assert finished.replica_seconds == {"p": 10.0, "d": 10.0}
+    assert finished.ttft_seconds[2] > 0.1  # waited for the one before
+
+
 def test_more_replicas_than_slots_at_the_start_are_fine() -> None:
     trace = poisson(2_000, 200.0)
     simulated = SimulatedPool(disaggregated(), trace, initial={"p": 20, "d": 15}, functions=PLAIN)

@@ -18,6 +18,7 @@ from forebay.flow.trace import RequestTrace
 from forebay.pipeline.prices import usd_per_replica_hour
 from forebay.replay.baselines import Facts
 from forebay.replay.baselines.common.traffic import lengths_of, starting_fleet
+from forebay.replay.baselines.common.workload import fill_order
 from forebay.replay.scenario import Scenario
 from forebay.simulation import Phase, SimulationOptions, StartUp
 from forebay.sizing.performance import local_performance
@@ -216,13 +217,15 @@ def build_scenario(
         }
         for key in traces
     }
+    facts = {key: _facts(fleet, fleet.pools[key], performance[key], trace) for key, trace in traces.items()}
     scenario = Scenario(
         name=name,
         fleet=fleet,
         traces=dict(traces),
         performance=performance,
         start_up=start_up,
-        initial={key: _initial(fleet, fleet.pools[key], performance[key], trace) for key, trace in traces.items()},
+        initial={key: starting_fleet(facts[key], trace) for key, trace in traces.items()},
+        fill_order={key: facts[key].fill_order for key in traces},
         options=options,
     )
     for key in traces:
@@ -261,16 +264,14 @@ def _linear(pool: Pool, variant: Variant, input_tokens: float, context_tokens: f
     ).performance
 
 
-def _initial(
-    fleet: Fleet, pool: Pool, performance: Mapping[str, Performance], trace: RequestTrace
-) -> dict[str, int]:
-    facts = Facts(
+def _facts(fleet: Fleet, pool: Pool, performance: Mapping[str, Performance], trace: RequestTrace) -> Facts:
+    known = Facts(
         pool=pool,
         performance=performance,
         start_up_seconds={},
         usd_per_replica_hour={v.name: usd_per_replica_hour(fleet, v) for v in pool.variants},
     )
-    return starting_fleet(facts, trace)
+    return replace(known, fill_order=fill_order(known, lengths_of(trace)))
 
 
 def _check_servable(scenario: Scenario, key: PoolKey) -> None:

@@ -12,7 +12,7 @@ from forebay.flow.trace import IntArray
 from forebay.pipeline.prices import usd_per_replica_hour
 from forebay.replay.oracle_schedule import GRID_SECONDS, RoleGrid
 from forebay.replay.policy import Targets
-from forebay.replay.scenario import Scenario
+from forebay.replay.scenario import DRAIN_SECONDS, Scenario
 from forebay.replay.score import verdicts
 from forebay.simulation import GpuSupply, SimulatedPool
 
@@ -72,8 +72,8 @@ class Laboratory:
                 pool.run_until(interval * GRID_SECONDS)
                 pool.scale(wanted)
                 asked = wanted
-        pool.run_until(max(pool.now_seconds, intervals * GRID_SECONDS))
-        result = pool.result()
+        pool.run_until(max(pool.now_seconds, scenario.span_seconds))
+        result = pool.finish(DRAIN_SECONDS)
         judged = verdicts(scenario, key, result)
         missed = judged.servable & ~judged.met
         arrived = (scenario.traces[key].arrival_seconds[missed] // GRID_SECONDS).astype(np.int64)

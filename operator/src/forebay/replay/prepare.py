@@ -6,7 +6,7 @@ from pathlib import Path
 
 from forebay.flow.trace import RequestTrace
 from forebay.replay.build import BuildError, LoadedFleet, assign_traces, build_scenario, load_fleet
-from forebay.replay.defaults import DEFAULT_PRESET, default_fleet, preset_trace
+from forebay.replay.defaults import DEFAULT_PRESET, DEFAULT_REQUESTS_PER_SECOND, default_fleet, preset_trace
 from forebay.replay.scenario import Scenario
 from forebay.simulation import QueueOrder, SimulationOptions
 from forebay.traces import LoadOptions, TraceError, at_rate, load_trace, window
@@ -85,7 +85,8 @@ def _traffic(wanted: Wanted) -> tuple[Traffic, str]:
 def _generated(name: str, wanted: Wanted) -> RequestTrace:
     """Return a preset's traffic; its rate is scaled first, then the window is cut."""
     hours = None if wanted.end_seconds is None else wanted.end_seconds / 3600.0
-    trace = preset_trace(name, seed=wanted.seed, hours=hours)
+    usual = DEFAULT_REQUESTS_PER_SECOND if wanted.preset is None and not wanted.resources else None
+    trace = preset_trace(name, seed=wanted.seed, hours=hours, requests_per_second=usual)
     if wanted.requests_per_second is not None:
         trace = at_rate(trace, wanted.requests_per_second, seed=wanted.seed)
     return window(trace, wanted.start_seconds) if wanted.start_seconds > 0 else trace
@@ -122,7 +123,8 @@ def _named(entry: str) -> tuple[str | None, Path]:
 
 def _fleet(wanted: Wanted, traffic: Traffic) -> LoadedFleet:
     if not wanted.resources:
-        return LoadedFleet(fleet=default_fleet(), bindings={}, start_up={})
+        (trace,) = assign_traces(default_fleet(), traffic).values()
+        return LoadedFleet(fleet=default_fleet(trace), bindings={}, start_up={})
     return load_fleet(
         wanted.resources,
         span_seconds=max(trace.span_seconds for _, trace in traffic),

@@ -11,7 +11,7 @@ from forebay.flow.fleet import NodePool, PoolKey
 from forebay.flow.observation import FleetObservation, NodePoolObservation, PoolObservation
 from forebay.flow.trace import FloatArray, IntArray
 from forebay.replay.policy import FleetPolicy, Forebay
-from forebay.replay.scenario import Scenario
+from forebay.replay.scenario import DRAIN_SECONDS, Scenario
 from forebay.simulation import GpuSupply, SimulatedPool, SimulationResult
 
 
@@ -53,6 +53,8 @@ def run(
 ) -> PolicyRun:
     """Replay ``scenario`` under ``policy``.
 
+    Everybody is billed until the last arrival, however long the policy's interval is.
+
     Args:
         scenario: fleet and traffic.
         policy: a fresh instance.
@@ -65,7 +67,7 @@ def run(
     recorders = {key: _Recorder() for key in pools}
     decisions: list[FleetDecision] = []
     ticks = math.ceil(scenario.span_seconds / policy.interval_seconds)
-    for tick in range(1, ticks + 1):
+    for tick in range(1, ticks):
         now = tick * policy.interval_seconds
         seen = FleetObservation(
             at_seconds=now,
@@ -84,10 +86,12 @@ def run(
             _keep(decisions, policy.last)
         if progress is not None and tick % 20 == 0:
             progress(tick / ticks)
+    for key, pool in pools.items():
+        recorders[key].record(_seen(pool, scenario.span_seconds), {})
     return PolicyRun(
         policy=name,
         knob=knob,
-        results={key: pool.result() for key, pool in pools.items()},
+        results={key: pool.finish(DRAIN_SECONDS) for key, pool in pools.items()},
         timelines={key: recorder.timeline() for key, recorder in recorders.items()},
         decisions=tuple(decisions),
     )

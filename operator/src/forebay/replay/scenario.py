@@ -9,7 +9,10 @@ from forebay.flow.trace import RequestTrace
 from forebay.simulation import QueueOrder, SimulationOptions, StartUp, StockOut
 
 NOT_SCORED_SECONDS = 60.0
-"""Requests that arrive in the last minute may not be finished when the replay ends; they are not scored."""
+"""Requests that arrive in the last minute are not scored: no decision could have been made for them."""
+DRAIN_SECONDS = 600.0
+"""Time after the last arrival in which requests in flight may end, on the fleet as it is and free of charge; what
+has no answer by then counts as unserved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -27,6 +30,8 @@ class Scenario:
     start_up: Mapping[PoolKey, Mapping[str, StartUp]]
     initial: Mapping[PoolKey, Mapping[str, int]]
     """Ready replicas per variant at the start, the same for every policy."""
+    fill_order: Mapping[PoolKey, tuple[str, ...]] = field(default_factory=dict)
+    """Variants of each pool in the order in which policies that choose no GPU type fill them."""
     options: SimulationOptions = field(default_factory=SimulationOptions)
     stock_outs: tuple[StockOut, ...] = ()
 

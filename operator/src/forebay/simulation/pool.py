@@ -1,6 +1,7 @@
 """One simulated pool: give it traffic, run it, observe it as an operator would, scale it."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -133,6 +134,22 @@ class SimulatedPool:
             rejected=int(states[REJECTED]),
             evictions=int(w.counters[EVICTIONS]),
             failures=self.replicas.failures,
+        )
+
+    def finish(self, drain_seconds: float) -> SimulationResult:
+        """Return bills and actions up to now, and latencies once the requests in flight had time to end.
+
+        The fleet stays as it is meanwhile, so that no request looks unserved because the clock stopped.
+
+        Args:
+            drain_seconds: how long they have.
+        """
+        ended = self.result()
+        self.run_until(self.now_seconds + drain_seconds)
+        return replace(
+            self.result(),
+            until_seconds=ended.until_seconds,
+            replica_seconds=ended.replica_seconds,
         )
 
     def ready(self, name: str) -> int:

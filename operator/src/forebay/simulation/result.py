@@ -51,5 +51,5 @@ class SimulationResult:
 
     @property
     def unserved(self) -> int:
-        """Return how many requests had not their last token at the end."""
+        """Return how many requests never had their last token, rejected and timed-out ones included."""
         return int((self.done_seconds != self.done_seconds).sum())

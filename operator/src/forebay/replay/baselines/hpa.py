@@ -1,4 +1,4 @@
-"""The Kubernetes HPA on utilisation and on queue length.
+"""The Kubernetes HPA on utilisation, on queue length, and on both.
 
 Algorithm and defaults: https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/ (see
 `common.hpa_rules`). Utilisation is a per-pod metric with a target of 80 %, the API's own default for CPU: the
@@ -6,6 +6,10 @@ share of time in prefill for prefill replicas; running sequences over the batch 
 objective for decode replicas; the higher of the two where a replica does both. Queue length is an external
 metric with 4 waiting requests per replica, in the middle of the 3 to 5 that Google advises to start from
 (https://cloud.google.com/kubernetes-engine/docs/best-practices/machine-learning/inference/autoscaling).
+
+The same page says what the queue is for: throughput at the least cost where latency may reach what a full batch
+gives; for lower latency it advises the batch size, which is ``hpa`` here. A queue says nothing while the fleet is
+right, so the rule gives back what it needs. ``hpa-combined`` has both metrics in one HPA: the higher one counts.
 
 How fresh the utilisation is decides more than the target: ``hpa`` reads it as guides do, as a Prometheus rate
 over one minute; ``hpa-fresh`` is given the last 15 s exactly, fresher than scrapes are, as the best case of
@@ -23,6 +27,7 @@ from forebay.replay.baselines.registry import Baseline, Facts, Knob
 from forebay.replay.policy import PoolPolicy
 
 _RATE_WINDOW_SECONDS = 60.0
+_WAITING_PER_REPLICA = 4.0
 _SOURCE = "https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/"
 
 
@@ -70,6 +75,14 @@ class OnQueue(Hpa):
         return from_total(replicas=replicas, total=seen.waiting, per_replica=self._target)
 
 
+class OnBoth(OnUtilisation):
+    """Utilisation and queue length: the higher recommendation counts, as in any HPA with two metrics."""
+
+    def _recommend(self, seen: RoleSignals, replicas: int) -> int:
+        queue = from_total(replicas=replicas, total=seen.waiting, per_replica=_WAITING_PER_REPLICA)
+        return max(super()._recommend(seen, replicas), queue)
+
+
 def on_utilisation(window_seconds: float) -> Callable[[Facts, float], PoolPolicy]:
     """Return what makes an HPA per role, on utilisation over ``window_seconds``."""
 
@@ -87,6 +100,15 @@ def on_queue(facts: Facts, target: float) -> PoolPolicy:
 
     def scaler(_: Role) -> OnQueue:
         return OnQueue(target)
+
+    return RoleByRole(facts, scaler, interval_seconds=SYNC_SECONDS)
+
+
+def on_both(facts: Facts, target: float) -> PoolPolicy:
+    """Return one HPA on utilisation and queue length per role; the knob is the utilisation."""
+
+    def scaler(_: Role) -> OnBoth:
+        return OnBoth(target, _RATE_WINDOW_SECONDS)
 
     return RoleByRole(facts, scaler, interval_seconds=SYNC_SECONDS)
 
@@ -116,7 +138,18 @@ BASELINES = (
         name="hpa-queue",
         title="Kubernetes HPA on queue length",
         source="https://cloud.google.com/kubernetes-engine/docs/best-practices/machine-learning/inference/autoscaling",
-        knob=Knob(name="waiting requests per replica", default=4.0, sweep=(16.0, 8.0, 4.0, 2.0, 1.0, 0.5, 0.2)),
+        knob=Knob(
+            name="waiting requests per replica",
+            default=_WAITING_PER_REPLICA,
+            sweep=(16.0, 8.0, 4.0, 2.0, 1.0, 0.5, 0.2),
+        ),
         make=on_queue,
+    ),
+    Baseline(
+        name="hpa-combined",
+        title="Kubernetes HPA on utilisation and queue length",
+        source="https://cloud.google.com/kubernetes-engine/docs/best-practices/machine-learning/inference/autoscaling",
+        knob=_UTILISATION,
+        make=on_both,
     ),
 )

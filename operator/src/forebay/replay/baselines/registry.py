@@ -7,7 +7,7 @@ names it.
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from forebay.flow.fleet import Fleet, Pool, PoolKey
@@ -30,6 +30,9 @@ class Facts:
     history_requests_per_minute: FloatArray | None = None
     """Minute counts before the start, newest last."""
     start_of_day_seconds: float = 0.0
+    fill_order: tuple[str, ...] = ()
+    """Names of the variants in the order in which a role fills them, chosen once as its users would choose it;
+    empty: cheapest per unit of work at the lengths at hand."""
     future: RequestTrace | None = None
     """The traffic itself; only for baselines that declare ``hindsight``."""
 
@@ -68,7 +71,7 @@ class Baseline:
 
     def _facts(self, scenario: Scenario, key: PoolKey) -> Facts:
         facts = facts_of(scenario, key)
-        return facts if self.hindsight else _without_future(facts)
+        return facts if self.hindsight else replace(facts, future=None)
 
 
 def facts_of(scenario: Scenario, key: PoolKey) -> Facts:
@@ -81,18 +84,8 @@ def facts_of(scenario: Scenario, key: PoolKey) -> Facts:
         usd_per_replica_hour={v.name: usd_per_replica_hour(scenario.fleet, v) for v in pool.variants},
         history_requests_per_minute=trace.history_requests_per_minute,
         start_of_day_seconds=trace.start_of_day_seconds,
+        fill_order=scenario.fill_order.get(key, ()),
         future=trace,
-    )
-
-
-def _without_future(facts: Facts) -> Facts:
-    return Facts(
-        pool=facts.pool,
-        performance=facts.performance,
-        start_up_seconds=facts.start_up_seconds,
-        usd_per_replica_hour=facts.usd_per_replica_hour,
-        history_requests_per_minute=facts.history_requests_per_minute,
-        start_of_day_seconds=facts.start_of_day_seconds,
     )
 
 

@@ -8,16 +8,13 @@ recommendation of the last 300 s. KEDA scales above zero with these same rules: 
 
 import math
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from forebay.replay.baselines.common.window import Window
 
 TOLERANCE = 0.1
 SCALE_IN_WINDOW_SECONDS = 300.0
 SYNC_SECONDS = 15.0
-_SCALE_OUT_PERIOD_SECONDS = 15.0
-_SCALE_OUT_SHARE = 1.0
-_SCALE_OUT_PODS = 4
 _ROUNDING = 1e-9
 
 
@@ -46,16 +43,33 @@ def from_total(*, replicas: int, total: float, per_replica: float) -> int:
     return replicas if abs(1.0 - ratio) <= TOLERANCE else _ceil(total / per_replica)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behavior:
+    """Limits on steps: ``spec.behavior`` of an HPA. The defaults are Kubernetes' own."""
+
+    out_pods: int = 4
+    out_share: float = 1.0
+    """Of the replicas at the period's start; the larger of the two limits counts (``selectPolicy: Max``)."""
+    out_period_seconds: float = 15.0
+    in_pods: int | None = None
+    """``None``: all at once, as 100 % per 15 s comes to."""
+    in_period_seconds: float = 15.0
+
+
+DEFAULT_BEHAVIOR = Behavior()
+
+
 class HpaRules:
     """From a recommendation to the replica count: stabilisation and the limits on steps."""
 
-    replicas: int
-    """What the workload asks for now."""
-    least: int = 1
-    _recommended: Window = field(default_factory=lambda: Window(SCALE_IN_WINDOW_SECONDS))
-    _added: deque[tuple[float, int]] = field(default_factory=deque)
-    _started: bool = False
+    def __init__(self, replicas: int, *, least: int = 1, behavior: Behavior = DEFAULT_BEHAVIOR) -> None:
+        self.replicas = replicas
+        """What the workload asks for now."""
+        self._least = least
+        self._behavior = behavior
+        self._recommended = Window(SCALE_IN_WINDOW_SECONDS)
+        self._steps: deque[tuple[float, int]] = deque()
+        self._started = False
 
     def apply(self, at_seconds: float, recommended: int) -> int:
         """Take a recommendation and return the replica count that follows."""
@@ -63,20 +77,36 @@ class HpaRules:
             self._recommended.add(at_seconds, self.replicas)
             self._started = True
         self._recommended.add(at_seconds, recommended)
-        highest = int(self._recommended.highest())
-        wanted = max(self.least, recommended if recommended > self.replicas else min(self.replicas, highest))
-        while self._added and self._added[0][0] <= at_seconds - _SCALE_OUT_PERIOD_SECONDS:
-            self._added.popleft()
-        if wanted > self.replicas:
-            wanted = min(wanted, self._limit())
-            self._added.append((at_seconds, wanted - self.replicas))
-        self.replicas = wanted
-        return wanted
+        self._forget(at_seconds)
+        calm = min(self.replicas, int(self._recommended.highest()))
+        wanted = max(self._least, recommended if recommended > self.replicas else calm)
+        limited = max(min(wanted, self._highest(at_seconds)), self._lowest(at_seconds))
+        if limited != self.replicas:
+            self._steps.append((at_seconds, limited - self.replicas))
+        self.replicas = limited
+        return limited
 
-    def _limit(self) -> int:
-        before = self.replicas - sum(count for _, count in self._added)
-        limit = max(before + _SCALE_OUT_PODS, _ceil(before * (1.0 + _SCALE_OUT_SHARE)))
+    def _highest(self, at_seconds: float) -> int:
+        behavior = self._behavior
+        before = self.replicas - self._moved(at_seconds - behavior.out_period_seconds, out=True)
+        limit = max(before + behavior.out_pods, _ceil(before * (1.0 + behavior.out_share)))
         return max(limit, self.replicas)
+
+    def _lowest(self, at_seconds: float) -> int:
+        behavior = self._behavior
+        if behavior.in_pods is None:
+            return 0
+        before = self.replicas - self._moved(at_seconds - behavior.in_period_seconds, out=False)
+        return min(max(0, before - behavior.in_pods), self.replicas)
+
+    def _moved(self, since_seconds: float, *, out: bool) -> int:
+        """Return the replicas added (or, negative, taken away) after ``since_seconds``."""
+        return sum(step for at, step in self._steps if at > since_seconds and (step > 0) == out)
+
+    def _forget(self, at_seconds: float) -> None:
+        longest = max(self._behavior.out_period_seconds, self._behavior.in_period_seconds)
+        while self._steps and self._steps[0][0] <= at_seconds - longest:
+            self._steps.popleft()
 
 
 def _ceil(value: float) -> int:

@@ -4,7 +4,7 @@ import numpy as np
 
 from forebay.flow.fleet import Role
 from forebay.flow.trace import FloatArray, RequestTrace
-from forebay.replay.baselines.common.workload import workload
+from forebay.replay.baselines.common.workload import Workload, workload
 from forebay.replay.baselines.registry import Facts
 from forebay.sizing.work import Lengths
 
@@ -44,17 +44,32 @@ def work_share(trace: RequestTrace, role: Role) -> FloatArray:
     return cost / mean if mean > 0.0 else np.ones(len(trace))
 
 
+def busiest_minute(facts: Facts, trace: RequestTrace) -> dict[str, float]:
+    """Return per variant the replicas that the busiest minute keeps busy, were it alone in its role."""
+    lengths = lengths_of(trace)
+    busy: dict[str, float] = {}
+    for role in facts.pool.roles:
+        load = workload(facts, role, lengths)
+        erlangs = _busiest_erlangs(load, trace)
+        busy.update({name: erlangs / speed for name, speed in load.speed.items()})
+    return busy
+
+
 def fleet_for_busiest_minute(facts: Facts, trace: RequestTrace, utilisation: float) -> dict[str, int]:
     """Return the replicas that the work of the busiest minute uses to the share ``utilisation``."""
     lengths = lengths_of(trace)
-    minute = (trace.arrival_seconds // _MINUTE_SECONDS).astype(np.int64)
     counts: dict[str, int] = {}
     for role in facts.pool.roles:
         load = workload(facts, role, lengths)
-        busiest = float(np.bincount(minute, weights=work_share(trace, role)).max())
-        erlangs = busiest / _MINUTE_SECONDS * load.seconds_per_request
-        counts.update(load.fill(max(1.0, erlangs / utilisation)))
+        counts.update(load.fill(max(1.0, _busiest_erlangs(load, trace) / utilisation)))
     return counts
+
+
+def _busiest_erlangs(load: Workload, trace: RequestTrace) -> float:
+    """Return the reference replicas that the work of the busiest minute keeps busy."""
+    minute = (trace.arrival_seconds // _MINUTE_SECONDS).astype(np.int64)
+    busiest = float(np.bincount(minute, weights=work_share(trace, load.role)).max())
+    return busiest / _MINUTE_SECONDS * load.seconds_per_request
 
 
 def starting_fleet(facts: Facts, trace: RequestTrace) -> dict[str, int]:

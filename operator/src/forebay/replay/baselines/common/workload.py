@@ -2,8 +2,9 @@
 
 None of the products here chooses between GPU types: each scales one workload. Where a role has several variants,
 their users put the cheapest (per unit of work) first and let the next take what its maximum leaves, and that is
-the rule here, for all baselines alike. A role's size is therefore counted in *reference replicas*: replicas of the
-variant that is cheapest per unit of work.
+the rule here, for all baselines alike. The order is chosen once, at the trace's mean lengths: a rule that chose it
+again with every change of lengths would drain a fleet because two types cost nearly the same. A role's size is
+counted in *reference replicas*: replicas of the variant that comes first.
 """
 
 import math
@@ -24,7 +25,7 @@ class Workload:
 
     role: Role
     variants: tuple[Variant, ...]
-    """Cheapest per unit of work first; the first is the reference."""
+    """In the order in which they are filled; the first is the reference."""
     work: Mapping[str, ReplicaWork]
     """What one request costs on one replica of each variant."""
     speed: Mapping[str, float]
@@ -66,11 +67,13 @@ def workload(facts: Facts, role: Role, lengths: Lengths) -> Workload:
     """Return ``role`` of a pool as one workload at ``lengths``."""
     variants = facts.pool.of_role(role)
     work = {v.name: replica_work(facts.performance[v.name], _NONE, lengths, facts.pool.slo) for v in variants}
+    place = {name: number for number, name in enumerate(facts.fill_order)}
 
-    def usd_per_request(variant: Variant) -> float:
-        return work[variant.name].seconds(role) * facts.usd_per_replica_hour[variant.name]
+    def rank(variant: Variant) -> tuple[int, float]:
+        usd = work[variant.name].seconds(role) * facts.usd_per_replica_hour[variant.name]
+        return place.get(variant.name, len(place)), usd
 
-    ranked = tuple(sorted(variants, key=usd_per_request))
+    ranked = tuple(sorted(variants, key=rank))
     base = work[ranked[0].name].seconds(role)
     return Workload(
         role=role,
@@ -78,3 +81,8 @@ def workload(facts: Facts, role: Role, lengths: Lengths) -> Workload:
         work=work,
         speed={variant.name: base / work[variant.name].seconds(role) for variant in ranked},
     )
+
+
+def fill_order(facts: Facts, lengths: Lengths) -> tuple[str, ...]:
+    """Return the variants of a pool, cheapest per unit of work of their role first."""
+    return tuple(v.name for role in facts.pool.roles for v in workload(facts, role, lengths).variants)
