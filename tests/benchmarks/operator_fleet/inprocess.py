@@ -30,6 +30,7 @@ from forebay.runtime.store import Kind, Store
 from forebay.runtime.targetreader import TargetReader
 from forebay.runtime.warmup import WarmUp
 from forebay.runtime.world import World
+from forebay.telemetry.piecewise import decoded
 from forebay.telemetry.prometheus import PrometheusTelemetry
 from forebay.telemetry.settings import PrometheusSettings
 from tests.benchmarks.operator_fleet.answers import Answers
@@ -82,7 +83,7 @@ class AnsweringClient:
             began = time.thread_time()
             body = f'{{"status":"success","data":{{"result":{render()}}}}}'.encode()
             self.rendering_seconds += time.thread_time() - began
-            return read(json.loads(body)["data"]["result"])
+            return read(decoded(body)["data"]["result"])
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
@@ -93,7 +94,7 @@ class CacheApi(KubeApi):
     def __init__(self, store: Store) -> None:
         super().__init__(Configuration())
         self.store = store
-        self.writes: list[tuple[str, JsonObject]] = []
+        self.written: list[tuple[str, JsonObject]] = []
         """Since it was last emptied."""
 
     async def request(
@@ -109,7 +110,7 @@ class CacheApi(KubeApi):
         """Take a patch in; everything else does not exist."""
         if method == "GET" or body is None:
             raise ApiError(f"{path} not found", status=404, reason="NotFound")
-        self.writes.append((path, body))
+        self.written.append((path, body))
         if method != "PATCH":
             return {}
         parts = path.split("/")
@@ -190,12 +191,12 @@ class InProcess:
         Raises:
             AssertionError: the round failed.
         """
-        self.api.writes.clear()
+        self.api.written.clear()
         if not await self.loop.round():
             raise AssertionError("a round failed; see the log")
         self.now_seconds += INTERVAL_SECONDS
         await asyncio.sleep(0)
-        return len(self.api.writes)
+        return len(self.api.written)
 
     def seconds_in(self, step: str) -> float:
         """Return the wall time that all rounds spent in ``step``; `all` for whole rounds."""

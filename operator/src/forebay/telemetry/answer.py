@@ -8,7 +8,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
+from sys import intern
 from typing import Any
+
+from forebay.telemetry.piecewise import SeriesOf
 
 _is_number = re.compile(r"[+-]?(?:\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+|Inf)|NaN", re.ASCII).fullmatch
 
@@ -38,7 +41,10 @@ class Matrix:
 
 
 def _label_reader(names: tuple[str, ...]) -> Callable[[object], Labels]:
-    """Return a function from a series' labels to the values of ``names``; it raises for what are no labels."""
+    """Return a function from a series' labels to the values of ``names``; it raises for what are no labels.
+
+    Equal values are one object: dozens of answers name the same thousands of workloads.
+    """
     if not names:
         return lambda _: ()
     first = itemgetter(*names) if len(names) > 1 else None
@@ -50,8 +56,7 @@ def _label_reader(names: tuple[str, ...]) -> Callable[[object], Labels]:
             labels: Labels = first(metric) if first is not None else (metric[names[0]],)
         except KeyError:
             labels = tuple([metric.get(name, "") for name in names])
-        "".join(labels)  # raises unless all are text
-        return labels
+        return tuple(map(intern, labels))  # raises unless all are text
 
     return read
 
@@ -78,7 +83,7 @@ def _point(point: Any) -> tuple[float, float] | None:
 def parse_vector(result: object, names: tuple[str, ...]) -> Vector:
     """Read an instant answer; ``names`` are the labels that tell its series apart. Never raises."""
     answer = Vector()
-    if not isinstance(result, list):
+    if not isinstance(result, list | SeriesOf):
         answer.malformed = 1
         return answer
     labels_of, values, not_a_number = _label_reader(names), answer.values, answer.not_a_number
@@ -112,7 +117,7 @@ def parse_matrix(
     Points that lie on no step, and numbers that are not finite, stay NaN.
     """
     answer = Matrix()
-    if not isinstance(result, list):
+    if not isinstance(result, list | SeriesOf):
         answer.malformed = 1
         return answer
     labels_of = _label_reader(names)
@@ -161,6 +166,8 @@ def parse_single(result: object) -> tuple[float, float] | str:
     Returns:
         The sample's time and value, or a sentence that says why there is none.
     """
+    if isinstance(result, SeriesOf):
+        result = list(result)
     if not isinstance(result, list):
         return "The answer is neither a scalar nor a vector."
     if not result:

@@ -11,6 +11,7 @@ import requests
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from forebay.telemetry.errors import QueryError, QueryFailure
+from forebay.telemetry.piecewise import decoded
 from forebay.telemetry.settings import PrometheusSettings
 
 _CHUNK = 64 * 1024
@@ -63,6 +64,7 @@ class BoundedSession(requests.Session):
         response._content_consumed = True  # type: ignore[attr-defined]  # noqa: SLF001
         if response.status_code != requests.codes.ok:
             raise refusal(response.status_code, response.headers.get("Retry-After"), body)
+        response.json = lambda **_: decoded(body)  # type: ignore[method-assign]
         return response
 
     def _read(self, response: requests.Response) -> bytes:
