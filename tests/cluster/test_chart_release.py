@@ -5,6 +5,7 @@ The Deployment has no replicas here: there is no image to pull, and KWOK would p
 
 import copy
 import io
+import json
 import secrets
 import subprocess
 import tarfile
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from devcluster import Cluster, KubectlError
+from devcluster import Cluster, KubectlError, upstream_crds
 from devcluster.rest import Rest
 from forebay.api.v1alpha1 import InferencePool
 from tests.cluster.chart_helm import CHART, EXAMPLES, ROOT, Helm, helm_for, named, render
@@ -23,6 +24,7 @@ from tests.unit.api.mutations import bases
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 #: Kinds of the Prometheus Operator, which the test cluster does not have.
+PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator"
 FOREIGN = {"ServiceMonitor", "PrometheusRule"}
 
 
@@ -130,6 +132,48 @@ def test_uninstalling_the_release_that_has_the_crds_keeps_them(
     assert {item["metadata"]["uid"] for item in _ours(rest)} == uids
     home("install", "crds", str(CHART), values=chosen)
     assert {item["metadata"]["uid"] for item in _ours(rest)} == uids
+
+
+@pytest.fixture
+def prometheus_operator(cluster: Cluster) -> Iterator[None]:
+    """The kinds of the Prometheus Operator, from its Go module."""
+    paths = [
+        path
+        for path in upstream_crds(PROMETHEUS_OPERATOR, "v0.85.0", "example/prometheus-operator-crd")
+        if path.stem.endswith(("_servicemonitors", "_prometheusrules"))
+    ]
+    crds = [f"crd/{yaml.safe_load(path.read_text())['metadata']['name']}" for path in paths]
+    was_there = [crd for crd in crds if crd.removeprefix("crd/") in cluster.kubectl("get", "crd", "-o", "name")]
+    if not was_there:
+        for path in paths:
+            cluster.apply(path)
+        cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *crds)
+    yield
+    if not was_there:
+        cluster.kubectl("delete", *crds, "--timeout=30s")
+
+
+@pytest.mark.usefixtures("prometheus_operator")
+def test_production_values_install_beside_the_prometheus_operator(
+    cluster: Cluster, namespace: str, home: Helm
+) -> None:
+    """Protects from a monitor or a rule that the Prometheus Operator would refuse or prune."""
+    production = yaml.safe_load((CHART / "examples" / "production.yaml").read_text())
+    home("install", "one", str(CHART), values=production | values(rbac={"aggregate": False}))
+    kinds = "servicemonitors,prometheusrules,networkpolicies,poddisruptionbudgets,configmaps"
+    stored: Any = json.loads(
+        cluster.kubectl("get", kinds, "-n", namespace, "-l", "app.kubernetes.io/name=forebay", "-o", "json")
+    )
+    by_kind = {item["kind"]: item for item in stored["items"]}
+    assert set(by_kind) == {*FOREIGN, "NetworkPolicy", "ConfigMap"}  # no budget without replicas
+    given = render(production)
+    for kind in FOREIGN:
+        (rendered,) = (item for item in given if item["kind"] == kind)
+        assert set(by_kind[kind]["spec"]) == set(rendered["spec"]), kind
+    rules = by_kind["PrometheusRule"]["spec"]["groups"][0]["rules"]
+    assert all(set(rule) == {"alert", "expr", "for", "labels", "annotations"} for rule in rules)
+    endpoint = by_kind["ServiceMonitor"]["spec"]["endpoints"][0]
+    assert endpoint == {"port": "http", "interval": "15s", "scrapeTimeout": "10s", "honorLabels": True}
 
 
 @pytest.fixture(params=["previous", "oldest"])
