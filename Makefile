@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: help setup demo test test-unit test-cluster lint format crds check-drift image lock clean \
+.PHONY: help setup programs demo test test-unit test-cluster lint format crds check-drift image lock clean \
 	bench bench-plan bench-forecast bench-replay bench-policy bench-operator
 
 help: ## List the targets
@@ -24,13 +24,16 @@ $(STAMP): requirements/dev.txt pyproject.toml
 demo: setup ## Watch Forebay follow a traffic trace on a real API server (TRACE=file, KEEP=1)
 	@$(BIN)/python -m demo
 
-test: setup ## Run every test: unit, property, and on a real API server with a real Prometheus
+programs: setup
+	@$(BIN)/python -m devcluster build --for-tests
+
+test: programs ## Run every test: unit, property, and on a real API server with a real Prometheus
 	$(PYTEST) tests/unit tests/property tests/cluster
 
 test-unit: setup ## Run the tests that need no cluster (under a minute)
 	$(PYTEST) tests/unit tests/property
 
-test-cluster: setup ## Run the tests on a real API server (FOREBAY_CLUSTER=local|kind|kubeconfig overrides the choice)
+test-cluster: programs ## Run the tests on a real API server (FOREBAY_CLUSTER=local|kind|kubeconfig overrides the choice)
 	$(PYTEST) tests/cluster -m cluster
 
 lint: setup ## Check style, types and the layers of the pipeline

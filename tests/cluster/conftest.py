@@ -4,7 +4,6 @@ Every test in this directory is marked `cluster`. The cluster is whatever `devcl
 have to be built are built before the first test, outside any test's time limit.
 """
 
-import contextlib
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from kubernetes.client.exceptions import ApiException
 
 import devcluster
 from devcluster.binaries import Binaries
-from devcluster.errors import DevClusterError
+from devcluster.cli import build_for_tests
 from devcluster.waiting import eventually
 from runoperator.install import install
 
@@ -35,12 +34,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     capture = session.config.pluginmanager.get_plugin("capturemanager")
     assert capture is not None
     with capture.global_and_fixture_disabled():
-        if devcluster.select().kind != "kind":
-            Binaries.from_environment().build_missing()
-        if any(item.path.name.startswith("test_chart") for item in session.items):
-            with contextlib.suppress(DevClusterError):  # then the chart's tests skip, and say so
-                Binaries.from_environment().helm()
-                Binaries.from_environment().promtool()
+        build_for_tests(Binaries.from_environment())
 
 
 @pytest.fixture(scope="session")

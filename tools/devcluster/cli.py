@@ -57,7 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("up", help="start a cluster that runs until `down`, and say how to use it")
     commands.add_parser("down", help="end the cluster that `up` started; its data is removed")
     commands.add_parser("status", help="say what would be chosen, what is built, and what runs")
-    commands.add_parser("build", help="build the binaries of a local cluster, if they are not cached")
+    build = commands.add_parser("build", help="build the binaries of a local cluster, if they are not cached")
+    build.add_argument(
+        "--for-tests", action="store_true", help="only what the chosen cluster needs, and Helm and promtool"
+    )
     commands.add_parser("env", help="print shell lines that set KUBECONFIG to the running cluster")
     commands.add_parser("kubectl", help="run kubectl on the running cluster", add_help=False)
     nodes = commands.add_parser("add-nodes", help="register fake GPU nodes, which go through a cold start")
@@ -97,11 +100,29 @@ def _status(_options: argparse.Namespace, _rest: Sequence[str]) -> int:
     return 0
 
 
-def _build(_options: argparse.Namespace, _rest: Sequence[str]) -> int:
+def _build(options: argparse.Namespace, _rest: Sequence[str]) -> int:
     binaries = Surroundings().binaries
+    if options.for_tests:
+        build_for_tests(binaries)
+        return 0
     binaries.build_missing()
     print(f"devcluster: everything is in {binaries.cache}")
     return 0
+
+
+def build_for_tests(binaries: Binaries) -> None:
+    """Build what the cluster tests need; where Helm and promtool cannot be had, their tests skip and say why.
+
+    Raises:
+        DevClusterError: a binary of the local cluster could not be built.
+    """
+    if select().kind != "kind":
+        binaries.build_missing()
+    try:
+        binaries.helm()
+        binaries.promtool()
+    except DevClusterError as error:
+        print(f"devcluster: the chart's tests will skip: {error}", file=sys.stderr)
 
 
 def _env(_options: argparse.Namespace, _rest: Sequence[str]) -> int:
