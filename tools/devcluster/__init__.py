@@ -5,8 +5,8 @@
         print(cluster.kubectl("get", "nodes"))
 
 `local` is a real control plane (etcd, kube-apiserver, kube-controller-manager, kube-scheduler) with KWOK as
-kubelet, built once from pinned Go modules; `kind` is reserved for containers; `kubeconfig` is a cluster that
-exists already. `FOREBAY_CLUSTER` overrides the choice. `python -m devcluster --help` has the same for a shell.
+kubelet, built once from pinned Go modules; `kind` has containers as nodes; `kubeconfig` is a cluster that exists
+already. `FOREBAY_CLUSTER` overrides the choice. `python -m devcluster --help` has the same for a shell.
 """
 
 from devcluster.autoscaler import AutoscalerTimes, NodeAutoscaler

@@ -18,7 +18,7 @@ from devcluster.binaries import Binaries, cache_directory
 from devcluster.cluster import Cluster
 from devcluster.errors import DevClusterError
 from devcluster.rest import Rest, api_client
-from devcluster.selection import KIND_LATER, select
+from devcluster.selection import select
 
 _START_TIMEOUT_SECONDS = 120.0
 _STOP_TIMEOUT_SECONDS = 30.0
@@ -62,9 +62,8 @@ def start() -> Running:
     if (already := running()) is not None:
         raise DevClusterError(f"a cluster runs already, held by process {already.pid}: {already.description}")
     choice = select()
-    if choice.kind == "kind":
-        raise DevClusterError(KIND_LATER)
-    Binaries.from_environment().build_missing()
+    if choice.kind != "kind":
+        Binaries.from_environment().build_missing()
     cache_directory().mkdir(parents=True, exist_ok=True)
     state_file().unlink(missing_ok=True)
     log = cache_directory() / "up.log"

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from devcluster import golang
 from devcluster.errors import DevClusterError
-from devcluster.targets import ALL, CONTROL_PLANE, HELM, OPTIONAL, PROMTOOL, Target
+from devcluster.targets import ALL, CONTROL_PLANE, HELM, KIND, OPTIONAL, PROMTOOL, Target
 
 Log = Callable[[str], object]
 _BUILD_TIMEOUT_SECONDS = 3_600
@@ -86,6 +86,8 @@ class Binaries:
         for target in (*ALL, *OPTIONAL):
             if program in (target.commands or (target.name,)) and self.is_built(target):
                 return self.entry(target) / program
+        if program == "kubectl" and (found := shutil.which(program)):
+            return Path(found)
         raise DevClusterError(f"{program} is not built yet: run 'python -m devcluster build'")
 
     def build_missing(self, *, log: Log = print) -> dict[str, float]:
@@ -130,11 +132,33 @@ class Binaries:
         Raises:
             DevClusterError: there is none and none could be built.
         """
-        if found := shutil.which("promtool"):
+        return self._found_or_built(PROMTOOL, log)
+
+    def kind(self, *, log: Log = print) -> Path:
+        """Return the path of kind: the one on PATH, else ours, built first where it is not cached.
+
+        Raises:
+            DevClusterError: there is none and none could be built.
+        """
+        return self._found_or_built(KIND, log)
+
+    def kubectl(self, *, log: Log = print) -> Path:
+        """Return the path of kubectl: ours where it is cached, else the one on PATH, else ours, built now.
+
+        Raises:
+            DevClusterError: there is none and none could be built.
+        """
+        found = shutil.which("kubectl")
+        if found is None and not self.is_built(CONTROL_PLANE) and self.missing_assets():
+            self.build([CONTROL_PLANE], log=log)
+        return self.path("kubectl")
+
+    def _found_or_built(self, target: Target, log: Log) -> Path:
+        if found := shutil.which(target.name):
             return Path(found)
-        if not self.is_built(PROMTOOL):
-            self.build([PROMTOOL], log=log)
-        return self.path("promtool")
+        if not self.is_built(target):
+            self.build([target], log=log)
+        return self.path(target.name)
 
     def _build(self, target: Target, go: str, log: Log) -> float:
         with _locked(self.cache / f"{target.name}.lock", log):

@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 from devcluster.binaries import Binaries
 from devcluster.cluster import Cluster
-from devcluster.errors import DevClusterError
 from devcluster.existing import ExistingCluster
+from devcluster.kind import KindCluster
 from devcluster.local import LocalCluster
-from devcluster.selection import KIND_LATER, Choice, select
+from devcluster.selection import Choice, select
+from devcluster.targets import CONTROL_PLANE
 
 
 def open(  # noqa: A001  (read as devcluster.open)
@@ -26,11 +27,15 @@ def open(  # noqa: A001  (read as devcluster.open)
     """
     chosen = choice or select()
     log(f"devcluster: {chosen}")
-    if chosen.kind == "kind":
-        raise DevClusterError(KIND_LATER)
     binaries = Binaries.from_environment()
-    binaries.build_missing(log=log)
     cluster: Cluster
+    if chosen.kind == "kind":
+        binaries.kubectl(log=log)
+        binaries.build([target for target in binaries.missing() if target is not CONTROL_PLANE], log=log)
+        cluster = KindCluster.make(binaries, log=log)
+        log(f"devcluster: {cluster.describe()}")
+        return cluster
+    binaries.build_missing(log=log)
     if chosen.kind == "kubeconfig":
         cluster = ExistingCluster.start(binaries)
     else:

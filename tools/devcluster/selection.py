@@ -2,22 +2,15 @@
 
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from devcluster import kind
 from devcluster.binaries import Binaries
 from devcluster.errors import DevClusterError
 
 VARIABLE = "FOREBAY_CLUSTER"
 KINDS = ("local", "kind", "kubeconfig")
-KIND_NODE_IMAGE = "kindest/node"
-#: Why `kind` is in the list and cannot be had.
-KIND_LATER = (
-    f"clusters of kind 'kind' are not supported yet: unset {VARIABLE} or set it to 'local' (needs no Docker), "
-    "or make a kind cluster yourself and use 'kubeconfig'"
-)
-_PROBE_TIMEOUT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +26,7 @@ class Choice:
 
 def kind_at_hand() -> bool:
     """Whether `kind` could start at once: the command, a Docker that answers, and the node image in it."""
-    if shutil.which("kind") is None or shutil.which("docker") is None:
-        return False
-    try:
-        images = subprocess.run(
-            ["docker", "image", "ls", "--quiet", KIND_NODE_IMAGE],
-            capture_output=True,
-            text=True,
-            timeout=_PROBE_TIMEOUT_SECONDS,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return False
-    return bool(images.stdout.strip())
+    return shutil.which("kind") is not None and kind.image_at_hand(os.environ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +48,7 @@ def select(surroundings: Surroundings | None = None) -> Choice:
     """Choose the kind of cluster.
 
     `FOREBAY_CLUSTER` decides where it is set. Otherwise: local binaries that are cached or named by
-    `KUBEBUILDER_ASSETS`; kind with its image at hand (once it is supported); else local, after a build.
+    `KUBEBUILDER_ASSETS`; kind with its image at hand; else local, after a build.
 
     Raises:
         DevClusterError: `FOREBAY_CLUSTER` names no kind.
@@ -88,5 +69,5 @@ def select(surroundings: Surroundings | None = None) -> Choice:
     if at.binaries.assets is not None and lacking:
         todo += f" (KUBEBUILDER_ASSETS={at.binaries.assets} lacks {', '.join(lacking)})"
     if at.kind_at_hand():
-        return Choice("local", f"kind is at hand but not supported yet; {todo}")
-    return Choice("local", f"there is no Docker with the image {KIND_NODE_IMAGE}; {todo}")
+        return Choice("kind", f"kind and its node image are at hand, and for a local cluster {todo}")
+    return Choice("local", f"there is no kind with a node image in Docker; {todo}")

@@ -143,6 +143,20 @@ HELM = Target(
     ),
     estimated_seconds=120,
 )
+KIND = Target(
+    name="kind",
+    package="sigs.k8s.io/kind",
+    pinned_module="sigs.k8s.io/kind",
+    ldflags="",
+    estimated_seconds=10,
+)
+INFERENCE_SIM = Target(
+    name="llm-d-inference-sim",
+    package="github.com/llm-d/llm-d-inference-sim/cmd/llm-d-inference-sim",
+    pinned_module="github.com/llm-d/llm-d-inference-sim",
+    ldflags="",
+    estimated_seconds=180,
+)
 ALL = (CONTROL_PLANE, KWOK, PROMETHEUS)
 #: Built when asked for: no part of a cluster.
-OPTIONAL = (HELM, PROMTOOL)
+OPTIONAL = (HELM, PROMTOOL, KIND, INFERENCE_SIM)

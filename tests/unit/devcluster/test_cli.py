@@ -51,15 +51,6 @@ def test_a_wrong_choice_is_a_sentence(capsys: pytest.CaptureFixture[str], monkey
     assert "set it to one of local, kind, kubeconfig" in capsys.readouterr().err
 
 
-def test_kind_is_refused_before_anything_is_started(
-    cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FOREBAY_CLUSTER", "kind")
-    assert cli.main(["up"]) == 1
-    assert "set it to 'local' (needs no Docker)" in capsys.readouterr().err
-    assert list(cache.iterdir()) == []
-
-
 @pytest.mark.parametrize("state", ["", "{", "[]", json.dumps({"pid": 1})])
 def test_a_broken_state_file_means_that_nothing_runs(cache: Path, state: str) -> None:
     (cache / "running.json").write_text(state)

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from devcluster import opening
 from devcluster.binaries import Binaries
 from devcluster.errors import DevClusterError
 from devcluster.selection import Choice, Surroundings, select
@@ -75,12 +74,7 @@ def test_complete_assets_are_the_reason(tmp_path: Path) -> None:
     assert "KUBEBUILDER_ASSETS" in select(_surroundings(binaries)).reason
 
 
-def test_kind_at_hand_is_said_while_it_is_not_supported(binaries: Binaries) -> None:
+def test_kind_at_hand_comes_before_a_build(binaries: Binaries) -> None:
     choice = select(_surroundings(binaries, kind_at_hand=True))
-    assert choice.kind == "local"
-    assert "kind is at hand but not supported yet" in choice.reason
-
-
-def test_opening_kind_says_what_to_do_instead() -> None:
-    with pytest.raises(DevClusterError, match="set it to 'local'"):
-        opening.open(Choice("kind", "a test wants it"), log=lambda _: None)
+    assert choice.kind == "kind"
+    assert "kwok" in choice.reason
