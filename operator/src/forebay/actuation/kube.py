@@ -67,6 +67,11 @@ class ApiError(Exception):
         return self.status == 429
 
     @property
+    def refused(self) -> bool:
+        """The same request would be refused again: it is not allowed, or its content is not accepted."""
+        return self.status in {400, 401, 403, 413, 422}
+
+    @property
     def forbidden(self) -> bool:
         """RBAC does not allow it."""
         return self.status in {401, 403}

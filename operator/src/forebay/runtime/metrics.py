@@ -61,6 +61,12 @@ class Metrics:
         self.pool_errors = Counter(
             "forebay_pool_errors", "Pools skipped in a round, by reason.", ["reason"], registry=registry
         )
+        self.invalid = Gauge(
+            "forebay_invalid_resources",
+            "Resources that cannot be used as they are written, by kind.",
+            ["kind"],
+            registry=registry,
+        )
         self.watched = Gauge("forebay_watched_objects", "Objects in the caches.", ["kind"], registry=registry)
         self.queries = Histogram(
             "forebay_telemetry_query_duration_seconds",

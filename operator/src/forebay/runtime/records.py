@@ -6,6 +6,7 @@ from typing import Any
 
 from forebay.actuation.conflicts import Autoscaler, parse_time, replica_owner
 from forebay.actuation.targets import TargetRef
+from forebay.runtime.ownstatus import usable_status
 
 GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu")
 
@@ -21,7 +22,8 @@ class ResourceRecord:
     generation: int
     resource_version: str
     labels: Mapping[str, str]
-    spec: Mapping[str, Any]
+    spec: object
+    """As stored: an object, unless it was stored before today's schema."""
     status: Mapping[str, Any]
 
 
@@ -116,8 +118,9 @@ def parse_resource(body: Mapping[str, Any]) -> ResourceRecord:
         generation=int(metadata.get("generation") or 0),
         resource_version=str(metadata.get("resourceVersion") or ""),
         labels=dict(metadata.get("labels") or {}),
-        spec=body.get("spec") or {},
-        status=body.get("status") or {},
+        # What is no object is refused with a sentence when it is read as its kind.
+        spec=body.get("spec"),
+        status=usable_status(body.get("status")),
     )
 
 

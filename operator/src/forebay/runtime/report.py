@@ -89,6 +89,16 @@ def invalid_report(
     )
 
 
+def invalid_node_pool_status(
+    previous: Mapping[str, Any], verdicts: Sequence[Verdict], *, generation: int, now_seconds: float
+) -> PoolReport:
+    """Return the status of a node pool whose spec cannot be used: it says so, and the rest stays as it was."""
+    conditions, transitions = stamp(
+        verdicts, previous.get("conditions") or (), generation=generation, now_seconds=now_seconds
+    )
+    return PoolReport(status={**previous, "conditions": conditions}, transitions=tuple(transitions))
+
+
 def main_reason(decision: PoolDecision, role: Role | None = None) -> Reason | None:
     """Return what a person should read first: the last step that changed the number, else the last that spoke.
 

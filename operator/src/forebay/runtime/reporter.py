@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from forebay.actuation.scale import ScaleResult
@@ -14,10 +15,16 @@ from forebay.runtime.events import EventRecorder
 from forebay.runtime.look import Look, NodePoolLook, PoolLook
 from forebay.runtime.metrics import Metrics
 from forebay.runtime.records import ResourceRecord
-from forebay.runtime.report import invalid_report, main_reason, node_pool_status, pool_report
-from forebay.runtime.roster import Roster
+from forebay.runtime.report import (
+    invalid_node_pool_status,
+    invalid_report,
+    main_reason,
+    node_pool_status,
+    pool_report,
+)
+from forebay.runtime.roster import Invalid, Roster
 from forebay.runtime.status import StatusWriter
-from forebay.runtime.store import Kind
+from forebay.runtime.store import OWN_KINDS, Kind
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +33,9 @@ _GOOD_WHEN_TRUE = frozenset({Type.READY, Type.METRICS_FRESH, Type.TARGETS_FOUND,
 #: What comes and goes with every scaling, which has an event of its own: readiness, and new replicas that are not
 #: scraped yet.
 _SILENT_REASONS = frozenset({"TooFewReplicas", "AsRecommended", "MoreThanRecommended", "Partial", "Sufficient"})
+
+#: How an invalid resource says so, for the kinds that have a status.
+_INVALID_STATUS = {Kind.POOLS: invalid_report, Kind.NODE_POOLS: invalid_node_pool_status}
 
 
 class Reporter:
@@ -45,6 +55,8 @@ class Reporter:
         self._events = events
         self._metrics = metrics
         self._tells_of_node_pools = tells_of_node_pools
+        self._told_invalid: dict[str, int] = {}
+        """Generation of each invalid resource that was logged, by uid."""
 
     async def report(
         self,
@@ -61,6 +73,9 @@ class Reporter:
         """
         for node_pool in look.node_pools:
             self._metrics.show_node_pool(node_pool.observed)
+        invalid_by_kind = Counter(item.kind for item in roster.invalid)
+        for kind in OWN_KINDS:
+            self._metrics.invalid.labels(kind.value).set(invalid_by_kind[kind])
         by_pool: dict[PoolKey, list[Done]] = {}
         for item in done:
             by_pool.setdefault(item.action.pool, []).append(item)
@@ -71,12 +86,10 @@ class Reporter:
             for pool in look.pools
             if (decision := decisions.pools.get(pool.entry.pool.key)) is not None
         ]
-        writes += [
-            self._invalid(item.record, item.message, look.at_seconds)
-            for item in roster.invalid
-            if item.kind is Kind.POOLS
-        ]
+        writes += [self._invalid(item, look.at_seconds) for item in roster.invalid]
         await asyncio.gather(*writes)
+        still = {item.record.uid for item in roster.invalid}
+        self._told_invalid = {uid: seen for uid, seen in self._told_invalid.items() if uid in still}
         self._status.forget_others(
             {entry.record.uid for entry in roster.pools.values()}
             | {entry.record.uid for entry in roster.node_pools.values()}
@@ -110,12 +123,21 @@ class Reporter:
         await self._status.write(Kind.POOLS, entry.record, report.status)
         await self._say_transitions(entry.record, report.transitions)
 
-    async def _invalid(self, record: ResourceRecord, message: str, now_seconds: float) -> None:
-        self._metrics.pool_errors.labels("InvalidSpec").inc()
-        report = invalid_report(
-            record.status, invalid(message), generation=record.generation, now_seconds=now_seconds
-        )
-        await self._status.write(Kind.POOLS, record, report.status)
+    async def _invalid(self, item: Invalid, now_seconds: float) -> None:
+        """Tell of a resource that cannot be used: in its status where it has one, by an event otherwise."""
+        record, verdicts = item.record, invalid(item.message)
+        if item.kind is Kind.POOLS:
+            self._metrics.pool_errors.labels("InvalidSpec").inc()
+        if self._told_invalid.get(record.uid) != record.generation:
+            self._told_invalid[record.uid] = record.generation
+            logger.warning("%s", item.message)
+        render = _INVALID_STATUS.get(item.kind)
+        if render is None:
+            await self._events.post(record, "Warning", "InvalidSpec", item.message)
+            return
+        report = render(record.status, verdicts, generation=record.generation, now_seconds=now_seconds)
+        if item.kind is Kind.POOLS or self._tells_of_node_pools:
+            await self._status.write(item.kind, record, report.status)
         await self._say_transitions(record, report.transitions)
 
     async def _node_pool(self, look: NodePoolLook, now_seconds: float) -> None:

@@ -1,6 +1,7 @@
 """Write statuses: only what changed, and nothing at all while only figures breathe."""
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -10,12 +11,14 @@ from forebay.api.base import GROUP, VERSION
 from forebay.runtime.metrics import Metrics
 from forebay.runtime.records import ResourceRecord
 from forebay.runtime.store import Kind, Store
-from forebay.runtime.text import differ_notably
+from forebay.runtime.text import differ_notably, shorten
 
 logger = logging.getLogger(__name__)
 
 #: What says where things stand; the rest says how much, and may breathe.
 _FIGURES = frozenset({"sloAttainment", "errorBudgetLeft", "costPerHour", "message", "forecast", "leadTime"})
+_REFUSAL_SECONDS = 60.0
+_LONGEST_REFUSAL = 400
 _SUMMARY_FIGURES = frozenset({"demand", "why"})
 
 
@@ -73,6 +76,8 @@ class StatusWriter:
         self._drift_seconds = drift_seconds
         self._clock = clock
         self._written: dict[str, float] = {}
+        self._refused: dict[str, float] = {}
+        """Until when a status that the API server refused as such is not offered again."""
 
     def due(self, record: ResourceRecord, status: Mapping[str, Any]) -> dict[str, Any]:
         """Return the patch to write now; empty if nothing changed, or only figures and not long ago."""
@@ -89,7 +94,7 @@ class StatusWriter:
     async def write(self, kind: Kind, record: ResourceRecord, status: Mapping[str, Any]) -> bool:
         """Write what is due; True if something was written. Never raises for what the API server answers."""
         patch = self.due(record, status)
-        if not patch:
+        if not patch or self._clock() < self._refused.get(record.uid, -math.inf):
             return False
         self._written[record.uid] = self._clock()
         try:
@@ -104,6 +109,7 @@ class StatusWriter:
     def forget_others(self, uids: set[str]) -> None:
         """Drop the memory of objects that are gone."""
         self._written = {uid: at for uid, at in self._written.items() if uid in uids}
+        self._refused = {uid: at for uid, at in self._refused.items() if uid in uids}
 
     def _keep(self, kind: Kind, answer: JsonObject) -> None:
         self._store.replace_status(kind, answer)
@@ -114,10 +120,12 @@ class StatusWriter:
             # Deleted while the round ran.
             self._metrics.status_writes.labels(kind.value, "gone").inc()
             return
+        if error.refused:
+            self._refused[record.uid] = self._clock() + _REFUSAL_SECONDS
         self._metrics.status_writes.labels(kind.value, "failed").inc()
         logger.warning(
             "the status was not written: %s",
-            error,
+            shorten(str(error), _LONGEST_REFUSAL),
             extra={"kind": kind.value, "namespace": record.namespace, "object": record.name},
         )
 
