@@ -1,18 +1,30 @@
-"""`python -m chartdocs`: copy the CRDs into the chart, and write its README from the comments of values.yaml."""
+"""`python -m chartdocs`: write what the chart has from elsewhere.
+
+Its CRDs are copies; the README's table and the schema's descriptions are the comments of values.yaml; the
+dashboard comes from `chartdashboard`.
+"""
 
 import argparse
+import json
 import re
 import sys
 from pathlib import Path
 
 import yaml
 
+import chartdashboard
+
 ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "charts" / "forebay"
 _INTRODUCTION = """\
 # Forebay's Helm chart
 
-`docs/install.md` says how to use it. The table is generated from the comments of `values.yaml`.
+    helm install forebay charts/forebay -n forebay-system --create-namespace --set image.repository=IMAGE
+
+[docs/install.md](../../docs/install.md) says how to use it, and `examples/` has values for typical installs:
+
+{examples}
+The table, the descriptions in `values.schema.json` and the dashboard are generated (`python -m chartdocs`).
 
 | value | default | meaning |
 | --- | --- | --- |
@@ -48,12 +60,41 @@ def readme(values: str) -> str:
             default = default[key]
         shown = yaml.safe_dump(default, default_flow_style=True, width=1000).removesuffix("...\n").strip()
         rows.append(f"| `{path}` | `{shown}` | {meaning.replace('|', chr(92) + '|')} |\n")
-    return _INTRODUCTION + "".join(rows)
+    return _INTRODUCTION.format(examples=_examples()) + "".join(rows)
+
+
+def _examples() -> str:
+    lines = []
+    for path in sorted((CHART / "examples").glob("*.yaml")):
+        comments = [line[2:] for line in path.read_text().splitlines() if line.startswith("# ")]
+        lines.append(f"- [`{path.name}`](examples/{path.name}): {' '.join(comments)}\n")
+    return "".join(lines)
+
+
+def with_descriptions(schema: str, values: str) -> str:
+    """Return a JSON schema whose descriptions are the meanings of the values, for editors that show them.
+
+    Raises:
+        KeyError: the schema lacks a value that is documented.
+    """
+    document = json.loads(schema)
+    for path, meaning in documented(values).items():
+        described = document
+        for key in path.split("."):
+            described = described["properties"][key]
+        described["description"] = meaning
+    return json.dumps(document, indent=2) + "\n"
 
 
 def generated() -> dict[Path, str]:
     """Return every generated file of the chart with its text."""
-    files = {CHART / "README.md": readme((CHART / "values.yaml").read_text())}
+    values = (CHART / "values.yaml").read_text()
+    schema = CHART / "values.schema.json"
+    files = {
+        CHART / "README.md": readme(values),
+        schema: with_descriptions(schema.read_text(), values),
+        CHART / "files" / "dashboards" / "forebay.json": chartdashboard.dashboard(),
+    }
     for source in sorted((ROOT / "crds").glob("*.yaml")):
         files[CHART / "files" / "crds" / source.name] = source.read_text()
     return files
