@@ -67,12 +67,17 @@ def test_the_same_seed_gives_the_same_figures() -> None:
         (["--prometheus", "http://127.0.0.1:1"], "--pool-ref"),
         (["--pool", "missing.yaml", "--preset", "steady"], "missing.yaml cannot be read"),
         (["--start-up", "soon"], "is no duration"),
+        (["--policies", "heterscale"], "did you mean heteroscale? There are all, forebay"),
+        (["--policies", ","], "--policies is empty"),
+        (["--from", "30h"], "--from 30h skips all of the traffic, which spans 24 h"),
+        (["--from", "2h", "--until", "1h"], "--until must be later than --from"),
+        (["chat.csv"], "put --trace before 'chat.csv'"),
         (["--report", "no/such/place.html"], "there is no directory"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(arguments: list[str], words: str) -> None:
     result = CliRunner().invoke(command, arguments, standalone_mode=True)
-    assert result.exit_code != 0
+    assert result.exit_code == 2
     assert words in result.output
     assert "Traceback" not in result.output
 
@@ -81,6 +86,15 @@ def test_a_product_means_all_its_recipes() -> None:
     assert set(policies_named(["dynamo", "hpa"])) == {"dynamo-throughput", "dynamo-load", "dynamo-sla", "hpa"}
     with pytest.raises(UnknownPolicyError):
         policies_named(["dyn"])
+
+
+def test_help_shows_examples_and_exit_codes_as_they_are_written() -> None:
+    text = CliRunner().invoke(command, ["--help"]).output
+    assert "\\b" not in text
+    assert "\x08" not in text
+    assert "\n      forebay replay --trace chat.csv --pool pool.yaml\n" in text
+    assert "\n    130  interrupted" in text
+    assert all(len(line) <= 100 for line in text.splitlines())
 
 
 def test_an_interrupt_prints_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,15 @@
 """A pool's own past as a trace: minute counts and mean lengths from Prometheus, single requests drawn from them.
 
 Counts come from the same code that warms up the operator's forecasters. Mean lengths are token counters' growth
-over the arrivals of the same ten minutes, from the standard metrics of the pool's engines. Requests inside minutes
-are drawn by the seeded method of `forebay.traces.realise`; minutes without a count are joined by straight lines.
+over the arrivals of the same ten minutes, from the standard metrics of the pool's engines; so is the share of the
+prompts that the prefix caches answered, which is then the same for all requests of a time. Requests inside minutes
+are drawn by the seeded method of `forebay.traces.realise`; minutes without a count are joined by straight lines,
+and nothing is made up before the first minute that has one or after the last.
 """
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,6 +38,15 @@ _DAY_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Drawn:
+    """Requests drawn from what was recorded."""
+
+    trace: RequestTrace
+    note: str = ""
+    """What is missing of the time that was asked for; empty: nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Recorded:
     """What Prometheus knows of a pool's past."""
 
@@ -43,12 +54,14 @@ class Recorded:
     input_tokens: FloatArray
     """Prompt tokens of each ten minutes; NaN where unknown."""
     output_tokens: FloatArray
+    cached_share: FloatArray
+    """Share of the prompt tokens that prefix caches answered; NaN where unknown."""
 
 
 def recorded_trace(
     binding: PoolBinding, settings: PrometheusSettings, *, since_seconds: float, now_seconds: float, seed: int
-) -> RequestTrace:
-    """Return the pool's traffic of the last ``since_seconds``.
+) -> Drawn:
+    """Return the pool's traffic of the last ``since_seconds``, or of what the server still has of it.
 
     Raises:
         BuildError: Prometheus does not answer, or has no history of this pool.
@@ -112,14 +125,19 @@ async def read_recorded(
     plan = make_plan([target], settings)
     entering = [w.variant for w in target.workloads if w.role is not Role.DECODE]
     leaving = [w.variant for w in target.workloads if w.role is not Role.PREFILL]
+
+    async def grown(signal: Signal, variants: Iterable[str]) -> FloatArray:
+        return await _tokens(client, settings, plan, target.key, variants, signal, start, bins)
+
+    prompts = await grown(Signal.PROMPT_TOKENS, entering)
+    asked = await grown(Signal.CACHE_QUERIED_TOKENS, entering)
+    hits = await grown(Signal.CACHED_TOKENS, entering)
+    asked = np.where(np.isnan(asked), prompts, asked)
     return Recorded(
         history=history,
-        input_tokens=await _tokens(
-            client, settings, plan, target.key, entering, Signal.PROMPT_TOKENS, start, bins
-        ),
-        output_tokens=await _tokens(
-            client, settings, plan, target.key, leaving, Signal.OUTPUT_TOKENS, start, bins
-        ),
+        input_tokens=prompts,
+        output_tokens=await grown(Signal.OUTPUT_TOKENS, leaving),
+        cached_share=np.where(asked > 0.0, np.clip(hits / np.maximum(asked, 1.0), 0.0, 1.0), np.nan),
     )
 
 
@@ -172,7 +190,7 @@ async def _grown(
     return np.asarray(found.values.get(place.key, [np.nan] * (high - low)), dtype=np.float64)
 
 
-def drawn(key: PoolKey, recorded: Recorded, *, seed: int) -> RequestTrace:
+def drawn(key: PoolKey, recorded: Recorded, *, seed: int) -> Drawn:
     """Return a trace with the recorded counts and lengths.
 
     Raises:
@@ -185,19 +203,53 @@ def drawn(key: PoolKey, recorded: Recorded, *, seed: int) -> RequestTrace:
             f"{key}: Prometheus has no usable history of it ({why.rstrip('.')}); check --prometheus, the pool's "
             "telemetry.selector and the server's retention, or give --trace"
         )
-    start = recorded.history.start_seconds
+    known = np.flatnonzero(~np.isnan(minutes))
+    span = slice(int(known[0]), int(known[-1]) + 1)
+    means = [_mean_per_minute(tokens, minutes) for tokens in (recorded.input_tokens, recorded.output_tokens)]
+    inputs, outputs = (None if mean is None else mean[span] for mean in means)
     traffic = BinnedTraffic(
         name=key.name,
         bin_seconds=float(_MINUTE),
-        requests_per_second=_joined(minutes) / _MINUTE,
-        mean_input_tokens=_mean_per_minute(recorded.input_tokens, minutes),
-        mean_output_tokens=_mean_per_minute(recorded.output_tokens, minutes),
-        start_of_day_seconds=start % _DAY_SECONDS,
+        requests_per_second=_joined(minutes[span]) / _MINUTE,
+        mean_input_tokens=inputs,
+        mean_output_tokens=outputs,
+        start_of_day_seconds=(recorded.history.start_seconds + _MINUTE * span.start) % _DAY_SECONDS,
     )
     try:
-        return realise(traffic, LoadOptions(seed=seed), lambda text: TraceError(f"{key} {text}"))
+        trace = realise(traffic, LoadOptions(seed=seed), lambda text: TraceError(f"{key} {text}"))
     except TraceError as error:
         raise BuildError(str(error)) from error
+    trace = _with_cache(trace, recorded.cached_share, begin_seconds=float(_MINUTE * span.start))
+    return Drawn(trace=trace, note=_note(key, minutes, span, lengths=inputs is not None and outputs is not None))
+
+
+def _with_cache(trace: RequestTrace, shares: FloatArray, *, begin_seconds: float) -> RequestTrace:
+    """Return ``trace`` with the cached part of every prompt, at the share of its ten minutes."""
+    known = ~np.isnan(shares)
+    if not (shares[known] > 0.0).any():
+        return trace
+    middles = (np.arange(len(shares)) + 0.5) * _LENGTH_BIN_SECONDS - begin_seconds
+    share = np.interp(trace.arrival_seconds, middles[known], shares[known])
+    cached = np.minimum(np.rint(share * trace.input_tokens), trace.input_tokens - 1)
+    return replace(trace, cached_tokens=np.maximum(cached, 0.0).astype(np.int64))
+
+
+def _note(key: PoolKey, minutes: FloatArray, span: slice, *, lengths: bool) -> str:
+    """Return what was not recorded, in words."""
+    said = []
+    inside = minutes[span]
+    if len(inside) < len(minutes) - 1:
+        said.append(f"the server has {_hours(len(inside))} of the {_hours(len(minutes))} asked for")
+    gaps = int(np.isnan(inside).sum())
+    if gaps:
+        said.append(f"{gaps:,} of {len(inside):,} minutes have no count and are joined by straight lines")
+    if not lengths:
+        said.append("it has no token counts, so that the lengths are those of a usual conversation")
+    return f"{key}: {'; '.join(said)}." if said else ""
+
+
+def _hours(minutes: int) -> str:
+    return f"{minutes / 1440:.1f} days" if minutes >= 2880 else f"{minutes / 60:.1f} h"
 
 
 def _joined(values: FloatArray) -> FloatArray:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 
 from forebay.replay.baselines import Baseline, baselines
 from forebay.replay.oracle import oracle
@@ -60,8 +61,12 @@ def policies_named(names: Sequence[str]) -> tuple[str, ...]:
             continue
         meant = [name] if name in known else [other for other in known if other.startswith(f"{name}-")]
         if not meant:
-            raise UnknownPolicyError(f"no policy is named {name!r}; there are all, {', '.join(known)}")
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}? There" if close else "there"
+            raise UnknownPolicyError(f"no policy is named {name!r}; {hint} are all, {', '.join(known)}")
         wanted.extend(meant)
+    if not wanted:
+        raise UnknownPolicyError("--policies is empty; name at least one policy, or leave it out for all")
     return tuple(dict.fromkeys(wanted))
 
 

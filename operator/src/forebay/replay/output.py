@@ -214,7 +214,7 @@ def to_table(replay: Replay) -> str:
     """Return the figures as a table of at most 100 columns, with the verdict below."""
     scenario, slo = replay.scenario, replay.slo
     title = (
-        f"{scenario.name}: {scenario.requests:,} requests in {_span(scenario.span_seconds)}; "
+        f"{scenario.name}: {scenario.requests:,} requests in {span(scenario.span_seconds)}; "
         f"TTFT {slo.ttft_seconds:g} s and ITL {1000 * slo.itl_seconds:g} ms for {100 * slo.target:g} %; "
         f"queue order {scenario.queue_order.value}"
     )
@@ -297,7 +297,8 @@ def _milliseconds(value: float) -> str:
     return f"{1000 * value:.0f} ms" if math.isfinite(value) else "unserved"
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """Return a time in words."""
     if seconds >= 2 * 86_400:
         return f"{seconds / 86_400:.1f} days"
     return f"{seconds / 3600:.1f} h" if seconds >= 2 * 3600 else f"{seconds / 60:.0f} min"

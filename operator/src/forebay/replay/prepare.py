@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from forebay.flow.fleet import PoolKey
 from forebay.flow.trace import RequestTrace
 from forebay.replay.build import BuildError, LoadedFleet, assign_traces, build_scenario, load_fleet
 from forebay.replay.defaults import DEFAULT_PRESET, DEFAULT_REQUESTS_PER_SECOND, default_fleet, preset_trace
@@ -42,22 +43,40 @@ class Prepared:
 Traffic = Sequence[tuple[str | None, RequestTrace]]
 
 
-def prepare(wanted: Wanted, recorded: RequestTrace | None = None, recorded_from: str = "") -> Prepared:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """Traffic that was read elsewhere, instead of files or a preset."""
+
+    pool: PoolKey
+    trace: RequestTrace
+    source: str
+    """Where from, in words."""
+    note: str = ""
+    """What to say of it."""
+
+
+def prepare(wanted: Wanted, elsewhere: Elsewhere | None = None) -> Prepared:
     """Return the scenario that was asked for.
 
     Args:
         wanted: files and settings.
-        recorded: traffic of the only pool that was read elsewhere, instead of files or a preset.
-        recorded_from: where, in words.
+        elsewhere: the past of one pool; the fleet's other pools are left out, as they have no traffic.
 
     Raises:
         BuildError: the fleet, or how traces fit to it.
         TraceError: a trace cannot be used.
         ValueError: there is no such preset.
     """
-    traffic, source = _traffic(wanted) if recorded is None else ([(None, _cut(recorded, wanted))], recorded_from)
-    loaded = _fleet(wanted, traffic)
-    traces = assign_traces(loaded.fleet, traffic)
+    if wanted.end_seconds is not None and wanted.end_seconds <= wanted.start_seconds:
+        raise BuildError("--until must be later than --from")
+    if elsewhere is None:
+        traffic, source = _traffic(wanted)
+        loaded = _fleet(wanted, traffic)
+        traces = assign_traces(loaded.fleet, traffic)
+    else:
+        traces = {elsewhere.pool: _cut(elsewhere.trace, wanted)}
+        source = elsewhere.source
+        loaded = _fleet(wanted, [(None, trace) for trace in traces.values()])
     scenario = build_scenario(
         loaded.fleet,
         traces,
@@ -70,7 +89,8 @@ def prepare(wanted: Wanted, recorded: RequestTrace | None = None, recorded_from:
         start_up_seconds=wanted.start_up_seconds,
         start_up_by_node_pool=loaded.start_up,
     )
-    return Prepared(scenario=scenario, traffic=source, notes=loaded.notes)
+    said = (elsewhere.note,) if elsewhere is not None and elsewhere.note else ()
+    return Prepared(scenario=scenario, traffic=source, notes=(*said, *loaded.notes))
 
 
 def _traffic(wanted: Wanted) -> tuple[Traffic, str]:
@@ -89,7 +109,16 @@ def _generated(name: str, wanted: Wanted) -> RequestTrace:
     trace = preset_trace(name, seed=wanted.seed, hours=hours, requests_per_second=usual)
     if wanted.requests_per_second is not None:
         trace = at_rate(trace, wanted.requests_per_second, seed=wanted.seed)
+    _check_start(wanted, trace.span_seconds)
     return window(trace, wanted.start_seconds) if wanted.start_seconds > 0 else trace
+
+
+def _check_start(wanted: Wanted, span_seconds: float) -> None:
+    if wanted.start_seconds >= span_seconds:
+        raise BuildError(
+            f"--from {wanted.start_seconds / 3600:g}h skips all of the traffic, which spans "
+            f"{span_seconds / 3600:.3g} h; skip less"
+        )
 
 
 def _recorded(entry: str, wanted: Wanted) -> tuple[str | None, RequestTrace]:
@@ -107,6 +136,7 @@ def _recorded(entry: str, wanted: Wanted) -> tuple[str | None, RequestTrace]:
 
 
 def _cut(trace: RequestTrace, wanted: Wanted) -> RequestTrace:
+    _check_start(wanted, trace.span_seconds)
     if wanted.start_seconds > 0 or wanted.end_seconds is not None:
         trace = window(trace, wanted.start_seconds, wanted.end_seconds)
     rate = wanted.requests_per_second
