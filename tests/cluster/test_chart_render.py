@@ -91,6 +91,7 @@ OTHER: dict[str, object] = {
     "rbac.delegate": True,
     "rbac.nodes": False,
     "rbac.nodeReaders": [{"namespace": "a", "name": "b"}],
+    "rbac.explainers": [{"kind": "Group", "name": "on-call"}],
     "rbac.scaling.enabled": False,
     "rbac.scaling.namespaces": ["a"],
     "rbac.targets.deployments": False,
@@ -204,6 +205,13 @@ def compare(name: str, text: str) -> None:
         path.write_text(text)
     said = "a deliberate change? FOREBAY_UPDATE_SNAPSHOTS=1 makes the test write the snapshot anew"
     assert text == path.read_text(), said
+
+
+def test_a_cluster_that_is_too_old_is_refused() -> None:
+    assert rendered({}, "--kube-version", "1.29.0")
+    result = helm("template", "forebay", str(CHART), "--kube-version", "1.28.9")
+    assert result.returncode != 0
+    assert "requires kubeVersion: >=1.29.0-0" in result.stderr
 
 
 def test_lint_finds_nothing() -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from devcluster import Cluster
+from devcluster import Cluster, KubectlError
 from forebay.runtime.watching import CLUSTER_SCOPED, WATCHED
 from tests.cluster.chart_helm import CHART, Documents, Helm, helm_for, render, rights
 
@@ -262,6 +262,23 @@ def test_the_api_server_grants_and_refuses(variant: str, cluster: Cluster, names
     user = f"system:serviceaccount:{namespace}:{name}"
     answers = {question: may(cluster, user, question, namespace, name) for question in ASKED[variant]}
     assert [question for question, answer in answers.items() if answer != question.may] == []
+
+
+def test_explainers_reach_the_service_and_no_other(cluster: Cluster, namespace: str, released: Helm) -> None:
+    """The Service has no endpoints here: the API server would forward the request, and says that it cannot."""
+    account = {"kind": "ServiceAccount", "name": "default", "namespace": namespace}
+    common = {"replicas": 0, "fullnameOverride": "forebay", "crds": {"enabled": False}}
+    released("install", "one", str(CHART), values=common | {"rbac": {"explainers": [account], "aggregate": False}})
+    kubeconfig = cluster.kubeconfig_for(namespace, "default")
+
+    def refusal(service: str) -> str:
+        path = f"/api/v1/namespaces/{namespace}/services/{service}/proxy/decisions/serving/chat"
+        with pytest.raises(KubectlError) as caught:
+            cluster.kubectl("get", "--raw", path, kubeconfig=kubeconfig)
+        return str(caught.value)
+
+    assert "ServiceUnavailable" in refusal("forebay:http")
+    assert "Forbidden" in refusal("another:http")
 
 
 def test_an_example_of_a_single_namespace_needs_nothing_of_the_cluster() -> None:
