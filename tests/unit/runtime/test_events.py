@@ -68,3 +68,38 @@ async def test_a_refused_event_is_no_trouble(
 ) -> None:
     memory_api.failures = [ApiError("no", status=403)]
     assert not await recorder.post(pool, "Normal", "X", "y")
+    await recorder.post_kept()
+    assert len(memory_api.sent) == 1
+
+
+@pytest.mark.parametrize("status", [429, 503, 0])
+async def test_what_the_server_was_too_busy_for_is_told_later_with_its_time(
+    recorder: EventRecorder, pool: ResourceRecord, memory_api: Any, clock: Any, status: int
+) -> None:
+    memory_api.failures = [ApiError("busy", status=status)] * 3
+    assert not await recorder.post(pool, "Warning", "WriteFailed", "first")
+    clock.now += 1.0
+    assert not await recorder.post(pool, "Warning", "WriteFailed", "second")
+    await recorder.post_kept()
+    assert len(memory_api.sent) == 3
+    clock.now += 60.0
+    await recorder.post_kept()
+    told = [body for _, _, body in memory_api.sent[3:]]
+    assert [(body["message"], body["firstTimestamp"]) for body in told] == [
+        ("first", "2026-11-20T00:00:00Z"),
+        ("second", "2026-11-20T00:00:01Z"),
+    ]
+    await recorder.post_kept()
+    assert len(memory_api.sent) == 5
+
+
+async def test_what_is_kept_is_bounded_and_the_newest_stay(
+    recorder: EventRecorder, pool: ResourceRecord, memory_api: Any, clock: Any
+) -> None:
+    for number in range(60):
+        memory_api.failures = [ApiError("busy", status=429)]
+        clock.now += 1.0
+        await recorder.post(pool, "Warning", "X", str(number))
+    memory_api.sent.clear()
+    await recorder.post_kept()
+    assert [body["message"] for _, _, body in memory_api.sent] == [str(number) for number in range(10, 60)]

@@ -8,6 +8,7 @@ of which it knows the exact shape, so it sends them itself; credentials and thei
 
 import asyncio
 import json
+import logging
 import os
 import ssl
 import time
@@ -21,6 +22,8 @@ from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
 from forebay import __version__
+
+logger = logging.getLogger(__name__)
 
 JsonObject = dict[str, Any]
 """One JSON object as the API server speaks it; parsed into frozen records before anything else sees it."""
@@ -65,6 +68,11 @@ class ApiError(Exception):
     def throttled(self) -> bool:
         """The server asks to come back later."""
         return self.status == 429
+
+    @property
+    def passing(self) -> bool:
+        """The server was too busy, ill or not there: the same request may be taken later."""
+        return self.status in {0, 429} or self.status >= 500
 
     @property
     def refused(self) -> bool:
@@ -247,7 +255,10 @@ class KubeApi:
             text = str(problem) or type(problem).__name__
             raise ApiError(f"{method} {path}: no answer from the API server: {text}", status=0) from problem
         if error.throttled and error.retry_after_seconds is not None:
-            self._throttled_until = self._clock() + error.retry_after_seconds
+            now = self._clock()
+            if now >= self._throttled_until:
+                logger.warning("the API server asks for %.1f s without writes", error.retry_after_seconds)
+            self._throttled_until = max(self._throttled_until, now + error.retry_after_seconds)
         raise error
 
     def _refuse_while_throttled(self) -> None:

@@ -1,6 +1,7 @@
 """Kubernetes events: for people, on transitions only, each once in a while, and never a flood."""
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
@@ -15,6 +16,7 @@ logger = logging.getLogger(__name__)
 _QUIET_SECONDS = 300.0
 _BUCKET = 50.0
 _REFILL_PER_SECOND = 1.0
+_MOST_KEPT = 50
 
 
 class EventRecorder:
@@ -22,6 +24,9 @@ class EventRecorder:
 
     The same reason and message about the same object is posted once in five minutes; over all objects, fifty at
     once and then one a second are let through, so that a fleet-wide outage does not bury the API server.
+
+    What the API server was too busy for, or not there for, is kept and posted later with the time at which it
+    happened: the status may have moved on by then, and nothing else would tell of the trouble.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class EventRecorder:
         self._posted: dict[tuple[str, str, str], float] = {}
         self._tokens = _BUCKET
         self._refilled = clock()
+        self._kept: deque[tuple[str, JsonObject]] = deque(maxlen=_MOST_KEPT)
 
     async def post(
         self, about: ResourceRecord, kind: Literal["Normal", "Warning"], reason: str, message: str
@@ -49,16 +55,30 @@ class EventRecorder:
         if not self._admit(about, reason, message):
             return False
         namespace = about.namespace or "default"
+        path = f"/api/v1/namespaces/{namespace}/events"
+        body = self._body(about, namespace, kind, reason, message)
+        error = await self._send(path, body)
+        if error is not None and error.passing:
+            self._kept.append((path, body))
+        return error is None
+
+    async def post_kept(self) -> None:
+        """Post what was kept, oldest first, until the API server is found too busy again."""
+        while self._kept:
+            error = await self._send(*self._kept[0])
+            if error is not None and error.passing:
+                return
+            self._kept.popleft()
+
+    async def _send(self, path: str, body: JsonObject) -> ApiError | None:
         try:
-            await self._api.post(
-                f"/api/v1/namespaces/{namespace}/events", self._body(about, namespace, kind, reason, message)
-            )
+            await self._api.post(path, body)
         except ApiError as error:
-            self._metrics.events.labels("failed").inc()
+            self._metrics.events.labels("delayed" if error.passing else "failed").inc()
             logger.debug("an event was not posted: %s", error)
-            return False
+            return error
         self._metrics.events.labels("ok").inc()
-        return True
+        return None
 
     def _admit(self, about: ResourceRecord, reason: str, message: str) -> bool:
         now = self._clock()

@@ -87,6 +87,7 @@ class Reporter:
             if (decision := decisions.pools.get(pool.entry.pool.key)) is not None
         ]
         writes += [self._invalid(item, look.at_seconds) for item in roster.invalid]
+        await self._events.post_kept()
         await asyncio.gather(*writes)
         still = {item.record.uid for item in roster.invalid}
         self._told_invalid = {uid: seen for uid, seen in self._told_invalid.items() if uid in still}

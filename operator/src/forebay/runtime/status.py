@@ -120,6 +120,10 @@ class StatusWriter:
             # Deleted while the round ran.
             self._metrics.status_writes.labels(kind.value, "gone").inc()
             return
+        if error.throttled:
+            # The client told once for all; the next round offers it again.
+            self._metrics.status_writes.labels(kind.value, "throttled").inc()
+            return
         if error.refused:
             self._refused[record.uid] = self._clock() + _REFUSAL_SECONDS
         self._metrics.status_writes.labels(kind.value, "failed").inc()
