@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: help setup programs demo test test-unit test-cluster lint format crds check-drift image lock clean \
+.PHONY: help setup programs demo test test-unit test-cluster lint format crds check-drift image kind-up kind-env kind-test kind-down lock clean \
 	bench bench-plan bench-forecast bench-replay bench-policy bench-operator
 
 help: ## List the targets
@@ -56,6 +56,18 @@ check-drift: setup ## Fail if a generated file differs from what its source says
 
 image: ## Build the operator's image (DOCKER, BASE_IMAGE, DOCKER_BUILD_FLAGS: see tools/build-image)
 	tools/build-image operator
+
+kind-up: setup ## A kind cluster with Forebay on it (KIND_NODE_IMAGE; what images need: see tools/build-image)
+	@$(BIN)/python -m kindscene up
+
+kind-env: setup ## Print shell lines that let kubectl, helm and forebay use it: eval "$$(make -s kind-env)"
+	@$(BIN)/python -m kindscene env
+
+kind-test: setup ## The golden journeys on a kind cluster of their own, with real pods (10-15 minutes)
+	$(BIN)/python -m pytest tests/kind -m kind
+
+kind-down: setup ## Remove the kind cluster
+	@$(BIN)/python -m kindscene down
 
 lock: ## Renew the hash-pinned requirement files (no index address in them)
 	tools/lock
