@@ -1,7 +1,7 @@
 """What each variant of the chart grants: a table of everything, nothing more, and the API server agrees.
 
 The tables follow what the operator watches (`forebay.runtime.watching`), the kinds that it reads by name, and what
-it writes. That no grant is missing is known from the tests of the operator, which run it under such rights.
+it writes. `test_chart_rights_used` compares the defaults with what a running operator really asks for.
 """
 
 from collections.abc import Iterator

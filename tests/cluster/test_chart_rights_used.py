@@ -1,0 +1,182 @@
+"""Least privilege, from the other end: what the operator asks the API server for is exactly what the chart grants.
+
+The operator runs under the plain install's account, whose rights are those of the chart's defaults, through a
+proxy that notes its requests. The cluster has every kind that it can meet: other projects' by CRDs with a `/scale`
+and nothing else.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from devcluster import Cluster
+from devcluster.credentials import kubeconfig_text, write_private
+from devcluster.waiting import eventually
+from forebay.api.v1alpha1.inferencepool import GATEWAY_POOL_API
+from forebay.api.v1alpha1.target import KNOWN_KINDS
+from runoperator import NAMESPACE, SERVICE_ACCOUNT
+from runoperator.scenario import Stage, Step, steps
+from tests.cluster.chart_helm import render, rights
+from tests.cluster.request_recorder import RequestRecorder
+from tests.cluster.test_chart_rights import NOT_THE_OPERATORS, OTHER_KINDS
+
+Grant = tuple[str, str, str, str]
+#: Plurals by kind, for those that are no part of Kubernetes.
+PLURALS = dict(OTHER_KINDS.values())
+FOREIGN = {kind: api for kind, api in KNOWN_KINDS.items() if not api.startswith("apps/")}
+SCALED_OBJECT = ("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
+GATEWAY_POOL = (GATEWAY_POOL_API, "InferencePool", "inferencepools")
+
+
+def crd(api_version: str, kind: str, plural: str) -> dict[str, Any]:
+    """Return a CRD of another project's kind: of any content, with a `/scale`."""
+    group, version = api_version.split("/")
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    metadata: dict[str, Any] = {"name": f"{plural}.{group}"}
+    if group.endswith("k8s.io"):
+        # The API server guards these groups; approved where the kind is a real one.
+        metadata["annotations"] = {"api-approved.kubernetes.io": "unapproved, a stand-in for a test"}
+    scale = {
+        "specReplicasPath": ".spec.replicas",
+        "statusReplicasPath": ".status.replicas",
+        "labelSelectorPath": ".status.selector",
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": metadata,
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": {"kind": kind, "plural": plural, "singular": kind.lower(), "listKind": f"{kind}List"},
+            "versions": [
+                {
+                    "name": version,
+                    "served": True,
+                    "storage": True,
+                    "schema": {"openAPIV3Schema": schema},
+                    "subresources": {"status": {}, "scale": scale},
+                }
+            ],
+        },
+    }
+
+
+@pytest.fixture
+def every_kind(cluster: Cluster) -> Iterator[None]:
+    """All kinds that the operator knows of; the test is for a cluster that has none of them."""
+    kinds = [SCALED_OBJECT, GATEWAY_POOL]
+    kinds += [(api, kind, PLURALS[api.split("/")[0]]) for kind, api in FOREIGN.items()]
+    crds = [crd(*kind) for kind in kinds]
+    names = [f"crd/{item['metadata']['name']}" for item in crds]
+    there = cluster.kubectl("get", "crd", "-o", "name")
+    if any(name.removeprefix("crd/") in there for name in names):
+        pytest.skip("the cluster has kinds of other projects, which are not this test's to replace")
+    try:
+        cluster.apply(crds)
+        cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
+        yield
+    finally:
+        cluster.kubectl("delete", "--ignore-not-found", "--timeout=60s", *names)
+
+
+@pytest.fixture
+def recorder(cluster: Cluster) -> Iterator[RequestRecorder]:
+    configuration = cluster.api().configuration
+    with RequestRecorder(configuration.host, configuration.ssl_ca_cert) as recorder:
+        yield recorder
+
+
+def workload(kind: str, api_version: str, namespace: str) -> dict[str, Any]:
+    name = kind.lower()
+    labels = {"app": name}
+    document: dict[str, Any] = {
+        "apiVersion": api_version,
+        "kind": kind,
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"replicas": 1},
+    }
+    if kind == "StatefulSet":
+        document["spec"] |= {
+            "serviceName": name,
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"containers": [{"name": "engine", "image": "vllm"}]},
+            },
+        }
+    return document
+
+
+def pool(kind: str, namespace: str) -> dict[str, Any]:
+    """Return a pool whose target has fewer replicas than it may have, so that it is scaled at once."""
+    variant = {"target": {"kind": kind, "name": kind.lower()}, "minReplicas": 2, "maxReplicas": 4}
+    return {
+        "apiVersion": "forebay.io/v1alpha1",
+        "kind": "InferencePool",
+        "metadata": {"name": kind.lower(), "namespace": namespace},
+        "spec": {
+            "mode": "Auto",
+            "slo": {"ttft": "1s", "itl": "60ms"},
+            "telemetry": {"engine": "vllm"},
+            "inferencePoolRef": {"name": "gateway"},
+            "roles": {"serve": {"variants": [variant]}},
+        },
+    }
+
+
+def granted() -> set[Grant]:
+    """Return what the chart's defaults grant the operator: group, resource, name of the object, verb."""
+    return {
+        (group, resource, name, verb)
+        for role, _, group, resource, name, verb in rights(render())
+        if not role.endswith(NOT_THE_OPERATORS)
+    }
+
+
+def used(recorder: RequestRecorder, granted: set[Grant]) -> set[Grant]:
+    """Return what was asked for, in the grants' words: an object's name only where they have one."""
+    named = {(group, resource, verb) for group, resource, name, verb in granted if name}
+    return {
+        (
+            item.group,
+            item.resource,
+            item.name if (item.group, item.resource, item.verb) in named else "",
+            item.verb,
+        )
+        for item in recorder.asked()
+    }
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.usefixtures("every_kind")
+def test_what_the_operator_uses_is_what_the_chart_grants(
+    cluster: Cluster, namespace: str, recorder: RequestRecorder
+) -> None:
+    """Protects from rights that nothing needs, and from needs without a right."""
+    token = cluster.token_for(NAMESPACE, SERVICE_ACCOUNT)
+    text = kubeconfig_text(server=recorder.url, ca_certificate=b"", token=token, name="recorded")
+    document = yaml.safe_load(text)
+    del document["clusters"][0]["cluster"]["certificate-authority-data"]  # plain HTTP, up to the proxy
+    kubeconfig: Path = write_private(
+        cluster.run_directory / f"recorded-{namespace}.kubeconfig", yaml.safe_dump(document)
+    )
+    others = {**FOREIGN, "StatefulSet": "apps/v1"}
+    with Stage(cluster, namespace, nodes=2) as stage:
+        stage.deploy()
+        cluster.apply([workload(kind, api, namespace) for kind, api in others.items()])
+        cluster.apply([pool(kind, namespace) for kind in others])
+        stage.serve(steps(Step(200, 6.0)))
+        stage.operate(kubeconfig=kubeconfig)
+        wanted = granted()
+        eventually(
+            lambda: wanted <= used(recorder, wanted),
+            timeout_seconds=120,
+            describe=lambda: f"granted, not used: {sorted(wanted - used(recorder, wanted))}\n{stage.story()}",
+        )
+        assert used(recorder, wanted) == wanted
+        refused = [item for item in recorder.asked() if item.status in {401, 403}]
+        assert not refused
