@@ -20,6 +20,7 @@ from forebay.actuation.kube import ApiError, JsonObject, KubeApi
 from forebay.actuation.scale import ScaleWriter
 from forebay.actuation.targets import TargetDirectory
 from forebay.runtime.events import EventRecorder
+from forebay.runtime.heap import Heap
 from forebay.runtime.metrics import Metrics
 from forebay.runtime.references import GatewayPools
 from forebay.runtime.reporter import Reporter
@@ -146,6 +147,7 @@ class InProcess:
     pools: int
     history_seconds: float = 0.0
     now_seconds: float = _START_SECONDS
+    heap: Heap = field(default_factory=Heap)
     store: Store = field(init=False)
     api: CacheApi = field(init=False)
     client: AnsweringClient = field(init=False)
@@ -153,6 +155,7 @@ class InProcess:
     loop: ControlLoop = field(init=False)
 
     def __post_init__(self) -> None:
+        self.heap.set_up()
         self.store = filled_store(self.pools)
         self.api = CacheApi(self.store)
         self.client = AnsweringClient(Answers(workloads(self.pools)))
@@ -194,6 +197,7 @@ class InProcess:
         self.api.written.clear()
         if not await self.loop.round():
             raise AssertionError("a round failed; see the log")
+        self.heap.after_round()
         self.now_seconds += INTERVAL_SECONDS
         await asyncio.sleep(0)
         return len(self.api.written)

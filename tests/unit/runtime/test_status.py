@@ -79,6 +79,41 @@ async def test_a_change_of_replicas_is_written_at_once_with_all_figures(
     }
 
 
+async def test_where_a_capacity_comes_from_is_told_with_the_next_write_and_causes_none(
+    writer: StatusWriter, store: Store, memory_api: Any, clock: Any
+) -> None:
+    def with_capacity(source: str, ready: int) -> dict[str, Any]:
+        return {"roles": [{"role": "serve", "ready": ready, "variants": [{"name": "chat", "capacity": source}]}]}
+
+    assert await writer.write(Kind.POOLS, record(store), with_capacity("profile", 1))
+    clock.now += 3600.0
+    assert not await writer.write(Kind.POOLS, record(store), with_capacity("profile-corrected", 1))
+    assert await writer.write(Kind.POOLS, record(store), with_capacity("profile-corrected", 2))
+    sent = memory_api.changes_sent()[-1][2]["status"]["roles"][0]["variants"][0]
+    assert sent["capacity"] == "profile-corrected"
+
+
+async def test_an_estimate_that_settles_is_no_news_and_one_that_doubles_is(
+    writer: StatusWriter, store: Store, clock: Any
+) -> None:
+    assert await writer.write(Kind.POOLS, record(store), {"forecast": {"p99": "10.0", "skill": "0.60"}})
+    clock.now += 3600.0
+    assert not await writer.write(Kind.POOLS, record(store), {"forecast": {"p99": "8.0", "skill": "0.40"}})
+    assert await writer.write(Kind.POOLS, record(store), {"forecast": {"p99": "20.0", "skill": "0.40"}})
+
+
+async def test_a_condition_that_turns_is_written_at_once_and_one_that_says_it_otherwise_is_not(
+    writer: StatusWriter, store: Store
+) -> None:
+    def with_condition(state: str, message: str) -> dict[str, Any]:
+        condition = {"type": "Ready", "status": state, "reason": "Same", "message": message}
+        return {"conditions": [{**condition, "lastTransitionTime": "2026-11-20T00:00:00Z"}]}
+
+    assert await writer.write(Kind.POOLS, record(store), with_condition("True", "one"))
+    assert not await writer.write(Kind.POOLS, record(store), with_condition("True", "two"))
+    assert await writer.write(Kind.POOLS, record(store), with_condition("False", "two"))
+
+
 async def test_a_pool_that_was_deleted_meanwhile_is_no_trouble(
     writer: StatusWriter, store: Store, memory_api: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

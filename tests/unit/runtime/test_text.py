@@ -55,6 +55,10 @@ def test_times_are_whole_seconds_of_utc() -> None:
         ({"message": "asked again in 10 s"}, {"message": "asked again in 2 s"}, False),
         ({"message": "asked again in 10 s"}, {"message": "answered in 10 s"}, True),
         (1.0, 1.05, False),
+        ({"demand": "0.02/s"}, {"demand": "0.04/s"}, False),
+        ({"demand": "10.0/s"}, {"demand": "11.8/s"}, False),
+        ({"demand": "10.0/s"}, {"demand": "13.0/s"}, True),
+        ({"costPerHour": "10.00"}, {"costPerHour": "11.80"}, True),
         (3, 4, True),
     ],
 )

@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.openmetrics.exposition import generate_latest
+from prometheus_client.registry import Collector
 
 from forebay import __version__
 from forebay.flow.decision import PoolDecision
@@ -130,74 +132,75 @@ class Metrics:
         return rendered
 
 
-class PoolGauges:
-    """Gauges per pool and role: a fixed number of series per pool, none per pod."""
+class PoolGauges(Collector):
+    """Gauges per pool and role: a fixed number of series per pool, none per pod.
+
+    They are made when somebody asks for them, from the last round's values: tens of thousands of series that are
+    set in every round would cost more than a decision does.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        role = ["namespace", "pool", "role"]
-        pool = ["namespace", "pool"]
-        self._ready = Gauge("forebay_pool_replicas_ready", "Ready replicas.", role, registry=registry)
-        self._starting = Gauge(
-            "forebay_pool_replicas_starting", "Replicas on their way to ready.", role, registry=registry
-        )
-        self._desired = Gauge(
-            "forebay_pool_replicas_desired", "Replicas that the targets ask for.", role, registry=registry
-        )
-        self._recommended = Gauge(
-            "forebay_pool_replicas_recommended", "Replicas that Forebay would have.", role, registry=registry
-        )
-        self._demand = Gauge(
-            "forebay_pool_demand_requests_per_second", "Arrivals per second.", pool, registry=registry
-        )
-        self._forecast = Gauge(
-            "forebay_pool_forecast_requests_per_second",
-            "Forecast arrivals per second at the lead time, by quantile.",
-            [*pool, "quantile"],
-            registry=registry,
-        )
-        self._attainment = Gauge(
-            "forebay_pool_slo_attainment_ratio", "Share of requests that met the SLO.", pool, registry=registry
-        )
-        self._cost = Gauge(
-            "forebay_pool_cost_usd_per_hour", "Cost of the replicas per hour.", pool, registry=registry
-        )
-        self._held = Gauge("forebay_pool_held", "1 while no replica may be released.", pool, registry=registry)
-        self._labels: dict[PoolKey, set[tuple[Gauge, tuple[str, ...]]]] = {}
+        self._shown: dict[PoolKey, tuple[PoolObservation, PoolDecision]] = {}
+        registry.register(self)
 
     def show(self, observed: PoolObservation, decision: PoolDecision) -> None:
-        """Set the gauges of one pool; what is unknown has no sample, rather than a zero."""
-        key = decision.key
-        before = self._labels.get(key, set())
-        self._labels[key] = set()
-        for role in dict.fromkeys(variant.role for variant in observed.variants):
-            mine = [variant for variant in observed.variants if variant.role is role]
-            labels = (key.namespace, key.name, role.value)
-            self._set(key, self._ready, labels, sum(variant.ready for variant in mine))
-            self._set(key, self._starting, labels, sum(len(variant.starting) for variant in mine))
-            self._set(key, self._desired, labels, sum(variant.desired for variant in mine))
-            self._set(key, self._recommended, labels, decision.desired(role))
-        pool = (key.namespace, key.name)
-        self._set(key, self._demand, pool, decision.demand_requests_per_second)
-        self._set(key, self._attainment, pool, decision.slo_attainment)
-        self._set(key, self._cost, pool, decision.usd_per_hour)
-        self._set(key, self._held, pool, float(decision.held))
-        forecast = next(iter(decision.forecasts.values()), None)
-        if forecast is not None:
-            self._set(key, self._forecast, (*pool, "0.5"), forecast.at_horizon.q50)
-            self._set(key, self._forecast, (*pool, "0.9"), forecast.at_horizon.q90)
-            self._set(key, self._forecast, (*pool, "0.99"), forecast.at_horizon.q99)
-        _remove(before - self._labels[key])
+        """Show one pool; what is unknown has no sample, rather than a zero."""
+        self._shown[decision.key] = (observed, decision)
 
     def keep_only(self, pools: Iterable[PoolKey]) -> None:
-        """Remove the series of pools that are gone."""
-        for key in self._labels.keys() - set(pools):
-            _remove(self._labels.pop(key))
+        """Forget the pools that are gone."""
+        for key in self._shown.keys() - set(pools):
+            del self._shown[key]
 
-    def _set(self, key: PoolKey, gauge: Gauge, labels: tuple[str, ...], value: float | None) -> None:
-        if value is None:
-            return
-        gauge.labels(*labels).set(value)
-        self._labels[key].add((gauge, labels))
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """Return all gauges."""
+        role = ("namespace", "pool", "role")
+        pool = ("namespace", "pool")
+        ready = GaugeMetricFamily("forebay_pool_replicas_ready", "Ready replicas.", labels=role)
+        starting = GaugeMetricFamily(
+            "forebay_pool_replicas_starting", "Replicas on their way to ready.", labels=role
+        )
+        desired = GaugeMetricFamily(
+            "forebay_pool_replicas_desired", "Replicas that the targets ask for.", labels=role
+        )
+        recommended = GaugeMetricFamily(
+            "forebay_pool_replicas_recommended", "Replicas that Forebay would have.", labels=role
+        )
+        demand = GaugeMetricFamily("forebay_pool_demand_requests_per_second", "Arrivals per second.", labels=pool)
+        forecasts = GaugeMetricFamily(
+            "forebay_pool_forecast_requests_per_second",
+            "Forecast arrivals per second at the lead time, by quantile.",
+            labels=(*pool, "quantile"),
+        )
+        attainment = GaugeMetricFamily(
+            "forebay_pool_slo_attainment_ratio", "Share of requests that met the SLO.", labels=pool
+        )
+        cost = GaugeMetricFamily("forebay_pool_cost_usd_per_hour", "Cost of the replicas per hour.", labels=pool)
+        held = GaugeMetricFamily("forebay_pool_held", "1 while no replica may be released.", labels=pool)
+        for key, (observed, decision) in list(self._shown.items()):
+            where = (key.namespace, key.name)
+            for each in dict.fromkeys(variant.role for variant in observed.variants):
+                mine = [variant for variant in observed.variants if variant.role is each]
+                labels = (*where, each.value)
+                ready.add_metric(labels, sum(variant.ready for variant in mine))
+                starting.add_metric(labels, sum(len(variant.starting) for variant in mine))
+                desired.add_metric(labels, sum(variant.desired for variant in mine))
+                recommended.add_metric(labels, decision.desired(each))
+            _add(demand, where, decision.demand_requests_per_second)
+            _add(attainment, where, decision.slo_attainment)
+            _add(cost, where, decision.usd_per_hour)
+            held.add_metric(where, float(decision.held))
+            forecast = next(iter(decision.forecasts.values()), None)
+            if forecast is not None:
+                forecasts.add_metric((*where, "0.5"), forecast.at_horizon.q50)
+                forecasts.add_metric((*where, "0.9"), forecast.at_horizon.q90)
+                forecasts.add_metric((*where, "0.99"), forecast.at_horizon.q99)
+        return (ready, starting, desired, recommended, demand, forecasts, attainment, cost, held)
+
+
+def _add(family: GaugeMetricFamily, labels: tuple[str, ...], value: float | None) -> None:
+    if value is not None:
+        family.add_metric(labels, value)
 
 
 class NodePoolGauges:

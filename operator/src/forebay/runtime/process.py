@@ -19,6 +19,7 @@ from forebay.api.base import GROUP, VERSION
 from forebay.runtime.audit import Auditor
 from forebay.runtime.events import EventRecorder
 from forebay.runtime.health import Health
+from forebay.runtime.heap import Heap
 from forebay.runtime.informer import Informer, connection_info
 from forebay.runtime.lag import sample_lag
 from forebay.runtime.leader import Leader, LeaseLostError, LeaseTimes
@@ -77,6 +78,7 @@ class OperatorProcess:
     def __init__(self, settings: OperatorSettings) -> None:
         self._settings = settings
         self._stopping = asyncio.Event()
+        self._heap = Heap()
         self._configuration: Configuration | None = None
 
     def stop(self) -> None:
@@ -90,6 +92,7 @@ class OperatorProcess:
             CredentialsError: there is no access to a cluster.
             OSError: the port is taken.
         """
+        self._heap.set_up()
         async with AsyncExitStack() as stack:
             parts = await stack.enter_async_context(self._parts())
             web = WebServer(parts.health, parts.metrics, parts.loop.record_of)
@@ -252,9 +255,13 @@ class OperatorProcess:
             if parts.leader is not None:
                 await self._stand_by(parts, parts.leader)
             parts.metrics.leader.set(1)
-            await parts.loop.run(parts.health.round_done)
+            await parts.loop.run(lambda: self._came_round(parts))
         finally:
             auditing.cancel()
+
+    def _came_round(self, parts: Parts) -> None:
+        parts.health.round_done()
+        self._heap.after_round()
 
     async def _fill_caches(self, parts: Parts) -> None:
         await parts.may_watch.wait()

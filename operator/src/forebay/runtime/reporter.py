@@ -3,7 +3,8 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 
 from forebay.actuation.scale import ScaleResult
 from forebay.flow.decision import FleetDecision, PoolDecision
@@ -16,6 +17,7 @@ from forebay.runtime.look import Look, NodePoolLook, PoolLook
 from forebay.runtime.metrics import Metrics
 from forebay.runtime.records import ResourceRecord
 from forebay.runtime.report import (
+    PoolReport,
     invalid_node_pool_status,
     invalid_report,
     main_reason,
@@ -25,8 +27,11 @@ from forebay.runtime.report import (
 from forebay.runtime.roster import Invalid, Roster
 from forebay.runtime.status import StatusWriter
 from forebay.runtime.store import OWN_KINDS, Kind
+from forebay.runtime.unhurried import unhurried
 
 logger = logging.getLogger(__name__)
+
+_Telling = Callable[[], Coroutine[None, None, None]]
 
 #: Conditions that are good when True; the others are good when False.
 _GOOD_WHEN_TRUE = frozenset({Type.READY, Type.METRICS_FRESH, Type.TARGETS_FOUND, Type.REFERENCES_FOUND})
@@ -80,15 +85,14 @@ class Reporter:
         for item in done:
             by_pool.setdefault(item.action.pool, []).append(item)
         reported = look.node_pools if self._tells_of_node_pools else ()
-        writes = [self._node_pool(item, look.at_seconds) for item in reported]
-        writes += [
-            self._pool(pool, observed, decision, by_pool.get(pool.entry.pool.key, []))
-            for pool in look.pools
-            if (decision := decisions.pools.get(pool.entry.pool.key)) is not None
-        ]
-        writes += [self._invalid(item, look.at_seconds) for item in roster.invalid]
+        tell: list[_Telling] = [partial(self._node_pool, item, look.at_seconds) for item in reported]
+        async for pool in unhurried(look.pools):
+            decision = decisions.pools.get(pool.entry.pool.key)
+            if decision is not None:
+                tell += self._pool(pool, observed, decision, by_pool.get(pool.entry.pool.key, []))
+        tell += [partial(self._invalid, item, look.at_seconds) for item in roster.invalid]
         await self._events.post_kept()
-        await asyncio.gather(*writes)
+        await asyncio.gather(*(telling() for telling in tell))
         still = {item.record.uid for item in roster.invalid}
         self._told_invalid = {uid: seen for uid, seen in self._told_invalid.items() if uid in still}
         self._status.forget_others(
@@ -97,9 +101,10 @@ class Reporter:
             | {item.record.uid for item in roster.invalid}
         )
 
-    async def _pool(
+    def _pool(
         self, look: PoolLook, observed: FleetObservation, decision: PoolDecision, done: Sequence[Done]
-    ) -> None:
+    ) -> list[_Telling]:
+        """Return what there is to write about one pool: nothing, in most rounds."""
         entry = look.entry
         seen = observed.pools[entry.pool.key]
         verdicts = judge(
@@ -119,6 +124,14 @@ class Reporter:
             short_names=entry.short_names,
             scaled=bool(written),
         )
+        if not written and not report.transitions and not self._status.due(entry.record, report.status):
+            return []
+        return [partial(self._tell, look, decision, written, report)]
+
+    async def _tell(
+        self, look: PoolLook, decision: PoolDecision, written: Sequence[Done], report: PoolReport
+    ) -> None:
+        entry = look.entry
         for item in written:
             await self._say_scaled(entry.record, item, decision, entry.short_names)
         await self._status.write(Kind.POOLS, entry.record, report.status)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from forebay.actuation.capacity import CapacityProvider
 from forebay.actuation.scale import ScaleWriter
 from forebay.flow.decision import FleetDecision, PoolDecision
 from forebay.flow.fleet import PoolKey
-from forebay.flow.observation import FleetObservation
+from forebay.flow.observation import FleetObservation, PoolObservation
 from forebay.pipeline import FleetState, decide
 from forebay.runtime.act import Done, act, actions
 from forebay.runtime.capacity import capacity_wishes, ensure_capacity
@@ -27,6 +28,7 @@ from forebay.runtime.references import GatewayPools
 from forebay.runtime.reporter import Reporter
 from forebay.runtime.roster import RosterKeeper
 from forebay.runtime.targetreader import TargetReader
+from forebay.runtime.unhurried import unhurried
 from forebay.runtime.warmup import Warmed, WarmUp
 from forebay.runtime.world import World
 from forebay.telemetry.source import PoolTelemetry, TelemetrySource
@@ -54,6 +56,16 @@ class Steps:
     wall_clock: Callable[[], float] = time.time
 
 
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    """What a pool's decision record is made of when somebody asks for it."""
+
+    observed: PoolObservation
+    decision: PoolDecision
+    done: Sequence[Done]
+    mode: str
+
+
 class ControlLoop:
     """Runs rounds. One thread decides, so that the event loop stays free and the state has one owner."""
 
@@ -63,14 +75,16 @@ class ControlLoop:
         self._telemetry_patience_seconds = telemetry_patience_seconds
         self._state = FleetState()
         self._decider = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decide")
-        self._records: dict[PoolKey, Callable[[], Mapping[str, Any]]] = {}
+        self._records: dict[PoolKey, _Remembered] = {}
         self._saved_seconds = time.monotonic()
         self._one_at_a_time = asyncio.Lock()
 
     def record_of(self, key: PoolKey) -> Mapping[str, Any] | None:
         """Return the last decision record of a pool as JSON data."""
-        record = self._records.get(key)
-        return None if record is None else record()
+        last = self._records.get(key)
+        if last is None:
+            return None
+        return decision_record(last.observed, last.decision, last.done, mode=last.mode)
 
     async def run(self, came_round: Callable[[], None]) -> None:
         """Run rounds until cancelled; a failed round is counted and the next one comes.
@@ -142,7 +156,7 @@ class ControlLoop:
             done = await act(actions(look.pools, decisions.pools), steps.writer, steps.world, steps.metrics)
             wishes = capacity_wishes(look, decisions.pools, deadline_seconds=steps.world.shortest_deadline_seconds)
             await ensure_capacity(wishes, steps.provider)
-        self._remember(look, observed, decisions, done)
+        await self._remember(look, observed, decisions, done)
         with self._timed("report"):
             await steps.reporter.report(roster, look, observed, decisions, done)
         steps.world.tidy(roster)
@@ -198,29 +212,25 @@ class ControlLoop:
 
         return await asyncio.get_running_loop().run_in_executor(self._decider, in_thread)
 
-    def _remember(
+    async def _remember(
         self, look: Look, observed: FleetObservation, decisions: FleetDecision, done: list[Done]
     ) -> None:
-        """Keep each pool's decision record, rendered when somebody asks, and count the decisions."""
-        for pool in look.pools:
+        """Keep what each pool's decision record is made of, and count the decisions."""
+        mine: dict[PoolKey, list[Done]] = {}
+        for item in done:
+            mine.setdefault(item.action.pool, []).append(item)
+        results: Counter[str] = Counter()
+        async for pool in unhurried(look.pools):
             key = pool.entry.pool.key
             decision = decisions.pools.get(key)
             if decision is None:
                 continue
-            mine = [item for item in done if item.action.pool == key]
-            mode = pool.entry.mode.value
-
-            def render(
-                key: PoolKey = key,
-                decision: PoolDecision = decision,
-                mine: list[Done] = mine,
-                mode: str = mode,
-            ) -> Mapping[str, Any]:
-                return decision_record(observed.pools[key], decision, mine, mode=mode)
-
-            self._records[key] = render
-            self._steps.metrics.decisions.labels(_result(decision)).inc()
-            self._steps.metrics.show_pool(observed.pools[key], decision)
+            seen = observed.pools[key]
+            self._records[key] = _Remembered(seen, decision, mine.get(key, ()), pool.entry.mode.value)
+            results[_result(decision)] += 1
+            self._steps.metrics.show_pool(seen, decision)
+        for result, count in results.items():
+            self._steps.metrics.decisions.labels(result).inc(count)
 
     async def _save(self, *, now: bool = False) -> None:
         files = self._steps.files

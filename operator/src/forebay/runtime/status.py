@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 from urllib.parse import quote
 
@@ -11,7 +12,7 @@ from forebay.api.base import GROUP, VERSION
 from forebay.runtime.metrics import Metrics
 from forebay.runtime.records import ResourceRecord
 from forebay.runtime.store import Kind, Store
-from forebay.runtime.text import differ_notably, shorten
+from forebay.runtime.text import differ_notably, shorten, without_asides
 
 logger = logging.getLogger(__name__)
 
@@ -35,19 +36,27 @@ def merge_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str
     return patch
 
 
-def without_figures(status: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a status that is written as soon as it changes."""
-    kept = {key: value for key, value in status.items() if key not in _FIGURES and key != "lastDecision"}
-    if "summary" in kept:
-        kept["summary"] = {key: value for key, value in kept["summary"].items() if key not in _SUMMARY_FIGURES}
-    if "conditions" in kept:
-        kept["conditions"] = [
-            {key: value for key, value in condition.items() if key != "message"}
-            for condition in kept["conditions"]
+def is_urgent(old: Mapping[str, Any], patch: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether ``patch``, which turns ``old`` into ``new``, says more than figures: it is then written at once."""
+    return any(_urgent_field(key, old.get(key), new.get(key)) for key in patch)
+
+
+def _urgent_field(key: str, old: Any, new: Any) -> bool:
+    if key in _FIGURES:
+        return False
+    if key == "lastDecision":
+        return bool((old or {}).get("changes") != (new or {}).get("changes"))
+    if key == "summary":
+        return _without(old, _SUMMARY_FIGURES) != _without(new, _SUMMARY_FIGURES)
+    if key == "conditions":
+        return [_without(one, {"message"}) for one in old or ()] != [
+            _without(one, {"message"}) for one in new or ()
         ]
-    if "lastDecision" in status:
-        kept["lastChanges"] = status["lastDecision"].get("changes")
-    return kept
+    return without_asides(old) != without_asides(new)
+
+
+def _without(value: Mapping[str, Any] | None, keys: AbstractSet[str]) -> dict[str, Any]:
+    return {key: inner for key, inner in (value or {}).items() if key not in keys}
 
 
 class StatusWriter:
@@ -84,7 +93,7 @@ class StatusWriter:
         patch = merge_difference(record.status, status)
         if not patch:
             return {}
-        if without_figures(record.status) != without_figures(status):
+        if is_urgent(record.status, patch, status):
             return patch
         since = self._clock() - self._written.get(record.uid, -self._drift_seconds)
         if since < self._drift_seconds or not differ_notably(record.status, status):
