@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 from prometheus_client import Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics import MetricWrapperBase
 
 from forebay.actuation.scale import ScaleResult
 from forebay.runtime.metrics import Metrics
@@ -29,16 +31,24 @@ _GROUPING = re.compile(r"\b(?:by|without) ?\(([^)]*)\)")
 def series() -> dict[str, set[str]]:
     """Return the labels of every series that the operator exposes, by the series' name."""
     found: dict[str, set[str]] = {}
-    metrics = Metrics()
-    for collector in set(metrics.registry._collector_to_names):
-        name, labels = collector._name, set(collector._labelnames)  # type: ignore[attr-defined]
-        if isinstance(collector, Counter):
-            found[f"{name}_total"] = labels
-        elif isinstance(collector, Histogram):
-            found |= {f"{name}_bucket": labels | {"le"}, f"{name}_count": labels, f"{name}_sum": labels}
-        else:
-            found[name] = labels
+    for collector in set(Metrics().registry._collector_to_names):
+        # A collector of our own makes its families when it is asked; the library's are families themselves.
+        families = [collector] if isinstance(collector, MetricWrapperBase) else list(collector.collect())
+        for family in families:
+            found |= names_of_series(family, set(family._labelnames))  # type: ignore[union-attr]
     return found
+
+
+def names_of_series(family: object, labels: set[str]) -> dict[str, set[str]]:
+    if isinstance(family, Counter):
+        return {f"{family._name}_total": labels}
+    if isinstance(family, Histogram):
+        name = family._name
+        return {f"{name}_bucket": labels | {"le"}, f"{name}_count": labels, f"{name}_sum": labels}
+    if isinstance(family, MetricWrapperBase):
+        return {family._name: labels}
+    assert isinstance(family, GaugeMetricFamily), family
+    return {family.name: labels}
 
 
 SERIES = series()
