@@ -21,6 +21,10 @@ from devcluster.errors import DevClusterError
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "forebay"
 EXAMPLES = sorted((CHART / "examples").glob("*.yaml"))
+#: All that is off unless asked for.
+OPTIONS: dict[str, Any] = {
+    name: {"enabled": True} for name in ("networkPolicy", "serviceMonitor", "prometheusRule", "dashboard")
+}
 Documents = list[dict[str, Any]]
 #: Role, namespace ("" for the whole cluster), API group, resource, object's name ("" for any), verb.
 Right = tuple[str, str, str, str, str, str]
