@@ -1,0 +1,207 @@
+"""The chart's values: each does something, and nonsense is refused in a sentence."""
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster.chart_helm import CHART, OPTIONS, helm, rendered
+
+DIGEST = f"sha256:{64 * '0'}"
+#: Another value for each, by its path; with what it takes to see it, where that is more than the options.
+OTHER: dict[str, object] = {
+    "nameOverride": "other",
+    "fullnameOverride": "other",
+    "commonLabels": {"team": "a"},
+    "watchNamespaces": ["a"],
+    "replicas": 3,
+    "image.repository": "other",
+    "image.tag": "1.2.3",
+    "image.digest": DIGEST,
+    "image.pullPolicy": "Always",
+    "imagePullSecrets": ["other"],
+    "crds.enabled": False,
+    "crds.keep": False,
+    "prometheus.url": "https://other",
+    "prometheus.urlSecret.name": "other",
+    "prometheus.urlSecret.key": "other",
+    "prometheus.timeout": "7s",
+    "prometheus.settle": "7s",
+    "prometheus.tokenSecret.name": "other",
+    "prometheus.tokenSecret.key": "other",
+    "prometheus.basicAuthSecret.name": "other",
+    "prometheus.basicAuthSecret.usernameKey": "other",
+    "prometheus.basicAuthSecret.passwordKey": "other",
+    "prometheus.clientCertificateSecret.name": "other",
+    "prometheus.clientCertificateSecret.certificateKey": "other",
+    "prometheus.clientCertificateSecret.privateKeyKey": "other",
+    "prometheus.namespaceLabel": "other",
+    "prometheus.podLabel": "other",
+    "prometheus.workloadLabel": "other",
+    "prometheus.ca.secretName": "other",
+    "prometheus.ca.configMapName": "other",
+    "prometheus.ca.key": "other",
+    "prometheus.headers": [{"name": "X-Other", "value": "a"}],
+    "operator.enabled": False,
+    "operator.interval": "7s",
+    "operator.poolSelector": "a=b",
+    "operator.podSelector": "a=b",
+    "operator.conflictWindow": "7s",
+    "operator.provisionDeadline": "7s",
+    "operator.resync": "7s",
+    "operator.statusDrift": "7s",
+    "operator.history": "0",
+    "operator.logFormat": "console",
+    "operator.logLevel": "debug",
+    "lease.duration": "16s",
+    "lease.renewDeadline": "9s",
+    "lease.retryPeriod": "1s",
+    "rbac.create": False,
+    "rbac.aggregate": False,
+    "rbac.delegate": True,
+    "rbac.nodes": False,
+    "rbac.nodeReaders": [{"namespace": "a", "name": "b"}],
+    "rbac.explainers": [{"kind": "Group", "name": "on-call"}],
+    "rbac.scaling.enabled": False,
+    "rbac.scaling.namespaces": ["a"],
+    "rbac.targets.deployments": False,
+    "rbac.targets.statefulSets": False,
+    "rbac.targets.leaderWorkerSets": False,
+    "rbac.targets.disaggregatedSets": False,
+    "rbac.targets.dynamoGraphs": False,
+    "rbac.targets.roleBasedGroups": False,
+    "rbac.extraTargets": [{"group": "example.org", "resource": "engines"}],
+    "rbac.keda": False,
+    "rbac.gatewayPools": False,
+    "serviceAccount.create": False,
+    "serviceAccount.name": "other",
+    "serviceAccount.annotations": {"a": "b"},
+    "service.annotations": {"a": "b"},
+    "state.sizeLimit": "2Gi",
+    "resources": {"limits": {"memory": "2Gi"}},
+    "priorityClassName": "other",
+    "nodeSelector": {"a": "b"},
+    "tolerations": [{"operator": "Exists"}],
+    "affinity": {"nodeAffinity": {}},
+    "topologySpreadConstraints": [{"maxSkew": 1}],
+    "podLabels": {"a": "b"},
+    "podAnnotations": {"a": "b"},
+    "scrapeAnnotations": False,
+    "podSecurityContext": {"runAsUser": 1},
+    "revisionHistoryLimit": 1,
+    "extraArgs": ["--log-level=debug"],
+    "extraEnv": [{"name": "A", "value": "b"}],
+    "extraVolumes": [{"name": "a", "emptyDir": {}}],
+    "extraVolumeMounts": [{"name": "a", "mountPath": "/a"}],
+    "podDisruptionBudget.enabled": False,
+    "networkPolicy.enabled": False,
+    "networkPolicy.ingressFrom": [{"podSelector": {}}],
+    "networkPolicy.dnsTo": [{"podSelector": {}}],
+    "networkPolicy.apiServerTo": [{"podSelector": {}}],
+    "networkPolicy.apiServerPorts": [1],
+    "networkPolicy.prometheusTo": [{"podSelector": {}}],
+    "networkPolicy.prometheusPorts": [1],
+    "serviceMonitor.enabled": False,
+    "serviceMonitor.labels": {"a": "b"},
+    "serviceMonitor.interval": "30s",
+    "serviceMonitor.scrapeTimeout": "7s",
+    "prometheusRule.enabled": False,
+    "prometheusRule.labels": {"a": "b"},
+    "prometheusRule.disabled": ["ForebayRoundsFail"],
+    "dashboard.enabled": False,
+    "dashboard.labels": {"a": "b"},
+    "dashboard.annotations": {"a": "b"},
+}
+WITH: dict[str, dict[str, Any]] = {
+    "prometheus.urlSecret.key": {"prometheus": {"urlSecret": {"name": "a"}}},
+    "prometheus.tokenSecret.key": {"prometheus": {"tokenSecret": {"name": "a"}}},
+    "prometheus.basicAuthSecret.usernameKey": {"prometheus": {"basicAuthSecret": {"name": "a"}}},
+    "prometheus.basicAuthSecret.passwordKey": {"prometheus": {"basicAuthSecret": {"name": "a"}}},
+    "prometheus.clientCertificateSecret.certificateKey": {
+        "prometheus": {"clientCertificateSecret": {"name": "a"}}
+    },
+    "prometheus.clientCertificateSecret.privateKeyKey": {"prometheus": {"clientCertificateSecret": {"name": "a"}}},
+    "prometheus.ca.key": {"prometheus": {"ca": {"secretName": "a"}}},
+    "rbac.nodes": {"watchNamespaces": ["a"]},
+    "serviceAccount.create": {"serviceAccount": {"name": "a"}},
+    "scrapeAnnotations": {"serviceMonitor": {"enabled": False}},
+}
+
+
+def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Return two nested mappings as one, as Helm would."""
+    both = {**first, **second}
+    for key in first.keys() & second.keys():
+        if isinstance(first[key], dict) and isinstance(second[key], dict):
+            both[key] = merged(first[key], second[key])
+    return both
+
+
+def at(path: str, value: object) -> dict[str, Any]:
+    """Return nested values with one at a dotted path."""
+    for name in reversed(path.split(".")):
+        value = {name: value}
+    assert isinstance(value, dict)
+    return value
+
+
+def leaves(values: Any, path: str = "") -> set[str]:
+    if path in OTHER or not isinstance(values, dict) or not values:
+        return {path}
+    return {leaf for key, value in values.items() for leaf in leaves(value, f"{path}.{key}".lstrip("."))}
+
+
+def test_every_value_has_another_to_try() -> None:
+    assert leaves(yaml.safe_load((CHART / "values.yaml").read_text())) == set(OTHER)
+
+
+@pytest.mark.parametrize("path", OTHER)
+def test_every_value_does_something(path: str) -> None:
+    before = merged(OPTIONS, WITH.get(path, {}))
+    assert rendered(merged(before, at(path, OTHER[path]))) != rendered(before)
+
+
+def test_a_cluster_that_is_too_old_is_refused() -> None:
+    assert rendered({}, "--kube-version", "1.29.0")
+    result = helm("template", "forebay", str(CHART), "--kube-version", "1.28.9")
+    assert result.returncode != 0
+    assert "requires kubeVersion: >=1.29.0-0" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"replicaCount": 2}, "additional properties 'replicaCount' not allowed"),
+        ({"replicas": "two"}, "at '/replicas': got string, want integer"),
+        ({"replicas": -1}, "at '/replicas': minimum: got -1, want 0"),
+        ({"operator": {"logLevel": "loud"}}, "value must be one of 'debug', 'info', 'warning', 'error'"),
+        ({"rbac": {"targets": {"daemonSets": True}}}, "additional properties 'daemonSets' not allowed"),
+        ({"image": {"digest": "abc"}}, 'image.digest: "abc" is no digest; write sha256: and 64'),
+        ({"image": {"repository": "a/b:1"}}, "write those into image.tag or image.digest"),
+        ({"prometheus": {"url": "prometheus:9090"}}, "prometheus.url: write http(s)://host[:port][/path]"),
+        ({"prometheus": {"url": "http://me:secret@prometheus"}}, "credentials go into a Secret"),
+        ({"prometheus": {"url": ""}}, "prometheus.url: give the address"),
+        ({"prometheus": {"headers": [{"name": "A"}]}}, "header A needs either a value or a secret"),
+        ({"prometheus": {"ca": {"secretName": "a", "configMapName": "b"}}}, "set secretName or configMapName"),
+        (
+            {"prometheus": {"tokenSecret": {"name": "a"}, "basicAuthSecret": {"name": "b"}}},
+            "set tokenSecret or basicAuthSecret, not both",
+        ),
+        ({"operator": {"interval": "15"}}, 'operator.interval: "15" is no duration; write it with a unit'),
+        ({"operator": {"interval": "0"}}, "operator.interval"),
+        ({"lease": {"renewDeadline": "15s"}}, "lease: times must rise, retryPeriod < renewDeadline < duration"),
+        ({"lease": {"duration": "1s500ms"}}, "they are 2s, 10s and 1s500ms"),
+        ({"watchNamespaces": ["team-*"]}, "give names, not patterns"),
+        (
+            {"watchNamespaces": ["a"], "rbac": {"scaling": {"namespaces": ["b"]}}},
+            '"b" is not watched; add it to watchNamespaces',
+        ),
+        ({"serviceAccount": {"create": False}}, "serviceAccount.name: name an existing account"),
+    ],
+    ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
+)
+def test_nonsense_is_refused_in_a_sentence(values: object, sentence: str) -> None:
+    result = helm("template", "forebay", str(CHART), values=values)
+    assert result.returncode != 0
+    assert sentence in result.stderr
