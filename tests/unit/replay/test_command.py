@@ -111,6 +111,17 @@ def test_an_interrupt_prints_what_is_done(monkeypatch: pytest.MonkeyPatch) -> No
     assert "Interrupted" in result.output
 
 
+def test_an_interrupt_before_anything_is_done_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> Any:
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr("forebay.replay.command.run_jobs", interrupted)
+    result = CliRunner().invoke(command, [*SHORT, "--policies", "forebay,hpa"])
+    assert result.exit_code == 130
+    assert result.output == "interrupted before any policy was done\n"
+
+
 def test_the_table_fits_100_columns_and_ranks() -> None:
     outcomes = against_oracle(
         [

@@ -160,6 +160,9 @@ def command(
     replay = _run(prepared, todo, processes=jobs or usable_cpus(), seed=seed)
     if report is not None and replay.outcomes:
         _write(report, render(replay))
+    if not replay.outcomes:
+        click.echo("interrupted before any policy was done", err=True)
+        sys.exit(INTERRUPTED)
     click.echo(_WRITERS[output](replay))
     if not replay.complete:
         sys.exit(INTERRUPTED)

@@ -60,9 +60,9 @@ def run_jobs(
     if min(processes, len(jobs)) <= 1:
         yield from _run_here(scenario, jobs, report)
         return
-    crew = _Crew(scenario, jobs, min(processes, len(jobs)))
+    crew = _Crew(scenario, jobs, min(processes, len(jobs)), report or _unheard)
     try:
-        yield from crew.outcomes(report)
+        yield from crew.outcomes()
     finally:
         crew.end()
 
@@ -74,15 +74,21 @@ def _run_here(scenario: Scenario, jobs: Sequence[Job], report: Report | None) ->
             if report is not None:
                 report(number, share)
 
+        told(0.0)
         yield number, run_job(scenario, job, told)
+
+
+def _unheard(number: int, share: float) -> None:
+    """Tell nobody."""
 
 
 class _Crew:
     """Processes, each with a pipe: a job's number goes in, shares and the outcome come out."""
 
-    def __init__(self, scenario: Scenario, jobs: Sequence[Job], size: int) -> None:
+    def __init__(self, scenario: Scenario, jobs: Sequence[Job], size: int, report: Report) -> None:
         context = multiprocessing.get_context("spawn")
         self._jobs = jobs
+        self._report = report
         self._next = 0
         self._workers: dict[Connection, BaseProcess] = {}
         self._busy: dict[Connection, int] = {}
@@ -94,7 +100,7 @@ class _Crew:
             self._workers[ours] = process
             self._hand_out(ours)
 
-    def outcomes(self, report: Report | None) -> Generator[tuple[int, Outcome]]:
+    def outcomes(self) -> Generator[tuple[int, Outcome]]:
         """Yield outcomes until all jobs are done."""
         while self._busy:
             for ready in wait(list(self._busy)):
@@ -103,8 +109,8 @@ class _Crew:
                 if isinstance(said, _Done):
                     self._hand_out(pipe)
                     yield said.number, said.outcome
-                elif isinstance(said, _Share) and report is not None:
-                    report(said.number, said.share)
+                elif isinstance(said, _Share):
+                    self._report(said.number, said.share)
 
     def _hear(self, pipe: Connection) -> object:
         label = self._jobs[self._busy[pipe]].label
@@ -124,6 +130,7 @@ class _Crew:
             return
         self._busy[pipe] = self._next
         pipe.send(self._next)
+        self._report(self._next, 0.0)
         self._next += 1
 
     def end(self) -> None:
