@@ -2,12 +2,16 @@
 
 import itertools
 import math
+import random
+from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.flow.fleet import PoolKey
 from forebay.flow.plan import PlanProblem
+from forebay.flow.sizing import MissCurve
 from forebay.planning import solve
 from forebay.planning.check import objective
 from forebay.planning.highs import SolverOptions
@@ -93,3 +97,71 @@ def test_more_stock_never_costs_more(fleet: PlanProblem) -> None:
     tight = solve_jointly(pools, limits, weights={}, wishes={}, options=EXACT)
     loose = solve_jointly(more_pools, more_limits, weights={}, wishes={}, options=EXACT)
     assert loose.objective <= tight.objective * (1 + 2e-4) + 1e-6
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(erlangs, min_size=2, max_size=3), st.integers(1, 6), st.sampled_from([5.0, 20.0]))
+def test_the_worth_of_one_more_gpu_is_what_planning_with_it_saves(
+    loads: list[float], stock: int, price: float
+) -> None:
+    """Against the same problem solved again with one GPU more, misses priced as the pools price them."""
+    pools = [
+        pool(f"p{i}", [role_need(queue_curve(load), price=price)], [option("a", node_pool="x")])
+        for i, load in enumerate(loads)
+    ]
+
+    def solved(gpus: int) -> tuple[float, tuple[str, ...]]:
+        plan = solve(problem(*pools, gpu_stock={"x": gpus}))
+        return plan.usd_per_hour + price * sum(plan.expected_misses_per_second.values()), plan.shadow_prices
+
+    now, said = solved(stock)
+    saved = now - solved(stock + 1)[0]
+    told = [float(words.split("about ")[1].split(" ")[0]) for words in said]
+    assert sum(told) == pytest.approx(max(0.0, saved), abs=0.011 + 0.004 * now)
+
+
+@settings(max_examples=30, deadline=None)
+@given(fleets(), st.randoms(use_true_random=False))
+def test_the_order_of_pools_and_variants_does_not_matter(fleet: PlanProblem, chance: random.Random) -> None:
+    """Equal costs may be met by other counts; the cost itself may not change."""
+    shuffled = [replace(one, options=tuple(chance.sample(one.options, len(one.options)))) for one in fleet.pools]
+    chance.shuffle(shuffled)
+    other = replace(fleet, pools=tuple(shuffled))
+    costs = []
+    for some in (fleet, other):
+        pools, limits = normalise(some)
+        costs.append(solve_jointly(pools, limits, weights={}, wishes={}, options=EXACT).objective)
+    assert costs[0] == pytest.approx(costs[1], rel=2e-4, abs=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(fleets(), st.floats(1.05, 1.5))
+def test_more_demand_never_costs_less(fleet: PlanProblem, growth: float) -> None:
+    def grown(curve: MissCurve) -> MissCurve:
+        return MissCurve(
+            tuple(c * growth for c in curve.capacity), tuple(m * growth for m in curve.misses_per_second)
+        )
+
+    busier = replace(
+        fleet,
+        pools=tuple(
+            replace(
+                one,
+                options=tuple(replace(o, current=0, min_replicas=0) for o in one.options),
+                roles=tuple(replace(r, order=grown(r.order), release=grown(r.release)) for r in one.roles),
+            )
+            for one in fleet.pools
+        ),
+    )
+    calmer = replace(
+        fleet,
+        pools=tuple(
+            replace(one, options=tuple(replace(o, current=0, min_replicas=0) for o in one.options))
+            for one in fleet.pools
+        ),
+    )
+    costs = []
+    for some in (calmer, busier):
+        pools, limits = normalise(some)
+        costs.append(solve_jointly(pools, limits, weights={}, wishes={}, options=EXACT).objective)
+    assert costs[1] >= costs[0] * (1 - 2e-4) - 1e-6

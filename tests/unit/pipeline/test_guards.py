@@ -1,5 +1,6 @@
 """Each guard on its own: what it changes, what it leaves, and that it says so."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from forebay.pipeline.guards import (
     leave_frozen,
     limit_actions,
     limit_steps,
+    make_before_break,
     never_release_held,
     one_direction,
     pause_scale_out,
@@ -148,6 +150,24 @@ def test_limits_have_the_last_word() -> None:
     context = _context(HAVE)
     _check(within_limits, context, {"a": 0, "b": 0, "d": 4}, {"a": 1, "b": 0, "d": 4}, "MinReplicas")
     _check(within_limits, context, {"a": 99, "b": 0, "d": 4}, {"a": 60, "b": 0, "d": 4}, "MaxReplicas")
+
+
+@pytest.mark.parametrize(
+    ("ready_of_new", "needed", "expected", "code"),
+    [
+        (0, 5.0, 5, "MakeBeforeBreak"),
+        (2, 5.0, 3, "MakeBeforeBreak"),
+        (0, 3.0, 3, "MakeBeforeBreak"),
+        (4, 5.0, 1, None),
+    ],
+)
+def test_what_serves_stays_until_what_replaces_it_is_ready(
+    ready_of_new: int, needed: float, expected: int, code: str | None
+) -> None:
+    supplies = {"b": Supply(4, 4, ready_of_new, 0)}
+    context = _context({"a": 5, "b": 4, "d": 4}, supplies=supplies)
+    context = replace(context, release_need={Role.PREFILL: needed}, speed={"a": 1.0, "b": 1.0, "d": 1.0})
+    _check(make_before_break, context, {"a": 1, "b": 4, "d": 4}, {"a": expected, "b": 4, "d": 4}, code)
 
 
 def test_overdue_orders_stay_unless_another_type_takes_their_place() -> None:

@@ -41,6 +41,8 @@ class PoolNeed:
     prefill_to_decode: RatioBand | None = None
     budget_usd_per_hour: float | None = None
     may_release: bool = True
+    steady: frozenset[Role] = frozenset()
+    """Roles that may be moved to cheaper replicas: nothing of them is held, queued for or starting."""
     spare_replicas: int = 0
     """Replicas per role that may fail without loss (N+1 is 1)."""
 
@@ -66,6 +68,8 @@ class FleetPlan:
     expected_misses_per_second: Mapping[PoolKey, float]
     limited_by: Mapping[PoolKey, tuple[str, ...]] = field(default_factory=dict)
     """Limits (stock, budget, power, maxReplicas, ratio) that kept a pool from what it would buy, in words."""
+    moves: Mapping[PoolKey, tuple[str, ...]] = field(default_factory=dict)
+    """What is bought to replace dearer replicas, and what that saves, in words."""
     shadow_prices: tuple[str, ...] = ()
     solver: str = ""
     gap: float = 0.0

@@ -22,6 +22,9 @@ class PoolDraft:
     roles: Mapping[Role, RoleDraft]
     supplies: Mapping[str, Supply]
     held: frozenset[Role]
+    """Roles that may not release."""
+    yielding: frozenset[Role] = frozenset()
+    """Of these, roles held for their queue only: they yield GPUs to pools of higher priority."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +158,17 @@ def _pool_need(fleet: Fleet, draft: PoolDraft) -> PoolNeed:
         priority=pool.priority,
         prefill_to_decode=pool.prefill_to_decode,
         budget_usd_per_hour=pool.budget_usd_per_hour,
-        may_release=len(draft.held) < len(draft.roles),
+        may_release=len(draft.held - draft.yielding) < len(draft.roles),
+        steady=frozenset(role for role in draft.roles if _steady(draft, role)),
     )
+
+
+def _steady(draft: PoolDraft, role: Role) -> bool:
+    """Return whether nothing of a role is held, queued for, on its way or overdue."""
+    if role in draft.held or draft.roles[role].backlog.hold or not draft.roles[role].capacity_known:
+        return False
+    supplies = (draft.supplies[variant.name] for variant in draft.pool.of_role(role))
+    return all(supply.ready == supply.live == supply.desired for supply in supplies)
 
 
 def _need(draft: PoolDraft, role: RoleDraft) -> RoleNeed:

@@ -13,7 +13,13 @@ from forebay.pipeline.guards import GuardContext, guarded
 from forebay.pipeline.memory import PoolMemory
 from forebay.pipeline.need import role_drafts
 from forebay.pipeline.prices import pool_usd_per_hour
-from forebay.pipeline.release import ReleaseContext, nothing_new_was_due, release_reasons, untrusted_telemetry
+from forebay.pipeline.release import (
+    QUEUE_STANDS,
+    ReleaseContext,
+    nothing_new_was_due,
+    release_reasons,
+    untrusted_telemetry,
+)
 from forebay.pipeline.state import FleetState
 from forebay.pipeline.supply import Supply, supply_of
 
@@ -87,14 +93,23 @@ def _draft(
         return None, [lost] if lost else [_no_rate()]
     supplies = _supplies(observed, pool, seen, memory)
     roles, reasons = role_drafts(fleet, pool, seen, memory, supplies)
-    held = set()
+    held, queueing = set(), set()
     for role, sized in roles.items():
         holding = release_reasons(ReleaseContext(pool=pool, observed=seen, memory=memory, draft=sized))
         if sized.current > sized.release_alone:
             reasons.extend(holding)
         if holding or lost:
             held.add(role)
-    draft = PoolDraft(pool=pool, observed=seen, roles=roles, supplies=supplies, held=frozenset(held))
+        if not lost and all(reason.code == QUEUE_STANDS for reason in holding):
+            queueing.add(role)
+    draft = PoolDraft(
+        pool=pool,
+        observed=seen,
+        roles=roles,
+        supplies=supplies,
+        held=frozenset(held),
+        yielding=frozenset(held & queueing),
+    )
     return draft, [*([lost] if lost else []), *sizing_reasons(draft), *reasons]
 
 
@@ -146,9 +161,11 @@ def _finish(
         pool=pool,
         memory=memory,
         supplies=draft.supplies,
-        held=draft.held,
+        held=draft.held - draft.yielding if _must_yield(draft, allocation.plan) else draft.held,
         queued=frozenset(role for role, sized in draft.roles.items() if sized.backlog.hold),
         unknown=frozenset(role for role, sized in draft.roles.items() if not sized.capacity_known),
+        release_need={role: float(sized.release_alone) for role, sized in draft.roles.items()},
+        speed={name: speed for sized in draft.roles.values() for name, speed in sized.speed.items()},
         at_seconds=observed.at_seconds,
     )
     counts, guard_reasons = guarded(context, planned)
@@ -176,6 +193,11 @@ def _finish(
         capacity_correction=_corrections(draft),
         unserved_share=_unserved_share(draft, counts),
     )
+
+
+def _must_yield(draft: PoolDraft, plan: FleetPlan | None) -> bool:
+    """Return whether the plan gave what the pool would keep for its queue to others that come first."""
+    return plan is not None and draft.pool.key in plan.limited_by
 
 
 def _corrections(draft: PoolDraft) -> dict[str, float]:

@@ -67,11 +67,17 @@ def _size_reason(role: Role, sized: RoleDraft) -> Reason:
 
 
 def plan_reasons(draft: PoolDraft, plan: FleetPlan | None) -> list[Reason]:
-    """Return which limits kept the pool from what it would buy."""
+    """Return which limits kept the pool from what it would buy, and which replicas are to replace dearer ones."""
     if plan is None:
         return []
-    limits = plan.limited_by.get(draft.pool.key, ())
-    return [Reason(step="plan", code="Limited", message=limit, changed=True) for limit in limits]
+    key = draft.pool.key
+    limits = [
+        Reason(step="plan", code="Limited", message=limit, changed=True) for limit in plan.limited_by.get(key, ())
+    ]
+    return [
+        *limits,
+        *(Reason(step="plan", code="Remix", message=move, changed=True) for move in plan.moves.get(key, ())),
+    ]
 
 
 def alternatives(fleet: Fleet, draft: PoolDraft, counts: dict[str, int]) -> tuple[Alternative, ...]:

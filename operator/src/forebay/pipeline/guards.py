@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from forebay.flow.decision import Reason
 from forebay.flow.fleet import Pool, Role
@@ -27,6 +27,10 @@ class GuardContext:
     """Roles before which requests queue: their scale-out is never refused."""
     unknown: frozenset[Role] = frozenset()
     """Roles of which nobody knows yet what a replica sustains."""
+    release_need: Mapping[Role, float] = field(default_factory=dict)
+    """Reference replicas that must serve now, whatever is on its way."""
+    speed: Mapping[str, float] = field(default_factory=dict)
+    """Capacity of one replica of each variant in reference replicas."""
     at_seconds: float
 
     def current(self, role: Role) -> int:
@@ -102,6 +106,37 @@ def one_direction(context: GuardContext, counts: Counts) -> tuple[Counts, list[R
         message = f"{role.value}: {', '.join(grows)} grows, so {', '.join(shrinks)} does not shrink in this round"
         reasons.append(_reason("OneDirection", message, role, changed=True))
     return result, reasons
+
+
+def make_before_break(context: GuardContext, counts: Counts) -> tuple[Counts, list[Reason]]:
+    """Release nothing that serves for the sake of what is only starting."""
+    reasons, result = [], dict(counts)
+    for role, needed in context.release_need.items():
+        variants = context.pool.of_role(role)
+        supplies = {v.name: context.supplies[v.name] for v in variants}
+        if all(supply.live <= supply.ready for supply in supplies.values()):
+            continue
+        ready = sum(context.speed[name] * supply.ready for name, supply in supplies.items())
+        kept = _keep_ready(context, result, role, min(ready, needed))
+        if kept:
+            message = f"{role.value}: {', '.join(kept)} serves on until what is starting is ready"
+            reasons.append(_reason("MakeBeforeBreak", message, role, changed=True))
+    return result, reasons
+
+
+def _keep_ready(context: GuardContext, result: Counts, role: Role, needed: float) -> list[str]:
+    """Take back releases until ``needed`` reference replicas stay ready; return the variants that stay."""
+    kept = []
+    for variant in context.pool.of_role(role):
+        supply, speed = context.supplies[variant.name], context.speed
+        stays = sum(
+            speed[v.name] * min(result[v.name], context.supplies[v.name].ready) for v in context.pool.of_role(role)
+        )
+        back = min(supply.ready, supply.desired) - result[variant.name]
+        if back > 0 and speed[variant.name] > 0 and stays < needed - 1e-9:
+            result[variant.name] += min(back, math.ceil((needed - stays) / speed[variant.name] - 1e-9))
+            kept.append(variant.name)
+    return kept
 
 
 def _bought(supply: Supply) -> int:
@@ -234,6 +269,7 @@ GUARDS: tuple[Guard, ...] = (
     keep_overdue_orders,
     never_release_held,
     one_direction,
+    make_before_break,
     explore_with_care,
     keep_ratio,
     limit_steps,

@@ -9,6 +9,9 @@ from forebay.flow.observation import PoolObservation, Problem
 from forebay.pipeline.memory import PoolMemory
 from forebay.pipeline.need import RoleDraft
 
+QUEUE_STANDS = "QueueStands"
+"""The one reason to hold that yields to pools of higher priority when GPUs run out."""
+
 _ALWAYS_TELLING = frozenset(
     {Problem.STALE, Problem.NOT_A_NUMBER, Problem.DUPLICATE, Problem.PARTIAL, Problem.UNREACHABLE}
 )
@@ -49,7 +52,7 @@ def queue_stands(context: ReleaseContext) -> Reason | None:
     """Hold while a queue stands, so that the pool does not cancel the replicas that would drain it."""
     if not context.draft.backlog.hold:
         return None
-    return _hold(context, "QueueStands", "requests are queueing; nothing is released until the queue is gone")
+    return _hold(context, QUEUE_STANDS, "requests are queueing; nothing is released until the queue is gone")
 
 
 def capacity_unknown(context: ReleaseContext) -> Reason | None:

@@ -21,6 +21,8 @@ from forebay.planning.pricing import Counts, Offer, Prices, answer, answers_each
 PlainCounts = dict[PoolKey, dict[str, int]]
 Judge = Callable[[PlainCounts], float]
 
+TINY = 1e-6
+
 MANY_ANSWERS = 400
 """Choosing among more answers is done in fractions where only the worth of more is asked."""
 
@@ -136,14 +138,24 @@ def _left(limits: Limits, offers: Sequence[Offer], counts: Mapping[PoolKey, Mapp
 
 
 @dataclass(frozen=True, slots=True)
+class Saving:
+    """What a little more of something shared is worth."""
+
+    usd_per_hour: float
+    """Replicas and misses together."""
+    short: bool = False
+    """A pool would come nearer to a floor: to what its queue or its present load needs, whatever it costs."""
+
+
+@dataclass(frozen=True, slots=True)
 class Offered:
     """The answers that all roles offered, within limits: what would more of something change?"""
 
     offers: tuple[Offer, ...]
     limits: Limits
 
-    def saved_usd_per_hour(self, amounts: Mapping[str, float]) -> dict[str, float]:
-        """Return the dollars per hour, misses included, that more of something shared would save, each by itself.
+    def saved(self, amounts: Mapping[str, float]) -> dict[str, Saving]:
+        """Return what more of something shared would save, each by itself.
 
         All plans serve pools by their priority; in the sum every dollar counts the same. With many answers to
         choose from, fractions of them may be mixed, which is the smoothed worth of a little more.
@@ -152,8 +164,12 @@ class Offered:
             amounts: how much more, by what: a node pool's name, `budget` or `power`.
         """
         chooser = _Chooser(self.offers, self.limits)
-        now = chooser.usd_with("", 0.0)
-        return {name: now - chooser.usd_with(name, amount) for name, amount in amounts.items()}
+        usd, aim = chooser.costs_with("", 0.0)
+        found = {}
+        for name, amount in amounts.items():
+            less_usd, less_aim = chooser.costs_with(name, amount)
+            found[name] = Saving(usd - less_usd, short=aim - less_aim > max(0.0, usd - less_usd) + TINY * abs(aim))
+        return found
 
 
 class _Chooser:
@@ -163,7 +179,6 @@ class _Chooser:
         self.program = LinearProgram()
         self._offers = offers
         self._columns: list[list[tuple[int, Counts]]] = []
-        self._band_weights: dict[int, float] = {}
         for offer in offers:
             columns = [
                 (self.program.column(cost=usd, upper=1.0, integer=True), counts)
@@ -210,9 +225,7 @@ class _Chooser:
         for factor, sign in ((pool.ratio.lowest, 1.0), (pool.ratio.highest, -1.0)):
             terms = [(column, sign * count) for column, count in self._terms(prefill, _one)]
             terms += [(column, -sign * factor * count) for column, count in self._terms(decode, _one)]
-            outside = self.program.column(cost=usd)
-            self._band_weights[outside] = self._offers[prefill].weight
-            self.program.row([*terms, (outside, 1.0)], lower=0.0)
+            self.program.row([*terms, (self.program.column(cost=usd), 1.0)], lower=0.0)
 
     def _terms(self, index: int, each: Callable[[Choice], float]) -> list[tuple[int, float]]:
         """Return what every answer of one offer uses of something, by what one replica of each variant uses."""
@@ -227,8 +240,8 @@ class _Chooser:
             return {}
         return {name: max(0.0, -float(relaxed.row_duals[row])) for name, row in self._limit_rows.items()}
 
-    def usd_with(self, name: str, amount: float) -> float:
-        """Return the plain cost of the best choice with ``amount`` more of what is called ``name``."""
+    def costs_with(self, name: str, amount: float) -> tuple[float, float]:
+        """Return plain dollars and objective of the best choice with ``amount`` more of ``name``."""
         row = self._limit_rows.get(name)
         if row is not None:
             self.program.row_upper[row] += amount
@@ -237,17 +250,15 @@ class _Chooser:
         if row is not None:
             self.program.row_upper[row] -= amount
         if solved.values is None:
-            return 0.0
-        return self._plain_usd(solved.values)
+            return 0.0, 0.0
+        return self._plain_usd(solved.values), solved.objective
 
     def _plain_usd(self, values: FloatArray) -> float:
-        """Return what the chosen answers cost when every pool's dollars count the same."""
-        weight = np.ones(len(self.program.cost))
-        for offer, columns in zip(self._offers, self._columns, strict=True):
-            weight[[column for column, _ in columns]] = 1.0 / offer.weight
-        for column, pool_weight in self._band_weights.items():
-            weight[column] = 1.0 / pool_weight
-        return float(np.sum(np.asarray(self.program.cost) * weight * values))
+        """Return what the chosen answers cost with the misses they leave; every pool's dollars count the same."""
+        return sum(
+            float(offer.plain_usd() @ values[[column for column, _ in columns]])
+            for offer, columns in zip(self._offers, self._columns, strict=True)
+        )
 
     def counts(self, solved: ProgramAnswer) -> PlainCounts | None:
         """Return the replicas of the chosen answers."""

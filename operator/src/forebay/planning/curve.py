@@ -30,6 +30,10 @@ class ConvexCurve:
             return float(self.value[0] + self.slopes[0] * (capacity - self.capacity[0]))
         return float(np.interp(capacity, self.capacity, self.value))
 
+    def times(self, factor: float) -> "ConvexCurve":
+        """Return the curve with its values multiplied by ``factor`` (not negative)."""
+        return ConvexCurve(self.capacity, self.value * factor)
+
     @property
     def slopes(self) -> FloatArray:
         """Return the slope of each segment, non-decreasing and at most 0."""

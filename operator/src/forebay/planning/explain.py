@@ -1,10 +1,11 @@
 """Say what a plan was limited by and what more of it would be worth, in words that a person can act on."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from forebay.flow.fleet import PoolKey
 from forebay.planning.check import usage
-from forebay.planning.columns import Offered
+from forebay.planning.columns import Offered, Saving
 from forebay.planning.highs import SolverOptions, solve_program
 from forebay.planning.normal import Choice, Limits, PoolModel, RoleModel
 from forebay.planning.program import Counts, build
@@ -89,18 +90,24 @@ def shadow_prices(
     """
     more = {name: _a_little_more(pools, name) for name in broken}
     if offered is not None:
-        saved = offered.saved_usd_per_hour({name: amount for name, (amount, _) in more.items()})
+        saved = offered.saved({name: amount for name, (amount, _) in more.items()})
     else:
         duals = _dual_prices(pools, limits)
-        saved = {name: duals.get(name, 0.0) * amount for name, (amount, _) in more.items()}
-    return tuple(
-        f"{label} would save about {saved[name]:.2f} $/h"
-        for name, (_, label) in more.items()
-        if saved[name] > WORTH_SAYING_USD_PER_HOUR
-    )
+        saved = {name: Saving(duals.get(name, 0.0) * amount) for name, (amount, _) in more.items()}
+    words = [_worth_in_words(label, saved[name]) for name, (_, label) in more.items()]
+    return tuple(word for word in words if word is not None)
+
+
+def _worth_in_words(label: str, saving: Saving) -> str | None:
+    if saving.usd_per_hour > WORTH_SAYING_USD_PER_HOUR:
+        return f"{label} would save about {saving.usd_per_hour:.2f} $/h"
+    if saving.short:
+        return f"{label} would be used at once: what the present load or queue of a pool needs is not there"
+    return None
 
 
 def _dual_prices(pools: Sequence[PoolModel], limits: Limits) -> dict[str, float]:
+    pools = [replace(pool, roles=tuple(replace(role, worth=role.order) for role in pool.roles)) for pool in pools]
     tolerance = SolverOptions().curve_tolerance
     fleet = build(pools, limits, weights={}, wishes={}, one_direction=False, curve_tolerance=tolerance)
     return fleet.prices(solve_program(fleet.program, SolverOptions(relaxed=True)))

@@ -7,7 +7,9 @@ from forebay.flow.fleet import PoolKey, RatioBand, Role
 from forebay.flow.plan import PlanProblem, PoolNeed, VariantOption
 from forebay.flow.sizing import RoleNeed, WorkBucket
 from forebay.planning.buckets import cluster
-from forebay.planning.curve import ConvexCurve, band
+from forebay.planning.curve import ConvexCurve, band, lower_hull
+
+SECONDS_PER_HOUR = 3600.0
 
 RATIO_PENALTY = 30.0
 """Replica prices per replica outside the prefill:decode band: more than it can save, less than a floor."""
@@ -36,7 +38,9 @@ class RoleModel:
     role: Role
     choices: tuple[Choice, ...]
     worth: ConvexCurve
-    """US dollars per hour lost to misses, against reference replicas."""
+    """US dollars per hour lost to misses, against reference replicas; floors and what is held back included."""
+    order: ConvexCurve
+    """US dollars per hour lost to misses alone, at the demand of the lead time."""
     usd_per_miss_rate: float
     usd_per_capacity: float
     spare: float
@@ -86,14 +90,19 @@ def normalise(problem: PlanProblem) -> tuple[tuple[PoolModel, ...], Limits]:
 def _pool(need: PoolNeed) -> PoolModel:
     return PoolModel(
         key=need.key,
-        roles=tuple(_role(need, role) for role in need.roles),
+        roles=tuple(role_model(need, role) for role in need.roles),
         priority=need.priority,
         ratio=need.prefill_to_decode,
         budget_usd_per_hour=need.budget_usd_per_hour,
     )
 
 
-def _role(need: PoolNeed, role: RoleNeed) -> RoleModel:
+def role_model(need: PoolNeed, role: RoleNeed) -> RoleModel:
+    """Return one role of ``need`` in normal form.
+
+    Raises:
+        ValueError: if it has no variant with a positive speed and price.
+    """
     choices = tuple(
         _choice(option, may_release=need.may_release) for option in need.options if option.role is role.role
     )
@@ -118,6 +127,7 @@ def _role(need: PoolNeed, role: RoleNeed) -> RoleModel:
         role=role.role,
         choices=choices,
         worth=worth,
+        order=lower_hull(role.order).times(usd_per_miss_rate),
         usd_per_miss_rate=usd_per_miss_rate,
         usd_per_capacity=usd_per_capacity,
         spare=spare,

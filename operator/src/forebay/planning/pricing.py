@@ -9,6 +9,7 @@ import numpy as np
 from forebay.flow.fleet import Role
 from forebay.flow.trace import FloatArray, IntArray
 from forebay.planning.check import outside_ratio
+from forebay.planning.curve import ConvexCurve
 from forebay.planning.normal import RATIO_PENALTY, Choice, Limits, PoolModel, RoleModel
 from forebay.planning.search import Answers, best_alone, lost_usd, most_useful, own_prices, priced
 
@@ -37,11 +38,18 @@ class Offer:
 
     def add(self, counts: IntArray) -> None:
         """Offer each row of ``counts``."""
+        usd = self.weight * self._usd(self.role.worth, counts)
+        self.answers.update(zip(map(tuple, counts.tolist()), usd.tolist(), strict=True))
+
+    def plain_usd(self) -> FloatArray:
+        """Return what each answer offered costs with the misses it leaves: no weight, no floors."""
+        return self._usd(self.role.order, np.array(list(self.answers)))
+
+    def _usd(self, worth: ConvexCurve, counts: IntArray) -> FloatArray:
         prices = np.array([c.option.usd_per_replica_hour for c in self.role.choices])
         speeds = np.array([c.option.speed for c in self.role.choices])
         capacity = np.minimum(counts @ speeds - self.role.spare, self.wish)
-        usd = self.weight * (counts @ prices + lost_usd(self.role, capacity))
-        self.answers.update(zip(map(tuple, counts.tolist()), usd.tolist(), strict=True))
+        return np.asarray(counts @ prices + lost_usd(worth, capacity))
 
     def priced(self, prices: Prices, *, most: int | None = None) -> Answers | None:
         """Return what is worth considering at ``prices``; totals are not weighted."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from forebay.flow.trace import FloatArray, IntArray
+from forebay.planning.curve import ConvexCurve
 from forebay.planning.normal import Choice, RoleModel
 
 LARGEST_MERGE = 1_000_000
@@ -61,6 +62,7 @@ def priced(
     wish: float = float("inf"),
     slack: float = 0.0,
     most: int | None = None,
+    both_ways: bool = False,
 ) -> Answers | None:
     """Return the combinations worth considering at given prices; the cheapest of all is among them.
 
@@ -70,17 +72,18 @@ def priced(
         wish: most capacity that counts.
         slack: also keep combinations that are dearer than the best of their capacity by this share.
         most: keep the best for every number of replicas in all, up to this many; ``None``: of all numbers.
+        both_ways: some variants may grow while others shrink.
 
     Returns:
         The combinations, or ``None`` if there are too many to look at.
     """
     counts, totals = [], []
-    for bounds in directions(role):
+    for bounds in [[(c.lowest, c.highest) for c in role.choices]] if both_ways else directions(role):
         frontier = _frontier(role, bounds, usd_per_replica, slack, most=most)
         if frontier is None:
             return None
         counts.append(frontier.counts)
-        totals.append(frontier.usd + lost_usd(role, np.minimum(frontier.capacity, wish)))
+        totals.append(frontier.usd + lost_usd(role.worth, np.minimum(frontier.capacity, wish)))
     return Answers(np.concatenate(counts), np.concatenate(totals))
 
 
@@ -171,9 +174,8 @@ def most_useful(role: RoleModel) -> int:
     return max(_useful(c, c.lowest, c.highest, enough) for c in role.choices if c.option.speed > 0)
 
 
-def lost_usd(role: RoleModel, capacity: FloatArray) -> FloatArray:
+def lost_usd(worth: ConvexCurve, capacity: FloatArray) -> FloatArray:
     """Return the US dollars per hour lost to misses at each ``capacity`` (reference replicas, spare taken off)."""
-    worth = role.worth
     value = np.interp(capacity, worth.capacity, worth.value)
     if len(worth.capacity) < 2:
         return np.asarray(value)
@@ -184,4 +186,4 @@ def lost_usd(role: RoleModel, capacity: FloatArray) -> FloatArray:
 def role_usd(role: RoleModel, counts: Mapping[str, int]) -> float:
     """Return cost plus misses of ``role`` in US dollars per hour, where speed does not depend on length."""
     price = sum(choice.option.usd_per_replica_hour * counts[choice.name] for choice in role.choices)
-    return price + float(lost_usd(role, np.asarray(role.capacity(counts))))
+    return price + float(lost_usd(role.worth, np.asarray(role.capacity(counts))))

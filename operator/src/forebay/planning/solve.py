@@ -14,6 +14,7 @@ from forebay.planning.highs import SolverOptions
 from forebay.planning.joint import rounded_up, solve_jointly
 from forebay.planning.normal import Limits, PoolModel, normalise
 from forebay.planning.pricing import best_in_band
+from forebay.planning.remix import remixed
 
 NO_LIMITS = Limits(gpu_stock={}, budget_usd_per_hour=None, power_limit_watts=None)
 
@@ -134,6 +135,7 @@ def _plan(
     gap: float,
 ) -> FleetPlan:
     needs = {need.key: need for need in problem.pools}
+    counts, moves = remixed(problem, pools, limits, counts)
     misses = {
         pool.key: sum(
             _misses(needs[pool.key].roles[i].order, role.capacity(counts[pool.key]))
@@ -146,6 +148,7 @@ def _plan(
         usd_per_hour=usage(pools, counts)[1],
         expected_misses_per_second=misses,
         limited_by=limited_by(pools, limits, counts, alone),
+        moves=moves,
         solver=solver,
         gap=gap,
         routing={pool.key: routing(pool, counts[pool.key]) for pool in pools},

@@ -1,0 +1,146 @@
+"""Move constant load from dear replicas to cheap ones that can be had again: buy the new ones first.
+
+The plan itself moves a role in one direction, so that it never breaks before it makes. A fleet that once had to
+buy a dear GPU type would then keep it for as long as its load stays. Here a role that stands still is asked if
+another mix would be cheaper. If it is, and if what both cost side by side is earned back soon, part of the cheap
+mix is bought on top. Once it is ready, the plan has too much and releases the dearest, as always.
+"""
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from forebay.flow.fleet import PoolKey
+from forebay.flow.plan import PlanProblem, PoolNeed
+from forebay.flow.sizing import RoleNeed
+from forebay.planning.check import exceeded, keeps_own_limits, outside_ratio, usage
+from forebay.planning.normal import SECONDS_PER_HOUR, Choice, Limits, PoolModel, RoleModel, role_model
+from forebay.planning.search import best_alone, own_prices, priced
+
+LEAST_GAIN = 0.1
+"""Share of the price of what is replaced that must be saved: speeds are measured, and measurements wander."""
+
+EARNED_BACK_SECONDS = 3600.0
+"""Within this time the saving must exceed what old and new cost side by side."""
+
+SIDE_BY_SIDE_SECONDS = 120.0
+"""Beyond the start-up: until the old ones have finished their requests."""
+
+STEPS = (0.25, 0.5, math.inf)
+"""Shares of a role's replicas that a step may add; the smallest that pays is taken. The new type must prove itself
+before the rest follows, but what the band between ordering and releasing can swallow would release nothing."""
+
+Counts = Mapping[str, int]
+
+
+def remixed(
+    problem: PlanProblem, pools: Sequence[PoolModel], limits: Limits, counts: Mapping[PoolKey, Counts]
+) -> tuple[dict[PoolKey, dict[str, int]], dict[PoolKey, tuple[str, ...]]]:
+    """Return the counts with what should be bought to replace dearer replicas, and why, per pool.
+
+    Pools of higher priority choose first. Only roles that are steady and that the plan leaves as they are take
+    part, and only as far as all limits allow old and new side by side.
+    """
+    result = {key: dict(replicas) for key, replicas in counts.items()}
+    said: dict[PoolKey, tuple[str, ...]] = {}
+    needs = {need.key: need for need in problem.pools}
+    for pool in sorted(pools, key=lambda pool: (-pool.priority, pool.key)):
+        need = needs[pool.key]
+        for role, role_need in zip(pool.roles, need.roles, strict=True):
+            if role.role not in need.steady or not _promising(role, result[pool.key]):
+                continue
+            room = _with_room(role, pools, limits, result)
+            for grown in _steps(room):
+                trial = {**result, pool.key: {**result[pool.key], **grown}}
+                words = _gain(need, role_need, pool, role, result[pool.key], trial[pool.key])
+                if words and not exceeded(pools, limits, trial):
+                    result[pool.key] = dict(trial[pool.key])
+                    said[pool.key] = (*said.get(pool.key, ()), words)
+                    break
+    return result, said
+
+
+def _promising(role: RoleModel, counts: Counts) -> bool:
+    """Return whether the role stands still on replicas that are dearer than others for the same work."""
+    if role.buckets or any(counts[c.name] != c.base or c.option.frozen for c in role.choices):
+        return False
+    held = [_usd_per_capacity(c) for c in role.choices if c.base > c.lowest]
+    open_ = [_usd_per_capacity(c) for c in role.choices if c.highest > c.base and c.option.speed > 0]
+    return bool(held and open_) and min(open_) < max(held) * (1.0 - LEAST_GAIN)
+
+
+def _usd_per_capacity(choice: Choice) -> float:
+    return choice.option.usd_per_replica_hour / max(choice.option.speed, 1e-9)
+
+
+def _with_room(
+    role: RoleModel, pools: Sequence[PoolModel], limits: Limits, counts: Mapping[PoolKey, Counts]
+) -> RoleModel:
+    """Return the role with growth cut to the GPUs that are free."""
+    gpus, _, _ = usage(pools, counts)
+
+    def cut(choice: Choice) -> Choice:
+        name = choice.option.node_pool or ""
+        stock = limits.gpu_stock.get(name)
+        if stock is None:
+            return choice
+        more = max(0, stock - gpus.get(name, 0)) // choice.option.gpus_per_replica
+        return replace(choice, highest=min(choice.highest, choice.base + more))
+
+    return replace(role, choices=tuple(cut(choice) for choice in role.choices))
+
+
+def _steps(role: RoleModel) -> list[dict[str, int]]:
+    """Return what to grow to: smaller and larger steps towards the cheapest mix, none if it is here."""
+    answers = priced(role, own_prices(role), both_ways=True)
+    if answers is None:
+        return []
+    best = answers.counts[int(np.argmin(answers.total))]
+    more = {c.name: max(0, int(n) - c.base) for c, n in zip(role.choices, best, strict=True)}
+    if not any(more.values()):
+        return []
+    steps = []
+    for share in STEPS:
+        left = max(1, _part(share, sum(c.base for c in role.choices)))
+        step: dict[str, int] = {}
+        for choice in sorted(role.choices, key=_usd_per_capacity):
+            step[choice.name] = choice.base + min(left, more[choice.name])
+            left -= step[choice.name] - choice.base
+        steps.append(step)
+    return steps
+
+
+def _part(share: float, replicas: int) -> int:
+    return sys.maxsize if math.isinf(share) else math.ceil(share * replicas)
+
+
+def _gain(
+    need: PoolNeed, role_need: RoleNeed, pool: PoolModel, role: RoleModel, now: Counts, grown: Counts
+) -> str | None:
+    """Return in words what is saved once the plan has released what is too much then; ``None`` if too little."""
+    options = tuple(replace(option, current=grown[option.name]) for option in need.options)
+    after = best_alone(role_model(replace(need, options=options), role_need))
+    if after is None or any(after[name] > grown[name] for name in after):
+        return None
+    bought = {c: after[c.name] - now[c.name] for c in role.choices if after[c.name] > now[c.name]}
+    sold = {c: now[c.name] - after[c.name] for c in role.choices if after[c.name] < now[c.name]}
+    if not sold or any(after[c.name] < grown[c.name] for c in bought):
+        return None
+    price = sum(c.option.usd_per_replica_hour * n for c, n in sold.items())
+    paid = sum(c.option.usd_per_replica_hour * n for c, n in bought.items())
+    seconds = max((c.option.lead_time_seconds for c in bought), default=0.0) + SIDE_BY_SIDE_SECONDS
+    saved = price - paid
+    if saved < LEAST_GAIN * price or saved * EARNED_BACK_SECONDS < paid * seconds:
+        return None
+    settled = {**now, **after}
+    if outside_ratio(pool, settled) > outside_ratio(pool, now) or not keeps_own_limits(pool, dict(grown)):
+        return None
+    new = ", ".join(f"{n} of {c.name}" for c, n in bought.items())
+    old = ", ".join(f"{n} of {c.name}" for c, n in sold.items())
+    return (
+        f"{role.role.value}: {new} will replace {old} and save {saved:.2f} $/h; "
+        f"both run side by side for about {seconds / SECONDS_PER_HOUR * 60:.0f} minutes"
+    )
