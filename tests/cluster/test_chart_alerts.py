@@ -140,12 +140,15 @@ STORIES: Sequence[Story] = (
         {"result": "Forbidden"},
     ),
     Story(
-        "ForebaySkipsPools",
-        {f'forebay_pool_errors_total{{{JOB},reason="InvalidSpec"}}': "0+4x30"},
+        "ForebayIgnoresResources",
+        {
+            f'forebay_invalid_resources{{{JOB},kind="inferencepools"}}': "0 2x30",
+            f'forebay_invalid_resources{{{JOB},kind="gpunodepools"}}': "0x30",
+        },
         "10m",
-        "12m",
-        "Forebay skips pools for InvalidSpec.",
-        {"reason": "InvalidSpec"},
+        "11m",
+        "Forebay cannot use 2 inferencepools as they are written.",
+        {"kind": "inferencepools"},
     ),
     Story(
         "ForebayPoolMissesObjective",
