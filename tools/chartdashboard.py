@@ -101,7 +101,7 @@ ROWS = (
                 "Resources that are ignored",
                 "short",
                 {"{{kind}}": "max by (kind) (forebay_invalid_resources{})"},
-                "They cannot be used as they are written. Their conditions or the leader's log say what to change.",
+                "They cannot be used as written. Their conditions or the leader's log say what to change.",
             ),
         ),
     ),
