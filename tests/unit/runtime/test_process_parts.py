@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -244,3 +245,33 @@ async def test_a_saved_state_goes_before_history(clock: Any, tmp_path: Path) -> 
     warm_up.apply(state, await drained(warm_up), {})
     assert state.kept == {CHAT: b"memory"}
     assert state.warmed == []
+
+
+async def test_histories_are_read_ahead_for_a_few_pools_only_and_applied_one_by_one(clock: Any) -> None:
+    """A history that waits for hours would leave a gap before the first live minute."""
+    warm_up = WarmUp(Past(30), None, history_seconds=1800.0, wall_clock=clock)  # type: ignore[arg-type]
+    pools = [replace(POOL, key=PoolKey("serving", f"chat-{number}")) for number in range(30)]
+    for pool in pools:
+        warm_up.start(pool, TARGET)
+    joined = []
+    for _ in pools:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        waiting = [pool for pool in pools if not warm_up.is_known(pool.key)]
+        assert [warm_up.waits_since(pool.key) for pool in waiting] == [clock.now] * len(waiting)
+        one = warm_up.take_one()
+        assert one is not None
+        joined.append(one.pool.key)
+    assert joined == [pool.key for pool in pools]
+    assert warm_up.take_one() is None
+    assert all(warm_up.waits_since(pool.key) is None for pool in pools)
+
+
+async def test_without_a_past_nobody_waits_for_a_turn(clock: Any) -> None:
+    warm_up = WarmUp(Past(0), None, history_seconds=1800.0, wall_clock=clock)  # type: ignore[arg-type]
+    pools = [replace(POOL, key=PoolKey("serving", f"chat-{number}")) for number in range(3)]
+    for pool in pools:
+        warm_up.start(pool, TARGET)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert [item.pool.key for item in warm_up.take_without_past()] == [pool.key for pool in pools]

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
 from forebay.actuation.capacity import PodDrivenProvider
@@ -27,7 +28,7 @@ from forebay.runtime.store import Kind, Store
 from forebay.runtime.targetreader import TargetReader
 from forebay.runtime.warmup import WarmUp
 from forebay.runtime.world import World
-from forebay.telemetry.source import PoolTarget, PoolTelemetry
+from forebay.telemetry.source import History, PoolTarget, PoolTelemetry
 
 CHAT = PoolKey("serving", "chat")
 SCALE = "/apis/apps/v1/namespaces/serving/deployments/chat/scale"
@@ -82,6 +83,7 @@ class Rig:
             files=None,
             wall_clock=clock,
         )
+        self.warm_up = steps.warm_up
         self.loop = ControlLoop(steps, interval_seconds=15.0, telemetry_patience_seconds=0.05)
 
     def decide(self, fleet: Fleet, observed: FleetObservation, state: FleetState) -> FleetDecision:
@@ -254,3 +256,38 @@ async def test_a_reference_that_leads_nowhere_is_told_and_does_not_stop_scaling(
     (told,) = [item for item in conditions if item["type"] == "ReferencesFound"]
     assert (told["status"], told["reason"]) == ("False", "ReferenceMissing")
     assert "gateway in namespace serving" in told["message"]
+
+
+async def test_a_pool_waits_for_its_turn_to_be_warmed_up_says_so_and_joins_in_a_pause(
+    rig: Rig, objects: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def history(target: PoolTarget, since_seconds: float, at_seconds: float) -> History:
+        counts = np.full(30, 60.0)
+        return History(
+            start_seconds=at_seconds - 1800.0, requests_per_minute=counts, freshness=Freshness(signal="history")
+        )
+
+    monkeypatch.setattr(rig.telemetry, "history", history)
+    monkeypatch.setattr(rig.warm_up, "_history_seconds", 1800.0)
+    monkeypatch.setattr(rig.loop, "_interval_seconds", 0.01)
+    late = "/apis/forebay.io/v1alpha1/namespaces/serving/inferencepools/late/status"
+    rig.store.apply(Kind.POOLS, objects.pool("late"))
+    rig.api.objects[late] = objects.pool("late")
+    await rig.loop.round()
+    assert "status" not in rig.api.objects[late]
+    clock.now += 61.0
+    await rig.loop.round()
+    (ready,) = rig.api.objects[late]["status"]["conditions"]
+    assert (ready["type"], ready["status"], ready["reason"]) == ("Ready", "Unknown", "WarmingUp")
+    assert rig.metrics.registry.get_sample_value("forebay_pools_warming") == 1.0
+    joined = asyncio.Event()
+
+    def came_round() -> None:
+        if rig.loop.record_of(PoolKey("serving", "late")) is not None:
+            joined.set()
+
+    running = asyncio.create_task(rig.loop.run(came_round))
+    async with asyncio.timeout(10.0):
+        await joined.wait()
+    running.cancel()
+    assert rig.metrics.registry.get_sample_value("forebay_pools_warming") == 0.0

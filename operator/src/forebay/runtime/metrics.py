@@ -69,6 +69,9 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        self.warming = Gauge(
+            "forebay_pools_warming", "Pools that wait to be warmed up from history.", registry=registry
+        )
         self.watched = Gauge("forebay_watched_objects", "Objects in the caches.", ["kind"], registry=registry)
         self.queries = Histogram(
             "forebay_telemetry_query_duration_seconds",

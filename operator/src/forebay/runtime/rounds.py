@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from forebay.pipeline import FleetState, decide
 from forebay.runtime.act import Done, act, actions
 from forebay.runtime.capacity import capacity_wishes, ensure_capacity
 from forebay.runtime.leader import LeaseLostError
-from forebay.runtime.look import Look
+from forebay.runtime.look import Look, PoolLook
 from forebay.runtime.memory import StateFiles
 from forebay.runtime.metrics import Metrics
 from forebay.runtime.observe import external_forecast, fleet_observation, fleet_of, telemetry_target
@@ -36,6 +36,9 @@ from forebay.telemetry.source import PoolTelemetry, TelemetrySource
 logger = logging.getLogger(__name__)
 
 _SAVE_SECONDS = 300.0
+_SHORTEST_WARM_UP_SECONDS = 0.001
+_WAITING_SECONDS = 60.0
+"""A pool that waits longer for its past says so in its status."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -76,6 +79,7 @@ class ControlLoop:
         self._state = FleetState()
         self._decider = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decide")
         self._records: dict[PoolKey, _Remembered] = {}
+        self._lead_times: dict[PoolKey, tuple[float, ...]] = {}
         self._saved_seconds = time.monotonic()
         self._one_at_a_time = asyncio.Lock()
 
@@ -98,6 +102,7 @@ class ControlLoop:
             async with self._one_at_a_time:
                 await self.round()
             came_round()
+            await self._warm_until(due)
             # A round that took too long is followed by a pause all the same, so that other tasks have their turn.
             await asyncio.sleep(max(0.05, due - loop.time()))
 
@@ -120,6 +125,21 @@ class ControlLoop:
         steps.metrics.rounds.labels("ok").inc()
         steps.metrics.last_round.set(steps.wall_clock())
         return True
+
+    async def _warm_until(self, due: float) -> None:
+        """Warm new pools up in what is left of the pause, one at a time; one at least."""
+        loop, begun, took = asyncio.get_running_loop(), 0.0, 0.0
+        while took == 0.0 or loop.time() + took < due:
+            arrived = self._steps.warm_up.take_one()
+            if arrived is None:
+                return
+            begun = loop.time()
+            await loop.run_in_executor(self._decider, self._warm, [arrived])
+            took = max(took, loop.time() - begun, _SHORTEST_WARM_UP_SECONDS)
+
+    def _warm(self, arrived: Sequence[Warmed]) -> None:
+        """Give pools their past; in the thread that decides."""
+        self._steps.warm_up.apply(self._state, arrived, self._lead_times)
 
     async def finish(self, patience_seconds: float) -> None:
         """Wait for the round in progress, not longer than ``patience_seconds``, and let no other begin."""
@@ -145,10 +165,9 @@ class ControlLoop:
         self._tidy_up(look)
         with self._timed("observe"):
             measured = await self._measure(look)
-        arrived = steps.warm_up.take_arrived()
-        look = replace(
-            look, pools=tuple(pool for pool in look.pools if steps.warm_up.is_known(pool.entry.pool.key))
-        )
+        arrived = steps.warm_up.take_without_past()
+        everyone = look.pools
+        look = replace(look, pools=tuple(pool for pool in everyone if steps.warm_up.is_known(pool.entry.pool.key)))
         observed = fleet_observation(look, measured)
         with self._timed("decide"):
             decisions = await self._decide(look, observed, arrived, measured)
@@ -159,12 +178,17 @@ class ControlLoop:
         await self._remember(look, observed, decisions, done)
         with self._timed("report"):
             await steps.reporter.report(roster, look, observed, decisions, done)
+            await steps.reporter.report_waiting(self._waiting(everyone), look.at_seconds)
         steps.world.tidy(roster)
         await self._save()
 
     def _tidy_up(self, look: Look) -> None:
         """Begin what new pools need, and forget what belongs to pools that are gone."""
         steps = self._steps
+        self._lead_times = {
+            pool.entry.pool.key: tuple(variant.lead_time_seconds for variant in pool.variants)
+            for pool in look.pools
+        }
         keys = {pool.entry.pool.key for pool in look.pools}
         steps.warm_up.keep_only(keys)
         for pool in look.pools:
@@ -174,6 +198,16 @@ class ControlLoop:
             del self._records[gone]
         for kind, count in steps.world.store.counts().items():
             steps.metrics.watched.labels(kind.value).set(count)
+
+    def _waiting(self, pools: Iterable[PoolLook]) -> list[PoolLook]:
+        """Return the pools that have waited for their past for long enough to say so."""
+        warm_up, now, waiting = self._steps.warm_up, self._steps.wall_clock(), []
+        for pool in pools:
+            since = warm_up.waits_since(pool.entry.pool.key)
+            if since is not None and now - since >= _WAITING_SECONDS:
+                waiting.append(pool)
+        self._steps.metrics.warming.set(sum(1 for pool in pools if not warm_up.is_known(pool.entry.pool.key)))
+        return waiting
 
     async def _measure(self, look: Look) -> Mapping[PoolKey, PoolTelemetry]:
         targets = [telemetry_target(pool) for pool in look.pools]
@@ -193,14 +227,10 @@ class ControlLoop:
         arrived: Sequence[Warmed],
         measured: Mapping[PoolKey, PoolTelemetry],
     ) -> FleetDecision:
-        steps, fleet = self._steps, fleet_of(look)
-        lead_times = {
-            key: tuple(variant.lead_time_seconds for variant in pool.variants)
-            for key, pool in observed.pools.items()
-        }
+        fleet = fleet_of(look)
 
         def in_thread() -> FleetDecision:
-            steps.warm_up.apply(self._state, arrived, lead_times)
+            self._warm(arrived)
             for key in set(self._state.keys()) - fleet.pools.keys():
                 self._state.drop(key)
             for look_at in look.pools:

@@ -1,4 +1,4 @@
-"""Warm up new pools from history, off the rounds' path: a pool joins the fleet when its forecaster has a past."""
+"""Warm up new pools from history, in the pauses between rounds: a pool joins when its forecaster has a past."""
 
 import asyncio
 import logging
@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 
 _PARALLEL = 4
 _PATIENCE_SECONDS = 30.0
+_MOST_WAITING = 4
+"""Histories that are read ahead: an old one would leave a gap before the first live minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +52,52 @@ class WarmUp:
         self._wall_clock = wall_clock
         self._slots = asyncio.Semaphore(_PARALLEL)
         self._tasks: dict[PoolKey, asyncio.Task[None]] = {}
-        self._arrived: list[Warmed] = []
+        self._arrived: dict[PoolKey, Warmed] = {}
+        self._begun: dict[PoolKey, float] = {}
+        self._room = asyncio.Event()
         self._known: set[PoolKey] = set()
 
     def start(self, pool: Pool, target: PoolTarget) -> None:
         """Begin to read a pool's history, if that was not begun yet."""
         key = pool.key
-        if key not in self._known and key not in self._tasks:
+        if key not in self._known and not self._is_begun(key):
+            self._begun.setdefault(key, self._wall_clock())
             self._tasks[key] = asyncio.create_task(self._read(pool, target), name=f"warm-up {key}")
+
+    def _is_begun(self, key: PoolKey) -> bool:
+        task = self._tasks.get(key)
+        return task is not None and (not task.done() or key in self._arrived)
 
     def is_known(self, key: PoolKey) -> bool:
         """Whether the pool takes part in decisions."""
         return key in self._known
 
+    def waits_since(self, key: PoolKey) -> float | None:
+        """Return since when (Unix seconds) a pool waits for its past; ``None`` if it does not."""
+        return None if key in self._known else self._begun.get(key)
+
     def take_arrived(self) -> list[Warmed]:
-        """Return pools whose history came since the last call; they take part from now on."""
-        arrived, self._arrived = self._arrived, []
-        self._known.update(item.pool.key for item in arrived)
-        return arrived
+        """Return all pools whose history came; they take part from now on."""
+        return [self._take(key) for key in list(self._arrived)]
+
+    def take_without_past(self) -> list[Warmed]:
+        """Return the pools that have nothing to be warmed up with; they take part from now on."""
+        return [self._take(key) for key, item in list(self._arrived.items()) if not self._has_past(item)]
+
+    def take_one(self) -> Warmed | None:
+        """Return the pool whose history came first, ``None`` if there is none; it takes part from now on."""
+        first = next(iter(self._arrived), None)
+        return None if first is None else self._take(first)
+
+    def _take(self, key: PoolKey) -> Warmed:
+        self._known.add(key)
+        self._begun.pop(key, None)
+        self._tasks.pop(key, None)
+        self._room.set()
+        return self._arrived.pop(key)
+
+    def _has_past(self, item: Warmed) -> bool:
+        return self._files is not None or (item.history is not None and item.history.known_minutes > 0)
 
     def keep_only(self, keys: Iterable[PoolKey]) -> None:
         """Forget pools that are gone."""
@@ -75,6 +105,8 @@ class WarmUp:
         self._known &= kept
         for key in self._tasks.keys() - kept:
             self._tasks.pop(key).cancel()
+            self._begun.pop(key, None)
+            self._arrived.pop(key, None)
 
     async def stop(self) -> None:
         """Cancel what is under way."""
@@ -105,13 +137,15 @@ class WarmUp:
 
     async def _read(self, pool: Pool, target: PoolTarget) -> None:
         history: History | None = None
-        now = self._wall_clock()
         try:
             if self._history_seconds > 0:
-                async with self._slots, asyncio.timeout(_PATIENCE_SECONDS):
-                    history = await self._source.history(target, now - self._history_seconds, now)
+                async with self._slots:
+                    while len(self._arrived) >= _MOST_WAITING:
+                        self._room.clear()
+                        await self._room.wait()
+                    async with asyncio.timeout(_PATIENCE_SECONDS):
+                        now = self._wall_clock()
+                        history = await self._source.history(target, now - self._history_seconds, now)
         except TimeoutError:
             logger.warning("the history of %s did not come in time; it starts without", pool.key)
-        finally:
-            self._tasks.pop(pool.key, None)
-        self._arrived.append(Warmed(pool, history))
+        self._arrived[pool.key] = Warmed(pool, history)
