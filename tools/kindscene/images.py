@@ -11,7 +11,7 @@ from devcluster.errors import DevClusterError
 from devcluster.targets import INFERENCE_SIM, PROMETHEUS, Target
 
 ROOT = Path(__file__).resolve().parents[2]
-TARGETS = ("operator", "engine-simulator", "load-generator")
+TARGETS = ("operator", "engine-simulator")
 PROMETHEUS_IMAGE = "forebay-prometheus:local"
 INFERENCE_SIM_IMAGE = "forebay-llm-d-inference-sim:local"
 _BUILD_SECONDS = 900
@@ -30,7 +30,7 @@ def project_version() -> str:
 
 
 def build_own(*, log: Callable[[str], object] = print) -> tuple[str, ...]:
-    """Build the operator's, the engines' and the load generator's image, and return their names.
+    """Build the operator's and the engines' image, and return their names.
 
     Raises:
         DevClusterError: the build failed; the message has its last lines.
