@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from devcluster.remotewrite import Labels, write
 from forebay.flow.fleet import PoolKey, Role, Slo
 from forebay.telemetry.meter import NullMeter
 from forebay.telemetry.prometheus import PrometheusTelemetry
 from forebay.telemetry.settings import PrometheusSettings
 from forebay.telemetry.source import PoolTarget, WorkloadTarget
-from tests.cluster.telemetry_world import Labels, Samples, Server, write
+from tests.cluster.telemetry_world import Samples, Server
 
 POOLS = 1_000
 REPLICAS = 2

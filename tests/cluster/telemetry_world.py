@@ -1,9 +1,7 @@
 """A Prometheus of one's own, and streams of requests that are written into it as engines would export them."""
 
 import math
-import struct
 import time
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -15,63 +13,11 @@ from devcluster.components import HOST, prometheus_argv
 from devcluster.http_probe import answers_ok
 from devcluster.ports import free_ports
 from devcluster.processes import Component, ProcessHost
+from devcluster.remotewrite import STALE, Labels
 
-STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
-"""What Prometheus stores when a target is gone (https://prometheus.io/docs/specs/native_histograms/#staleness)."""
 SCRAPE = 15.0
 
-Labels = tuple[tuple[str, str], ...]
 Samples = dict[Labels, list[tuple[float, float]]]
-
-
-# ---------------------------------------------------------------------------------------------- writing samples
-
-
-def _varint(number: int) -> bytes:
-    result = bytearray()
-    while number > 0x7F:
-        result.append(number & 0x7F | 0x80)
-        number >>= 7
-    result.append(number)
-    return bytes(result)
-
-
-def _field(number: int, content: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
-
-
-def _series(labels: Labels, samples: list[tuple[float, float]]) -> bytes:
-    body = b"".join(
-        _field(1, _field(1, name.encode()) + _field(2, value.encode())) for name, value in sorted(labels)
-    )
-    for at, value in samples:
-        body += _field(2, b"\x09" + struct.pack("<d", value) + b"\x10" + _varint(round(at * 1000)))
-    return _field(1, body)
-
-
-def _snappy(content: bytes) -> bytes:
-    """Frame ``content`` as a snappy block of literals (no compression)."""
-    result = bytearray(_varint(len(content)))
-    for start in range(0, len(content), 60_000):
-        part = content[start : start + 60_000]
-        result += b"\xf4" + struct.pack("<H", len(part) - 1) + part
-    return bytes(result)
-
-
-def write(url: str, samples: Samples) -> None:
-    """Write samples by remote write 1.0 (https://prometheus.io/docs/specs/prw/remote_write_spec/)."""
-    body = _snappy(b"".join(_series(labels, points) for labels, points in samples.items()))
-    request = urllib.request.Request(  # noqa: S310 - loopback
-        f"{url}/api/v1/write",
-        data=body,
-        headers={
-            "Content-Type": "application/x-protobuf",
-            "Content-Encoding": "snappy",
-            "X-Prometheus-Remote-Write-Version": "0.1.0",
-        },
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-        assert answer.status < 300
 
 
 class Server:
@@ -85,7 +31,7 @@ class Server:
         self.config = config
         self.host = ProcessHost(directory)
         program = Binaries.from_environment().path("prometheus")
-        argv = (*prometheus_argv(program, port, config, directory / "data"), "--web.enable-remote-write-receiver")
+        argv = prometheus_argv(program, port, config, directory / "data", receives=True)
         self.component = Component(
             host=self.host, name="prometheus", argv=argv, is_ready=lambda: answers_ok(f"{self.url}/-/ready")
         )

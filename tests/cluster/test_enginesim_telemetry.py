@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from devcluster.remotewrite import write
 from enginesim.config import parse_config
 from enginesim.physics import PoolPhysics
 from enginesim.pods import Pod
@@ -21,7 +22,7 @@ from forebay.flow.trace import RequestTrace
 from forebay.telemetry.prometheus import PrometheusTelemetry
 from forebay.telemetry.settings import PrometheusSettings
 from forebay.telemetry.source import GatewayTarget, PoolTarget, PoolTelemetry, WorkloadTarget
-from tests.cluster.telemetry_world import Server, write
+from tests.cluster.telemetry_world import Server
 
 SCRAPE_SECONDS = 5.0
 ROUND_SECONDS = 15.0

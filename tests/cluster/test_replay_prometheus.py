@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from devcluster.remotewrite import write
 from forebay.replay.command import command
-from tests.cluster.telemetry_world import Fleet, Requests, Server, deployment_pods, joined, stream, write
+from tests.cluster.telemetry_world import Fleet, Requests, Server, deployment_pods, joined, stream
 
 POOL = """
 apiVersion: forebay.io/v1alpha1

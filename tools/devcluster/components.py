@@ -135,8 +135,10 @@ def kwok_argv(program: Path, port: int, kubeconfig: Path, stages: Path) -> tuple
     )
 
 
-def prometheus_argv(program: Path, port: int, config: Path, data: Path) -> tuple[str, ...]:
-    """Return the command line of Prometheus."""
+def prometheus_argv(
+    program: Path, port: int, config: Path, data: Path, *, receives: bool = False
+) -> tuple[str, ...]:
+    """Return the command line of Prometheus; one that receives takes remote writes."""
     return (
         str(program),
         f"--config.file={config}",
@@ -147,4 +149,5 @@ def prometheus_argv(program: Path, port: int, config: Path, data: Path) -> tuple
         f"--web.listen-address={HOST}:{port}",
         "--web.enable-lifecycle",
         "--log.level=warn",
+        *(("--web.enable-remote-write-receiver",) if receives else ()),
     )

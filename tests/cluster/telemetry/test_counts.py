@@ -11,12 +11,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from devcluster.remotewrite import write
 from forebay.flow.observation import Problem
 from forebay.telemetry.prometheus import PrometheusTelemetry
 from forebay.telemetry.settings import PrometheusSettings
 from forebay.telemetry.source import GatewayTarget
 from tests.cluster.telemetry.asking import counted, observe, rounds, signal, target, traffic_of
-from tests.cluster.telemetry_world import SCRAPE, Fleet, Samples, Server, deployment_pods, joined, stream, write
+from tests.cluster.telemetry_world import SCRAPE, Fleet, Samples, Server, deployment_pods, joined, stream
 
 
 @pytest.mark.parametrize("scrape", [5.0, 15.0, 30.0])

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from devcluster.components import HOST
+from devcluster.remotewrite import write
 from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.observation import Problem
 from forebay.telemetry.client import PrometheusClient
@@ -23,7 +24,7 @@ from forebay.telemetry.promql import one_of
 from forebay.telemetry.settings import PrometheusSettings
 from forebay.telemetry.source import GatewayTarget, PoolTelemetry, WorkloadTarget
 from tests.cluster.telemetry.asking import counted, observe, rounds, signal, target, traffic_of
-from tests.cluster.telemetry_world import Fleet, Server, deployment_pods, stream, write
+from tests.cluster.telemetry_world import Fleet, Server, deployment_pods, stream
 
 
 async def test_one_bad_pool_does_not_spoil_the_round(server: Server, namespace: str) -> None:

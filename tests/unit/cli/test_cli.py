@@ -10,11 +10,13 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from forebay.actuation.kube import ApiError
 from forebay.cli import main as module
+from forebay.cli.explain import _ask_services
 from forebay.cli.explanation import Explanation, as_text
 from forebay.cli.main import cli
-from forebay.cli.parameters import DURATION, HEADER
 from forebay.flow.fleet import PoolKey
+from forebay.parameters import DURATION, HEADER
 from forebay.runtime.settings import OperatorSettings
 from forebay.runtime.sources import prometheus_settings
 
@@ -252,3 +254,74 @@ def test_an_explanation_is_json_for_programs() -> None:
     data = json.loads(json.dumps(explanation().as_json()))
     assert data["record"]["decision"]["reasons"][1]["code"] == "Sized"
     assert data["mode"] == "Recommend"
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_the_code_that_a_command_ends_with_is_kept(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    @click.command("leave")
+    @click.pass_context
+    def leave(ctx: click.Context) -> None:
+        ctx.exit(code)
+
+    monkeypatch.setattr(module.LazyGroup, "get_command", lambda *_: leave)
+    monkeypatch.setattr("sys.argv", ["forebay", "leave"])
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    assert ended.value.code == code
+
+
+class Cluster:
+    """Answers what it has, and refuses what it is told to."""
+
+    def __init__(self, answers: dict[str, Any]) -> None:
+        self.answers = answers
+
+    async def get(self, path: str, *, params: dict[str, str] | None = None) -> Any:
+        answer = self.answers.get(path, 404)
+        if isinstance(answer, int):
+            raise ApiError(path, status=answer)
+        if path.endswith("/services"):
+            assert params == {"labelSelector": "app.kubernetes.io/part-of=forebay"}
+        return answer
+
+
+def services(*names: tuple[str, str]) -> dict[str, Any]:
+    return {"items": [{"metadata": {"namespace": namespace, "name": name}} for namespace, name in names]}
+
+
+DECISIONS = "http/proxy/decisions/serving/chat"
+
+
+@pytest.mark.parametrize(
+    ("namespace", "answers"),
+    [
+        (None, {"/api/v1/services": services(("a", "east"), ("b", "west"))}),
+        ("b", {"/api/v1/namespaces/b/services": services(("b", "west"))}),
+    ],
+)
+async def test_the_operator_that_has_the_pool_is_found_by_its_labels(
+    namespace: str | None, answers: dict[str, Any]
+) -> None:
+    cluster: Any = Cluster({**answers, f"/api/v1/namespaces/b/services/west:{DECISIONS}": RECORD})
+    assert await _ask_services(cluster, namespace, PoolKey("serving", "chat")) == (RECORD, "")
+
+
+async def test_who_may_not_list_services_asks_the_plain_install_s() -> None:
+    path = f"/api/v1/namespaces/forebay-system/services/forebay:{DECISIONS}"
+    cluster: Any = Cluster({"/api/v1/services": 403, path: RECORD})
+    assert await _ask_services(cluster, None, PoolKey("serving", "chat")) == (RECORD, "")
+
+
+async def test_without_an_operator_the_reason_is_said() -> None:
+    key = PoolKey("serving", "chat")
+    nobody: Any = Cluster({"/api/v1/services": services()})
+    assert await _ask_services(nobody, None, key) == (
+        None,
+        "there is no Service with the labels app.kubernetes.io/part-of=forebay",
+    )
+    silent: Any = Cluster({"/api/v1/services": services(("a", "east"))})
+    assert "namespaces/a/services/east had no record" in (await _ask_services(silent, None, key))[1]
+
+
+def test_days_are_durations_too() -> None:
+    assert DURATION.convert("14d", None, None) == 14 * 86_400.0

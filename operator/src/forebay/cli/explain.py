@@ -12,10 +12,12 @@ import click
 from forebay.actuation.kube import ApiError, CredentialsError, KubeApi, load_configuration
 from forebay.api.base import GROUP, VERSION
 from forebay.cli.explanation import Explanation, as_text
-from forebay.cli.parameters import POOL_KEY
 from forebay.flow.fleet import PoolKey
+from forebay.parameters import POOL_KEY
 
 _ATTEMPTS = 6
+_SERVICE_LABELS = "app.kubernetes.io/part-of=forebay"
+_PLAIN_NAMESPACE = "forebay-system"
 
 
 @click.command("explain")
@@ -28,10 +30,10 @@ _ATTEMPTS = 6
     envvar="FOREBAY_OPERATOR_URL",
     show_envvar=True,
     help="Where the operator listens, such as http://127.0.0.1:8080 behind kubectl port-forward. "
-    "Without it, its Service is asked through the API server.",
+    "Without it, its Service is looked for by its labels and asked through the API server.",
 )
 @click.option(
-    "--operator-namespace", default="forebay-system", show_default=True, help="Of the operator's Service."
+    "--operator-namespace", default=None, show_default="all", help="Look for the operator's Service here only."
 )
 def command(
     pool: PoolKey,
@@ -39,7 +41,7 @@ def command(
     kubeconfig: str | None,
     context: str | None,
     operator_url: str | None,
-    operator_namespace: str,
+    operator_namespace: str | None,
 ) -> None:
     """Say why POOL (NAMESPACE/NAME) has the replicas that it has, step by step.
 
@@ -63,7 +65,7 @@ def command(
 
 
 async def _explain(
-    pool: PoolKey, kubeconfig: str | None, context: str | None, url: str | None, namespace: str
+    pool: PoolKey, kubeconfig: str | None, context: str | None, url: str | None, namespace: str | None
 ) -> Explanation:
     configuration = await load_configuration(kubeconfig, context)
     async with KubeApi(configuration) as api:
@@ -72,16 +74,44 @@ async def _explain(
         if url is not None:
             record, why_not = await _ask(url.rstrip("/"), pool)
         else:
-            record, why_not = await _ask_service(api, namespace, pool)
+            record, why_not = await _ask_services(api, namespace, pool)
     return Explanation(pool=pool, resource=resource, record=record, record_missing=why_not)
 
 
-async def _ask_service(api: KubeApi, namespace: str, pool: PoolKey) -> tuple[Mapping[str, Any] | None, str]:
-    """Ask the operator's Service through the API server's proxy, with the user's own rights."""
-    path = (
-        f"/api/v1/namespaces/{quote(namespace)}/services/forebay:http/proxy"
-        f"/decisions/{quote(pool.namespace)}/{quote(pool.name)}"
-    )
+async def _ask_services(
+    api: KubeApi, namespace: str | None, pool: PoolKey
+) -> tuple[Mapping[str, Any] | None, str]:
+    """Ask each operator that is there: fleets shard over several, and one of them has the pool."""
+    services = await _services(api, namespace)
+    reasons = []
+    for service in services:
+        record, why_not = await _ask_service(api, service, pool)
+        if record is not None:
+            return record, ""
+        reasons.append(why_not)
+    return None, "; ".join(reasons) or f"there is no Service with the labels {_SERVICE_LABELS}"
+
+
+async def _services(api: KubeApi, namespace: str | None) -> list[str]:
+    """Return the paths of the operators' Services; who may not list them asks where a plain install has it."""
+    where = f"namespaces/{quote(namespace)}/" if namespace else ""
+    try:
+        found = await api.get(f"/api/v1/{where}services", params={"labelSelector": _SERVICE_LABELS})
+    except ApiError as error:
+        if not error.forbidden:
+            raise
+        return [_service_path(namespace or _PLAIN_NAMESPACE, "forebay")]
+    names = [item["metadata"] for item in found.get("items") or ()]
+    return [_service_path(str(metadata["namespace"]), str(metadata["name"])) for metadata in names]
+
+
+def _service_path(namespace: str, name: str) -> str:
+    return f"/api/v1/namespaces/{quote(namespace)}/services/{quote(name)}"
+
+
+async def _ask_service(api: KubeApi, service: str, pool: PoolKey) -> tuple[Mapping[str, Any] | None, str]:
+    """Ask one operator's Service through the API server's proxy, with the user's own rights."""
+    path = f"{service}:http/proxy/decisions/{quote(pool.namespace)}/{quote(pool.name)}"
     for attempts_left in reversed(range(_ATTEMPTS)):
         try:
             return await api.get(path), ""
@@ -90,7 +120,7 @@ async def _ask_service(api: KubeApi, namespace: str, pool: PoolKey) -> tuple[Map
             if not attempts_left or not error.not_found:
                 why = error.reason or str(error.status)
                 break
-    return None, f"the operator's Service in {namespace} had no record ({why})"
+    return None, f"the operator behind {service.removeprefix('/api/v1/')} had no record ({why})"
 
 
 async def _ask(url: str, pool: PoolKey) -> tuple[Mapping[str, Any] | None, str]:

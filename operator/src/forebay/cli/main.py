@@ -74,12 +74,13 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; errors of use end with code 2, an interrupt with 130."""
     try:
-        cli.main(standalone_mode=False)
+        # Without standalone mode click returns the code of `ctx.exit(code)` instead of ending with it.
+        code = cli.main(standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)
         sys.exit(130)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except click.exceptions.Exit as leave:
-        sys.exit(leave.exit_code)
+    else:
+        sys.exit(code if isinstance(code, int) else 0)

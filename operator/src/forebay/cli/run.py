@@ -10,7 +10,7 @@ import click
 from pydantic import ValidationError
 
 from forebay.actuation.kube import CredentialsError, service_account_namespace
-from forebay.cli.parameters import DURATION, HEADER, NAMESPACES
+from forebay.parameters import DURATION, HEADER, NAMESPACES
 from forebay.runtime.logs import set_up_logging
 from forebay.runtime.process import OperatorProcess
 from forebay.runtime.settings import OperatorSettings

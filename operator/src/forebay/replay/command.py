@@ -9,13 +9,13 @@ from pathlib import Path
 import click
 
 from forebay.flow.fleet import PoolKey
+from forebay.parameters import DURATION, POOL_KEY
 from forebay.replay.build import BuildError, load_fleet
 from forebay.replay.history import binding_named, recorded_trace
 from forebay.replay.jobs import ALL, Job, UnknownPolicyError, jobs_for, policies_named
 from forebay.replay.outcome import Outcome
 from forebay.replay.output import Replay, against_oracle, span, to_json, to_table, to_yaml
 from forebay.replay.parallel import WorkerError, run_jobs, usable_cpus
-from forebay.replay.parameters import DURATION, POOL_KEY
 from forebay.replay.prepare import Elsewhere, Prepared, Wanted, prepare
 from forebay.replay.progress import display
 from forebay.replay.report import render

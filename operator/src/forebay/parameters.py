@@ -1,4 +1,4 @@
-"""Kinds of command line values: durations as in the resources, headers, namespaces, NAMESPACE/NAME."""
+"""Kinds of command line values, for every command: durations, headers, namespaces, NAMESPACE/NAME."""
 
 import re
 
@@ -7,12 +7,13 @@ import click
 from forebay.api.text import Duration
 from forebay.flow.fleet import PoolKey
 
+_DAYS = re.compile(r"([0-9]+(?:\.[0-9]+)?)d")
 _NEXT_HEADER = re.compile(r",(?=\s*[A-Za-z0-9!#$%&'*+.^_`|~-]+\s*=)")
 """A comma before a header's name (a token of RFC 9110, section 5.6.2) and its equals sign."""
 
 
 class DurationType(click.ParamType[float]):
-    """A Go duration such as 15s or 1m30s, handed out as seconds."""
+    """A duration as in the resources, such as 15s, 1m30s or 24h, or days as 14d, handed out as seconds."""
 
     name = "duration"
 
@@ -20,9 +21,12 @@ class DurationType(click.ParamType[float]):
         """Return the seconds; the default of an option is a number already."""
         if isinstance(value, int | float):
             return float(value)
+        days = _DAYS.fullmatch(str(value))
+        if days is not None:
+            return 86_400.0 * float(days.group(1))
         text = Duration(str(value))
         if value != "0" and not text.is_written_well():
-            self.fail(f"{value!r} is no duration: write it like 15s, 1m30s or 2h", param, ctx)
+            self.fail(f"{value!r} is no duration: write it like 15s, 1m30s, 24h or 14d", param, ctx)
         return text.seconds
 
 
