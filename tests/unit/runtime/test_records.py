@@ -70,7 +70,7 @@ def test_a_deployment_without_replicas_has_one(objects: Any) -> None:
     assert parse_workload(body).replicas == 1
 
 
-def test_the_hpa_that_keda_made_is_not_named_beside_its_scaled_object() -> None:
+def test_the_hpa_that_keda_made_goes_by_the_name_of_its_scaled_object() -> None:
     body: dict[str, Any] = {
         "metadata": {"name": "hpa", "namespace": "serving"},
         "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "chat"}},
@@ -78,5 +78,7 @@ def test_the_hpa_that_keda_made_is_not_named_beside_its_scaled_object() -> None:
     found = parse_autoscaler(body)
     assert found is not None
     assert (found.kind, found.target.name) == ("HorizontalPodAutoscaler", "chat")
-    body["metadata"]["ownerReferences"] = [{"kind": "ScaledObject"}]
-    assert parse_autoscaler(body) is None
+    body["metadata"]["ownerReferences"] = [{"kind": "ScaledObject", "name": "chat-by-queue"}]
+    owned = parse_autoscaler(body)
+    assert owned is not None
+    assert (owned.kind, owned.name, owned.target) == ("ScaledObject", "chat-by-queue", found.target)

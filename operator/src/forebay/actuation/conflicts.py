@@ -30,11 +30,13 @@ def autoscaler_conflict(target: TargetRef, autoscalers: Iterable[Autoscaler]) ->
     The version of the API group is ignored: `apps/v1` and `apps/v1beta2` name one Deployment.
     """
     found = sorted(
-        f"{other.kind} {other.name}"
-        for other in autoscalers
-        if (other.target.namespace, other.target.kind, other.target.name)
-        == (target.namespace, target.kind, target.name)
-        and group_of(other.target.api_version) == group_of(target.api_version)
+        {
+            f"{other.kind} {other.name}"
+            for other in autoscalers
+            if (other.target.namespace, other.target.kind, other.target.name)
+            == (target.namespace, target.kind, target.name)
+            and group_of(other.target.api_version) == group_of(target.api_version)
+        }
     )
     if not found:
         return None

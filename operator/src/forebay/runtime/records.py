@@ -207,15 +207,18 @@ def parse_node(body: Mapping[str, Any]) -> NodeRecord:
 
 
 def parse_autoscaler(body: Mapping[str, Any]) -> Autoscaler | None:
-    """Return an HPA or ScaledObject and its target; None while it is being deleted or is owned by KEDA.
+    """Return an HPA or ScaledObject and its target; None while it is being deleted.
 
-    KEDA makes an HPA per ScaledObject; only the ScaledObject is worth naming to a person.
+    KEDA makes an HPA per ScaledObject, which owns it: that is the one worth naming to a person. The HPA is watched
+    and the ScaledObject listed now and then, so that this is how a new one is noticed at once.
     """
     metadata = body["metadata"]
     if metadata.get("deletionTimestamp") is not None:
         return None
-    if any(owner.get("kind") == "ScaledObject" for owner in metadata.get("ownerReferences") or ()):
-        return None
+    kind, name = str(body.get("kind") or "HorizontalPodAutoscaler"), str(metadata["name"])
+    for owner in metadata.get("ownerReferences") or ():
+        if owner.get("kind") == "ScaledObject":
+            kind, name = "ScaledObject", str(owner.get("name") or name)
     reference = (body.get("spec") or {}).get("scaleTargetRef") or {}
     target = TargetRef(
         str(metadata.get("namespace") or ""),
@@ -223,7 +226,7 @@ def parse_autoscaler(body: Mapping[str, Any]) -> Autoscaler | None:
         str(reference.get("kind") or "Deployment"),
         str(reference.get("name") or ""),
     )
-    return Autoscaler(str(body.get("kind") or "HorizontalPodAutoscaler"), str(metadata["name"]), target)
+    return Autoscaler(kind, name, target)
 
 
 def _container_gpus(container: Mapping[str, Any]) -> int:
