@@ -187,16 +187,17 @@ def show(results: Sequence[Result]) -> None:
             f"{each.first_round_seconds:.1f} | {each.first_round_cpu_seconds:.1f} |"
         )
     print(
-        "\n| pools | traffic | rounds | p50 s | p99 s | max s | CPU s/round | CPU s/min | peak RSS MiB "
+        "\n| pools | traffic | rounds | p50 s | p99 s | max s | CPU s/round | its max | CPU s/min | peak RSS MiB "
         "| queries | samples | writes/round | lag p99 ms | load |"
     )
-    print("|" + "---|" * 14)
+    print("|" + "---|" * 15)
     for each in results:
         for phase in each.phases:
             cpu = sum(phase.cpu_seconds_per_round) / len(phase.cpu_seconds_per_round)
             print(
                 f"| {each.pools} | {phase.name} | {len(phase.round_seconds)} | {phase.quantile(0.5):.2f} | "
                 f"{phase.quantile(0.99):.2f} | {max(phase.round_seconds):.2f} | {cpu:.2f} | "
+                f"{max(phase.cpu_seconds_per_round):.2f} | "
                 f"{phase.cpu_seconds_per_minute:.1f} | {phase.rss_mib:.0f} | {phase.queries_per_round:.1f} | "
                 f"{phase.samples_per_round:.0f} | {phase.writes_per_round:.2f} | "
                 f"{1000 * phase.lag_p99_seconds:.0f} | {phase.load_average:.1f} |"
