@@ -112,9 +112,11 @@ def test_an_interrupt_prints_what_is_done(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_an_interrupt_before_anything_is_done_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object, **__: object) -> Any:
+    def interrupt(_: int) -> Any:
         raise KeyboardInterrupt
-        yield
+
+    def interrupted(*_: object, **__: object) -> Any:
+        return map(interrupt, [0])
 
     monkeypatch.setattr("forebay.replay.command.run_jobs", interrupted)
     result = CliRunner().invoke(command, [*SHORT, "--policies", "forebay,hpa"])
