@@ -158,7 +158,7 @@ def test_every_field_of_a_policy_reaches_the_settings() -> None:
             "releasePricePercent": 25,
             "forecast": {"enabled": False, "rateWindow": "2m", "growthCapPercent": 40},
             "errorBudget": {"window": "12h"},
-            "guards": {"restart": "5m"},
+            "guards": {"restart": "7m"},
             "stabilisation": {"maxScaleOutStep": 4, "maxScaleInStep": 1, "actionsPerHour": 12},
         }
     )
@@ -170,7 +170,7 @@ def test_every_field_of_a_policy_reaches_the_settings() -> None:
         rate_window_seconds=120.0,
         growth_cap=0.4,
         budget_half_life_seconds=43_200.0,
-        restart_guard_seconds=300.0,
+        restart_guard_seconds=420.0,
         max_scale_out_step=4,
         max_scale_in_step=1,
         actions_per_hour=12,
@@ -184,7 +184,7 @@ def test_the_documented_defaults_are_those_of_the_settings() -> None:
     assert settings.growth_cap == 0.15
     assert settings.rate_window_seconds == 60.0
     assert settings.budget_half_life_seconds == 6 * 3600.0
-    assert settings.restart_guard_seconds == 600.0
+    assert settings.restart_guard_seconds == 300.0
 
 
 def test_a_pool_s_own_limits_and_pause_take_precedence() -> None:

@@ -148,7 +148,7 @@ def test_pools_that_vanish_are_forgotten() -> None:
 
 def test_nothing_is_released_for_a_while_after_the_start() -> None:
     small = world(rate=1.0, replicas={KEY: {"prefill": 9, "decode": 9}})
-    for _ in range(39):
+    for _ in range(19):
         decision = small.step()[KEY]
         assert counts(decision) == {"prefill": 9, "decode": 9}
     assert "AfterRestart" in codes(decision)
@@ -317,7 +317,8 @@ def test_what_did_not_come_in_time_is_replaced_by_the_next_type() -> None:
         stuck = small.replicas[KEY]["cheap"] - 3
         small.starting[KEY, "cheap"] = tuple(StartingReplica(ordered, ordered + 60.0) for _ in range(stuck))
         decision = small.step()[KEY]
-    assert counts(decision)["dear"] >= wanted["cheap"] - 3
+    # Flat traffic needs one replica less by now: the forecast has become surer, and the misses of the start fade.
+    assert counts(decision)["dear"] >= wanted["cheap"] - 3 - 1
     assert counts(decision)["cheap"] == 3
     blocked = [r for r in decision.reasons if r.code == "VariantBlocked"]
     assert "did not become ready in time" in blocked[0].message

@@ -25,7 +25,7 @@ def test_the_decision_is_the_rule(before: float, after: float) -> None:
         lengths = memory.current_lengths
         rate = memory.window.now(60.0)
         assert rate is not None
-        error = memory.budget.error(target=0.99, rate=rate, settings=pool.settings)
+        error = memory.budget.error(target=0.99, settings=pool.settings)
         rule = Rule(
             context=lengths.context_tokens,
             sample=lengths.input_sample,

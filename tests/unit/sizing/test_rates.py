@@ -89,3 +89,22 @@ def test_slots_longer_than_ten_seconds_are_used_as_they_are() -> None:
     sample = window.burst_sample()
     assert sample is not None
     assert sample <= 0.0
+
+
+def test_on_and_off_is_a_change_of_level_and_no_burst_within_a_minute() -> None:
+    rng = np.random.default_rng(2)
+    window, burstiness = RateWindow(), Burstiness()
+    for index in range(720):
+        rate = 60.0 if (index // 12) % 2 else 2.0
+        counts = tuple(float(c) for c in rng.poisson(rate * 5.0, 2))
+        window.push(_traffic(index * 10.0, counts))
+        burstiness.push(window.burst_sample())
+    assert burstiness.value < 0.1
+
+
+def test_a_fresh_rate_counts_only_beyond_doubt() -> None:
+    window = _filled(4.0, 60.0)
+    window.push(_traffic(60.0, (22.0,) * 6))
+    assert window.fresh(60.0) == pytest.approx(4.2)
+    window.push(_traffic(90.0, (100.0,) * 6))
+    assert window.fresh(60.0) == pytest.approx(20.0 - 1.5 * math.sqrt(20.0 / 30.0))

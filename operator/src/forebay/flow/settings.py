@@ -36,9 +36,11 @@ class PolicySettings:
     budget_gain: float = 2.5
     budget_slack: float = 0.2
     budget_error_min: float = -1.0
-    budget_error_max: float = 0.3
+    budget_error_max: float = 0.15
     budget_half_life_seconds: float = 21_600.0
-    restart_guard_seconds: float = 600.0
+    budget_least_share: float = 0.15
+    """Of the budget's window: over-spending counts as if at least so much of it had passed."""
+    restart_guard_seconds: float = 300.0
     """No scale-in for this long (or two lead times, if longer) after a (re)start."""
     max_scale_out_step: int | None = None
     """Most replicas that one round may add to a role; ``None``: no limit."""

@@ -1,9 +1,10 @@
 """Forecasts and miss curves of a pool, computed anew only when what they depend on has moved."""
 
 import math
+from dataclasses import replace
 
 from forebay.flow.fleet import Pool, Role
-from forebay.flow.forecast import DemandForecast
+from forebay.flow.forecast import DemandForecast, Quantiles
 from forebay.pipeline.memory import CachedCurves, CachedForecast, PoolMemory
 from forebay.sizing.curve import certain, demand_nodes, miss_curve, miss_curves
 from forebay.sizing.work import ReplicaWork
@@ -11,15 +12,23 @@ from forebay.sizing.work import ReplicaWork
 _CACHE_STEP = 0.02
 """Curves are kept while work and cap move by less than this share."""
 _LEADS_KEPT = 4
+_MINUTE_SECONDS = 60.0
+_LARGEST_LIFT = 1.3
+"""A forecast follows what it has not seen only so far; beyond, it is wrong and not late."""
 
 
 def forecast_of(pool: Pool, memory: PoolMemory, lead: float, at_seconds: float) -> DemandForecast | None:
-    """Ask the forecaster, or repeat what it said of the same minute unless the rate has climbed since."""
+    """Ask the forecaster, or repeat what it said of the same minute unless the rate has climbed since.
+
+    Its newest minute ended up to half a minute ago, and is half a minute old on average: on a steep ramp that is
+    as much as a short lead time. So the forecast is raised by the share by which the fresh rate exceeds that of
+    the minute it knows. Never lowered: what looks like a fall may be noise, and waiting for it costs little.
+    """
     window = pool.settings.rate_window_seconds
     rate = memory.window.rate(window) or 0.0
     cached = memory.forecasts.get(lead)
     if cached is not None and cached.minute_end_seconds == memory.fed_until_seconds and rate <= cached.rate:
-        return cached.forecast
+        return _lifted(cached.forecast, memory, window)
     forecast = memory.forecaster.forecast(
         at_seconds=at_seconds,
         lead_time_seconds=lead,
@@ -29,7 +38,32 @@ def forecast_of(pool: Pool, memory: PoolMemory, lead: float, at_seconds: float) 
     if len(memory.forecasts) > _LEADS_KEPT:
         memory.forecasts.clear()
     memory.forecasts[lead] = CachedForecast(memory.fed_until_seconds, rate, forecast)
-    return forecast
+    return _lifted(forecast, memory, window)
+
+
+def _lifted(forecast: DemandForecast | None, memory: PoolMemory, window_seconds: float) -> DemandForecast | None:
+    """Return ``forecast`` raised by how much the rate has grown since the minute that it was made of."""
+    known_until = memory.fed_until_seconds
+    fresh = memory.window.fresh(window_seconds)
+    if forecast is None or known_until is None or fresh is None:
+        return forecast
+    arrivals, covered = memory.window.window(known_until - _MINUTE_SECONDS, known_until)
+    if arrivals <= 0.0 or covered < _MINUTE_SECONDS - 1.0:
+        return forecast
+    steps = math.floor(math.log(max(1.0, min(fresh * covered / arrivals, _LARGEST_LIFT))) / _CACHE_STEP + 0.5)
+    if steps == 0:
+        return forecast
+    lift, cap = math.exp(steps * _CACHE_STEP), max(forecast.rate_cap, fresh)
+    return replace(
+        forecast,
+        at_horizon=_times(forecast.at_horizon, lift, cap),
+        maximum=_times(forecast.maximum, lift, cap),
+        rate_cap=cap,
+    )
+
+
+def _times(quantiles: Quantiles, factor: float, cap: float) -> Quantiles:
+    return Quantiles(*(min(cap, factor * rate) for rate in (quantiles.q50, quantiles.q90, quantiles.q99)))
 
 
 def curves_of(

@@ -21,7 +21,11 @@ from forebay.sizing.work import ReplicaWork
 
 _REACTIVE_HOLD_SECONDS = 300.0
 """Without a forecast, capacity is released only down to the highest present need of the last five minutes."""
-_REACTIVE_HOLD_LEAD_TIMES = 12.0
+_YOUNG_FORECASTS = 20
+_YOUNG_HOLD_SECONDS = 480.0
+"""The same, of the last eight minutes, until so many forecasts were scored: a forecaster that has seen one burst
+does not know yet that bursts come back."""
+_HOLD_LEAD_TIMES = 12.0
 """And of no more than so many lead times: where capacity is back within seconds, a long hold only costs."""
 _LEAD_TOLERANCE = 0.15
 
@@ -87,7 +91,7 @@ def role_drafts(
     believed = {variant.name: believed_performance(pool, variant, memory) for variant in pool.variants}
     works = {name: work_of(pool, belief, memory) for name, belief in believed.items()}
     references = {role: _reference(pool, role, believed) for role in pool.roles}
-    prices = _miss_prices(fleet, pool, memory, references, works, rate)
+    prices = _miss_prices(fleet, pool, memory, references, works)
     drafts = {}
     for role in pool.roles:
         drafts[role] = _draft(
@@ -109,7 +113,6 @@ def _miss_prices(
     memory: PoolMemory,
     references: Mapping[Role, Variant],
     works: Mapping[str, ReplicaWork],
-    rate: float,
 ) -> dict[Role, float]:
     """Return the price of a missed request per role, in replica-seconds of its reference variant.
 
@@ -118,7 +121,7 @@ def _miss_prices(
     """
     cost = {role: usd_per_replica_hour(fleet, variant) for role, variant in references.items()}
     request = sum(cost[role] * works[variant.name].seconds(role) for role, variant in references.items())
-    error = memory.budget.error(target=pool.slo.target, rate=rate, settings=pool.settings)
+    error = memory.budget.error(target=pool.slo.target, settings=pool.settings)
     miss = pool.settings.miss_price * price_factor(error, pool.settings) * request
     return {role: miss / cost[role] for role in references}
 
@@ -150,8 +153,8 @@ def _draft(
     if forecast is not None:
         order_floor = max(order_floor, forecast.at_horizon.q90 * seconds / settings.q90_utilisation_limit)
         release_floor = max(release_floor, forecast.maximum.q90 * seconds / settings.q90_utilisation_limit)
-    if forecast is None:
-        release_floor = max(release_floor, float(_reactive_peak(memory, role, present, observed.at_seconds, lead)))
+    hold = _reactive_hold(forecast, lead)
+    release_floor = max(release_floor, float(_reactive_peak(memory, role, present, observed.at_seconds, hold)))
     if backlog.order is not None:
         order_floor = max(order_floor, float(backlog.order))
     order_alone = max(curves.order.cheapest(price, at_least=least), _ceil(order_floor))
@@ -221,11 +224,23 @@ def _lead_time(
     return kept
 
 
-def _reactive_peak(memory: PoolMemory, role: Role, present: int, at_seconds: float, lead_seconds: float) -> int:
-    hold = min(_REACTIVE_HOLD_SECONDS, _REACTIVE_HOLD_LEAD_TIMES * lead_seconds)
+def _reactive_hold(forecast: DemandForecast | None, lead_seconds: float) -> float:
+    """Return for how long capacity that was needed is kept, whatever is expected."""
+    longest = _HOLD_LEAD_TIMES * lead_seconds
+    if forecast is None:
+        return min(_REACTIVE_HOLD_SECONDS, longest)
+    young = forecast.score is not None and forecast.score.scored < _YOUNG_FORECASTS
+    return min(_YOUNG_HOLD_SECONDS, longest) if young else 0.0
+
+
+def _reactive_peak(memory: PoolMemory, role: Role, present: int, at_seconds: float, hold_seconds: float) -> int:
+    """Return the highest present need of the last ``hold_seconds``; none is remembered where nothing is held."""
+    if hold_seconds <= 0.0:
+        memory.reactive_peaks.pop(role, None)
+        return present
     peaks = memory.reactive_peaks.setdefault(role, [])
     peaks.append((at_seconds, present))
-    peaks[:] = [peak for peak in peaks if at_seconds - peak[0] <= hold]
+    peaks[:] = [peak for peak in peaks if at_seconds - peak[0] <= hold_seconds]
     return max(count for _, count in peaks)
 
 

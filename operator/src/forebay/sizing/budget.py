@@ -12,12 +12,15 @@ class ErrorBudget:
 
     missed: float = 0.0
     finished: float = 0.0
+    seconds: float = 0.0
+    """Time that the window covers, fading like the requests in it."""
 
     def push(self, *, missed: float, finished: float, elapsed: float, half_life: float) -> None:
         """Take the finished requests of one round."""
         keep = 0.5 ** (elapsed / half_life)
         self.missed = self.missed * keep + missed
         self.finished = self.finished * keep + finished
+        self.seconds = self.seconds * keep + elapsed
 
     @property
     def attainment(self) -> float | None:
@@ -29,17 +32,20 @@ class ErrorBudget:
         allowed = (1.0 - target) * self.finished
         return None if allowed <= 0.0 else 1.0 - self.missed / allowed
 
-    def error(self, *, target: float, rate: float, settings: PolicySettings) -> float:
+    def error(self, *, target: float, settings: PolicySettings) -> float:
         """Return the relative over-spending, clipped: negative while there is budget to spend.
 
-        Steering aims at a little less than all allowed misses (``budget_slack``). It is relative to at least half
-        of a full window, so that the first hours over-react in neither direction; leak and clip prevent wind-up.
+        Steering aims at a little less than all allowed misses (``budget_slack``). It is relative to at least
+        ``budget_least_share`` of a full window at the mean rate so far, so that the first hours over-react in
+        neither direction, and silences between bursts do not either; leak and clip prevent wind-up.
         """
-        half_window = 0.5 * rate * settings.budget_half_life_seconds / math.log(2.0)
-        full = max(self.finished, half_window, 1.0)
+        if self.finished <= 0.0:
+            return 0.0
+        full_seconds = settings.budget_half_life_seconds / math.log(2.0)
+        young = max(1.0, settings.budget_least_share * full_seconds / max(self.seconds, 1.0))
         allowed = max(1.0 - target, 1e-9)
-        over = self.missed - allowed * (1.0 - settings.budget_slack) * self.finished
-        return min(max(over / (allowed * full), settings.budget_error_min), settings.budget_error_max)
+        over = self.missed / self.finished - allowed * (1.0 - settings.budget_slack)
+        return min(max(over / (allowed * young), settings.budget_error_min), settings.budget_error_max)
 
 
 def price_factor(error: float, settings: PolicySettings) -> float:

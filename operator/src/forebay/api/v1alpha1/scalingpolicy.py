@@ -131,7 +131,7 @@ class Guards(ApiModel):
     """Times during which nothing is released."""
 
     restart: Annotated[Duration, between("0s", "24h", such_as="10m")] | None = None
-    """No scale-in for this long after Forebay (re)starts, or two lead times if longer. Default 10m."""
+    """No scale-in for this long after Forebay (re)starts, or two lead times if longer. Default 5m."""
 
 
 class Stabilisation(ApiModel):
