@@ -120,11 +120,12 @@ def trend_of_50(counts: FloatArray, resolution: Resolution, horizon: int) -> Flo
 
 def last_hour_percentile(counts: FloatArray, resolution: Resolution, horizon: int) -> FloatArray:
     """Percentiles of the values of the last hour (six values at ten minutes)."""
-    window = QuantileWindow(3600 // resolution.step_seconds)
+    size = 3600 // resolution.step_seconds
     found = np.empty((len(counts), 3))
-    for t, value in enumerate(counts.tolist()):
-        window.push(value)
-        found[t] = window.quantiles(QUANTILE_LEVELS)
+    for t in range(len(counts)):
+        recent = counts[max(0, t - size + 1) : t + 1]
+        places = np.clip((len(recent) + 1) * np.array(QUANTILE_LEVELS) - 1.0, 0.0, len(recent) - 1.0)
+        found[t] = np.interp(places, np.arange(len(recent)), np.sort(recent))
     return found
 
 

@@ -17,7 +17,7 @@ def test_layers_that_err_in_opposite_ways_are_blended() -> None:
         mixture.score(ROW, layers, 0.05 * rng.standard_normal(1))
     weights = mixture.weights[0, :, 0]
     assert weights.sum() == pytest.approx(1.0)
-    assert abs(mixture.combine(layers)[0, 0]) < 0.2
+    assert abs(mixture.combine(ROW, layers)[0, 0]) < 0.2
     assert weights[2] < 0.1
 
 
@@ -26,7 +26,7 @@ def test_the_offset_brings_coverage_to_its_level() -> None:
     offset = CoverageOffset(1, period=1)
     hits = []
     for _ in range(6000):
-        issued = offset.apply(np.zeros((1, 3)))
+        issued = offset.apply(ROW, np.zeros((1, 3)))
         value = rng.standard_normal(1)
         hits.append(value[0] <= issued[0])
         offset.score(ROW, issued, value)
@@ -36,10 +36,10 @@ def test_the_offset_brings_coverage_to_its_level() -> None:
 def test_the_better_expert_gets_the_weight_and_an_absent_one_none() -> None:
     experts = ExpertMixture(1, 3, weight=0.01)
     opinions = np.array([[[0.5] * 3, [0.1] * 3, [np.nan] * 3]])
-    assert experts.weights(opinions)[0, 0, 0] == pytest.approx(0.9 / 0.95)
+    assert experts.weights(ROW, opinions)[0, 0, 0] == pytest.approx(0.9 / 0.95)
     for _ in range(MATURE + 5):
         experts.score(ROW, opinions, np.zeros(1))
-    weights = experts.weights(opinions)
+    weights = experts.weights(ROW, opinions)
     assert weights[0, 1, 0] > 0.99
     assert weights[0, 2].max() == 0.0
-    assert experts.combine(opinions)[0, 0] == pytest.approx(0.1, abs=0.01)
+    assert experts.combine(ROW, opinions)[0, 0] == pytest.approx(0.1, abs=0.01)

@@ -35,9 +35,9 @@ class HourClock(PerTrack):
         self.table = np.ones((tracks, self.bins))
         self._learnt = 0
 
-    def factors(self, targets: IndexArray) -> FloatArray:
-        """Return the factor on the local scale of each track for the target steps ``targets``."""
-        return np.asarray(self.table[np.arange(len(targets)), targets % self.bins])
+    def factors(self, rows: IndexArray, targets: IndexArray) -> FloatArray:
+        """Return the factor on the local scale of the tracks ``rows`` for the target steps ``targets``."""
+        return np.asarray(self.table[rows, targets % self.bins])
 
     def _refresh(self) -> None:
         total = self.visits.sum(axis=1, keepdims=True)

@@ -41,13 +41,15 @@ class RecentValues:
 
     def state(self) -> tuple[float, float, float, int, int]:
         """Return last value, both recent maxima, and for each whether traffic is high (1) or low (0)."""
-        known = [value for value in self._values if not math.isnan(value)]
+        values = list(self._values)
+        gaps = math.isnan(sum(values))
+        known = [value for value in values if not math.isnan(value)] if gaps else values
         recent = [math.expm1(value) for value in known[-self._recent :]]
         mean = sum(recent) / len(recent)
-        values = list(self._values)
         found = []
         for span in self._spans:
-            top = max((value for value in values[-span:] if not math.isnan(value)), default=known[-1])
+            latest = [value for value in values[-span:] if not math.isnan(value)] if gaps else values[-span:]
+            top = max(latest, default=known[-1])
             found.append((top, int(mean >= HIGH_SHARE * math.expm1(top))))
         return known[-1], found[0][0], found[1][0], found[0][1], found[1][1]
 
@@ -81,15 +83,18 @@ class SimpleExperts(PerTrack):
         """Return the windows of errors."""
         return [*self.last, *(window for windows in self.recurrence for window in windows), *self.external]
 
-    def opinions(self, state: tuple[float, float, float, int, int], external: FloatArray | None) -> FloatArray:
-        """Return (tracks, 4 experts, levels) in z space; an absent external forecast is NaN.
+    def opinions(
+        self, rows: IndexArray, state: tuple[float, float, float, int, int], external: FloatArray | None
+    ) -> FloatArray:
+        """Return (rows, 4 experts, levels) in z space; an absent external forecast is NaN.
 
         ``external`` is the external forecast's point in z space for each track, NaN where it says nothing.
         """
         last, top_short, top_long, high_short, high_long = state
         opinions = []
-        for row, window in enumerate(self.last):
-            outside = math.nan if external is None else float(external[row])
+        for place, row in enumerate(rows.tolist()):
+            window = self.last[row]
+            outside = math.nan if external is None else float(external[place])
             windows = self.recurrence[row]
             opinions.append((
                 _spread(last, window, PERSISTENCE_NEEDS, PERSISTENCE_COLD),

@@ -13,7 +13,7 @@ from forebay.forecast.tracks import IndexArray, PerTrack, Track
 
 PENALTY = 1e-4
 RESIDUAL_FEATURES = 6
-DIRECT_FEATURES = 16
+DIRECT_FEATURES = 17
 CEILING = 1.0
 """A quantile may exceed the running maximum by this much in z space."""
 
@@ -62,6 +62,7 @@ class TrackCoefficients:
     """Fitted coefficients of one track: (levels, 1 + features) each, the intercept first."""
 
     track: Track
+    calm: bool
     residual: FloatArray
     direct: FloatArray
 
@@ -71,6 +72,8 @@ class TrainingRows:
     """What one track's two regressions are fitted on; all arrays have one row per sample."""
 
     track: Track
+    calm: bool
+    """Of the forecasts that cross no tick of the clock."""
     volatility: FloatArray
     direct: FloatArray
     residual_target: FloatArray
@@ -82,6 +85,7 @@ class TrainingRows:
         """Fit both regressions at every quantile level; 5 to 100 ms."""
         return TrackCoefficients(
             track=self.track,
+            calm=self.calm,
             residual=np.stack([fit_quantile(self.volatility, self.residual_target, q) for q in QUANTILE_LEVELS]),
             direct=np.stack([fit_quantile(self.direct, self.direct_target, q) for q in QUANTILE_LEVELS]),
         )
@@ -105,11 +109,16 @@ class LinearLayers(PerTrack):
         self.fitted[row] = True
 
     def layers(
-        self, volatility: FloatArray, direct: FloatArray, point: FloatArray, last: float, ceiling: float
+        self, rows: IndexArray, direct: FloatArray, point: FloatArray, last: float, ceiling: float
     ) -> FloatArray:
-        """Return the quantiles (tracks, 2 layers, levels) in z space, cut to [0, ceiling]."""
-        of_residual = self.residual[:, :, 0] + np.einsum("tlf,tf->tl", self.residual[:, :, 1:], volatility)
-        of_change = self.direct[:, :, 0] + np.einsum("tlf,tf->tl", self.direct[:, :, 1:], direct)
+        """Return the quantiles (rows, 2 layers, levels) in z space, cut to [0, ceiling].
+
+        The last of the ``direct`` features are those of the residual.
+        """
+        residual, change = self.residual[rows], self.direct[rows]
+        volatility = direct[:, -RESIDUAL_FEATURES:]
+        of_residual = residual[:, :, 0] + np.einsum("tlf,tf->tl", residual[:, :, 1:], volatility)
+        of_change = change[:, :, 0] + np.einsum("tlf,tf->tl", change[:, :, 1:], direct)
         both = np.stack([point[:, None] + of_residual, last + of_change], axis=1)
         both = np.minimum(np.maximum(both, 0.0), ceiling)
         return np.asarray(np.maximum.accumulate(both, axis=2))
@@ -146,12 +155,13 @@ class TrainingBuffer(PerTrack):
         if needed > self.rows.shape[1]:
             self.rows = grown(self.rows, needed, self.capacity, 0.0, axis=1)
 
-    def training(self, row: int, track: Track) -> TrainingRows:
+    def training(self, row: int, track: Track, *, calm: bool) -> TrainingRows:
         """Return a copy of the rows of track ``row``."""
         kept = self.rows[row, : min(int(self.count[row]), self.capacity)].astype(np.float64)
         direct = kept[:, :DIRECT_FEATURES]
         return TrainingRows(
             track=track,
+            calm=calm,
             volatility=direct[:, -RESIDUAL_FEATURES:],
             direct=direct,
             residual_target=kept[:, DIRECT_FEATURES],

@@ -62,9 +62,9 @@ class LayerMixture(PerTrack):
         self.counted = np.zeros(tracks)
         self.size = np.zeros((tracks, 1, len(QUANTILE_LEVELS)))
 
-    def combine(self, layers: FloatArray) -> FloatArray:
-        """Return the weighted quantiles; ``layers`` is (tracks, layers, levels)."""
-        return monotone((self.weights * layers).sum(axis=1))
+    def combine(self, rows: IndexArray, layers: FloatArray) -> FloatArray:
+        """Return the weighted quantiles of tracks ``rows``; ``layers`` is (rows, layers, levels)."""
+        return monotone((self.weights[rows] * layers).sum(axis=1))
 
     def score(self, rows: IndexArray, layers: FloatArray, values: FloatArray) -> None:
         """Score the forecasts ``layers`` of tracks ``rows`` against ``values``."""
@@ -113,9 +113,9 @@ class CoverageOffset(PerTrack):
         self._gains = OFFSET_GAINS / period
         self._spread_weight = (1.0 - SPREAD_MEMORY) / period
 
-    def apply(self, quantiles: FloatArray) -> FloatArray:
-        """Return ``quantiles`` (tracks, levels) with the offset added."""
-        return monotone(quantiles + self.offset)
+    def apply(self, rows: IndexArray, quantiles: FloatArray) -> FloatArray:
+        """Return ``quantiles`` (rows, levels) with the offset added."""
+        return monotone(quantiles + self.offset[rows])
 
     def score(self, rows: IndexArray, issued: FloatArray, values: FloatArray) -> None:
         """Score ``issued`` quantiles (offset included) of tracks ``rows`` against ``values``."""
@@ -141,22 +141,24 @@ class ExpertMixture(PerTrack):
         self._handicap = np.full((experts, 1), HANDICAP)
         self._handicap[0] = 1.0
         self._age = WEIGHTS_REFRESH
-        self._known = np.zeros((0, 0), dtype=bool)
+        self._asked = b""
         self._weights = np.zeros((0, 0, 0))
 
-    def weights(self, quantiles: FloatArray) -> FloatArray:
-        """Return the weights for the opinions ``quantiles``; both are (tracks, experts, levels)."""
+    def weights(self, rows: IndexArray, quantiles: FloatArray) -> FloatArray:
+        """Return the weights for the opinions ``quantiles`` of tracks ``rows``; both (rows, experts, levels)."""
         known = np.isfinite(quantiles[:, :, 0])
-        if self._age < WEIGHTS_REFRESH and np.array_equal(known, self._known):
+        asked = known.tobytes() + rows.tobytes()
+        if self._age < WEIGHTS_REFRESH and asked == self._asked:
             return self._weights
         self._age = 0
-        self._known = known
-        self._weights = self._fresh(known)
+        self._asked = asked
+        self._weights = self._fresh(rows, known)
         return self._weights
 
-    def _fresh(self, known: npt.NDArray[np.bool_]) -> FloatArray:
-        mature = (known & (self.scored >= MATURE))[:, :, None]
-        loss = np.where(mature, np.maximum(self.loss * self._handicap, 1e-9), np.inf)
+    def _fresh(self, rows: IndexArray, known: npt.NDArray[np.bool_]) -> FloatArray:
+        scored = self.scored[rows]
+        mature = (known & (scored >= MATURE))[:, :, None]
+        loss = np.where(mature, np.maximum(self.loss[rows] * self._handicap, 1e-9), np.inf)
         least = loss.min(axis=1, keepdims=True)
         least = np.where(np.isfinite(least), least, 1.0)
         square = (least / loss) ** 2
@@ -164,14 +166,14 @@ class ExpertMixture(PerTrack):
         prior = np.full(known.shape[1], PRIOR_SHARE)
         prior[0] = 1.0 - PRIOR_SHARE * (known.shape[1] - 1)
         known = known[:, :, None]
-        young = (self.scored[:, :1, None] < MATURE) & known
+        young = (scored[:, :1, None] < MATURE) & known
         weights = np.where(young, prior[:, None], weights)
         weights = np.where(known & ~mature & ~young, PRIOR_SHARE, weights)
         return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
-    def combine(self, quantiles: FloatArray) -> FloatArray:
-        """Return the weighted quantiles (tracks, levels)."""
-        weights = self.weights(quantiles)
+    def combine(self, rows: IndexArray, quantiles: FloatArray) -> FloatArray:
+        """Return the weighted quantiles (rows, levels)."""
+        weights = self.weights(rows, quantiles)
         return monotone((weights * np.where(np.isfinite(quantiles), quantiles, 0.0)).sum(axis=1))
 
     def score(self, rows: IndexArray, issued: FloatArray, values: FloatArray) -> None:

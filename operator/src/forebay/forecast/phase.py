@@ -18,6 +18,7 @@ from forebay.forecast.linear_quantiles import (
     LinearLayers,
     TrackCoefficients,
     TrainingBuffer,
+    TrainingRows,
 )
 from forebay.forecast.mixing import CoverageOffset, ExpertMixture, LayerMixture
 from forebay.forecast.regression import FEATURES, Regressions
@@ -27,20 +28,20 @@ from forebay.forecast.scoring import Scoreboard
 from forebay.forecast.tracks import IndexArray, PerTrack, Track
 
 MAX_HORIZON = 60
+CHECK_PERIOD = 60
+"""Steps between looks for a clock."""
 LAYERS = 5
 Z_LIMIT = 50.0
 
 # What is kept of each forecast until its time comes: columns of one array.
 _X = slice(0, FEATURES)
-_BASE, _POINT, _SCALE, _EXTERNAL = range(FEATURES, FEATURES + 4)
-_TRACKER = slice(16, 19)
-_LAYERS = slice(19, 34)
-_DIRECT = slice(34, 34 + DIRECT_FEATURES)
-_OPINIONS = slice(50, 50 + 3 * (EXPERTS + 1))
-_FINAL = slice(65, 68)
-_LAST = 68
-_FACTOR = 69
-_COLUMNS = 70
+_TRACKER = slice(_X.stop, _X.stop + 3)
+_LAYERS = slice(_TRACKER.stop, _TRACKER.stop + 3 * LAYERS)
+_DIRECT = slice(_LAYERS.stop, _LAYERS.stop + DIRECT_FEATURES)
+_OPINIONS = slice(_DIRECT.stop, _DIRECT.stop + 3 * (EXPERTS + 1))
+_FINAL = slice(_OPINIONS.stop, _OPINIONS.stop + 3)
+_BASE, _POINT, _SCALE, _EXTERNAL, _LAST, _FACTOR, _BANK = range(_FINAL.stop, _FINAL.stop + 7)
+_COLUMNS = _BANK + 1
 
 _State = tuple[float, float, float, int, int]
 """What the simple experts saw: see ``RecentValues.state``."""
@@ -52,6 +53,7 @@ class Issued:
 
     final: FloatArray
     persistence: FloatArray
+    bank: IndexArray
     features: FloatArray
     base: float
     point: FloatArray
@@ -70,6 +72,9 @@ class Phase:
 
     Order within a step: filters, then learn from the forecasts that targeted this step, then issue new ones. A
     forecast whose target is missing is dropped without learning.
+
+    Once a clock shows (``ChangeClock``), the components that learn have two rows per track: first those of all
+    tracks for forecasts that cross a tick, then those of all tracks for forecasts that do not.
     """
 
     def __init__(self, resolution: Resolution, tracks: tuple[Track, ...], scale: float) -> None:
@@ -88,6 +93,7 @@ class Phase:
         self.opinions = ExpertMixture(count, EXPERTS + 1, decay(resolution.expert_half_life))
         self.offset = CoverageOffset(count, resolution.mixing_period)
         self.scores = Scoreboard(count, resolution.expert_half_life)
+        self.split = False
         self.first_index: int | None = None
         self.issued_index: int | None = None
         self.issued = np.full((count, 3), np.nan)
@@ -122,6 +128,8 @@ class Phase:
             return
         self.levels.advance(index, z)
         self._learn(index)
+        if not self.split and index % CHECK_PERIOD == 0 and self.levels.clock.found(self._unique):
+            self.divide()
         issued = self.forecasts(index, self.levels, self.values.state(), external)
         self._keep(index, issued)
 
@@ -146,7 +154,8 @@ class Phase:
         if not len(rows):
             return
         records = records[rows]
-        values = targets[rows]
+        tracks, rows = rows, records[:, _BANK].astype(np.intp)
+        values = targets[tracks]
         expected = records[:, _SCALE] * records[:, _FACTOR]
         self.regressions.learn(rows, records[:, _X], values - records[:, _BASE], expected)
         residual = values - records[:, _POINT]
@@ -156,22 +165,21 @@ class Phase:
         self.opinions.score(rows, opinions, values)
         final = records[:, _FINAL]
         self.offset.score(rows, final, values)
-        self.scores.score(rows, np.expm1(final), np.expm1(opinions[:, 1]), np.expm1(values))
+        self.scores.score(tracks, np.expm1(final), np.expm1(opinions[:, 1]), np.expm1(values))
         for row, slot, value, external in zip(
-            rows.tolist(), slots[rows].tolist(), values.tolist(), records[:, _EXTERNAL].tolist(), strict=True
+            rows.tolist(), slots[tracks].tolist(), values.tolist(), records[:, _EXTERNAL].tolist(), strict=True
         ):
             state = self._pending_state[slot]
             if state is not None:
                 self.experts.learn(row, state, external, value)
-        self._train(index, rows, records, residual, values)
+        self._train(index - self._horizon[tracks], rows, records, residual, values)
 
     def _train(
-        self, index: int, rows: IndexArray, records: FloatArray, residual: FloatArray, values: FloatArray
+        self, issued: IndexArray, rows: IndexArray, records: FloatArray, residual: FloatArray, values: FloatArray
     ) -> None:
         """Keep every so many-th forecast as a training row, from the second day on."""
         if self.first_index is None:
             return
-        issued = index - self._horizon[rows]
         due = (issued % self.resolution.training_stride == 0) & (
             issued > self.first_index + self.resolution.steps_per_day
         )
@@ -184,29 +192,33 @@ class Phase:
 
     def forecasts(self, index: int, levels: Levels, state: _State, external: FloatArray | None) -> Issued:
         """Return the forecasts of all tracks after step ``index`` of a stream with ``levels`` and ``state``."""
+        bank = self._bank(index)
         per_horizon, direct_per_horizon, base = levels.features(index, self._unique)
         features = per_horizon[self._of_unique]
         ceiling = levels.maximum + GROWTH_ALLOWED
-        point = np.minimum(np.maximum(base + self.regressions.predict(features), 0.0), ceiling)
+        point = np.minimum(np.maximum(base + self.regressions.predict(bank, features), 0.0), ceiling)
         targets = index + self._horizon
-        scale = self.residuals.scale(targets)
-        factor = self.residuals.factors(targets)
-        volatility = self._volatility(levels, targets, base, factor)
+        scale = self.residuals.scale(bank)
+        factor = self.residuals.factors(bank, targets)
+        volatility = self._volatility(levels, bank, targets, base, factor)
         direct = np.concatenate([direct_per_horizon[self._of_unique], volatility], axis=1)
         direct[:, 6] = point - levels.z
         layers = np.empty((len(self.tracks), LAYERS, 3))
-        layers[:, :3] = self.residuals.layers(point, scale, factor)
-        mean = layers[:, :3].mean(axis=1, keepdims=True)
-        linear = self.linear.layers(volatility, direct, point, levels.z, levels.maximum + CEILING)
-        layers[:, 3:] = np.where(self.linear.fitted[:, None, None], linear, mean)
-        learned = self.mixture.combine(layers)
+        layers[:, :3] = self.residuals.layers(bank, point, scale, factor)
+        linear = self.linear.layers(bank, direct, point, levels.z, levels.maximum + CEILING)
+        layers[:, 3:] = linear
+        unfitted = ~self.linear.fitted[bank]
+        if unfitted.any():
+            layers[unfitted, 3:] = layers[unfitted, :3].mean(axis=1, keepdims=True)
+        learned = self.mixture.combine(bank, layers)
         outside = None if external is None else np.log1p(np.maximum(external, 0.0) / self.scale)
-        simple = self.experts.opinions(state, outside)
+        simple = self.experts.opinions(bank, state, outside)
         opinions = np.concatenate([learned[:, None, :], simple], axis=1)
-        final = self.offset.apply(self.opinions.combine(opinions))
+        final = self.offset.apply(bank, self.opinions.combine(bank, opinions))
         return Issued(
             final=np.minimum(np.maximum(final, 0.0), Z_LIMIT),
             persistence=simple[:, 0],
+            bank=bank,
             features=features,
             base=base,
             point=point,
@@ -234,16 +246,41 @@ class Phase:
         record[:, _POINT] = issued.point
         record[:, _SCALE] = issued.scale
         record[:, _EXTERNAL] = math.nan if issued.outside is None else issued.outside
-        record[:, _TRACKER] = self.residuals.tracker
+        record[:, _TRACKER] = self.residuals.tracker[issued.bank]
         record[:, _LAYERS] = issued.layers.reshape(len(self.tracks), -1)
         record[:, _DIRECT] = issued.direct
         record[:, _OPINIONS] = issued.opinions.reshape(len(self.tracks), -1)
         record[:, _FINAL] = issued.final
         record[:, _LAST] = issued.last
         record[:, _FACTOR] = issued.factor
+        record[:, _BANK] = issued.bank
 
-    def _volatility(self, levels: Levels, targets: IndexArray, base: float, factor: FloatArray) -> FloatArray:
-        errors = self.residuals.volatility(targets) * factor[:, None]
+    def _calm(self, index: int) -> npt.NDArray[np.bool_]:
+        """Return for each track whether a forecast issued at step ``index`` crosses no tick of the clock."""
+        clock = self.levels.clock
+        return np.array([clock.calm(index, horizon) for horizon in self._unique])[self._of_unique]
+
+    def _bank(self, index: int) -> IndexArray:
+        """Return the row of the learning components for each track's forecast issued at step ``index``."""
+        return self._rows + len(self.tracks) * self._calm(index) if self.split else self._rows
+
+    def divide(self) -> None:
+        """Let forecasts that cross no tick of the clock learn for themselves from now on.
+
+        They begin with the regression and the local scale of all; what spread they have is theirs to find out.
+        """
+        fresh = Phase(self.resolution, self.tracks, self.scale)
+        fresh.regressions = copy.deepcopy(self.regressions)
+        fresh.residuals.variance[:] = self.residuals.variance
+        fresh.residuals.slow_variance[:] = self.residuals.slow_variance
+        for mine, theirs in zip(self._banked(), fresh._banked(), strict=True):
+            mine.extend(theirs)
+        self.split = True
+
+    def _volatility(
+        self, levels: Levels, bank: IndexArray, targets: IndexArray, base: float, factor: FloatArray
+    ) -> FloatArray:
+        errors = self.residuals.volatility(bank, targets) * factor[:, None]
         found = np.empty((len(targets), 6))
         found[:, 0] = errors[:, 0]
         found[:, 1] = errors[:, 1]
@@ -267,11 +304,23 @@ class Phase:
         self.issued_persistence = np.concatenate([self.issued_persistence, other.issued_persistence])
         empty = np.full((len(other.tracks), self._slots, _COLUMNS), np.nan)
         self._pending = np.concatenate([self._pending, empty])
-        pairs = zip(self._per_track(), copy.deepcopy(other)._per_track(), strict=True)  # noqa: SLF001
-        for mine, theirs in pairs:
+        other = copy.deepcopy(other)
+        for undivided in (self, other):
+            if not undivided.split and (self.split or other.split):
+                undivided.divide()
+        for mine, theirs in zip(self._per_track(), other._per_track(), strict=True):  # noqa: SLF001
             mine.extend(theirs)
+        if self.split:
+            self._sort_banks(len(self.tracks) - len(other.tracks), len(other.tracks))
         self._horizons()
         self._lay_out()
+
+    def _sort_banks(self, first: int, second: int) -> None:
+        """Bring the rows of both banks of ``first`` tracks, then of ``second``, into the order of the banks."""
+        mine, theirs = np.arange(2 * first), 2 * first + np.arange(2 * second)
+        order = np.concatenate([mine[:first], theirs[:second], mine[first:], theirs[second:]])
+        for part in self._banked():
+            part.select(order)
 
     def drop(self, horizon: int) -> None:
         """Forget the tracks of ``horizon``."""
@@ -280,8 +329,10 @@ class Phase:
         self.issued = self.issued[rows]
         self.issued_persistence = self.issued_persistence[rows]
         self._pending = self._pending[rows]
-        for component in self._per_track():
-            component.select(rows)
+        self.scores.select(rows)
+        banks = np.concatenate([rows, rows + len(self._horizon)]) if self.split else rows
+        for part in self._banked():
+            part.select(banks)
         self._horizons()
         self._lay_out()
 
@@ -301,9 +352,13 @@ class Phase:
 
     def _per_track(self) -> list[PerTrack]:
         """Return the components with rows per track."""
+        return [*self._banked(), self.scores]
+
+    def _banked(self) -> list[PerTrack]:
+        """Return the components that learn apart what crosses a tick of the clock and what does not."""
         return [
             self.regressions, self.residuals, self.linear, self.mixture, self.experts, self.opinions, self.offset,
-            self.scores, self.training,
+            self.training,
         ]  # fmt: skip
 
     def learned(self) -> list[PerTrack]:
@@ -350,5 +405,14 @@ class Phase:
     def use(self, coefficients: tuple[TrackCoefficients, ...]) -> None:
         """Swap in newly fitted linear layers; those of tracks that are gone are ignored."""
         for fitted in coefficients:
-            if fitted.track in self.tracks:
-                self.linear.set(self.tracks.index(fitted.track), fitted)
+            if fitted.track in self.tracks and (self.split or not fitted.calm):
+                self.linear.set(self.tracks.index(fitted.track) + fitted.calm * len(self.tracks), fitted)
+
+    def training_rows(self, minimum: int) -> tuple[TrainingRows, ...]:
+        """Return what the linear layers can be fitted on, where there are at least ``minimum`` rows."""
+        found = []
+        for row, count in enumerate(self.training.count.tolist()):
+            calm, track = divmod(row, len(self.tracks))
+            if count >= minimum:
+                found.append(self.training.training(row, self.tracks[track], calm=bool(calm)))
+        return tuple(found)

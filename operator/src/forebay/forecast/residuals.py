@@ -14,8 +14,8 @@ from forebay.forecast.windows import QuantileWindow
 FIRST_VARIANCE = 0.01
 SQUARE_LIMIT = 4.0
 SCALE_FLOOR = 1e-4
-SHARE_TODAY = 0.7
-"""Of the local variance; the rest is yesterday's at the target's time of day."""
+SHARE_FAST = 0.7
+"""Of the fast variance in the local one; the rest is the slow one's."""
 TRACKER_START = (0.0, 1.28, 2.5)
 TRACKER_GAINS = 0.02 * np.array([1.0, 2.0, 6.0])
 COLD_SPREAD = np.array([0.0, 1.28, 2.6])
@@ -37,7 +37,6 @@ class ResidualLayers(PerTrack):
     PER_TRACK: ClassVar[tuple[str, ...]] = (
         "variance",
         "slow_variance",
-        "variance_of_day",
         "slow_of_day",
         "tracker",
     )
@@ -46,8 +45,7 @@ class ResidualLayers(PerTrack):
         self.day = resolution.steps_per_day
         self.variance = np.full(tracks, FIRST_VARIANCE)
         self.slow_variance = np.full(tracks, FIRST_VARIANCE)
-        # Half precision: these are blended, and .05 % of a variance is far below what an estimate of it is worth.
-        self.variance_of_day = np.full((tracks, self.day), np.nan, dtype=np.float16)
+        # Half precision: this is blended, and .05 % of a variance is far below what an estimate of it is worth.
         self.slow_of_day = np.full((tracks, self.day), np.nan, dtype=np.float16)
         self.clock = HourClock(tracks, resolution.step_seconds)
         self.tracker = np.tile(np.array(TRACKER_START), (tracks, 1))
@@ -74,39 +72,47 @@ class ResidualLayers(PerTrack):
         """Return the windows of residuals."""
         return [*self.plain, *self.scaled]
 
-    def scale(self, targets: IndexArray) -> FloatArray:
-        """Return the local scale of each track for the target steps ``targets``."""
-        yesterday = self.variance_of_day[np.arange(len(targets)), targets % self.day]
-        yesterday = np.where(np.isnan(yesterday), self.variance, yesterday)
-        blend = SHARE_TODAY * self.variance + (1.0 - SHARE_TODAY) * yesterday
+    def scale(self, rows: IndexArray) -> FloatArray:
+        """Return the local scale of the tracks ``rows``.
+
+        Errors come in rough and calm times of an hour and of half a day, so that both memories count (Corsi 2009,
+        "A simple approximate long-memory model of realized volatility").
+        """
+        blend = SHARE_FAST * self.variance[rows] + (1.0 - SHARE_FAST) * self.slow_variance[rows]
         return np.asarray(np.sqrt(np.maximum(blend, SCALE_FLOOR)))
 
-    def factors(self, targets: IndexArray) -> FloatArray:
+    def factors(self, rows: IndexArray, targets: IndexArray) -> FloatArray:
         """Return how much rougher than usual each track's target step is by the clock of the hour."""
-        return self.clock.factors(targets)
+        return self.clock.factors(rows, targets)
 
-    def volatility(self, targets: IndexArray) -> FloatArray:
-        """Return (tracks, 3): recent and slower error size, and the slower one at the target's time yesterday."""
-        slow = self.slow_variance
-        yesterday = self.slow_of_day[np.arange(len(targets)), targets % self.day]
+    def volatility(self, rows: IndexArray, targets: IndexArray) -> FloatArray:
+        """Return (rows, 3): recent and slower error size, and the slower one at the target's time yesterday."""
+        slow = self.slow_variance[rows]
+        yesterday = self.slow_of_day[rows, targets % self.day]
         yesterday = np.where(np.isnan(yesterday), slow, yesterday)
-        return np.asarray(np.sqrt(np.stack([self.variance, slow, yesterday], axis=1)))
+        found = np.empty((len(rows), 3))
+        found[:, 0], found[:, 1], found[:, 2] = self.variance[rows], slow, yesterday
+        return np.asarray(np.sqrt(found))
 
-    def layers(self, point: FloatArray, scale: FloatArray, factor: FloatArray) -> FloatArray:
-        """Return the quantiles (tracks, 3 layers, levels) around ``point``; ``factor`` is the clock's."""
+    def layers(self, rows: IndexArray, point: FloatArray, scale: FloatArray, factor: FloatArray) -> FloatArray:
+        """Return the quantiles (rows, 3 layers, levels) around ``point``; ``factor`` is the clock's."""
         scale = scale * factor
         cold = (scale[:, None] * COLD_SPREAD).tolist()
         plain = []
         scaled = []
         young = np.zeros(len(point), dtype=bool)
-        for row, window in enumerate(self.plain):
-            young[row] = len(window) < COLD
-            plain.append(cold[row] if young[row] else window.triple())
-            scaled.append((0.0, 0.0, 0.0) if young[row] else self.scaled[row].triple())
-        a = np.where(young[:, None], 1.0, factor[:, None]) * np.array(plain)
-        b = np.where(young[:, None], a, scale[:, None] * np.array(scaled))
-        c = np.where(young[:, None], a, scale[:, None] * self.tracker)
-        return np.asarray(point[:, None, None] + np.stack([a, b, c], axis=1))
+        for place, row in enumerate(rows.tolist()):
+            window = self.plain[row]
+            young[place] = len(window) < COLD
+            plain.append(cold[place] if young[place] else window.triple())
+            scaled.append((0.0, 0.0, 0.0) if young[place] else self.scaled[row].triple())
+        found = np.empty((len(rows), 3, len(LEVELS)))
+        found[:, 0] = factor[:, None] * np.array(plain)
+        found[:, 1] = scale[:, None] * np.array(scaled)
+        found[:, 2] = scale[:, None] * self.tracker[rows]
+        if young.any():
+            found[young] = np.array(plain)[young][:, None]
+        return np.asarray(point[:, None, None] + found)
 
     def learn(
         self,
@@ -123,7 +129,6 @@ class ResidualLayers(PerTrack):
         square = np.minimum(even**2, SQUARE_LIMIT)
         self.variance[rows] += self._weight * (square - self.variance[rows])
         self.slow_variance[rows] += self._slow_weight * (square - self.slow_variance[rows])
-        self.variance_of_day[rows, index % self.day] = self.variance[rows]
         self.slow_of_day[rows, index % self.day] = self.slow_variance[rows]
         score = even / scale
         self.tracker[rows] += TRACKER_GAINS * (LEVELS - (score[:, None] <= tracker))

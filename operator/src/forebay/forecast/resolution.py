@@ -15,6 +15,8 @@ class Resolution:
     step_seconds: int
     half_lives: tuple[float, float, float, float, float, float]
     """Of the level filters, fast to slow."""
+    level_half_life: float
+    """Of the level that a tick of the clock resets."""
     profile_half_width: int
     """The daily profile is smoothed over this many steps to either side."""
     long_window: int
@@ -49,6 +51,7 @@ class Resolution:
 ONE_MINUTE = Resolution(
     step_seconds=60,
     half_lives=(1.5, 4.0, 10.0, 30.0, 120.0, 720.0),
+    level_half_life=6.0,
     profile_half_width=15,
     long_window=4320,
     short_window=1440,
@@ -64,6 +67,7 @@ ONE_MINUTE = Resolution(
 TEN_MINUTES = Resolution(
     step_seconds=600,
     half_lives=(0.5, 1.0, 2.0, 4.0, 12.0, 72.0),
+    level_half_life=1.5,
     profile_half_width=1,
     long_window=1440,
     short_window=720,

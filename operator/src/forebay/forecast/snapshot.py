@@ -23,7 +23,7 @@ from forebay.forecast.tracks import Track
 from forebay.forecast.windows import QuantileWindow
 
 MAGIC = b"FBFC"
-VERSION = 2
+VERSION = 3
 _HEADER = struct.Struct(">4sH")
 _CURVE_STEPS = 2000.0
 _CURVE_MISSING = -32_768
@@ -73,6 +73,7 @@ def phase_arrays(phase: Phase) -> Arrays:
         "scale": np.array([phase.scale]),
         "index": np.array([-1 if phase.index is None else phase.index, phase.first_index or 0], dtype=np.int64),
         "updates": np.array([phase.regressions.updates], dtype=np.int64),
+        "split": np.array([phase.split]),
         "recent": np.array(phase.recent()),
         "expert_values": np.array(phase.values.values()),
         **phase.issued_arrays(),
@@ -98,6 +99,8 @@ def phase_from(resolution: Resolution, arrays: ArrayMap) -> Phase:
     try:
         tracks = tuple(Track(int(horizon), bool(maximum)) for horizon, maximum in arrays["tracks"])
         phase = Phase(resolution, tracks, float(arrays["scale"][0]))
+        if bool(arrays["split"][0]):
+            phase.divide()
         for part, component in enumerate(phase.learned()):
             component.load(_component_arrays(part, component.arrays(), arrays))
             for number, window in enumerate(component.windows()):
@@ -130,13 +133,17 @@ def _component_arrays(part: int, wanted: ArrayMap, arrays: ArrayMap) -> Arrays:
 
 
 def _levels_arrays(levels: Levels, index: int | None) -> Arrays:
-    scalars = [levels.z, levels.smooth, levels.maximum, levels.change_fast, levels.change_slow, *levels.ewma]
+    scalars = [
+        levels.z, levels.smooth, levels.maximum, levels.change_fast, levels.change_slow, levels.settled,
+        levels.settled_steps, levels.clock.usual, *levels.ewma,
+    ]  # fmt: skip
     days = levels.days
     counts = [int(levels.started), days.steps_today, levels.missing]
     end = 0 if index is None else index + 1
     return {
         "scalars": np.array(scalars),
         "counts": np.array(counts, dtype=np.int64),
+        "clock": np.stack([levels.clock.size, levels.clock.visits]).astype(np.float32),
         "smooth_history": pack_curve(days.smooth_history.between(end - days.smooth_history.size, end)),
         "profile": pack_curve(np.asarray(days.profile, dtype=np.float64)),
         "today": pack_curve(np.asarray(days.today, dtype=np.float64)),
@@ -147,7 +154,9 @@ def _load_levels(levels: Levels, arrays: ArrayMap, index: int) -> None:
     scalars = _floats(arrays["levels.scalars"])
     days = levels.days
     levels.z, levels.smooth, levels.maximum, levels.change_fast, levels.change_slow = scalars[:5]
-    levels.ewma = scalars[5:]
+    levels.settled, levels.settled_steps, levels.clock.usual = scalars[5:8]
+    levels.ewma = scalars[8:]
+    levels.clock.load(arrays["levels.clock"].astype(np.float64))
     started, days.steps_today, levels.missing = (int(value) for value in arrays["levels.counts"])
     levels.started = bool(started)
     history, today = unpack_curve(arrays["levels.smooth_history"]), unpack_curve(arrays["levels.today"])

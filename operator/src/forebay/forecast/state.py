@@ -178,11 +178,11 @@ class SeriesState:
     def _refit_job(self, model: Phase, now: int) -> RefitJob | None:
         if now < self.next_fit:
             return None
-        ready = [row for row, count in enumerate(model.training.count.tolist()) if count >= TRAINING_MINIMUM]
-        if not ready:
+        rows = model.training_rows(TRAINING_MINIMUM)
+        if not rows:
             return None
         self.next_fit = now + self.resolution.refit_period
-        return RefitJob(rows=tuple(model.training.training(row, model.tracks[row]) for row in ready))
+        return RefitJob(rows=rows)
 
     def apply(self, result: JobResult) -> None:
         """Use the ``result`` of a job; samples taken since it was handed out are caught up with."""
