@@ -31,6 +31,7 @@ def policy_settings(policy: ScalingPolicySpec) -> PolicySettings:
         settings = replace(settings, budget_half_life_seconds=policy.error_budget.window.seconds)
     if policy.guards is not None and policy.guards.restart is not None:
         settings = replace(settings, restart_guard_seconds=policy.guards.restart.seconds)
+    settings = replace(settings, spare_replicas=policy.spare_replicas, route_by_length=policy.route_by_length)
     if forecast is not None:
         settings = replace(settings, forecast_enabled=forecast.enabled)
         if forecast.rate_window is not None:

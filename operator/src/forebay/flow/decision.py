@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.forecast import DemandForecast
+from forebay.flow.plan import Route
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +68,10 @@ class PoolDecision:
     """Per variant: ``profile``, ``profile-corrected`` or ``learned``."""
     capacity_correction: Mapping[str, float] = field(default_factory=dict)
     """Per role or variant: measured over believed time per unit of work."""
+    routing: Mapping[str, float] = field(default_factory=dict)
+    """Weight of each variant for new requests of its role."""
+    routes: tuple[Route, ...] = ()
+    """The same per prompt length, where the pool routes by length."""
     unserved_share: float = 0.0
     """Share of demand that limits leave without capacity."""
 

@@ -60,6 +60,17 @@ class PlanProblem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Where requests of one role and a range of prompt lengths should go."""
+
+    role: Role
+    upper_tokens: float
+    """The longest prompt, in tokens; the shortest is beyond the route of the same role before this one."""
+    weights: Mapping[str, float]
+    """Share of these requests per variant; sums to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FleetPlan:
     """Replicas per pool and variant, checked for feasibility."""
 
@@ -75,3 +86,5 @@ class FleetPlan:
     gap: float = 0.0
     routing: Mapping[PoolKey, Mapping[str, float]] = field(default_factory=dict)
     """Weight of each variant for new requests of its role; sums to 1 per pool and role."""
+    routes: Mapping[PoolKey, tuple[Route, ...]] = field(default_factory=dict)
+    """The same per prompt length, where lengths make a difference and the pool routes by them."""

@@ -47,6 +47,10 @@ class PolicySettings:
     max_scale_in_step: int | None = None
     actions_per_hour: int | None = None
     """Budget of scaling actions per role and hour; scale-out for a standing queue is never refused."""
+    spare_replicas: int = 0
+    """Replicas per role that may fail without loss (N+1 is 1)."""
+    route_by_length: bool = False
+    """The router honours weights per prompt length, so that GPU types may be bought for the lengths they suit."""
     pause_scale_in: bool = False
     pause_scale_out: bool = False
     forecast_enabled: bool = True

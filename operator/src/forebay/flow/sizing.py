@@ -25,6 +25,8 @@ class WorkBucket:
     """Share of the role's reference replica-seconds; the shares of a role sum to 1."""
     speed: tuple[tuple[str, float], ...]
     """Per variant: capacity of one replica on this bucket, in reference replicas; 0 = cannot meet the SLO."""
+    upper_tokens: float = float("inf")
+    """The longest prompt of the bucket, in tokens; the shortest is beyond the bucket before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from forebay.flow.fleet import Fleet, NodePool, Pool, PoolKey, Role, Variant
 from forebay.flow.observation import FleetObservation, NodePoolObservation, PoolObservation
 from forebay.flow.plan import FleetPlan, PlanProblem, PoolNeed, VariantOption
-from forebay.flow.sizing import RoleNeed
+from forebay.flow.sizing import RoleNeed, WorkBucket
 from forebay.pipeline.need import RoleDraft
 from forebay.pipeline.prices import usd_per_replica_hour, watts_per_replica
 from forebay.pipeline.supply import Supply
 from forebay.planning import solve
+from forebay.sizing.buckets import Believing, length_buckets
+from forebay.sizing.work import Lengths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +25,8 @@ class PoolDraft:
     supplies: Mapping[str, Supply]
     held: frozenset[Role]
     """Roles that may not release."""
+    lengths: Lengths
+    """Of current requests."""
     yielding: frozenset[Role] = frozenset()
     """Of these, roles held for their queue only: they yield GPUs to pools of higher priority."""
 
@@ -71,12 +75,13 @@ def _shares_money(fleet: Fleet) -> bool:
 
 def _alone(draft: PoolDraft) -> dict[str, int]:
     """Order up to the need at the horizon, release down to the need of the highest demand until then."""
-    counts = {}
+    counts, spare = {}, draft.pool.settings.spare_replicas
     for role, sized in draft.roles.items():
         variant = draft.pool.of_role(role)[0]
         current = draft.supplies[variant.name].desired
-        release = max(sized.release_alone, current) if role in draft.held else sized.release_alone
-        wanted = min(max(current, sized.order_alone), release)
+        release = sized.release_alone + spare
+        release = max(release, current) if role in draft.held else release
+        wanted = min(max(current, sized.order_alone + spare), release)
         if draft.supplies[variant.name].blocked is not None:
             wanted = min(wanted, current)
         counts[variant.name] = min(max(wanted, variant.min_replicas), variant.max_replicas)
@@ -158,6 +163,7 @@ def _pool_need(fleet: Fleet, draft: PoolDraft) -> PoolNeed:
         priority=pool.priority,
         prefill_to_decode=pool.prefill_to_decode,
         budget_usd_per_hour=pool.budget_usd_per_hour,
+        spare_replicas=pool.settings.spare_replicas,
         may_release=len(draft.held - draft.yielding) < len(draft.roles),
         steady=frozenset(role for role in draft.roles if _steady(draft, role)),
     )
@@ -173,11 +179,19 @@ def _steady(draft: PoolDraft, role: Role) -> bool:
 
 def _need(draft: PoolDraft, role: RoleDraft) -> RoleNeed:
     """Return the role's need; a role that may not release needs at least what it has."""
-    need = role.need()
+    need = replace(role.need(), buckets=_buckets(draft, role))
     if role.role not in draft.held:
         return need
     present = sum(role.speed[v.name] * _bought(draft.supplies[v.name]) for v in draft.pool.of_role(role.role))
     return replace(need, release_floor=max(need.release_floor, present))
+
+
+def _buckets(draft: PoolDraft, role: RoleDraft) -> tuple[WorkBucket, ...]:
+    """Return the work by prompt length, where the pool routes by length and knows what every variant does."""
+    if not draft.pool.settings.route_by_length or not all(belief.known for belief in role.believed.values()):
+        return ()
+    variants = {name: Believing(belief.performance, belief.correction) for name, belief in role.believed.items()}
+    return length_buckets(role.role, draft.lengths, draft.pool.slo, variants, role.reference.name)
 
 
 def _bought(supply: Supply) -> int:

@@ -108,6 +108,7 @@ def _draft(
         roles=roles,
         supplies=supplies,
         held=frozenset(held),
+        lengths=memory.current_lengths,
         yielding=frozenset(held & queueing),
     )
     return draft, [*([lost] if lost else []), *sizing_reasons(draft), *reasons]
@@ -191,6 +192,8 @@ def _finish(
         usd_per_hour=pool_usd_per_hour(fleet, pool, counts),
         capacity_source={name: b.source for sized in draft.roles.values() for name, b in sized.believed.items()},
         capacity_correction=_corrections(draft),
+        routing={} if allocation.plan is None else allocation.plan.routing.get(pool.key, {}),
+        routes=() if allocation.plan is None else allocation.plan.routes.get(pool.key, ()),
         unserved_share=_unserved_share(draft, counts),
     )
 

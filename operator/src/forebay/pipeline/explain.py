@@ -67,15 +67,15 @@ def _size_reason(role: Role, sized: RoleDraft) -> Reason:
 
 
 def plan_reasons(draft: PoolDraft, plan: FleetPlan | None) -> list[Reason]:
-    """Return which limits kept the pool from what it would buy, and which replicas are to replace dearer ones."""
+    """Return which limits kept the pool from what it would buy, what more would be worth, and what is replaced."""
     if plan is None:
         return []
     key = draft.pool.key
-    limits = [
-        Reason(step="plan", code="Limited", message=limit, changed=True) for limit in plan.limited_by.get(key, ())
-    ]
+    limits = plan.limited_by.get(key, ())
+    worth = plan.shadow_prices if limits else ()
     return [
-        *limits,
+        *(Reason(step="plan", code="Limited", message=limit, changed=True) for limit in limits),
+        *(Reason(step="plan", code="WorthOfMore", message=words) for words in worth),
         *(Reason(step="plan", code="Remix", message=move, changed=True) for move in plan.moves.get(key, ())),
     ]
 

@@ -124,13 +124,3 @@ def _a_little_more(pools: Sequence[PoolModel], name: str) -> tuple[float, str]:
     gpus = min(option.gpus_per_replica for option in options if option.node_pool == name)
     noun = "one more GPU" if gpus == 1 else f"{gpus} more GPUs"
     return float(gpus), f"{noun} in node pool {name}"
-
-
-def routing(pool: PoolModel, counts: Mapping[str, int]) -> dict[str, float]:
-    """Return the weight of each variant for new requests of its role, by capacity; sums to 1 per role."""
-    weights: dict[str, float] = {}
-    for role in pool.roles:
-        capacity = {c.name: c.option.speed * counts[c.name] for c in role.choices}
-        total = sum(capacity.values())
-        weights |= {name: share / total if total > 0 else 0.0 for name, share in capacity.items()}
-    return weights

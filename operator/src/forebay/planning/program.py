@@ -30,6 +30,8 @@ class FleetProgram:
 
     program: LinearProgram = field(default_factory=LinearProgram)
     replicas: dict[tuple[PoolKey, str], int] = field(default_factory=dict)
+    taken: dict[tuple[PoolKey, Role, int, str], int] = field(default_factory=dict)
+    """Column of the work that a variant takes of a bucket: pool, role, the bucket's place, variant."""
     limit_rows: dict[str, int] = field(default_factory=dict)
     """Row of each shared limit: node pools by name, `budget` and `power`."""
 
@@ -154,12 +156,13 @@ def _add_buckets(fleet: FleetProgram, key: PoolKey, role: RoleModel, weight: flo
     program = fleet.program
     steepest = float(-role.worth.slopes[0]) if len(role.worth.capacity) > 1 else role.usd_per_capacity
     load: dict[str, list[tuple[int, float]]] = {choice.name: [] for choice in role.choices}
-    for bucket in role.buckets:
+    for index, bucket in enumerate(role.buckets):
         unserved = program.column(cost=weight * steepest * UNSERVED_FACTOR)
         cover = [(unserved, 1.0), (capacity, -bucket.share)]
         for name, speed in bucket.speed:
             if speed > 0 and name in load:
                 taken = program.column()
+                fleet.taken[key, role.role, index, name] = taken
                 cover.append((taken, 1.0))
                 load[name].append((taken, 1.0 / speed))
         program.row(cover, lower=role.spare * bucket.share)

@@ -9,12 +9,13 @@ from forebay.flow.sizing import MissCurve
 from forebay.planning.check import exceeded, keeps_own_limits, usage
 from forebay.planning.columns import PlainCounts
 from forebay.planning.curve import lower_hull
-from forebay.planning.explain import limited_by, routing, shadow_prices
+from forebay.planning.explain import limited_by, shadow_prices
 from forebay.planning.highs import SolverOptions
 from forebay.planning.joint import rounded_up, solve_jointly
 from forebay.planning.normal import Limits, PoolModel, normalise
 from forebay.planning.pricing import best_in_band
 from forebay.planning.remix import remixed
+from forebay.planning.routes import routes_by_length, routing
 
 NO_LIMITS = Limits(gpu_stock={}, budget_usd_per_hour=None, power_limit_watts=None)
 
@@ -152,6 +153,7 @@ def _plan(
         solver=solver,
         gap=gap,
         routing={pool.key: routing(pool, counts[pool.key]) for pool in pools},
+        routes={pool.key: routes for pool in pools if (routes := routes_by_length(pool, counts[pool.key]))},
     )
 
 

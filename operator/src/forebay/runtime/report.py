@@ -1,5 +1,6 @@
 """What a status says of one pool: the columns of `kubectl get`, replicas per role, forecast, decision, why."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from forebay.flow.decision import PoolDecision, Reason
 from forebay.flow.fleet import Role
 from forebay.flow.observation import NodePoolObservation, PoolObservation
+from forebay.flow.plan import Route
 from forebay.runtime.conditions import Transition, Type, Verdict, stamp
 from forebay.runtime.leadtime import LeadTimeQuantiles
 from forebay.runtime.text import duration, percent, rate, shorten, timestamp
@@ -210,10 +212,23 @@ def _roles(
             "desired": variant.desired,
             "recommended": recommended,
         }
+        if decision.routing.get(variant.name):
+            entry["weight"] = f"{100 * decision.routing[variant.name]:.0f}%"
         if variant.name in decision.capacity_source:
             entry["capacity"] = shorten(decision.capacity_source[variant.name], 64)
         role["variants"].append(entry)
+    for route in decision.routes:
+        if route.role in roles:
+            roles[route.role].setdefault("routes", []).append(_route(route, short_names))
     return list(roles.values())
+
+
+def _route(route: Route, short_names: Mapping[str, str]) -> dict[str, Any]:
+    weights = sorted(route.weights.items(), key=lambda item: (-item[1], item[0]))
+    told = {
+        "weights": [shorten(f"{short_names.get(name, name)} {100 * share:.0f}%", 64) for name, share in weights]
+    }
+    return told if math.isinf(route.upper_tokens) else {"upToTokens": int(route.upper_tokens), **told}
 
 
 def _forecast(decision: PoolDecision) -> dict[str, Any] | None:

@@ -39,8 +39,19 @@ class VariantStatus(ApiModel):
     """Replicas that the target's /scale asks for."""
     recommended: Count = 0
     """Replicas that Forebay would have."""
+    weight: Short | None = None
+    """Share of new requests of its role that it should get, such as 62%."""
     capacity: Short | None = None
     """Where its capacity figures come from: profile, profile-corrected or learned."""
+
+
+class RouteStatus(ApiModel):
+    """Where requests with prompts up to a length should go."""
+
+    up_to_tokens: Count | None = None
+    """The longest prompt, in tokens; none for the last route."""
+    weights: Annotated[tuple[Short, ...], Field(max_length=16), ListType("atomic")] = ()
+    """Share of these requests per variant, such as h100 70%."""
 
 
 class RoleStatus(ApiModel):
@@ -56,6 +67,8 @@ class RoleStatus(ApiModel):
     """Replicas that Forebay would have."""
     variants: Annotated[tuple[VariantStatus, ...], Field(max_length=16), ListType("map", ("name",))] = ()
     """The same per variant."""
+    routes: Annotated[tuple[RouteStatus, ...], Field(max_length=32), ListType("atomic")] = ()
+    """Weights per prompt length, shortest first, where the pool routes by length."""
 
 
 class ForecastStatus(ApiModel):

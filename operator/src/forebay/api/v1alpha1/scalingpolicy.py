@@ -183,6 +183,11 @@ class ScalingPolicySpec(ApiModel):
     """Times during which nothing is released."""
     stabilisation: Stabilisation | None = None
     """How fast a pool may change."""
+    spare_replicas: Annotated[StrictInt, Field(ge=0, le=16), WHOLE] = 0
+    """Replicas per role beyond what is needed, so that as many may fail without loss: 1 is N+1."""
+    route_by_length: StrictBool = False
+    """The router honours the weights per prompt length in the pool's status (roles[].routes), so that GPU types
+    may be bought for the lengths that they serve best."""
     schedules: Annotated[tuple[Schedule, ...], Field(max_length=32), ListType("map", ("name",))] = ()
     """Loads known ahead."""
     external_forecast: ExternalForecast | None = None
