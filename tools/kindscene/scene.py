@@ -39,6 +39,10 @@ class Scene:
         """Create engines, traffic and pool, as `manifests/kind` has them, and wait for the first engines."""
         for name in ("engines.yaml", "pool.yaml"):
             self.cluster.apply(MANIFESTS / name)
+        # A load generator sends nothing more after its hour; the one of a cluster that was kept may be at its end.
+        self.cluster.kubectl("rollout", "restart", "deployment", "load", "-n", SERVING)
+        rollout = ("rollout", "status", "deployment", "load", "-n", SERVING, "--timeout=60s")
+        self.cluster.kubectl(*rollout, timeout_seconds=70)
         self.await_served(seconds=90)
 
     def calm(self) -> None:
