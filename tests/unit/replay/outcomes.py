@@ -36,4 +36,4 @@ def outcome(
 
 
 def ten_minutes(seed: int = 0) -> Prepared:
-    return prepare(Wanted(preset="steady", end_seconds=600.0, requests_per_second=5.0, seed=seed))
+    return prepare(Wanted(presets=("steady",), end_seconds=600.0, requests_per_second=5.0, seed=seed))

@@ -8,7 +8,8 @@ from click.testing import CliRunner
 
 from forebay.replay.command import command
 from forebay.replay.jobs import UnknownPolicyError, policies_named
-from forebay.replay.output import Replay, against_oracle, to_table
+from forebay.replay.output import Replay, against_oracle
+from forebay.replay.table import to_table
 from tests.unit.replay.outcomes import outcome, ten_minutes
 
 SHORT = ["--preset", "steady", "--until", "5m", "--rate", "5", "--jobs", "1"]
@@ -116,7 +117,7 @@ def test_an_interrupt_before_anything_is_done_says_so(monkeypatch: pytest.Monkey
         raise KeyboardInterrupt
 
     def interrupted(*_: object, **__: object) -> Any:
-        return map(interrupt, [0])
+        yield from map(interrupt, [0])
 
     monkeypatch.setattr("forebay.replay.command.run_jobs", interrupted)
     result = CliRunner().invoke(command, [*SHORT, "--policies", "forebay,hpa"])

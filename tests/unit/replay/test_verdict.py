@@ -28,7 +28,7 @@ def test_missing_the_target_is_a_loss_where_another_meets_it() -> None:
         [outcome("forebay", cost=50, attained=0.98999), outcome("hpa", cost=100, attained=0.99)], target=0.99
     )
     assert found.result is Result.LOSS
-    assert found.sentence.startswith("Forebay misses the 99 % target (98.99 % for $50.00)")
+    assert found.sentence.startswith("Forebay does not meet the 99 % target (98.99 % for $50.00)")
 
 
 def test_within_a_percent_is_a_tie() -> None:
@@ -85,3 +85,12 @@ def test_one_other_policy_is_spoken_of_as_one() -> None:
         [outcome("forebay", cost=110, attained=0.999), outcome("hpa", cost=100, attained=0.99)], target=0.99
     )
     assert found.sentence.endswith("; the other policy meets it at the documented defaults.")
+
+
+def test_pools_with_targets_of_their_own_are_spoken_of_together() -> None:
+    found = verdict(
+        [outcome("forebay", cost=50, attained=0.98), outcome("hpa", cost=100, attained=0.99)], target=None
+    )
+    assert found.sentence.startswith("Forebay meets the target of every pool for $50.00") or (
+        found.sentence.startswith("Forebay does not meet the target of every pool")
+    )

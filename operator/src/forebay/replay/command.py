@@ -14,11 +14,12 @@ from forebay.replay.build import BuildError, load_fleet
 from forebay.replay.history import binding_named, recorded_trace
 from forebay.replay.jobs import ALL, Job, UnknownPolicyError, jobs_for, policies_named
 from forebay.replay.outcome import Outcome
-from forebay.replay.output import Replay, against_oracle, span, to_json, to_table, to_yaml
+from forebay.replay.output import Replay, against_oracle, to_json, to_yaml
 from forebay.replay.parallel import WorkerError, run_jobs, usable_cpus
 from forebay.replay.prepare import Elsewhere, Prepared, Wanted, prepare
 from forebay.replay.progress import display
 from forebay.replay.report import render
+from forebay.replay.table import span, to_table
 from forebay.simulation import QueueOrder
 from forebay.telemetry.settings import PrometheusSettings
 from forebay.traces import PRESETS, TraceError
@@ -45,6 +46,7 @@ Examples:
     forebay replay --prometheus http://prometheus:9090 --pool-ref serving/chat --pool pool.yaml
   several models that share GPUs, with a page to pass on
     forebay replay --trace chat=a.csv --trace code=b.csv --fleet fleet.yaml --report out.html
+    forebay replay --preset chat=chat@40 --preset code=code@20 --fleet fleet.yaml --until 12h
   three policies, each of the others at every setting of its knob
     forebay replay --policies forebay,hpa,keda --sweep -o json
 
@@ -66,7 +68,13 @@ Exit codes:
     metavar="[NAME=]FILE",
     help="Recorded traffic of any known format, of the pool NAME where there are several. Repeatable.",
 )
-@click.option("--preset", help=f"Generated traffic instead: {', '.join(PRESETS)}.  [default: chat]")
+@click.option(
+    "--preset",
+    "presets",
+    multiple=True,
+    metavar="[NAME=]PRESET[@RATE]",
+    help=f"Generated traffic instead, at RATE requests/s: {', '.join(PRESETS)}. Repeatable.  [default: chat@40]",
+)
 @click.option("--prometheus", metavar="URL", help="Replay the past of --pool-ref from this server; needs --pool.")
 @click.option("--pool-ref", type=POOL_KEY, help="Which pool of the files the past is read of.")
 @click.option("--since", type=DURATION, default="14d", show_default=True, help="How much of the past.")
@@ -114,7 +122,7 @@ Exit codes:
 def command(
     files: tuple[str, ...],
     traces: tuple[str, ...],
-    preset: str | None,
+    presets: tuple[str, ...],
     prometheus: str | None,
     pool_ref: PoolKey | None,
     since: float,
@@ -142,7 +150,7 @@ def command(
         raise click.UsageError(f"put --trace before {files[0]!r}")
     wanted = Wanted(
         traces=(*traces, *files),
-        preset=preset,
+        presets=presets,
         resources=(*pools, *fleets),
         start_up_seconds=start_up,
         queue_order=QueueOrder(queue_order),
@@ -175,7 +183,7 @@ def _from_prometheus(wanted: Wanted, url: str, pool_ref: PoolKey | None, since_s
             "--prometheus needs --pool-ref NAMESPACE/NAME and --pool with the pool and what it names, such as by "
             "kubectl get fpool,gpunodepools,servingprofiles,scalingpolicies -A -o yaml"
         )
-    if wanted.traces or wanted.preset is not None:
+    if wanted.traces or wanted.presets:
         raise BuildError("give one kind of traffic: --prometheus, --trace or --preset")
     settings = PrometheusSettings(
         url=url,

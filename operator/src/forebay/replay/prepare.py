@@ -1,5 +1,6 @@
 """From what was asked for to a scenario: which traffic, which fleet, which rules."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,8 @@ class Wanted:
 
     traces: Sequence[str] = ()
     """Files, or ``NAME=FILE`` for the pool NAME; none: generated traffic."""
-    preset: str | None = None
-    """Name of generated traffic."""
+    presets: Sequence[str] = ()
+    """Generated traffic: ``PRESET``, or ``NAME=PRESET`` for the pool NAME, ``@RATE`` requests/s behind it."""
     resources: Sequence[Path] = ()
     """YAML files of our resources; none: the documented default pool."""
     start_up_seconds: float | None = None
@@ -94,23 +95,38 @@ def prepare(wanted: Wanted, elsewhere: Elsewhere | None = None) -> Prepared:
 
 
 def _traffic(wanted: Wanted) -> tuple[Traffic, str]:
-    if wanted.traces and wanted.preset is not None:
+    if wanted.traces and wanted.presets:
         raise BuildError("give either --trace or --preset, not both")
-    if not wanted.traces:
-        name = wanted.preset or DEFAULT_PRESET
-        return [(None, _generated(name, wanted))], f"generated, preset {name}, seed {wanted.seed}"
-    return [_recorded(entry, wanted) for entry in wanted.traces], ", ".join(wanted.traces)
+    if wanted.traces:
+        return [_recorded(entry, wanted) for entry in wanted.traces], ", ".join(wanted.traces)
+    usual = DEFAULT_PRESET if wanted.resources else f"{DEFAULT_PRESET}@{DEFAULT_REQUESTS_PER_SECOND:g}"
+    entries = wanted.presets or (usual,)
+    traffic = [_generated(entry, wanted, wanted.seed + number) for number, entry in enumerate(entries)]
+    return traffic, f"generated, {', '.join(entries)}, seed {wanted.seed}"
 
 
-def _generated(name: str, wanted: Wanted) -> RequestTrace:
+def _generated(entry: str, wanted: Wanted, seed: int) -> tuple[str | None, RequestTrace]:
     """Return a preset's traffic; its rate is scaled first, then the window is cut."""
+    pool, equals, said = entry.rpartition("=")
+    name, at, written = said.partition("@")
     hours = None if wanted.end_seconds is None else wanted.end_seconds / 3600.0
-    usual = DEFAULT_REQUESTS_PER_SECOND if wanted.preset is None and not wanted.resources else None
-    trace = preset_trace(name, seed=wanted.seed, hours=hours, requests_per_second=usual)
+    rate = _rate(entry, written) if at else None
+    trace = preset_trace(name, seed=seed, hours=hours, requests_per_second=rate)
     if wanted.requests_per_second is not None:
         trace = at_rate(trace, wanted.requests_per_second, seed=wanted.seed)
     _check_start(wanted, trace.span_seconds)
-    return window(trace, wanted.start_seconds) if wanted.start_seconds > 0 else trace
+    trace = window(trace, wanted.start_seconds) if wanted.start_seconds > 0 else trace
+    return (pool if equals else None), trace
+
+
+def _rate(entry: str, written: str) -> float:
+    try:
+        rate = float(written)
+    except ValueError:
+        rate = 0.0
+    if not 0.0 < rate < math.inf:
+        raise BuildError(f"--preset {entry}: write the requests/s behind @ as a positive number, such as chat@20")
+    return rate
 
 
 def _check_start(wanted: Wanted, span_seconds: float) -> None:

@@ -6,8 +6,9 @@ from forebay.flow.fleet import Fleet
 from forebay.flow.trace import RequestTrace
 from forebay.replay.build import assign_traces, build_scenario
 from forebay.replay.jobs import jobs_for, policies_named
-from forebay.replay.output import Replay, against_oracle, to_table
+from forebay.replay.output import Replay, against_oracle
 from forebay.replay.parallel import run_jobs
+from forebay.replay.table import to_table
 from forebay.simulation import SimulationOptions
 
 QUICK_POLICIES = ("forebay", "hpa", "keda-rate", "dynamo-throughput", "static-peak")

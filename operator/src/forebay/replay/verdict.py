@@ -29,12 +29,17 @@ class Verdict:
     sentence: str
 
 
-def verdict(outcomes: Sequence[Outcome], *, target: float) -> Verdict:
-    """Return the verdict over ``outcomes``; ``target`` is the attainment that the SLO asks for."""
+def verdict(outcomes: Sequence[Outcome], *, target: float | None) -> Verdict:
+    """Return the verdict over ``outcomes``.
+
+    Args:
+        outcomes: of one replay.
+        target: the attainment that the SLO asks for; ``None``: pools differ in it.
+    """
     own = next((o for o in outcomes if o.score.name == FOREBAY and o.default), None)
     rivals = [o for o in outcomes if o.default and not o.hindsight and o.score.name != FOREBAY]
     able = sorted((o for o in rivals if o.score.meets_target), key=lambda o: o.score.cost_usd)
-    goal = _percent(target)
+    goal = _goal(target)
     if not any(outcome.default for outcome in outcomes):
         return Verdict(Result.UNDECIDED, "No policy was run to its end.")
     if own is None:
@@ -46,7 +51,7 @@ def verdict(outcomes: Sequence[Outcome], *, target: float) -> Verdict:
     if able:
         first = able[0].score
         sentence = (
-            f"Forebay misses the {goal} target ({_of(own)}); {_count(len(able), len(rivals))}, the "
+            f"Forebay does not meet {goal} ({_of(own)}); {_count(len(able), len(rivals))}, the "
             f"cheapest ({first.name}) at {usd(first.cost_usd)}."
         )
         return Verdict(Result.LOSS, sentence)
@@ -55,7 +60,7 @@ def verdict(outcomes: Sequence[Outcome], *, target: float) -> Verdict:
 
 def _met(own: Outcome, rivals: Sequence[Outcome], able: Sequence[Outcome], goal: str) -> Verdict:
     cost = own.score.cost_usd
-    met = f"Forebay meets the {goal} target for {usd(cost)}"
+    met = f"Forebay meets {goal} for {usd(cost)}"
     if not able:
         return Verdict(Result.WIN, f"{met}; {_none_of(len(rivals))} at the documented defaults.")
     rival = able[0].score
@@ -75,25 +80,25 @@ def _met(own: Outcome, rivals: Sequence[Outcome], able: Sequence[Outcome], goal:
 def _nobody(own: Outcome, rivals: Sequence[Outcome], goal: str) -> str:
     best = max(rivals, key=lambda o: o.score.slo_attainment)
     return (
-        f"No policy meets the {goal} target: Forebay comes to {_of(own)}, the best of the others "
+        f"No policy meets {goal}: Forebay comes to {_of(own)}, the best of the others "
         f"({best.score.name}) to {_of(best)}."
     )
 
 
 def _without_forebay(able: Sequence[Outcome], goal: str) -> str:
     if not able:
-        return f"No policy meets the {goal} target; Forebay was not among them."
+        return f"No policy meets {goal}; Forebay was not among them."
     first = able[0].score
     return (
-        f"The cheapest policy that meets the {goal} target is {first.name} ({usd(first.cost_usd)}); "
+        f"The cheapest policy that meets {goal} is {first.name} ({usd(first.cost_usd)}); "
         "Forebay was not among them."
     )
 
 
 def _alone(own: Outcome, goal: str) -> str:
-    word = "meets" if own.score.meets_target else "misses"
+    word = "meets" if own.score.meets_target else "does not meet"
     return (
-        f"Forebay {word} the {goal} target ({_of(own)}); no policy was run beside it that could be run without "
+        f"Forebay {word} {goal} ({_of(own)}); no policy was run beside it that could be run without "
         "knowing the traffic."
     )
 
@@ -112,6 +117,10 @@ def _none_of(rivals: int) -> str:
     return f"none of the {rivals} others does" if rivals > 1 else "the other policy does not"
 
 
+def _goal(target: float | None) -> str:
+    return "the target of every pool" if target is None else f"the {_percent(target)} target"
+
+
 def _percent(share: float) -> str:
     """Return a share so that one below the target never looks like one at it."""
     text = f"{int(share * 10_000) / 100:.2f}".rstrip("0").rstrip(".")
@@ -123,7 +132,7 @@ def usd(amount: float) -> str:
     return f"${amount:,.0f}" if amount >= 1000 else f"${amount:,.2f}"
 
 
-def remarks(outcomes: Sequence[Outcome], *, target: float) -> tuple[str, ...]:
+def remarks(outcomes: Sequence[Outcome], *, target: float | None) -> tuple[str, ...]:
     """Return further sentences: the oracle, and what the others could do when tuned in hindsight."""
     own = next((o for o in outcomes if o.score.name == FOREBAY and o.default), None)
     said = []
@@ -139,7 +148,7 @@ def remarks(outcomes: Sequence[Outcome], *, target: float) -> tuple[str, ...]:
         said.append(_reordered(own, other))
     tuned = [o for o in outcomes if o.kind is Kind.SWEPT and not o.hindsight and o.score.meets_target]
     if tuned:
-        said.append(_tuned(min(tuned, key=lambda o: o.score.cost_usd), own, _percent(target)))
+        said.append(_tuned(min(tuned, key=lambda o: o.score.cost_usd), own, _goal(target)))
     return tuple(said)
 
 
@@ -153,9 +162,7 @@ def _reordered(own: Outcome, other: Outcome) -> str:
 
 def _tuned(best: Outcome, own: Outcome | None, goal: str) -> str:
     setting = f"{best.score.name} at {best.knob_name} {best.score.knob:g}"
-    sentence = (
-        f"Tuned in hindsight on this very trace, {setting} meets the {goal} target for {usd(best.score.cost_usd)}"
-    )
+    sentence = f"Tuned in hindsight on this very trace, {setting} meets {goal} for {usd(best.score.cost_usd)}"
     if own is None or not own.score.meets_target:
         return sentence + "."
     difference = own.score.cost_usd / best.score.cost_usd - 1.0

@@ -1,7 +1,7 @@
 """The report's charts."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 import numpy as np
@@ -51,7 +51,7 @@ def frontier_chart(replay: Replay) -> str:
         label="cost against SLO attainment of every policy",
         height=360.0,
     )
-    chart.level(nines(replay.target), "goal", f"target {100 * replay.target:g} %")
+    chart.level(nines(replay.target), "goal", _target_words(replay))
     names = list(dict.fromkeys(o.score.name for o in inside if o.score.name not in (FOREBAY, ORACLE)))
     words = []
     for outcome in inside:
@@ -75,10 +75,16 @@ def frontier_chart(replay: Replay) -> str:
     low = f" Policies below {100 * lowest:.0f} % lie on the lower edge." if lowest == 0.5 else ""
     return (
         chart.svg()
-        + '<p class="small">Up and to the left is better. Hollow: knows the traffic beforehand. Small: other '
+        + '<p class="small">Upward: share of servable requests within the SLO; up and to the left is better. '
+        + "Hollow: knows the traffic beforehand. Small: other "
         + f"settings of a policy's main knob (with --sweep). The vertical scale widens towards 100 %.{low}</p>"
         + off
     )
+
+
+def _target_words(replay: Replay) -> str:
+    strictest = "" if replay.common_target is not None else "strictest "
+    return f"{strictest}target {100 * replay.target:g} %"
 
 
 def _costs(costs: Sequence[float]) -> tuple[float, float]:
@@ -87,7 +93,7 @@ def _costs(costs: Sequence[float]) -> tuple[float, float]:
 
 def _attainment_axis(lowest: float) -> Axis:
     ticks = tuple((nines(a), f"{100 * a:g}%") for a in _ATTAINMENTS if a >= lowest - 1e-9)
-    return Axis(low=nines(lowest), high=nines(1.0) + 0.1, ticks=ticks)
+    return Axis(low=nines(lowest) - 0.12, high=nines(1.0) + 0.1, ticks=ticks)
 
 
 def rate_per_replica(scenario: Scenario, key: PoolKey) -> dict[str, float]:
@@ -106,10 +112,12 @@ def capacity_chart(
 ) -> str:
     """Return demand, its forecast and the capacity of each GPU type over time, all in requests/s."""
     scenario, bins = replay.scenario, course.bins[key]
-    variants = scenario.fleet.pools[key].of_role(role)
+    variants = [v for v in scenario.fleet.pools[key].of_role(role) if _ever(bins.supply[v.name])]
     rates = rate_per_replica(scenario, key)
     ready = [bins.ready[v.name] * rates[v.name] for v in variants]
-    bought = np.sum([np.nan_to_num(bins.supply[v.name]) * rates[v.name] for v in variants], axis=0)
+    bought = np.zeros(len(bins.hours))
+    for variant in variants:
+        bought += np.nan_to_num(bins.supply[variant.name]) * rates[variant.name]
     top = _top(bins.requests_per_second, bought, [] if forecast is None else forecast.q99)
     x = bins.hours
     chart = Chart(
@@ -160,7 +168,7 @@ def attainment_chart(replay: Replay, key: PoolKey, courses: Mapping[str, Course]
     bins = next(iter(courses.values())).bins[key]
     chart = Chart(
         x=hours(_span_hours(bins), replay.scenario.traces[key].start_of_day_seconds),
-        y=linear(0.0, 100.0, unit="%"),
+        y=linear(_least_percent(courses.values(), key), 100.2, unit="%"),
         label=f"SLO attainment over time of {key}",
         height=200.0,
     )
@@ -171,6 +179,17 @@ def attainment_chart(replay: Replay, key: PoolKey, courses: Mapping[str, Course]
         chart.line(_list(bins.hours), _list(100.0 * course.bins[key].attainment), style)
         entries.append((style, name))
     return f"<h4>Requests within the SLO</h4>{chart.svg()}{legend(entries)}"
+
+
+def _least_percent(courses: Iterable[Course], key: PoolKey) -> float:
+    """Return where the axis begins: low enough for the worst bin, at most at 90 %."""
+    seen = np.concatenate([course.bins[key].attainment for course in courses])
+    lowest = 100.0 * float(np.nanmin(seen)) if not np.isnan(seen).all() else 0.0
+    return min(90.0, 10.0 * math.floor(lowest / 10.0))
+
+
+def _ever(counts: FloatArray) -> bool:
+    return bool((np.nan_to_num(counts) > 0.0).any())
 
 
 def _span_hours(bins: Bins) -> float:

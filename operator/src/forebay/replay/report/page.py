@@ -18,6 +18,8 @@ from forebay.replay.report.style import CSS, SCRIPT
 from forebay.replay.verdict import usd
 from forebay.simulation import accelerate
 
+_MONTH_SECONDS = 730 * 3600.0
+
 
 def render(replay: Replay) -> str:
     """Return the whole document."""
@@ -30,10 +32,11 @@ def render(replay: Replay) -> str:
         f'<div class="verdict {verdict.result.value}">{escape(verdict.sentence)}</div>',
         "".join(f"<p>{escape(remark)}</p>" for remark in replay.remarks),
         "" if replay.complete else "<p><b>Interrupted</b>: these are the policies that were done by then.</p>",
-        _tiles(own) if own is not None else "",
+        _tiles(own, replay.scenario.span_seconds) if own is not None else "",
         "<h2>Cost against attainment</h2>",
         frontier_chart(replay) if replay.outcomes else "<p>No policy was done.</p>",
         _table(replay),
+        _by_pool(replay) if len(replay.scenario.traces) > 1 else "",
         *_over_time(replay, own, beside),
         worst_windows([o for o in (own, beside) if o is not None]),
         decisions(own) if own is not None else "",
@@ -75,11 +78,12 @@ def _subtitle(replay: Replay) -> str:
     return escape(f"{scenario.requests:,} requests in {span:.1f} hours. Objectives of {slos}.{traffic}")
 
 
-def _tiles(own: Outcome) -> str:
+def _tiles(own: Outcome, span_seconds: float) -> str:
     score = own.score
+    monthly = score.cost_usd * _MONTH_SECONDS / max(span_seconds, 1.0)
     over = score.cost_over_oracle
     tiles = [
-        (usd(score.cost_usd), "Forebay's cost"),
+        (usd(score.cost_usd), f"Forebay's cost, {usd(monthly)} a month at this rate"),
         (f"{math.floor(score.slo_attainment * 10_000) / 100:.2f} %", "of servable requests within the SLO"),
         (f"{score.gpu_hours:,.0f}", "GPU-hours"),
         (_seconds(score.ttft_p99_seconds), "TTFT, 99th percentile"),
@@ -105,6 +109,30 @@ def _table(replay: Replay) -> str:
     stars = '<p class="small">* knows the traffic beforehand: no policy that could be run.</p>'
     notes = "".join(f'<p class="small">{escape(o.score.name)}: {escape(o.note)}.</p>' for o in shown if o.note)
     return f'<div class="scroll"><table><tr>{head}</tr>{"".join(rows)}</table></div>{stars}{notes}'
+
+
+def _by_pool(replay: Replay) -> str:
+    """Return attainment per pool, pools of high priority first; what misses its target is grey."""
+    pools = replay.scenario.fleet.pools
+    keys = sorted(replay.scenario.traces, key=lambda key: -pools[key].priority)
+    head = "".join(
+        f"<th>{escape(str(key))}<br>priority {pools[key].priority}, {100 * pools[key].slo.target:g} %</th>"
+        for key in keys
+    )
+    rows = []
+    for outcome in ranked([outcome for outcome in replay.outcomes if outcome.default]):
+        shares = [(outcome.score.attainment_by_pool[str(key)], pools[key].slo.target) for key in keys]
+        cells = "".join(
+            f"<td{'' if share >= target else ' class=bad'}>{math.floor(share * 10_000) / 100:.2f} %</td>"
+            for share, target in shares
+        )
+        own = ' class="own"' if outcome.score.name == FOREBAY else ""
+        rows.append(f'<tr{own}><td class="l">{escape(outcome.score.name)}</td>{cells}</tr>')
+    return (
+        '<h3>By pool</h3><p class="small">Who is served when GPUs run out is what the priorities say; red is '
+        f'below the pool\'s target.</p><div class="scroll"><table><tr><th class="l">policy</th>{head}</tr>'
+        f"{''.join(rows)}</table></div>"
+    )
 
 
 def _row(outcome: Outcome) -> str:

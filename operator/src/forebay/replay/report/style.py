@@ -24,7 +24,7 @@ border-left:5px solid var(--soft);border-radius:4px}
 table{border-collapse:collapse;width:100%;font-size:13.5px;font-variant-numeric:tabular-nums}
 th,td{text-align:right;padding:5px 7px;border-bottom:1px solid var(--line);white-space:nowrap}
 th{color:var(--soft);font-weight:600}td.l,th.l{text-align:left}td.w{white-space:normal;min-width:220px}
-tr.own td{font-weight:700}tr.miss td{color:var(--soft)}
+tr.own td{font-weight:700;color:var(--own)}td.bad,tr.own td.bad{color:var(--bad)}tr.miss td{color:var(--soft)}
 tr.part td{text-align:left;color:var(--soft);padding-top:12px;font-style:italic}
 svg{display:block;width:100%;min-width:600px;height:auto}
 svg text{font:11px system-ui,sans-serif;fill:var(--soft)}svg .title{font-size:10.5px}
