@@ -74,8 +74,9 @@ lock: ## Renew the hash-pinned requirement files (no index address in them)
 
 bench: bench-plan bench-forecast bench-replay bench-policy bench-operator ## Measure everything that docs/benchmarks.md reports (an hour or so)
 
-bench-plan: setup ## Time and quality of fleet plans
+bench-plan: setup ## Time and quality of fleet plans, and closed loops over mixed fleets
 	$(BIN)/python -m tests.benchmarks.bench_plan
+	$(BIN)/python -m tests.benchmarks.bench_fleet
 
 bench-forecast: setup ## Forecasts against persistence and the peers' forecasters (traces in FOREBAY_DATA)
 	$(BIN)/python -m tests.benchmarks.bench_forecast

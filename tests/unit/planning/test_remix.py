@@ -94,6 +94,12 @@ def test_only_what_is_free_is_bought() -> None:
     assert tight.replicas[CHAT] == {"dear": 12, "cheap": 0}, "no money for both side by side"
 
 
+def test_nothing_moves_to_a_node_pool_that_others_wait_for() -> None:
+    stuck = pool("batch", [role_need(queue_curve(1.0))], [option("b", node_pool="l40s", current=1, blocked=True)])
+    plan = solve(problem(two_types(), stuck))
+    assert plan.replicas[CHAT] == {"dear": 12, "cheap": 0}
+
+
 def test_the_pool_of_higher_priority_moves_first() -> None:
     first = replace(two_types(), priority=5)
     second = replace(two_types(), key=PoolKey("test", "batch"))

@@ -26,7 +26,7 @@ def test_nothing_moves_while_the_cheap_type_is_sold_out_and_all_does_when_it_is_
     back = 1200.0
     result = fleet_run(
         [(chat, 30.0)],
-        seconds=2100.0,
+        seconds=3300.0,
         initial={CHEAP: 0, DEAR: 2},
         stock={CHEAP: 20, DEAR: 20},
         stock_outs=(StockOut(node_pool=CHEAP, start_seconds=0.0, end_seconds=back),),

@@ -79,11 +79,14 @@ def _usd_per_capacity(choice: Choice) -> float:
 def _with_room(
     role: RoleModel, pools: Sequence[PoolModel], limits: Limits, counts: Mapping[PoolKey, Counts]
 ) -> RoleModel:
-    """Return the role with growth cut to the GPUs that are free."""
+    """Return the role with growth cut to the GPUs that are free, and none where orders of others do not come."""
     gpus, _, _ = usage(pools, counts)
+    waited_for = {c.option.node_pool for pool in pools for c in pool.choices if c.option.blocked} - {None}
 
     def cut(choice: Choice) -> Choice:
         name = choice.option.node_pool or ""
+        if name in waited_for:
+            return replace(choice, highest=choice.base)
         stock = limits.gpu_stock.get(name)
         if stock is None:
             return choice
