@@ -7,9 +7,10 @@ import pytest
 from devcluster import Cluster
 from forebay.api.base import Resource
 from forebay.api.parsing import parse, parse_any
-from forebay.api.v1alpha1 import KINDS, InferencePool
+from forebay.api.v1alpha1 import KINDS
 from forebay.api.v1alpha1.inferencepool_status import InferencePoolStatus, RoleStatus, Summary
 from tests.cluster.api_verdict import collection
+from tests.unit.api.manifests import sample
 from tests.unit.api.mutations import bases
 
 
@@ -40,7 +41,7 @@ def test_explain_describes_a_field(cluster: Cluster) -> None:
 def test_kubectl_get_tells_what_is_on_call_needs(cluster: Cluster, namespace: str) -> None:
     rest = cluster.rest()
     path = f"/apis/forebay.io/v1alpha1/namespaces/{namespace}/inferencepools"
-    body = bases(InferencePool)[0]
+    body = sample("chat-70b")
     rest.request("POST", path, body)
     status = InferencePoolStatus(
         observedGeneration=1,

@@ -18,9 +18,8 @@ import yaml
 
 from devcluster import Cluster, KubectlError, upstream_crds
 from devcluster.rest import Rest
-from forebay.api.v1alpha1 import InferencePool
 from tests.cluster.chart_helm import CHART, EXAMPLES, ROOT, Helm, helm_for, named, render
-from tests.unit.api.mutations import bases
+from tests.unit.api.manifests import sample
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 #: Kinds of the Prometheus Operator, which the test cluster does not have.
@@ -59,7 +58,7 @@ class Release:
 
     def add_pool(self) -> str:
         """Create a pool of a user's, and return its path."""
-        pool = bases(InferencePool)[0]
+        pool = sample("chat-70b")
         self._rest.create(self.pools, pool)
         return f"{self.pools}/{pool['metadata']['name']}"
 

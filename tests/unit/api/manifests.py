@@ -22,6 +22,12 @@ def samples() -> list[Manifest]:
     ]
 
 
+def sample(name: str) -> Manifest:
+    """Return the sample of an InferencePool called ``name``, without its namespace."""
+    body = next(body for body in samples() if body["kind"] == "InferencePool" and body["metadata"]["name"] == name)
+    return {**body, "metadata": {"name": name}}
+
+
 @dataclass(frozen=True, slots=True)
 class BadManifest:
     """One manifest that must be refused."""
