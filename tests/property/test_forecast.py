@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from forebay.flow.settings import PolicySettings
@@ -33,6 +33,7 @@ def test_forecasts_are_finite_ordered_and_below_the_cap(counts: list[float], lea
 
 @settings(max_examples=12)
 @given(counts=COUNTS)
+@example(counts=[0.0] * 12 + [100.0])  # the experts' weights, kept for a few steps, must be saved too
 def test_saving_and_restoring_changes_no_forecast_by_more_than_rounding(counts: list[float]) -> None:
     forecaster = Forecaster(PolicySettings(), lead_times_seconds=[60.0])
     for minute, count in enumerate(counts, start=1):

@@ -132,28 +132,31 @@ class ExpertMixture(PerTrack):
     An expert whose forecast is NaN has no opinion: weight 0 now, and its score does not move.
     """
 
-    PER_TRACK: ClassVar[tuple[str, ...]] = ("loss", "scored")
+    PER_TRACK: ClassVar[tuple[str, ...]] = ("loss", "scored", "kept", "kept_for", "age")
 
     def __init__(self, tracks: int, experts: int, weight: float) -> None:
         self.loss = np.zeros((tracks, experts, len(QUANTILE_LEVELS)))
         self.scored = np.zeros((tracks, experts))
+        self.kept = np.zeros((tracks, experts, len(QUANTILE_LEVELS)))
+        """Weights as they were last computed."""
+        self.kept_for = np.zeros((tracks, experts), dtype=bool)
+        """The experts that had an opinion then."""
+        self.age = np.full(tracks, WEIGHTS_REFRESH, dtype=np.int64)
+        """Scored forecasts since then."""
         self._weight = weight
         self._handicap = np.full((experts, 1), HANDICAP)
         self._handicap[0] = 1.0
-        self._age = WEIGHTS_REFRESH
-        self._asked = b""
-        self._weights = np.zeros((0, 0, 0))
 
     def weights(self, rows: IndexArray, quantiles: FloatArray) -> FloatArray:
         """Return the weights for the opinions ``quantiles`` of tracks ``rows``; both (rows, experts, levels)."""
         known = np.isfinite(quantiles[:, :, 0])
-        asked = known.tobytes() + rows.tobytes()
-        if self._age < WEIGHTS_REFRESH and asked == self._asked:
-            return self._weights
-        self._age = 0
-        self._asked = asked
-        self._weights = self._fresh(rows, known)
-        return self._weights
+        due = (self.age[rows] >= WEIGHTS_REFRESH) | (known != self.kept_for[rows]).any(axis=1)
+        if due.any():
+            renewed = rows[due]
+            self.kept[renewed] = self._fresh(renewed, known[due])
+            self.kept_for[renewed] = known[due]
+            self.age[renewed] = 0
+        return np.asarray(self.kept[rows])
 
     def _fresh(self, rows: IndexArray, known: npt.NDArray[np.bool_]) -> FloatArray:
         scored = self.scored[rows]
@@ -179,7 +182,7 @@ class ExpertMixture(PerTrack):
     def score(self, rows: IndexArray, issued: FloatArray, values: FloatArray) -> None:
         """Score the experts' ``issued`` quantiles of tracks ``rows`` against ``values``."""
         error = pinball(values[:, None, None] - issued)
-        self._age += 1
+        self.age[rows] += 1
         known = np.isfinite(error[:, :, :1])
         loss = error @ LOSS_OF_LEVEL
         scored = self.scored[rows] + known[:, :, 0]

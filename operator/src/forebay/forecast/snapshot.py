@@ -23,7 +23,7 @@ from forebay.forecast.tracks import Track
 from forebay.forecast.windows import QuantileWindow
 
 MAGIC = b"FBFC"
-VERSION = 3
+VERSION = 4
 _HEADER = struct.Struct(">4sH")
 _CURVE_STEPS = 2000.0
 _CURVE_MISSING = -32_768
