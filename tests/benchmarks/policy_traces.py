@@ -215,3 +215,8 @@ CASES: dict[str, Callable[[int], Case]] = {
     "flash": lambda seed: flash("flash", seed),
     "onoff": lambda seed: onoff("onoff", seed),
 }
+
+LONG_CASES: dict[str, Callable[[int], Case]] = {
+    "sg500-12h": lambda seed: servegen("sg500-12h", 500.0, 4 * 24.0 + 5.0, 12.0, seed),
+}
+"""Twelve hours around the 100 minutes of sg500, which one event decides: 17 million requests, 3 GB of memory."""

@@ -1,0 +1,155 @@
+"""One case of the policy benchmark in a closed loop with the simulated fleet, request by request."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from forebay.flow.fleet import Fleet, Pool, PoolKey, Role, Variant
+from forebay.flow.observation import FleetObservation
+from forebay.flow.performance import Performance
+from forebay.flow.settings import PolicySettings
+from forebay.pipeline import FleetState, decide
+from forebay.simulation import QueueOrder, SimulatedPool, SimulationOptions, StartUp
+from tests.benchmarks.policy_traces import Case
+
+KEY = PoolKey("bench", "chat")
+NOT_SCORED_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one run came to."""
+
+    replica_hours: float
+    attained: float
+    """Of the requests that an idle system could serve in time."""
+    worst_minutes: float
+    """The same in the worst ten minutes."""
+    actions_per_hour: float
+    decide_milliseconds: float
+    """Mean CPU time of one decision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What may differ from the plain case."""
+
+    slower: float = 1.0
+    """The policy believes replicas to be this much slower than they are (below 1: faster)."""
+    learned: bool = False
+    """The policy has no profile."""
+    serve: bool = False
+    """One role: every replica prefills and decodes."""
+    order: QueueOrder = QueueOrder.FIFO
+
+    def believed(self, true: Performance) -> Performance | None:
+        """Return the profile that the policy is told."""
+        if self.learned:
+            return None
+        return replace(
+            true,
+            prefill_base_seconds=self.slower * true.prefill_base_seconds,
+            prefill_seconds_per_token=self.slower * true.prefill_seconds_per_token,
+            decode_base_seconds=self.slower * true.decode_base_seconds,
+            decode_seconds_per_sequence=self.slower * true.decode_seconds_per_sequence,
+            decode_seconds_per_kv_token=self.slower * true.decode_seconds_per_kv_token,
+        )
+
+
+def run_case(
+    case: Case,
+    *,
+    start_up_seconds: float,
+    settings: PolicySettings | None = None,
+    options: Options | None = None,
+) -> Outcome:
+    """Run the policy over ``case``."""
+    settings, options = settings or PolicySettings(), options or Options()
+    roles = (Role.SERVE,) if options.serve else (Role.PREFILL, Role.DECODE)
+    pool = _pool(case, options.believed(case.performance), start_up_seconds, settings, roles)
+    initial = _initial(case, roles)
+    simulated = SimulatedPool(
+        pool,
+        case.trace,
+        initial=initial,
+        performance=dict.fromkeys(initial, case.performance),
+        start_up=dict.fromkeys(initial, StartUp.fixed(start_up_seconds)),
+        options=SimulationOptions(queue_order=options.order),
+    )
+    fleet, state = Fleet(pools={KEY: pool}, node_pools={}), FleetState()
+    history = case.trace.history_requests_per_minute
+    if history is not None:
+        state.warm_start(
+            pool, requests_per_minute=history, end_seconds=0.0, lead_times_seconds=(start_up_seconds,)
+        )
+    spent, rounds = 0.0, math.ceil(case.trace.span_seconds / settings.interval_seconds)
+    for number in range(1, rounds + 1):
+        simulated.run_until(number * settings.interval_seconds)
+        seen = FleetObservation(at_seconds=simulated.now_seconds, pools={KEY: simulated.observe()})
+        begun = time.process_time()
+        decision = decide(fleet, seen, state).pools[KEY]
+        spent += time.process_time() - begun
+        simulated.scale({variant.name: variant.desired for variant in decision.variants})
+    return _outcome(case, simulated, spent / rounds)
+
+
+def _pool(
+    case: Case,
+    believed: Performance | None,
+    start_up_seconds: float,
+    settings: PolicySettings,
+    roles: Sequence[Role],
+) -> Pool:
+    variants = tuple(
+        Variant(
+            name=role.value,
+            role=role,
+            max_replicas=1000,
+            performance=believed,
+            start_up_seconds=start_up_seconds,
+        )
+        for role in roles
+    )
+    return Pool(key=KEY, slo=case.slo, variants=variants, settings=settings)
+
+
+def _initial(case: Case, roles: Sequence[Role]) -> dict[str, int]:
+    """Return the fleet for 1.2 times the busiest minute of the first half hour at 80 % use."""
+    trace, performance = case.trace, case.performance
+    early = trace.arrival_seconds[trace.arrival_seconds < 1800.0]
+    rate = 1.2 * float(np.bincount((early // 60.0).astype(np.int64)).max()) / 60.0
+    first = len(early)
+    prefill = performance.prefill_seconds(float(trace.input_tokens[:first].mean()))
+    output = float(trace.output_tokens[:first].mean())
+    context = float(trace.input_tokens[:first].mean()) + 0.9 * output
+    slope = performance.decode_seconds_per_sequence + performance.decode_seconds_per_kv_token * context
+    batch = (case.slo.itl_seconds - performance.decode_base_seconds) / slope
+    batch = min(0.97 * performance.max_batch, 0.9 * performance.kv_capacity_tokens / context, batch)
+    decode = output * performance.decode_step_seconds(batch, batch * context) / batch
+    if Role.SERVE in roles:
+        return {"serve": math.ceil(rate * (prefill + decode) / 0.8)}
+    return {"prefill": math.ceil(rate * prefill / 0.8), "decode": math.ceil(rate * decode / 0.8)}
+
+
+def _outcome(case: Case, simulated: SimulatedPool, decide_seconds: float) -> Outcome:
+    result = simulated.result()
+    trace, slo = case.trace, case.slo
+    scored = trace.arrival_seconds < trace.span_seconds - NOT_SCORED_SECONDS
+    prefill = (
+        case.performance.prefill_base_seconds + case.performance.prefill_seconds_per_token * trace.input_tokens
+    )
+    servable = (prefill <= slo.ttft_seconds) & scored
+    met = (result.ttft_seconds <= slo.ttft_seconds) & (result.itl_seconds <= slo.itl_seconds) & scored
+    tens = (trace.arrival_seconds // 600.0).astype(np.int64)
+    could, did = np.bincount(tens[servable]), np.bincount(tens[met], minlength=int(tens[servable].max()) + 1)
+    shares = did[could > 0] / could[could > 0]
+    return Outcome(
+        replica_hours=sum(result.replica_seconds.values()) / 3600.0,
+        attained=float(met.sum() / servable.sum()),
+        worst_minutes=float(shares.min()),
+        actions_per_hour=len(result.actions) / (trace.span_seconds / 3600.0),
+        decide_milliseconds=1000.0 * decide_seconds,
+    )
