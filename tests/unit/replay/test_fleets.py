@@ -1,9 +1,17 @@
 """Closed loops over two GPU types: who is served, what replaces what, and what happens when a type is sold out."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from forebay.simulation import StockOut
-from tests.unit.replay.fleetruns import CHEAP, DEAR, fleet_run, held, model
+from forebay.flow.fleet import Fleet, NodePool, Pool, PoolKey
+from forebay.flow.observation import FleetObservation, NodePoolObservation
+from forebay.replay.policy import Targets
+from forebay.replay.run import run
+from forebay.replay.scenario import Scenario
+from forebay.simulation import StartUp, StockOut
+from tests.unit.replay.fleetruns import CHEAP, DEAR, fleet_run, held, model, steady
+from tests.unit.replay.scenarios import PERFORMANCE
 
 
 def test_a_fleet_on_a_dear_type_moves_to_the_cheap_one_at_constant_load() -> None:
@@ -61,3 +69,43 @@ def test_a_type_that_is_sold_out_is_replaced_by_the_next() -> None:
     )
     assert held(result, chat, CHEAP).max() == 2
     assert held(result, chat, DEAR)[-1] >= 1
+
+
+class _Watcher:
+    """Wants nothing and remembers the node pools that it saw."""
+
+    interval_seconds = 15.0
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[float, NodePoolObservation]] = []
+
+    def tick(self, seen: FleetObservation) -> Mapping[PoolKey, Targets]:
+        self.seen.append((seen.at_seconds, seen.node_pools[CHEAP]))
+        return {}
+
+
+def _watched(chat: Pool, out: StockOut) -> list[tuple[float, NodePoolObservation]]:
+    watcher = _Watcher()
+    scenario = Scenario(
+        name="watched",
+        fleet=Fleet(
+            pools={chat.key: chat},
+            node_pools={CHEAP: NodePool(name=CHEAP, accelerator=CHEAP, gpus_per_node=2, max_nodes=5)},
+        ),
+        traces={chat.key: steady(5.0, 120.0)},
+        performance={chat.key: {v.name: PERFORMANCE for v in chat.variants}},
+        start_up={chat.key: {v.name: StartUp.fixed(60.0) for v in chat.variants}},
+        initial={chat.key: {v.name: 2 if v.node_pool == CHEAP else 0 for v in chat.variants}},
+        stock_outs=(out,),
+    )
+    run(scenario, watcher, name="watcher")
+    return watcher.seen
+
+
+def test_a_stock_out_shows_no_free_gpus_and_nobody_says_when_it_ends() -> None:
+    seen = _watched(model("chat"), StockOut(node_pool=CHEAP, start_seconds=30.0, end_seconds=60.0))
+    free = {at: node_pool.free_gpus for at, node_pool in seen}
+    assert free == {15.0: 6, 30.0: 0, 45.0: 0, 60.0: 6, 75.0: 6, 90.0: 6, 105.0: 6}
+    assert {node_pool.blocked_until_seconds for _, node_pool in seen} == {None}
+    for _, node_pool in seen:
+        assert node_pool.usable_gpus == 2 * node_pool.nodes, "what is free stands on nodes that are there"

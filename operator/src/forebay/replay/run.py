@@ -115,18 +115,19 @@ def _seen(pool: SimulatedPool, now: float) -> PoolObservation:
 
 
 def _supply_seen(node_pool: NodePool, supply: GpuSupply, now: float) -> NodePoolObservation:
-    """Return the node pool as its scheduler would see it: what is held is there, what is free can be had."""
+    """Return the node pool as its scheduler would see it: what is held is there, what is free can be had.
+
+    In a stock-out nothing is free, and nobody says that there is one or when it ends: a policy finds out as the
+    operator does, from replicas that do not come by their deadline.
+    """
     held, limit = supply.held(node_pool.name), supply.limit(node_pool.name)
-    free = 0 if limit is None else limit - held
-    blocked = supply.blocked_until(node_pool.name, now)
+    free = 0 if limit is None or supply.blocked_until(node_pool.name, now) is not None else limit - held
     return NodePoolObservation(
         name=node_pool.name,
-        nodes=math.ceil(held / max(1, node_pool.gpus_per_node)),
+        nodes=math.ceil((held + free) / max(1, node_pool.gpus_per_node)),
         usable_gpus=held + free,
         free_gpus=free,
         largest_free_block_gpus=min(free, node_pool.gpus_per_node),
-        blocked_until_seconds=blocked,
-        blocked_reason="" if blocked is None else "out of stock",
     )
 
 
