@@ -24,7 +24,7 @@ from tests.unit.api.manifests import sample
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 #: Kinds of the Prometheus Operator, which the test cluster does not have.
 PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator"
-FOREIGN = {"ServiceMonitor", "PrometheusRule"}
+FOREIGN = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
 
 
 @pytest.fixture
@@ -86,9 +86,12 @@ def test_the_api_server_takes_every_render(chosen: dict[str, Any], cluster: Clus
     assert said.count("serverside-applied (server dry run)") == len(known)
 
 
-def test_the_pod_is_allowed_where_pods_are_restricted(cluster: Cluster, namespace: str) -> None:
+@pytest.mark.parametrize("whose", ["operator", "test"])
+def test_the_pods_are_allowed_where_pods_are_restricted(whose: str, cluster: Cluster, namespace: str) -> None:
     cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
-    template = named(render({"replicas": 1}), "Deployment", "forebay")["spec"]["template"]
+    documents = render({"replicas": 1})
+    operator = named(documents, "Deployment", "forebay")["spec"]["template"]
+    template = operator if whose == "operator" else named(documents, "Pod", "forebay-test")
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "namespace": namespace}}
     pod["spec"] = {**template["spec"], "serviceAccountName": "default"}
     create = ["create", "--dry-run=server", "-f", "-"]
@@ -139,7 +142,7 @@ def prometheus_operator(cluster: Cluster) -> Iterator[None]:
     paths = [
         path
         for path in upstream_crds(PROMETHEUS_OPERATOR, "v0.85.0", "example/prometheus-operator-crd")
-        if path.stem.endswith(("_servicemonitors", "_prometheusrules"))
+        if path.stem.endswith(("_servicemonitors", "_podmonitors", "_prometheusrules"))
     ]
     crds = [f"crd/{yaml.safe_load(path.read_text())['metadata']['name']}" for path in paths]
     was_there = [crd for crd in crds if crd.removeprefix("crd/") in cluster.kubectl("get", "crd", "-o", "name")]
@@ -153,25 +156,29 @@ def prometheus_operator(cluster: Cluster) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("prometheus_operator")
+@pytest.mark.parametrize("monitor", ["ServiceMonitor", "PodMonitor"])
 def test_production_values_install_beside_the_prometheus_operator(
-    cluster: Cluster, namespace: str, home: Helm
+    monitor: str, cluster: Cluster, namespace: str, home: Helm
 ) -> None:
     """Protects from a monitor or a rule that the Prometheus Operator would refuse or prune."""
     production = yaml.safe_load((CHART / "examples" / "production.yaml").read_text())
+    for kind in ("ServiceMonitor", "PodMonitor"):
+        production[f"{kind[0].lower()}{kind[1:]}"] = {"enabled": kind == monitor}
     home("install", "one", str(CHART), values=production | values(rbac={"aggregate": False}))
-    kinds = "servicemonitors,prometheusrules,networkpolicies,poddisruptionbudgets,configmaps"
+    kinds = "servicemonitors,podmonitors,prometheusrules,networkpolicies,poddisruptionbudgets,configmaps"
     stored: Any = json.loads(
         cluster.kubectl("get", kinds, "-n", namespace, "-l", "app.kubernetes.io/name=forebay", "-o", "json")
     )
     by_kind = {item["kind"]: item for item in stored["items"]}
-    assert set(by_kind) == {*FOREIGN, "NetworkPolicy", "ConfigMap"}  # no budget without replicas
+    assert set(by_kind) == {monitor, "PrometheusRule", "NetworkPolicy", "ConfigMap"}  # no budget without replicas
     given = render(production)
-    for kind in FOREIGN:
+    for kind in (monitor, "PrometheusRule"):
         (rendered,) = (item for item in given if item["kind"] == kind)
         assert set(by_kind[kind]["spec"]) == set(rendered["spec"]), kind
     rules = by_kind["PrometheusRule"]["spec"]["groups"][0]["rules"]
     assert all(set(rule) == {"alert", "expr", "for", "labels", "annotations"} for rule in rules)
-    endpoint = by_kind["ServiceMonitor"]["spec"]["endpoints"][0]
+    spec = by_kind[monitor]["spec"]
+    (endpoint,) = spec.get("endpoints") or spec["podMetricsEndpoints"]
     assert endpoint == {"port": "http", "interval": "15s", "scrapeTimeout": "10s", "honorLabels": True}
 
 

@@ -32,7 +32,8 @@ from tests.cluster.chart_helm import (
 )
 
 SNAPSHOTS = Path(__file__).parent / "chart_snapshots"
-CONDITIONAL = {"NetworkPolicy", "ServiceMonitor", "PrometheusRule", "ConfigMap"}
+POD_MONITOR: dict[str, Any] = {"serviceMonitor": {"enabled": False}, "podMonitor": {"enabled": True}}
+CONDITIONAL = {"NetworkPolicy", "ServiceMonitor", "PodMonitor", "PrometheusRule", "ConfigMap"}
 
 
 def plain() -> Documents:
@@ -136,7 +137,8 @@ def test_every_object_has_the_recommended_labels() -> None:
 
 def test_options_are_off_unless_asked_for() -> None:
     assert not kinds(render()) & CONDITIONAL
-    assert kinds(render(OPTIONS)) >= CONDITIONAL
+    assert kinds(render(OPTIONS)) >= CONDITIONAL - {"PodMonitor"}
+    assert "PodMonitor" in kinds(render(POD_MONITOR))
 
 
 @pytest.mark.parametrize("keep", [True, False])
@@ -153,6 +155,45 @@ def test_crds_stay_unless_said_otherwise(keep: bool) -> None:
 def test_one_replica_has_no_disruption_budget() -> None:
     assert "PodDisruptionBudget" in kinds(render())
     assert "PodDisruptionBudget" not in kinds(render({"replicas": 1}))
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 3])
+def test_an_upgrade_waits_for_every_new_pod(replicas: int) -> None:
+    """Protects `helm --wait`: it takes a Deployment for ready that lacks as many pods as may be unavailable."""
+    strategy = named(render({"replicas": replicas}), "Deployment", "forebay")["spec"]["strategy"]
+    assert strategy == {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+
+
+def test_the_pod_of_helm_test_is_no_operator_and_starts_where_operators_do() -> None:
+    documents = render(
+        {
+            "replicas": 2,
+            "image": {"digest": f"sha256:{64 * 'a'}"},
+            "imagePullSecrets": ["registry"],
+            "nodeSelector": {"a": "b"},
+            "tolerations": [{"operator": "Exists"}],
+            "podLabels": {"c": "d"},
+        }
+    )
+    test = named(documents, "Pod", "forebay-test")
+    operator = named(documents, "Deployment", "forebay")["spec"]["template"]["spec"]
+    for same in ("imagePullSecrets", "nodeSelector", "tolerations", "securityContext"):
+        assert test["spec"][same] == operator[same], same
+    for same in ("image", "imagePullPolicy", "securityContext"):
+        assert test["spec"]["containers"][0][same] == operator["containers"][0][same], same
+    for kind in ("Service", "PodDisruptionBudget"):
+        spec = named(documents, kind, "forebay")["spec"]["selector"]
+        selector = spec.get("matchLabels", spec)
+        assert not selector.items() <= test["metadata"]["labels"].items(), kind
+
+
+def test_the_network_policy_lets_helm_test_in() -> None:
+    chosen = {"networkPolicy": {"enabled": True, "ingressFrom": [{"podSelector": {"matchLabels": {"a": "b"}}}]}}
+    documents = render(chosen)
+    (rule,) = named(documents, "NetworkPolicy", "forebay")["spec"]["ingress"]
+    of_test, of_user = (peer["podSelector"]["matchLabels"] for peer in rule["from"])
+    assert of_user == {"a": "b"}
+    assert of_test.items() <= named(documents, "Pod", "forebay-test")["metadata"]["labels"].items()
 
 
 def test_credentials_come_from_secrets() -> None:
@@ -180,12 +221,13 @@ def test_credentials_come_from_secrets() -> None:
     assert mounts["prometheus"] == where
 
 
-def test_a_service_monitor_replaces_the_annotations() -> None:
+@pytest.mark.parametrize("monitor", ["serviceMonitor", "podMonitor"])
+def test_a_monitor_replaces_the_annotations(monitor: str) -> None:
     def annotations(values: dict[str, Any]) -> object:
         return named(render(values), "Deployment", "forebay")["spec"]["template"]["metadata"].get("annotations")
 
     assert annotations({}) == {"prometheus.io/scrape": "true", "prometheus.io/port": "8080"}
-    assert annotations({"serviceMonitor": {"enabled": True}}) is None
+    assert annotations({monitor: {"enabled": True}}) is None
 
 
 def test_alerts_look_at_their_release_alone_where_they_can() -> None:
@@ -196,8 +238,9 @@ def test_alerts_look_at_their_release_alone_where_they_can() -> None:
     assert not [
         expression for expression in expressions({"prometheusRule": {"enabled": True}}) if "job" in expression
     ]
-    mine = expressions({**OPTIONS, "fullnameOverride": "mine"})
-    assert all(expression.count('{job="mine",') == expression.count("forebay_") for expression in mine)
+    for monitor, job in (({}, "mine"), (POD_MONITOR, "forebay-system/mine")):
+        mine = expressions({**OPTIONS, **monitor, "fullnameOverride": "mine"})
+        assert all(expression.count(f'{{job="{job}",') == expression.count("forebay_") for expression in mine)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cluster.chart_helm import CHART, OPTIONS, helm, rendered
+from tests.cluster.chart_helm import CHART, OPTIONS, container, helm, render, rendered
 
 DIGEST = f"sha256:{64 * '0'}"
 #: Another value for each, by its path; with what it takes to see it, where that is more than the options.
@@ -106,6 +106,10 @@ OTHER: dict[str, object] = {
     "serviceMonitor.labels": {"a": "b"},
     "serviceMonitor.interval": "30s",
     "serviceMonitor.scrapeTimeout": "7s",
+    "podMonitor.enabled": True,
+    "podMonitor.labels": {"a": "b"},
+    "podMonitor.interval": "30s",
+    "podMonitor.scrapeTimeout": "7s",
     "prometheusRule.enabled": False,
     "prometheusRule.labels": {"a": "b"},
     "prometheusRule.disabled": ["ForebayRoundsFail"],
@@ -113,6 +117,7 @@ OTHER: dict[str, object] = {
     "dashboard.labels": {"a": "b"},
     "dashboard.annotations": {"a": "b"},
 }
+POD_MONITOR = {"serviceMonitor": {"enabled": False}, "podMonitor": {"enabled": True}}
 WITH: dict[str, dict[str, Any]] = {
     "prometheus.urlSecret.key": {"prometheus": {"urlSecret": {"name": "a"}}},
     "prometheus.tokenSecret.key": {"prometheus": {"tokenSecret": {"name": "a"}}},
@@ -126,6 +131,8 @@ WITH: dict[str, dict[str, Any]] = {
     "rbac.nodes": {"watchNamespaces": ["a"]},
     "serviceAccount.create": {"serviceAccount": {"name": "a"}},
     "scrapeAnnotations": {"serviceMonitor": {"enabled": False}},
+    "podMonitor.enabled": {"serviceMonitor": {"enabled": False}},
+    **dict.fromkeys(("podMonitor.labels", "podMonitor.interval", "podMonitor.scrapeTimeout"), POD_MONITOR),
 }
 
 
@@ -154,6 +161,18 @@ def leaves(values: Any, path: str = "") -> set[str]:
 
 def test_every_value_has_another_to_try() -> None:
     assert leaves(yaml.safe_load((CHART / "values.yaml").read_text())) == set(OTHER)
+
+
+@pytest.mark.parametrize(
+    ("requests", "limits"),
+    [
+        ({"cpu": 1, "memory": "1Gi"}, {"cpu": "2500m", "memory": "1.5Gi"}),
+        ({"cpu": 0.5, "memory": "500M"}, {"memory": "2G", "ephemeral-storage": "2Gi"}),
+        ({}, {}),
+    ],
+)
+def test_amounts_as_people_write_them_are_taken(requests: dict[str, object], limits: dict[str, object]) -> None:
+    assert container(render({"resources": {"requests": requests, "limits": limits}}))["resources"]
 
 
 @pytest.mark.parametrize("path", OTHER)
@@ -198,6 +217,38 @@ def test_a_cluster_that_is_too_old_is_refused() -> None:
             '"b" is not watched; add it to watchNamespaces',
         ),
         ({"serviceAccount": {"create": False}}, "serviceAccount.name: name an existing account"),
+        (
+            {"image": {"repository": "https://registry.example.org/forebay"}},
+            "is no image; write it as in",
+        ),
+        (
+            {"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}},
+            "serviceMonitor, podMonitor: enable one of them",
+        ),
+        ({"serviceMonitor": {"scrapeTimeout": "15s"}}, "serviceMonitor.scrapeTimeout: 15s is not less than"),
+        (
+            {"podMonitor": {"interval": "1500ms", "scrapeTimeout": "2s"}},
+            "podMonitor.scrapeTimeout: 2s is not",
+        ),
+        ({"podMonitor": {"interval": "often"}}, 'podMonitor.interval: "often" is no duration'),
+        (
+            {"prometheusRule": {"disabled": ["RoundsFail"]}},
+            'no alert "RoundsFail"; there are ForebayHasNo',
+        ),
+        (
+            {"podLabels": {"app.kubernetes.io/name": "a"}},
+            "the chart sets app.kubernetes.io/name itself",
+        ),
+        ({"commonLabels": {"helm.sh/chart": "a"}}, "commonLabels: the chart sets helm.sh/chart itself"),
+        ({"resources": {"limits": {"memory": "512m"}}}, "resources.limits.memory: 512m is no amount of memory"),
+        ({"resources": {"requests": {"memory": 512}}}, "resources.requests.memory: 512 is no amount of memory"),
+        ({"resources": {"requests": {"cpu": "1Gi"}}}, "resources.requests.cpu: 1Gi is no number of CPUs"),
+        ({"resources": {"requests": {"ram": "1Gi"}}}, "'ram'"),
+        ({"networkPolicy": {"prometheusTo": [{}]}}, "minProperties: got 0, want 1"),
+        ({"networkPolicy": {"dnsTo": [{"namespace": "a"}]}}, "'namespace'"),
+        ({"extraEnv": [{"value": "a"}]}, "missing property 'name'"),
+        # What --reuse-values leaves after an upgrade from a chart that did not have it.
+        ({"podMonitor": None}, "upgrade with --reset-then-reuse-values"),
     ],
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
 )

@@ -3,19 +3,24 @@ What values.schema.json cannot say in a sentence, or not at all. Each failure na
 */ -}}
 
 {{- define "forebay.checks" -}}
-{{- if not (and (hasKey .Values "watchNamespaces") (hasKey .Values.operator "enabled")) }}
+{{- if not (and (hasKey .Values "watchNamespaces") (hasKey .Values.operator "enabled") (hasKey .Values "podMonitor")) }}
 {{- fail "values of an older chart lack what is new: upgrade with --reset-then-reuse-values instead of --reuse-values" }}
 {{- end }}
 {{- include "forebay.checks.durations" . }}
 {{- include "forebay.checks.prometheus" . }}
 {{- include "forebay.checks.namespaces" . }}
 {{- include "forebay.checks.image" . }}
+{{- include "forebay.checks.monitoring" . }}
+{{- include "forebay.checks.labels" . }}
+{{- include "forebay.checks.resources" . }}
 {{- end }}
 
 {{- define "forebay.checks.durations" -}}
-{{- $durations := dict "serviceMonitor.interval" .Values.serviceMonitor.interval }}
-{{- $_ := set $durations "serviceMonitor.scrapeTimeout" .Values.serviceMonitor.scrapeTimeout }}
-{{- $_ := set $durations "prometheus.timeout" .Values.prometheus.timeout }}
+{{- $durations := dict "prometheus.timeout" .Values.prometheus.timeout }}
+{{- range $name := list "serviceMonitor" "podMonitor" }}
+{{- $_ := set $durations (printf "%s.interval" $name) (get $.Values $name).interval }}
+{{- $_ := set $durations (printf "%s.scrapeTimeout" $name) (get $.Values $name).scrapeTimeout }}
+{{- end }}
 {{- $_ := set $durations "prometheus.settle" .Values.prometheus.settle }}
 {{- range $name := list "interval" "conflictWindow" "provisionDeadline" "resync" "statusDrift" "history" }}
 {{- $_ := set $durations (printf "operator.%s" $name) (get $.Values.operator $name) }}
@@ -79,8 +84,55 @@ What values.schema.json cannot say in a sentence, or not at all. Each failure na
 {{- if not (regexMatch "^(sha256:[0-9a-f]{64})?$" .digest) }}
 {{- fail (printf "image.digest: %q is no digest; write sha256: and 64 hexadecimal digits" .digest) }}
 {{- end }}
+{{- if or (contains "://" .repository) (not (regexMatch "^[A-Za-z0-9][^[:space:]]*$" .repository)) }}
+{{- fail (printf "image.repository: %q is no image; write it as in registry.example.org/forebay, without http" .repository) }}
+{{- end }}
 {{- if regexMatch "(@|:[^/]*$)" .repository }}
 {{- fail (printf "image.repository: %q has a tag or digest; write those into image.tag or image.digest" .repository) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "forebay.checks.monitoring" -}}
+{{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled }}
+{{- fail "serviceMonitor, podMonitor: enable one of them, or every metric is counted twice" }}
+{{- end }}
+{{- $start := toDate "2006-01-02" "2000-01-01" }}
+{{- range $name := list "serviceMonitor" "podMonitor" }}
+{{- with get $.Values $name }}
+{{- if le ($start | mustDateModify .interval).UnixMilli ($start | mustDateModify .scrapeTimeout).UnixMilli }}
+{{- fail (printf "%s.scrapeTimeout: %s is not less than the interval of %s, and Prometheus refuses that" $name .scrapeTimeout .interval) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $alerts := list }}
+{{- range (index (.Files.Get "files/alerts.yaml" | fromYaml).groups 0).rules }}{{ $alerts = append $alerts .alert }}{{ end }}
+{{- range .Values.prometheusRule.disabled }}
+{{- if not (has . $alerts) }}
+{{- fail (printf "prometheusRule.disabled: there is no alert %q; there are %s" . (join ", " $alerts)) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "forebay.checks.labels" -}}
+{{- range $name := list "commonLabels" "podLabels" }}
+{{- range $label, $_ := get $.Values $name }}
+{{- if or (hasPrefix "app.kubernetes.io/" $label) (hasPrefix "helm.sh/" $label) }}
+{{- fail (printf "%s: the chart sets %s itself; see nameOverride, or choose another label" $name $label) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "forebay.checks.resources" -}}
+{{- range $name := list "requests" "limits" }}
+{{- with get $.Values.resources $name }}
+{{- if and (hasKey . "memory") (not (regexMatch "^[0-9]+(\\.[0-9]+)?([KMGT]i|[kMGT])$" (toString .memory))) }}
+{{- fail (printf "resources.%s.memory: %v is no amount of memory; write it with a unit, such as 512Mi or 1Gi" $name .memory) }}
+{{- end }}
+{{- if and (hasKey . "cpu") (not (regexMatch "^([0-9]+m|[0-9]+(\\.[0-9]+)?)$" (toString .cpu))) }}
+{{- fail (printf "resources.%s.cpu: %v is no number of CPUs; write it as in 500m or 1.5" $name .cpu) }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}

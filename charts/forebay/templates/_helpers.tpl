@@ -57,6 +57,46 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end }}
 
+{{- /* What every pod needs to start at all: credentials of the registry, users, and nodes that take it. */ -}}
+{{- define "forebay.placement" -}}
+securityContext: {{- toYaml .Values.podSecurityContext | nindent 2 }}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+{{- range . }}
+- name: {{ . }}
+{{- end }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 0 }}
+{{- end }}
+{{- end }}
+
+{{- /* As Pod Security `restricted` wants it. */ -}}
+{{- define "forebay.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{- /* What the monitor of this release, if it has one, calls its targets: the Prometheus Operator's defaults. */ -}}
+{{- define "forebay.scrapeJob" -}}
+{{- if .Values.serviceMonitor.enabled -}}
+{{ include "forebay.fullname" . }}
+{{- else if .Values.podMonitor.enabled -}}
+{{ printf "%s/%s" .Release.Namespace (include "forebay.fullname" .) }}
+{{- end -}}
+{{- end }}
+
+{{- /* The pod of `helm test`: no operator, so that neither Service nor PodDisruptionBudget takes it for one. */ -}}
+{{- define "forebay.testLabels" -}}
+app.kubernetes.io/name: {{ include "forebay.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: test
+{{- end }}
+
 {{- /* The files with which Prometheus is spoken to, as sources of one projected volume. */ -}}
 {{- define "forebay.prometheusFiles" -}}
 {{- with .Values.prometheus.tokenSecret }}
