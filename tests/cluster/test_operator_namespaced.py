@@ -53,7 +53,8 @@ def other(cluster: Cluster) -> Iterator[str]:
 
 def operate(stage: Stage, *namespaces: str, **options: Any) -> RunningOperator:
     kubeconfig = stage.cluster.kubeconfig_for(stage.namespace, SERVICE_ACCOUNT)
-    flags = {"namespace": ",".join((stage.namespace, *namespaces)), "lease-namespace": stage.namespace}
+    watched = ",".join((stage.namespace, *namespaces))
+    flags = {"namespace": watched, "lease-namespace": stage.namespace, "resync": "5s"}
     return stage.operate(flags, kubeconfig=kubeconfig, **options)
 
 
@@ -72,6 +73,11 @@ def test_roles_are_enough_to_follow_the_load(stage: Stage, other: str) -> None:
     assert operator.metric("forebay_rounds_total", outcome="failed") == 0
     rest = stage.cluster.rest()
     assert "status" not in rest.get(f"/apis/forebay.io/v1alpha1/namespaces/{other}/inferencepools/chat")
+
+    grant_nodes(stage)
+    stage.await_condition("ReferencesFound", "True", seconds=60)
+    assert float(stage.pool_status()["costPerHour"]) > 0
+    assert operator.metric("forebay_rounds_total", outcome="failed") == 0
 
 
 @pytest.mark.timeout(180)

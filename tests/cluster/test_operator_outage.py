@@ -7,6 +7,7 @@ import pytest
 
 from devcluster import Cluster
 from devcluster.waiting import eventually
+from runoperator.install import install
 from runoperator.scenario import Stage
 
 
@@ -43,6 +44,27 @@ def test_the_operator_outlives_an_api_server_that_is_killed(stage: Stage, local:
     )
     assert operator.exit_status() is None, operator.log()
     assert operator.metric("forebay_rounds_total") > pid_rounds
+
+
+@pytest.mark.timeout(180)
+def test_the_operator_outlives_a_crd_that_is_taken_away_and_comes_back(stage: Stage, local: Cluster) -> None:
+    """Protects against watches that end for good: kopf takes the answer 404 as final, and ends as a whole."""
+    stage.deploy()
+    operator = stage.operate(prometheus=False)
+    stage.await_condition("ReferencesFound", "True", seconds=40)
+    local.kubectl("delete", "crd", "scalingpolicies.forebay.io")
+    try:
+        eventually(
+            lambda: operator.metric("forebay_watch_failures_total") >= 1, timeout_seconds=60, describe=operator.log
+        )
+        rounds = operator.metric("forebay_rounds_total")
+        eventually(lambda: operator.metric("forebay_rounds_total") >= rounds + 3, describe=operator.log)
+    finally:
+        install(local)
+    stage.add_pool("late", target="later", policyRef={"name": "never-there"})
+    stage.await_condition("ReferencesFound", "False", seconds=60, pool="late")
+    assert operator.exit_status() is None, operator.log()
+    assert operator.metric("forebay_rounds_total", outcome="failed") == 0
 
 
 @pytest.mark.timeout(120)

@@ -101,8 +101,8 @@ def test_what_leads_nowhere_is_named_and_the_pool_still_works() -> None:
     assert binding.pool.settings.miss_price == 20.0
     assert all(variant.performance is None for variant in binding.pool.variants)
     assert binding.problems[0] == (
-        "spec.policyRef: there is no scalingpolicies.forebay.io office-hours in namespace serving; create"
-        " it, or name a preset (cost-saver, balanced, latency-first); balanced is used until then"
+        "spec.policyRef: there is no scalingpolicies.forebay.io office-hours in namespace serving; create it or"
+        " correct the name, or name a preset (cost-saver, balanced, latency-first); balanced is used until then"
     )
     assert binding.problems[1].startswith(
         "spec.roles.prefill.variants[0].nodePool: there is no gpunodepools.forebay.io h100; create it"

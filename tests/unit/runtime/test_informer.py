@@ -19,7 +19,7 @@ from forebay.runtime.watching import Scope
 
 
 def test_handlers_need_no_finalizer_and_keep_nothing_in_annotations(store: Store) -> None:
-    registry = Informer(store, scope=Scope(), login=lambda: pytest.fail("not now")).registry()
+    registry = Informer(store, scope=Scope(), login=lambda: pytest.fail("not now")).registry(store.kinds)
     assert len(registry._watching.get_all_handlers()) == len(Kind)
     for stateful in (registry._changing, registry._spawning, registry._indexing):
         assert list(stateful.get_all_handlers()) == []
@@ -27,7 +27,7 @@ def test_handlers_need_no_finalizer_and_keep_nothing_in_annotations(store: Store
 
 def test_what_may_not_be_read_is_not_watched(store: Store) -> None:
     store.without = {Kind.NODES: "may not be read"}
-    registry = Informer(store, scope=Scope(), login=lambda: pytest.fail("not now")).registry()
+    registry = Informer(store, scope=Scope(), login=lambda: pytest.fail("not now")).registry(store.kinds)
     assert {str(handler.id) for handler in registry._watching.get_all_handlers()} == {
         kind.value for kind in Kind if kind is not Kind.NODES
     }
@@ -43,7 +43,11 @@ async def test_it_runs_as_a_user_without_a_name(store: Store, monkeypatch: pytes
     nobody = kopf.ConnectionInfo(server="http://127.0.0.1:9")
     informer = Informer(store, scope=Scope(), login=lambda: nobody)
     started = asyncio.Event()
-    running = asyncio.create_task(informer.run(started.set))
+
+    async def all_kinds() -> frozenset[Kind]:
+        return store.kinds
+
+    running = asyncio.create_task(informer.run(all_kinds, started.set))
     async with asyncio.timeout(10):
         await asyncio.wait([running, asyncio.create_task(started.wait())], return_when=asyncio.FIRST_COMPLETED)
     assert not running.done(), running.exception()

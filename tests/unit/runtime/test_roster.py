@@ -63,6 +63,39 @@ async def test_a_node_pool_that_comes_later_reaches_the_pools_that_name_it(store
     assert entry.pool.variants[0].usd_per_replica_hour == 2.5
 
 
+async def test_rights_that_are_given_later_are_told_of_though_there_is_nothing_to_read(
+    store: Store, objects: Any
+) -> None:
+    keeper = RosterKeeper(store)
+    store.apply(Kind.POOLS, objects.pool())
+    store.without = {Kind.NODE_POOLS: "node pools may not be read"}
+    assert (
+        (await keeper.build(NOW))
+        .pools[CHAT]
+        .problems[0]
+        .startswith("spec.roles.serve.variants[0].nodePool: node pools may not be read;")
+    )
+    store.without = {}
+    assert "there is no gpunodepools.forebay.io h100" in (await keeper.build(NOW)).pools[CHAT].problems[0]
+
+
+async def test_what_a_pool_names_and_cannot_be_used_is_not_called_missing(store: Store, objects: Any) -> None:
+    """Whoever reads "there is no policy fast" beside the policy `fast` looks in the wrong place."""
+    keeper = RosterKeeper(store)
+    store.apply(Kind.POOLS, objects.pool(policyRef={"name": "fast"}))
+    store.apply(Kind.NODE_POOLS, objects.node_pool(gpusPerNode="eight"))
+    policy = objects.node_pool("fast", preset="cheap")
+    policy["metadata"]["namespace"] = "serving"
+    store.apply(Kind.POLICIES, policy)
+    of_policy, of_node_pool = (await keeper.build(NOW)).pools[CHAT].problems
+    assert of_policy.startswith("spec.policyRef: what it names cannot be used: ScalingPolicy serving/fast: spec.")
+    assert of_policy.endswith("; balanced is used until then")
+    assert of_node_pool == (
+        "spec.roles.serve.variants[0].nodePool: what it names cannot be used: GPUNodePool h100: spec.gpusPerNode: "
+        "must be a whole number, without quotes; its price and stock are unknown until then"
+    )
+
+
 async def test_a_paused_pool_keeps_what_it_has(store: Store, objects: Any) -> None:
     store.apply(Kind.POOLS, objects.pool(mode="Paused"))
     settings = (await RosterKeeper(store).build(NOW)).pools[CHAT].pool.settings

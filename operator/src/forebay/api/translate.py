@@ -33,11 +33,18 @@ class Catalogue:
     """By namespace and name."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """Kinds that may not be read, by plural, each with a sentence that says what to do."""
+    invalid: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
+    """Objects that cannot be used as they are written, by plural, namespace ("" for none) and name, with what to
+    change of each."""
 
-    def why_missing(self, plural: str, name: str) -> str:
-        """Return why a cluster-scoped object that is referred to is not there, and what to change."""
-        told = self.unreadable.get(plural)
-        return told or f"there is no {plural}.{GROUP} {name}; create it or correct the name"
+    def why_missing(self, plural: str, name: str, namespace: str = "") -> str:
+        """Return why an object that is referred to is not there, and what to change."""
+        if plural in self.unreadable:
+            return self.unreadable[plural]
+        if (plural, namespace, name) in self.invalid:
+            return f"what it names cannot be used: {self.invalid[plural, namespace, name].removesuffix('.')}"
+        where = f" in namespace {namespace}" if namespace else ""
+        return f"there is no {plural}.{GROUP} {name}{where}; create it or correct the name"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,8 +161,8 @@ def _policy(resource: InferencePool, catalogue: Catalogue, problems: list[str]) 
     if found is not None:
         return found.spec
     problems.append(
-        f"spec.policyRef: there is no scalingpolicies.forebay.io {name} in namespace {resource.namespace}; create"
-        f" it, or name a preset ({', '.join(Preset)}); balanced is used until then"
+        f"spec.policyRef: {catalogue.why_missing('scalingpolicies', name, resource.namespace)}, or name a preset"
+        f" ({', '.join(Preset)}); balanced is used until then"
     )
     return ScalingPolicySpec()
 

@@ -7,7 +7,7 @@ neither listed nor new are dropped.
 """
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 
 from forebay.actuation.conflicts import Autoscaler
 from forebay.actuation.kube import METADATA_LIST, ApiError, JsonObject, KubeApi
@@ -46,11 +46,18 @@ class Auditor:
         Raises:
             ApiError: a list failed.
         """
-        for kind in self._store.kinds - self._complete:
-            listed = await self._list(kind)
-            if listed.keys() <= self._store.keys(kind):
-                self._complete.add(kind)
+        await self.are_complete(self._store.kinds - self._complete)
         return self.complete
+
+    async def are_complete(self, kinds: Collection[Kind]) -> bool:
+        """Compare some kinds with the API server; True if the store has all of them.
+
+        Raises:
+            ApiError: a list failed.
+        """
+        whole = {kind for kind in kinds if (await self._list(kind)).keys() <= self._store.keys(kind)}
+        self._complete |= whole
+        return whole >= set(kinds)
 
     async def drop_ghosts(self) -> int:
         """Drop objects that are gone from the server; returns how many.

@@ -3,12 +3,17 @@
 Only `event` handlers are registered: they need no finalizer, keep nothing in annotations and see every object
 once at the start and at each change. Each handler parses the object into a small record and returns. The standby
 replica runs the same informer, so that it takes over with warm caches.
+
+kopf reconnects by itself where a watch's connection ends or its position is forgotten (410). Any other error
+within a watch, an answer that is no JSON, or a kind that is not served any more ends kopf as a whole: a reason to
+list and watch anew, and no reason to lose the forecasters' memory with the process.
 """
 
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import kopf
@@ -19,6 +24,13 @@ from forebay.runtime.store import Kind, Store
 from forebay.runtime.watching import UNFINISHED_PODS, WATCHED, Scope
 
 logger = logging.getLogger(__name__)
+
+_KOPF = str(Path(kopf.__file__).parent)
+_SOUND_SECONDS = 60.0
+"""Watches that lived so long were sound: what ends them is another story than what ended those before."""
+_PATIENCE_SECONDS = 300.0
+"""Caches that could not be watched for this long are too old to decide on."""
+_ENDING_SECONDS = 10.0
 
 
 def kopf_settings(scope: Scope) -> kopf.OperatorSettings:
@@ -44,7 +56,8 @@ def kopf_settings(scope: Scope) -> kopf.OperatorSettings:
     # The kinds are fixed: no watch of CRDs and namespaces, and no rights to do so.
     settings.scanning.disabled = True
     settings.peering.standalone = True
-    settings.process.ultimate_exiting_timeout = 20.0
+    # It would kill the process some time after a watch has failed; who ends us sets a limit of his own.
+    settings.process.ultimate_exiting_timeout = None
     settings.watching.field_selectors["", "v1", "pods"] = UNFINISHED_PODS
     if scope.pods:
         settings.watching.label_selectors["", "v1", "pods"] = scope.pods
@@ -84,57 +97,120 @@ def connection_info(configuration: Configuration) -> kopf.ConnectionInfo:
 
 
 class Informer:
-    """Runs kopf and keeps the store up to date.
+    """Runs kopf, again and again where watches fail, and keeps the store up to date.
 
     Args:
         store: receives every change.
         scope: what is watched.
         login: returns fresh credentials; called at the start and whenever the API server answers 401.
+        failed: told of each failure of the watches.
+        pauses: seconds between a failure and the next beginning.
     """
 
-    def __init__(self, store: Store, *, scope: Scope, login: Callable[[], kopf.ConnectionInfo]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        scope: Scope,
+        login: Callable[[], kopf.ConnectionInfo],
+        failed: Callable[[], None] = lambda: None,
+        pauses: Iterable[float] | None = None,
+    ) -> None:
         self._store = store
         self._scope = scope
         self._login = login
+        self._failed = failed
+        self._pauses = EndlessBackoff() if pauses is None else pauses
         self.unreadable = 0
         """Objects whose shape could not be understood; they are skipped and logged."""
-        self._stop = asyncio.Event()
+        self._stopping = False
+        self._wanted = asyncio.Event()
+        """Set when what runs shall end."""
 
-    def registry(self) -> kopf.OperatorRegistry:
-        """Return kopf's registry with one event handler per kind that may be read."""
+    def registry(self, kinds: Collection[Kind]) -> kopf.OperatorRegistry:
+        """Return kopf's registry with one event handler per kind."""
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(self._on_login)
-        for kind in self._store.kinds:
+        for kind in kinds:
             group, version = WATCHED[kind]
             kopf.on.event(group, version, kind.value, id=kind.value, registry=registry)(self._handler(kind))
         return registry
 
-    async def run(self, started: Callable[[], None] = lambda: None) -> None:
-        """Watch until `stop`; returns or raises only when kopf ends.
+    async def run(
+        self, readable: Callable[[], Awaitable[Collection[Kind]]], started: Callable[[], None] = lambda: None
+    ) -> None:
+        """Watch until `stop`; when a watch fails for good, all kinds are listed and watched anew after a pause.
 
         Args:
+            readable: waits until there is something to watch, and returns the kinds.
             started: called when kopf has installed its signal handlers, to take them over.
 
         Raises:
-            Exception: kopf failed for good, such as a watch that the server refuses.
+            Exception: watches kept failing for five minutes.
         """
-        existing = asyncio.all_tasks()
+        loop = asyncio.get_running_loop()
+        pauses, failing_since = iter(self._pauses), None
+        while not self._stopping:
+            kinds = await readable()
+            begun = loop.time()
+            error = await self._watch(kinds, started)
+            if error is None:
+                continue
+            if failing_since is None or loop.time() - begun > _SOUND_SECONDS:
+                pauses, failing_since = iter(self._pauses), loop.time()
+            if loop.time() - failing_since > _PATIENCE_SECONDS:
+                raise error
+            self._failed()
+            pause = next(pauses)
+            logger.warning(
+                "a watch failed, and all begin anew in %.1f s: %s: %s", pause, type(error).__name__, error
+            )
+            await self._rest(pause)
+
+    def stop(self) -> None:
+        """Ask kopf to end."""
+        self._stopping = True
+        self._wanted.set()
+
+    def begin_anew(self) -> None:
+        """Ask for all kinds to be listed and watched from the beginning."""
+        self._wanted.set()
+
+    async def _watch(self, kinds: Collection[Kind], started: Callable[[], None]) -> BaseException | None:
+        """Run kopf once; returns why it failed, None if it was asked to end."""
+        ending = asyncio.Event()
         tasks = await kopf.spawn_tasks(
-            registry=self.registry(),
+            registry=self.registry(kinds),
             settings=kopf_settings(self._scope),
             clusterwide=self._scope.whole_cluster,
             namespaces=self._scope.namespaces,
             standalone=True,
             # Without one kopf asks for the user's name, and an image's user id need not have any.
             identity=cast("Any", "forebay"),
-            stop_flag=self._stop,
+            stop_flag=ending,
         )
         started()
-        await kopf.run_tasks(tasks, ignored=existing)
+        asked = asyncio.create_task(self._wanted.wait(), name="end of watching")
+        try:
+            await asyncio.wait({asked, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+            failures = [_failure(task) for task in tasks if task.done()]
+        finally:
+            # Not by kopf's own way to end, which takes along every task that is younger than the watches.
+            ending.set()
+            theirs = {task for task in asyncio.all_tasks() if _is_of_kopf(task)}
+            for task in (asked, *theirs):
+                task.cancel()
+            await asyncio.wait({asked, *theirs}, timeout=_ENDING_SECONDS)
+        self._wanted.clear()
+        return failures[0] if failures else None
 
-    def stop(self) -> None:
-        """Ask kopf to end."""
-        self._stop.set()
+    async def _rest(self, seconds: float) -> None:
+        """Wait, but not for longer than until `stop`."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wanted.wait()
+        except TimeoutError:
+            return
 
     def _on_login(self, **_: Any) -> kopf.ConnectionInfo:
         return self._login()
@@ -148,3 +224,15 @@ class Informer:
                 logger.warning("an object of %s is not understood and ignored: %r", kind.value, error)
 
         return on_event
+
+
+def _failure(task: asyncio.Task[None]) -> BaseException:
+    """Return why a task of kopf ended, none of which ends by itself."""
+    error = None if task.cancelled() else task.exception()
+    return error or RuntimeError(f"{task.get_name()} ended")
+
+
+def _is_of_kopf(task: asyncio.Task[Any]) -> bool:
+    """Whether a task runs kopf's code: the watches that did not fail outlive the one that did."""
+    code = getattr(task.get_coro(), "cr_code", None)
+    return code is not None and str(code.co_filename).startswith(_KOPF)

@@ -72,6 +72,11 @@ class Metrics:
         self.warming = Gauge(
             "forebay_pools_warming", "Pools that wait to be warmed up from history.", registry=registry
         )
+        self.watch_failures = Counter(
+            "forebay_watch_failures",
+            "Failures of watches after which all kinds were listed and watched anew.",
+            registry=registry,
+        )
         self.watched = Gauge("forebay_watched_objects", "Objects in the caches.", ["kind"], registry=registry)
         self.queries = Histogram(
             "forebay_telemetry_query_duration_seconds",

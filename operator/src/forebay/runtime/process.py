@@ -6,17 +6,17 @@ import signal
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import kopf
 from kubernetes.aio.client.configuration import Configuration
 
 from forebay.actuation.capacity import PodDrivenProvider
-from forebay.actuation.kube import ApiError, KubeApi, load_configuration
+from forebay.actuation.kube import KubeApi, load_configuration
 from forebay.actuation.scale import ScaleWriter
 from forebay.actuation.targets import TargetDirectory
-from forebay.api.base import GROUP, VERSION
 from forebay.runtime.audit import Auditor
+from forebay.runtime.caches import Caches
 from forebay.runtime.events import EventRecorder
 from forebay.runtime.health import Health
 from forebay.runtime.heap import Heap
@@ -32,10 +32,10 @@ from forebay.runtime.rounds import ControlLoop, Steps
 from forebay.runtime.settings import OperatorSettings
 from forebay.runtime.sources import telemetry_source
 from forebay.runtime.status import StatusWriter
-from forebay.runtime.store import OWN_KINDS, Store
+from forebay.runtime.store import Store
 from forebay.runtime.targetreader import TargetReader
 from forebay.runtime.warmup import WarmUp
-from forebay.runtime.watching import Scope, find_access
+from forebay.runtime.watching import Scope
 from forebay.runtime.web import WebServer
 from forebay.runtime.world import World
 
@@ -45,26 +45,17 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_LEASE_LOST = 3
 _STOP_SECONDS = 8.0
-_COMPLETENESS_SECONDS = 0.5
-_OWN_PLURALS = frozenset(kind.value for kind in OWN_KINDS)
 
 
 @dataclass(slots=True, kw_only=True)
 class Parts:
     """What the tasks of a process share."""
 
-    settings: OperatorSettings
-    api: KubeApi
-    store: Store
-    scope: Scope
-    auditor: Auditor
-    informer: Informer
+    caches: Caches
     loop: ControlLoop
     leader: Leader | None
     health: Health
     metrics: Metrics
-    may_watch: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when it is known which kinds may be read."""
 
 
 class OperatorProcess:
@@ -140,18 +131,17 @@ class OperatorProcess:
                 telemetry_patience_seconds=2 * settings.prometheus_timeout_seconds,
             )
             stack.push_async_callback(loop.close)
-            yield Parts(
-                settings=settings,
+            health = Health(clock=time.monotonic, interval_seconds=settings.interval_seconds)
+            caches = Caches(
                 api=api,
                 store=store,
                 scope=scope,
                 auditor=Auditor(api, store, scope),
-                informer=Informer(store, scope=scope, login=self._login),
-                loop=loop,
-                leader=leader,
-                health=Health(clock=time.monotonic, interval_seconds=settings.interval_seconds),
-                metrics=metrics,
+                informer=Informer(store, scope=scope, login=self._login, failed=metrics.watch_failures.inc),
+                health=health,
+                resync_seconds=settings.resync_seconds,
             )
+            yield Parts(caches=caches, loop=loop, leader=leader, health=health, metrics=metrics)
 
     def _leader(self, api: KubeApi) -> Leader:
         settings = self._settings
@@ -203,14 +193,14 @@ class OperatorProcess:
         await asyncio.gather(*workers, return_exceptions=True)
         if parts.leader is not None and code == EXIT_OK:
             await parts.leader.release()
-        parts.informer.stop()
+        parts.caches.informer.stop()
         stop.cancel()
         await asyncio.wait({informer}, timeout=_STOP_SECONDS)
         return code
 
     async def _inform(self, parts: Parts) -> None:
-        await self._wait_for_access(parts)
-        await parts.informer.run(self._handle_signals)
+        self._handle_signals()
+        await parts.caches.informer.run(parts.caches.readable, self._handle_signals)
 
     def _handle_signals(self) -> None:
         """Take the signals over from kopf, so that the round in progress ends before the informer does."""
@@ -218,39 +208,10 @@ class OperatorProcess:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.stop)
 
-    async def _wait_for_access(self, parts: Parts) -> None:
-        """Wait until our kinds are served and may be read: kopf looks for them once, and ends at a refusal."""
-        self._handle_signals()
-        said = ""
-        while problem := await self._obstacle(parts):
-            if problem != said:
-                logger.warning("waiting: %s", problem)
-                said = problem
-            parts.health.waiting_for = problem
-            parts.health.round_done()
-            await asyncio.sleep(2.0)
-        parts.may_watch.set()
-
-    async def _obstacle(self, parts: Parts) -> str:
-        """Return what stands in the way of watching, "" if nothing does; also settles what is gone without."""
-        try:
-            document = await parts.api.get(f"/apis/{GROUP}/{VERSION}")
-            missing = _OWN_PLURALS - {str(item.get("name")) for item in document.get("resources", [])}
-            if missing:
-                return f"install the CRDs: {', '.join(sorted(missing))} are missing"
-            access = await find_access(parts.api, parts.scope)
-        except ApiError as error:
-            return "install the CRDs: the cluster has none" if error.not_found else str(error)
-        if not access.problem:
-            for sentence in access.without.values():
-                logger.warning("%s", sentence)
-            parts.store.without = access.without
-        return access.problem
-
     async def _rounds(self, parts: Parts) -> None:
         """Fill the caches, wait for the lease, then run rounds; audit the caches beside them."""
-        await self._fill_caches(parts)
-        auditing = asyncio.create_task(self._audit(parts), name="audit")
+        await parts.caches.fill()
+        auditing = asyncio.create_task(parts.caches.keep(), name="audit")
         try:
             if parts.leader is not None:
                 await self._stand_by(parts, parts.leader)
@@ -263,22 +224,6 @@ class OperatorProcess:
         parts.health.round_done()
         self._heap.after_round()
 
-    async def _fill_caches(self, parts: Parts) -> None:
-        await parts.may_watch.wait()
-        while True:
-            try:
-                if await parts.auditor.check_completeness():
-                    break
-                parts.health.waiting_for = f"the caches of {', '.join(parts.auditor.missing)}"
-            except ApiError as error:
-                parts.health.waiting_for = str(error)
-                logger.warning("the caches cannot be checked yet: %s", error)
-            parts.health.round_done()
-            await asyncio.sleep(_COMPLETENESS_SECONDS)
-        await self._read_keda(parts)
-        parts.health.caches_complete = True
-        logger.info("caches are complete", extra={kind.value: n for kind, n in parts.store.counts().items()})
-
     async def _stand_by(self, parts: Parts, leader: Leader) -> None:
         while not leader.is_leading.is_set():
             parts.health.round_done()
@@ -287,21 +232,6 @@ class OperatorProcess:
                     await leader.is_leading.wait()
             except TimeoutError:
                 continue
-
-    async def _audit(self, parts: Parts) -> None:
-        while True:
-            await asyncio.sleep(parts.settings.resync_seconds)
-            await self._read_keda(parts)
-            try:
-                await parts.auditor.drop_ghosts()
-            except ApiError as error:
-                logger.warning("the caches were not compared with the API server: %s", error)
-
-    async def _read_keda(self, parts: Parts) -> None:
-        try:
-            await parts.auditor.read_keda()
-        except ApiError as error:
-            logger.warning("ScaledObjects were not read: %s", error)
 
 
 def _exit_code(ended: Iterable[asyncio.Task[None]]) -> int:

@@ -90,15 +90,7 @@ class RosterKeeper:
     async def build(self, now_seconds: float) -> Roster:
         """Return who takes part now; gives way to other tasks while many resources are new."""
         invalid: list[Invalid] = []
-        catalogue = Catalogue(
-            node_pools={item.name: item for item in await self._valid(Kind.NODE_POOLS, GPUNodePool, invalid)},
-            profiles={item.name: item for item in await self._valid(Kind.PROFILES, ServingProfile, invalid)},
-            policies={
-                (item.namespace, item.name): item
-                for item in await self._valid(Kind.POLICIES, ScalingPolicy, invalid)
-            },
-            unreadable={kind.value: sentence for kind, sentence in self.store.without.items()},
-        )
+        catalogue = await self._catalogue(invalid)
         version = self._version(now_seconds)
         pools: dict[PoolKey, PoolEntry] = {}
         for index, resource in enumerate(await self._valid(Kind.POOLS, InferencePool, invalid)):
@@ -119,6 +111,19 @@ class RosterKeeper:
                 if Kind.NODES in self.store.kinds and ("", name) in self.store.resources[Kind.NODE_POOLS]
             },
             invalid=tuple(invalid),
+        )
+
+    async def _catalogue(self, invalid: list[Invalid]) -> Catalogue:
+        """Return what pools refer to, and add what cannot be used of it to ``invalid``."""
+        node_pools = await self._valid(Kind.NODE_POOLS, GPUNodePool, invalid)
+        profiles = await self._valid(Kind.PROFILES, ServingProfile, invalid)
+        policies = await self._valid(Kind.POLICIES, ScalingPolicy, invalid)
+        return Catalogue(
+            node_pools={item.name: item for item in node_pools},
+            profiles={item.name: item for item in profiles},
+            policies={(item.namespace, item.name): item for item in policies},
+            unreadable={kind.value: sentence for kind, sentence in self.store.without.items()},
+            invalid={(item.kind.value, item.record.namespace, item.record.name): item.message for item in invalid},
         )
 
     async def _valid(self, kind: Kind, model: type[R], invalid: list[Invalid]) -> list[R]:
@@ -148,7 +153,7 @@ class RosterKeeper:
             for kind in (Kind.NODE_POOLS, Kind.PROFILES, Kind.POLICIES)
             for record in self.store.resources[kind].values()
         )
-        return hash(referred), now_seconds // _SCHEDULE_EPOCH_SECONDS
+        return hash((referred, frozenset(self.store.without))), now_seconds // _SCHEDULE_EPOCH_SECONDS
 
     def _entry(
         self,
