@@ -130,6 +130,16 @@ async def test_what_kopf_mends_is_no_failure(store: Store, server: WatchServer, 
         assert under_way.failures == []
 
 
+async def test_an_end_while_nobody_answers_is_silent(
+    store: Store, server: WatchServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Protects the last lines of the log, which say why a process ended: kopf's watches are in mid-request then."""
+    server.watches[PODS] = [refused(503)] * 1000
+    async with watching(store, server) as under_way:
+        await under_way.until("refused", lambda: len(server.watches[PODS]) < 1000)
+    assert "Exception in callback" not in caplog.text
+
+
 async def test_endless_failures_end_the_process_and_pauses_are_kept_until_then(
     store: Store, server: WatchServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

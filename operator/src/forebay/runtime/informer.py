@@ -195,12 +195,11 @@ class Informer:
             await asyncio.wait({asked, *tasks}, return_when=asyncio.FIRST_COMPLETED)
             failures = [_failure(task) for task in tasks if task.done()]
         finally:
-            # Not by kopf's own way to end, which takes along every task that is younger than the watches.
             ending.set()
-            theirs = {task for task in asyncio.all_tasks() if _is_of_kopf(task)}
-            for task in (asked, *theirs):
-                task.cancel()
-            await asyncio.wait({asked, *theirs}, timeout=_ENDING_SECONDS)
+            asked.cancel()
+            await _end(tasks)
+            # A watch that failed leaves the others without anybody who would end them.
+            await _end([task for task in asyncio.all_tasks() if _is_guarded_by_kopf(task)])
         self._wanted.clear()
         return failures[0] if failures else None
 
@@ -232,7 +231,18 @@ def _failure(task: asyncio.Task[None]) -> BaseException:
     return error or RuntimeError(f"{task.get_name()} ended")
 
 
-def _is_of_kopf(task: asyncio.Task[Any]) -> bool:
-    """Whether a task runs kopf's code: the watches that did not fail outlive the one that did."""
+async def _end(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel tasks of kopf and wait for them.
+
+    Kopf's own way to end would take along every task of the process that is younger than the watches.
+    """
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=_ENDING_SECONDS)
+
+
+def _is_guarded_by_kopf(task: asyncio.Task[Any]) -> bool:
+    """Whether a task is one that kopf wants to run for ever; each of them ends what it began itself."""
     code = getattr(task.get_coro(), "cr_code", None)
-    return code is not None and str(code.co_filename).startswith(_KOPF)
+    return code is not None and code.co_name == "guard" and str(code.co_filename).startswith(_KOPF)
