@@ -4,16 +4,15 @@ Every test in this directory is marked `kind`. They run where Docker answers and
 skipped with the reason. The cluster is removed at the end; `FOREBAY_KIND_KEEP=1` keeps it for the next run.
 """
 
-import contextlib
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
-from devcluster.errors import DevClusterError
 from devcluster.kind import IMAGE_VARIABLE, docker_answers, image_at_hand
+from kindscene import evidence
 from kindscene.installation import Installation
 from kindscene.scene import Scene
 
@@ -21,14 +20,25 @@ HERE = Path(__file__).parent
 ARTIFACTS = HERE.parents[1] / "build" / "kind-artifacts"
 NAME = "forebay-test"
 KEEP = "FOREBAY_KIND_KEEP"
+ORDER = (
+    "test_following",
+    "test_gpu_types",
+    "test_telemetry",
+    "test_operator",
+    "test_nodes",
+    "test_release",
+)
 MADE = pytest.StashKey[Installation]()
 SERVED = pytest.StashKey[Scene]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.kind)
+    ours = [item for item in items if HERE in item.path.parents]
+    for item in ours:
+        item.add_marker(pytest.mark.kind)
+    # What breaks most comes last.
+    ours.sort(key=lambda item: ORDER.index(item.path.stem))
+    items[:] = [item for item in items if item not in ours] + ours
 
 
 def why_not() -> str:
@@ -80,11 +90,12 @@ def model(installation: Installation) -> Scene:
 
 
 @pytest.fixture
-def scene(model: Scene, request: pytest.FixtureRequest) -> Scene:
-    """The served model at rest, in mode Recommend; what happened is kept where a test fails."""
+def scene(model: Scene, request: pytest.FixtureRequest) -> Iterator[Scene]:
+    """The served model at rest, in mode Recommend; afterwards whatever the journey broke is mended."""
     request.node.stash[SERVED] = model
     model.calm()
-    return model
+    yield model
+    model.troubles.undo()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -96,8 +107,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         folder = ARTIFACTS / item.name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        for name, text in served.artifacts().items():
-            with contextlib.suppress(OSError, DevClusterError):
-                (folder / name).write_text(text)
+        for name, text in evidence.artifacts(served.cluster).items():
+            (folder / name).write_text(text)
         report.sections.append(("artifacts", str(folder)))
     return report

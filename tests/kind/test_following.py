@@ -18,7 +18,7 @@ def test_recommend_shows_numbers_and_changes_nothing(scene: Scene) -> None:
     assert columns.split()[:2] == ["chat", "Recommend"]
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(540)
 def test_prefill_and_decode_follow_the_load_up_and_down(scene: Scene) -> None:
     """Protects the product's first promise, with engines that have to start and requests that have to wait."""
     scene.set_mode("Auto")
@@ -28,17 +28,10 @@ def test_prefill_and_decode_follow_the_load_up_and_down(scene: Scene) -> None:
         seconds=90,
         what="three Ready engines of each role",
     )
-    scene.await_true(lambda: _lately(scene) >= 0.95, seconds=90, what="objectives met again")
-    peak = {role: scene.asked(role) for role in ROLES}
+    scene.await_true(lambda: scene.attainment() >= 0.95, seconds=90, what="objectives met again")
     scene.send("0.3")
-    # How far is for the policy: the misses of the rise are still dear, so that it keeps more than the load needs.
+    # Until a forecaster has proven itself, what was needed is kept for twelve lead times, of 8 to 20 s here.
     scene.await_true(
-        lambda: all(scene.asked(role) < peak[role] for role in ROLES), seconds=100, what="capacity returned"
+        lambda: all(scene.asked(role) == 1 for role in ROLES), seconds=300, what="one engine of each role left"
     )
     assert scene.load()["failed"] == 0
-
-
-def _lately(scene: Scene) -> float:
-    """Return the share of requests that met their objectives in the last minute."""
-    attainment = scene.load()["attainment"]
-    return float(attainment) if attainment is not None else 0.0

@@ -4,13 +4,12 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from devcluster.binaries import Binaries
 from devcluster.errors import DevClusterError
 from devcluster.targets import INFERENCE_SIM, PROMETHEUS, Target
+from kindscene.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 TARGETS = ("operator", "engine-simulator")
 PROMETHEUS_IMAGE = "forebay-prometheus:local"
 INFERENCE_SIM_IMAGE = "forebay-llm-d-inference-sim:local"

@@ -12,17 +12,11 @@ from devcluster.binaries import Binaries
 from devcluster.errors import DevClusterError
 from devcluster.existing import ExistingCluster
 from devcluster.kind import Kind, docker_answers, node_image
+from devcluster.waiting import eventually
 from kindscene import images
+from kindscene.places import CHART, GPUS_PER_NODE, MANIFESTS, MONITORING, NAMESPACE, POOL_LABEL, ROOT, WORKERS
 
-ROOT = images.ROOT
-MANIFESTS = ROOT / "manifests" / "kind"
-CHART = ROOT / "charts" / "forebay"
 NAME_VARIABLE = "FOREBAY_KIND_NAME"
-POOL_LABEL = "gpu-pool"
-#: GPU type of each worker, by order.
-WORKERS = ("h100", "h100", "l40s")
-GPUS_PER_NODE = 8
-NAMESPACE = "forebay-system"
 _HELM_SECONDS = 150
 
 
@@ -78,6 +72,26 @@ class Installation:
                 f"there is a kind cluster called {self.kind.name} that was not made here: "
                 f"set {NAME_VARIABLE} to another name, or remove that cluster yourself"
             )
+        else:
+            self._mend()
+
+    def _mend(self) -> None:
+        """Undo what an interrupted journey may have left: nodes that are off, silent, or take no pods."""
+        for node in self.kind.workers():
+            self.kind.start_node(node)
+            self.cluster.kubectl("uncordon", node)
+        eventually(self._kubelets_run, timeout_seconds=60, describe="running kubelets")
+        wait = ("wait", "--for=condition=Ready", "nodes", "--all", "--timeout=90s")
+        self.cluster.kubectl(*wait, timeout_seconds=100)
+
+    def _kubelets_run(self) -> bool:
+        """Start whatever kubelet does not run; a node that was just switched on may not listen yet."""
+        try:
+            for node in self.kind.workers():
+                self.kind.on_node(node, "systemctl", "start", "kubelet")
+        except DevClusterError:
+            return False
+        return True
 
     def load(self, *names: str) -> None:
         """Give the nodes images that they do not have."""
@@ -106,8 +120,7 @@ class Installation:
     def start_prometheus(self) -> None:
         """Start the cluster's Prometheus, and wait until it answers."""
         self.cluster.apply(MANIFESTS / "prometheus.yaml")
-        rollout = ("rollout", "status", "deployment", "prometheus", "-n", "monitoring", "--timeout=90s")
-        self.cluster.kubectl(*rollout, timeout_seconds=100)
+        self.await_rollout("prometheus", MONITORING)
 
     def install(self, *settings: str, wait: bool = True) -> None:
         """Install or upgrade the chart, and wait until its pods are ready.
@@ -133,11 +146,11 @@ class Installation:
             *(f"--set={setting}" for setting in settings),
         )
         if wait:
-            self.await_operator()
+            self.await_rollout("forebay", NAMESPACE)
 
-    def await_operator(self) -> None:
-        """Wait until the operator's Deployment is rolled out."""
-        rollout = ("rollout", "status", "deployment", "forebay", "-n", NAMESPACE, "--timeout=90s")
+    def await_rollout(self, deployment: str, namespace: str) -> None:
+        """Wait until a Deployment is rolled out."""
+        rollout = ("rollout", "status", "deployment", deployment, "-n", namespace, "--timeout=90s")
         self.cluster.kubectl(*rollout, timeout_seconds=100)
 
     def uninstall(self) -> None:

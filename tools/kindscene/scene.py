@@ -1,24 +1,23 @@
-"""A served model with real pods, and what a journey does to it and sees of it."""
+"""A served model with real pods: setting it up, looking at it, and waiting for what should become of it."""
 
 import json
-import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import yaml
+from kubernetes.client.exceptions import ApiException
 
-from devcluster.errors import KubectlError
 from devcluster.rest import Json, condition_status, mapping, sequence, text
 from devcluster.waiting import eventually
-from kindscene import images
-from kindscene.installation import MANIFESTS, NAMESPACE, Installation
+from kindscene import evidence
+from kindscene.installation import Installation
+from kindscene.places import LOAD_API, MANIFESTS, NAMESPACE, SERVING
+from kindscene.troubles import Troubles
 
-SERVING = "serving"
 ROLES = ("prefill", "decode")
-GPU_TYPES = ("h100", "l40s")
-_LOAD = f"/api/v1/namespaces/{SERVING}/services/load:9090/proxy"
 _API = "/apis/forebay.io/v1alpha1"
+_LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/forebay"
 
 
 class Scene:
@@ -26,12 +25,17 @@ class Scene:
 
     Args:
         installation: the cluster, with the chart on it.
+
+    Attributes:
+        cluster: its API, for what is not offered here.
+        troubles: what a journey breaks.
     """
 
     def __init__(self, installation: Installation) -> None:
         self.installation = installation
         self.cluster = installation.cluster
-        self.rest = installation.cluster.rest()
+        self.troubles = Troubles(installation)
+        self._rest = installation.cluster.rest()
 
     # Setting -----------------------------------------------------------------------------------------------------
 
@@ -41,53 +45,51 @@ class Scene:
             self.cluster.apply(MANIFESTS / name)
         # A load generator sends nothing more after its hour; the one of a cluster that was kept may be at its end.
         self.cluster.kubectl("rollout", "restart", "deployment", "load", "-n", SERVING)
-        rollout = ("rollout", "status", "deployment", "load", "-n", SERVING, "--timeout=60s")
-        self.cluster.kubectl(*rollout, timeout_seconds=70)
+        self.installation.await_rollout("load", SERVING)
         self.await_served(seconds=90)
 
     def calm(self) -> None:
         """Return to one engine of each role, one request per second, and mode Recommend."""
         self.set_mode("Recommend")
         self.send("1")
-        for deployment in self.replicas():
-            self.scale(deployment, 1 if deployment.endswith("h100") else 0)
+        self.scale({name: int(name.endswith("h100")) for name in self.replicas()})
         self.await_served(seconds=90)
+
+    def follow(self, *, requests_per_second: float = 4.0) -> None:
+        """Serve more traffic with as many engines as it needs, in mode Auto, and wait until nothing moves."""
+        self.scale(self.replicas() | {"chat-prefill-h100": 2, "chat-decode-h100": 1, "chat-decode-l40s": 3})
+        self.await_served(seconds=60)
+        self.send(f"{requests_per_second:g}")
+        self.set_mode("Auto")
+        self.await_true(self._follows, seconds=90, what="recommended replicas, all of them Ready")
+
+    def _follows(self) -> bool:
+        """Whether Forebay has seen the traffic and every role has what it recommends."""
+        for role in ROLES:
+            asked = self.asked(role)
+            if not 1 < asked == self.recommended(role) == self.ready(f"app=chat,role={role}"):
+                return False
+        return self.decided()
 
     def set_mode(self, mode: str) -> None:
         """Set the pool's mode."""
-        self.rest.patch(self._pool_path(), {"spec": {"mode": mode}})
+        self._rest.patch(self._pool_path(), {"spec": {"mode": mode}})
 
     def send(self, steps: str) -> None:
         """Replace the traffic: requests per second, or SECONDS:RATE steps."""
-        self.cluster.kubectl("create", "--raw", f"{_LOAD}/traffic", "-f", "-", input=steps)
+        self.cluster.kubectl("create", "--raw", f"{LOAD_API}/traffic", "-f", "-", input=steps)
 
-    def scale(self, deployment: str, replicas: int) -> None:
-        """Scale a Deployment by hand."""
-        path = f"/apis/apps/v1/namespaces/{SERVING}/deployments/{deployment}"
-        self.rest.patch(path, {"spec": {"replicas": replicas}})
-
-    def hold_gpus(self, name: str, gpu_type: str, count: int) -> None:
-        """Let somebody else's pods hold GPUs of a type, as many as `count`, one each."""
-        documents = yaml.safe_load_all((MANIFESTS / "engines.yaml").read_text())
-        engine: Any = next(one for one in documents if one["metadata"]["name"] == f"chat-prefill-{gpu_type}")
-        labels = {"app": name}
-        engine["metadata"]["name"] = name
-        engine["spec"]["replicas"] = count
-        engine["spec"]["selector"]["matchLabels"] = labels
-        engine["spec"]["template"]["metadata"] = {"labels": labels}
-        self.cluster.apply(engine)
-        rollout = ("rollout", "status", "deployment", name, "-n", SERVING, "--timeout=60s")
-        self.cluster.kubectl(*rollout, timeout_seconds=70)
-
-    def release_gpus(self, name: str) -> None:
-        """Take those pods away again."""
-        self.cluster.kubectl("delete", "deployment", name, "-n", SERVING, "--ignore-not-found", "--wait=false")
+    def scale(self, replicas: Mapping[str, int]) -> None:
+        """Scale Deployments by hand."""
+        for deployment, count in replicas.items():
+            path = f"/apis/apps/v1/namespaces/{SERVING}/deployments/{deployment}"
+            self._rest.patch(path, {"spec": {"replicas": count}})
 
     # Looking -----------------------------------------------------------------------------------------------------
 
     def replicas(self) -> dict[str, int]:
         """Return what the engines' Deployments are asked to have."""
-        items = self.rest.items(f"/apis/apps/v1/namespaces/{SERVING}/deployments")
+        items = self._rest.items(f"/apis/apps/v1/namespaces/{SERVING}/deployments")
         return {
             name: int(str(mapping(item, "spec").get("replicas", 0)))
             for item in items
@@ -98,51 +100,102 @@ class Scene:
         """Return how many replicas a role's Deployments are asked to have, over both GPU types."""
         return sum(count for name, count in self.replicas().items() if name.startswith(f"chat-{role}-"))
 
+    def shrunk(self, before: Mapping[str, int]) -> str:
+        """Return a sentence where a Deployment is asked to have less than before, else nothing."""
+        now = self.replicas()
+        less = [
+            f"{name} {count} -> {now.get(name, 0)}" for name, count in before.items() if now.get(name, 0) < count
+        ]
+        return f"capacity was given up: {', '.join(less)}" if less else ""
+
     def engines(self, selector: str = "app=chat") -> list[Json]:
         """Return the engines' pods, those on their way out left aside."""
-        pods = self.rest.items(f"/api/v1/namespaces/{SERVING}/pods", labelSelector=selector)
+        pods = self._rest.items(f"/api/v1/namespaces/{SERVING}/pods", labelSelector=selector)
         return [pod for pod in pods if not text(pod, "metadata", "deletionTimestamp")]
 
     def ready(self, selector: str) -> int:
         """Return how many engines are Ready."""
         return sum(condition_status(pod, "Ready") == "True" for pod in self.engines(selector))
 
+    def busiest_node(self, selector: str) -> str:
+        """Return the node with the most engines that a selector names."""
+        nodes = Counter(text(pod, "spec", "nodeName") for pod in self.engines(selector))
+        return nodes.most_common(1)[0][0]
+
     def load(self) -> dict[str, Any]:
         """Return what the load generator counted."""
-        answer: dict[str, Any] = json.loads(self.cluster.kubectl("get", "--raw", f"{_LOAD}/status"))
+        answer: dict[str, Any] = json.loads(self.cluster.kubectl("get", "--raw", f"{LOAD_API}/status"))
         return answer
+
+    def attainment(self) -> float:
+        """Return the share of requests that met their objectives in the last minute."""
+        attainment = self.load()["attainment"]
+        return float(attainment) if attainment is not None else 0.0
 
     def pool(self) -> Json:
         """Return the pool."""
-        return self.rest.get(self._pool_path())
+        return self._rest.get(self._pool_path())
 
     def status(self) -> dict[str, Any]:
         """Return the pool's status, empty before the first report."""
         status = self.pool().get("status")
         return status if isinstance(status, dict) else {}
 
+    def decided(self) -> bool:
+        """Whether the pool's status is about its present spec."""
+        return self.status().get("observedGeneration") == mapping(self.pool(), "metadata")["generation"]
+
     def recommended(self, role: str) -> int:
         """Return how many replicas of a role Forebay would have; 0 before the first report."""
         roles = self.status().get("roles") or []
         return next((int(item["recommended"]) for item in roles if item["role"] == role), 0)
 
-    def condition(self, kind: str) -> Json:
-        """Return a condition of the pool, empty where it has none."""
-        return next((one for one in sequence(self.pool(), "status", "conditions") if one["type"] == kind), {})
+    def condition(self, kind: str) -> str:
+        """Return the status of a condition of the pool, empty where it has none."""
+        conditions = sequence(self.pool(), "status", "conditions")
+        return next((str(one["status"]) for one in conditions if one["type"] == kind), "")
+
+    def node_pool(self, name: str) -> dict[str, Any]:
+        """Return a node pool's status."""
+        status = self._rest.get(f"{_API}/gpunodepools/{name}").get("status")
+        return status if isinstance(status, dict) else {}
 
     def leader(self) -> str:
-        """Return the pod that leads, empty where none holds the Lease."""
-        path = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/forebay"
-        return text(self.rest.get(path), "spec", "holderIdentity")
+        """Return who holds the Lease, empty where nobody does."""
+        try:
+            return text(self._rest.get(_LEASE), "spec", "holderIdentity")
+        except ApiException as error:
+            if error.status != 404:
+                raise
+            return ""
 
     def operators(self) -> dict[str, str]:
         """Return the operator's Ready pods and their nodes."""
-        pods = self.rest.items(f"/api/v1/namespaces/{NAMESPACE}/pods")
+        pods = self._rest.items(f"/api/v1/namespaces/{NAMESPACE}/pods")
         return {
             text(pod, "metadata", "name"): text(pod, "spec", "nodeName")
             for pod in pods
             if condition_status(pod, "Ready") == "True" and not text(pod, "metadata", "deletionTimestamp")
         }
+
+    def leading_pod(self) -> str:
+        """Return the Ready operator pod that holds the Lease, empty where none does."""
+        holder = self.leader()
+        return next((pod for pod in self.operators() if pod in holder), "")
+
+    def going(self) -> list[str]:
+        """Return what is on its way out in the namespaces of the model and the release."""
+        kinds = "pods,deployments,replicasets,services,inferencepools.forebay.io,scalingpolicies.forebay.io"
+        found: list[Json] = []
+        for namespace in (SERVING, NAMESPACE):
+            found += sequence(
+                json.loads(self.cluster.kubectl("get", kinds, "-n", namespace, "-o", "json")), "items"
+            )
+        return [
+            f"{text(item, 'kind')} {text(item, 'metadata', 'name')}"
+            for item in found
+            if text(item, "metadata", "deletionTimestamp")
+        ]
 
     # Waiting -----------------------------------------------------------------------------------------------------
 
@@ -152,7 +205,7 @@ class Scene:
         def passed() -> bool:
             return bool(check())
 
-        eventually(passed, timeout_seconds=seconds, describe=lambda: f"{what}\n{self.story()}")
+        eventually(passed, timeout_seconds=seconds, describe=lambda: f"{what}\n{evidence.story(self.cluster)}")
 
     def await_served(self, *, seconds: float) -> None:
         """Wait until every engine that is asked for is Ready, and no other is left."""
@@ -169,54 +222,8 @@ class Scene:
         while time.monotonic() < until:
             trouble = never()
             if trouble:
-                raise AssertionError(f"{trouble}\n{self.story()}")
+                raise AssertionError(f"{trouble}\n{evidence.story(self.cluster)}")
             time.sleep(0.5)
-
-    def story(self) -> str:
-        """Return what a person needs to see when something did not happen."""
-        parts = {
-            "pods": ("get", "pods", "-A", "-o", "wide", "--field-selector=metadata.namespace!=kube-system"),
-            "pool": ("get", "inferencepools.forebay.io", "chat", "-n", SERVING, "-o", "yaml"),
-            "node pools": ("get", "gpunodepools.forebay.io", "-o", "wide"),
-            "operator": ("logs", "-n", NAMESPACE, "-l", "app.kubernetes.io/name=forebay", "--tail=25", "--prefix"),
-        }
-        return "\n".join(f"--- {title}\n{self._said(command)}" for title, command in parts.items())
-
-    def artifacts(self) -> Mapping[str, str]:
-        """Return everything worth keeping of a failure, by file name."""
-        everywhere = ("get", "all", "-A", "-o", "wide")
-        commands = {
-            "resources.txt": everywhere,
-            "nodes.yaml": ("get", "nodes", "-o", "yaml"),
-            "events.txt": ("get", "events", "-A", "--sort-by=.lastTimestamp"),
-            "forebay.yaml": ("get", "forebay", "-A", "-o", "yaml"),
-            "lease.yaml": ("get", "lease", "-n", NAMESPACE, "-o", "yaml"),
-            "operator.log": (
-                "logs",
-                "-n",
-                NAMESPACE,
-                "-l",
-                "app.kubernetes.io/name=forebay",
-                "--tail=-1",
-                "--prefix",
-            ),
-            "prometheus.log": ("logs", "-n", "monitoring", "-l", "app=prometheus", "--tail=200"),
-            "load.json": ("get", "--raw", f"{_LOAD}/status"),
-        }
-        return {name: self._said(command) for name, command in commands.items()}
-
-    def inference_sim_image(self) -> str:
-        """Return the image of llm-d-inference-sim, known to every node."""
-        image = images.inference_sim(self.installation.binaries)
-        self.installation.load(image)
-        return image
-
-    def _said(self, command: tuple[str, ...]) -> str:
-        """Return what kubectl says, its complaint where it fails: half a story is better than none."""
-        try:
-            return self.cluster.kubectl(*command, timeout_seconds=20)
-        except (KubectlError, OSError, subprocess.TimeoutExpired) as error:
-            return str(error)
 
     def _pool_path(self) -> str:
         return f"{_API}/namespaces/{SERVING}/inferencepools/chat"
