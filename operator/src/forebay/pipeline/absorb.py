@@ -76,6 +76,7 @@ def _feed_forecaster(memory: PoolMemory, end: float) -> None:
         if covered >= _FULL_MINUTE:
             memory.forecaster.update(boundary, count * _MINUTE / covered)
             memory.fed_until_seconds = boundary
+            memory.known_steps += boundary % memory.forecaster.resolution.step_seconds == 0.0
 
 
 def _absorb_engine(

@@ -22,6 +22,7 @@ from forebay.pipeline.release import (
 )
 from forebay.pipeline.state import FleetState
 from forebay.pipeline.supply import Supply, supply_of
+from forebay.pipeline.turns import Turns
 
 _HOUR_SECONDS = 3600.0
 
@@ -41,10 +42,11 @@ def decide(fleet: Fleet, observed: FleetObservation, state: FleetState, *, jobs:
     decided: dict[PoolKey, PoolDecision] = {}
     drafts: dict[PoolKey, PoolDraft] = {}
     said: dict[PoolKey, list[Reason]] = {}
+    turns = Turns()
     for key in sorted(fleet.pools):
         pool, seen = fleet.pools[key], observed.pools.get(key)
         try:
-            outcome, said[key] = _draft(fleet, observed, pool, seen, state)
+            outcome, said[key] = _draft(fleet, observed, pool, seen, state, turns)
         except Exception as error:  # noqa: BLE001 - one pool's bad data must not take the others down
             reason = _failure("size", error)
             decided[key] = _held(fleet, observed, pool, seen, state.memory(pool), [reason])
@@ -79,7 +81,12 @@ def _failure(step: str, error: Exception) -> Reason:
 
 
 def _draft(
-    fleet: Fleet, observed: FleetObservation, pool: Pool, seen: PoolObservation | None, state: FleetState
+    fleet: Fleet,
+    observed: FleetObservation,
+    pool: Pool,
+    seen: PoolObservation | None,
+    state: FleetState,
+    turns: Turns,
 ) -> tuple[PoolDraft | None, list[Reason]]:
     """Observe, forecast and size one pool; ``None`` means that it must hold."""
     if seen is None:
@@ -92,7 +99,7 @@ def _draft(
     if memory.window.end_seconds is None or (seen.traffic is None and not nothing_new_was_due(seen, memory)):
         return None, [lost] if lost else [_no_rate()]
     supplies = _supplies(observed, pool, seen, memory)
-    roles, reasons = role_drafts(fleet, pool, seen, memory, supplies)
+    roles, reasons = role_drafts(fleet, pool, seen, memory, supplies, turns)
     held, queueing = set(), set()
     for role, sized in roles.items():
         holding = release_reasons(ReleaseContext(pool=pool, observed=seen, memory=memory, draft=sized))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from forebay.flow.fleet import Pool, Role
 from forebay.flow.forecast import DemandForecast, Quantiles
 from forebay.pipeline.memory import CachedCurves, CachedForecast, PoolMemory
+from forebay.pipeline.turns import FEWEST_STEPS, INLINE_STEPS, Turns
 from forebay.sizing.curve import certain, demand_nodes, miss_curve, miss_curves
 from forebay.sizing.work import ReplicaWork
 
@@ -17,7 +18,9 @@ _LARGEST_LIFT = 1.3
 """A forecast follows what it has not seen only so far; beyond, it is wrong and not late."""
 
 
-def forecast_of(pool: Pool, memory: PoolMemory, lead: float, at_seconds: float) -> DemandForecast | None:
+def forecast_of(
+    pool: Pool, memory: PoolMemory, lead: float, at_seconds: float, turns: Turns
+) -> DemandForecast | None:
     """Ask the forecaster, or repeat what it said of the same minute unless the rate has climbed since.
 
     Its newest minute ended up to half a minute ago, and is half a minute old on average: on a steep ramp that is
@@ -29,9 +32,12 @@ def forecast_of(pool: Pool, memory: PoolMemory, lead: float, at_seconds: float) 
     cached = memory.forecasts.get(lead)
     if cached is not None and cached.minute_end_seconds == memory.fed_until_seconds and rate <= cached.rate:
         return _lifted(cached.forecast, memory, window)
+    served = _served_lead(pool, memory, lead, turns)
+    if served is None:
+        return None
     forecast = memory.forecaster.forecast(
         at_seconds=at_seconds,
-        lead_time_seconds=lead,
+        lead_time_seconds=served,
         last_minute_per_second=rate,
         last_half_minute_per_second=memory.window.rate(window / 2.0),
     )
@@ -39,6 +45,30 @@ def forecast_of(pool: Pool, memory: PoolMemory, lead: float, at_seconds: float) 
         memory.forecasts.clear()
     memory.forecasts[lead] = CachedForecast(memory.fed_until_seconds, rate, forecast)
     return _lifted(forecast, memory, window)
+
+
+def _served_lead(pool: Pool, memory: PoolMemory, lead: float, turns: Turns) -> float | None:
+    """Return the lead time to ask the forecaster for, ``None`` while it cannot answer.
+
+    A lead time that it has no state for makes it replay what it has seen. Where a whole fleet asks for that in the
+    same round (it has just started, or a node pool's lead time has moved), the pools take turns: who waits is told
+    of the nearest longer lead time that is known, or goes on by the present rate.
+    """
+    forecaster, settings = memory.forecaster, pool.settings
+    known = forecaster.horizons
+    horizon = forecaster.horizon(lead)
+    if horizon in known or not settings.forecast_enabled or memory.known_steps > INLINE_STEPS:
+        return lead
+    if not known and settings.known_loads:
+        return lead
+    if not known and memory.known_steps < FEWEST_STEPS:
+        return None
+    if turns.take(memory.known_steps):
+        return lead
+    if not known:
+        return None
+    nearest = min((each for each in known if each >= horizon), default=max(known))
+    return (nearest - 1.0) * forecaster.resolution.step_seconds
 
 
 def _lifted(forecast: DemandForecast | None, memory: PoolMemory, window_seconds: float) -> DemandForecast | None:

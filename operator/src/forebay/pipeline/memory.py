@@ -71,6 +71,8 @@ class PoolMemory:
     signals_seen: set[str] = field(default_factory=set)
     last_round_seconds: float | None = None
     # What follows is not in a snapshot: a restart begins it anew.
+    known_steps: int = 0
+    """Steps that the forecaster was given since."""
     started_seconds: float | None = None
     current_lengths: Lengths = field(default_factory=LengthTracker().current)
     """The lengths of this round."""

@@ -14,6 +14,7 @@ from forebay.pipeline.memory import PoolMemory
 from forebay.pipeline.performances import Believed, believed_performance, work_of
 from forebay.pipeline.prices import usd_per_replica_hour
 from forebay.pipeline.supply import Supply
+from forebay.pipeline.turns import Turns
 from forebay.sizing.backlog import BacklogNeed, backlog_need
 from forebay.sizing.budget import price_factor
 from forebay.sizing.curve import SizedCurve, certain, miss_curve
@@ -81,7 +82,12 @@ class RoleDraft:
 
 
 def role_drafts(
-    fleet: Fleet, pool: Pool, observed: PoolObservation, memory: PoolMemory, supplies: Mapping[str, Supply]
+    fleet: Fleet,
+    pool: Pool,
+    observed: PoolObservation,
+    memory: PoolMemory,
+    supplies: Mapping[str, Supply],
+    turns: Turns,
 ) -> tuple[dict[Role, RoleDraft], list[Reason]]:
     """Size every role of the pool. The rate of arrivals must be known."""
     rate = memory.window.now(pool.settings.rate_window_seconds)
@@ -95,7 +101,7 @@ def role_drafts(
     drafts = {}
     for role in pool.roles:
         drafts[role] = _draft(
-            pool, role, references[role], observed, memory, supplies, believed, works, rate, prices[role]
+            pool, role, references[role], observed, memory, supplies, believed, works, rate, prices[role], turns
         )
         reasons.extend(_capacity_reasons(pool, role, believed))
     return drafts, reasons
@@ -137,6 +143,7 @@ def _draft(
     works: Mapping[str, ReplicaWork],
     rate: float,
     price: float,
+    turns: Turns,
 ) -> RoleDraft:
     settings, work = pool.settings, works[reference.name]
     seconds = work.seconds(role)
@@ -144,7 +151,7 @@ def _draft(
     speed = {v.name: _speed(v, reference, role, believed, works) for v in variants}
     lead = _lead_time(pool, role, observed, memory, supplies)
     burstiness = memory.burstiness.value
-    forecast = forecast_of(pool, memory, lead, observed.at_seconds)
+    forecast = forecast_of(pool, memory, lead, observed.at_seconds, turns)
     curves = curves_of(pool, role, forecast, rate, burstiness, work, memory)
     least = 1 if sum(v.min_replicas for v in variants) > 0 or rate > 0.0 else 0
     present = miss_curve(role, certain(rate), burstiness, work, pool.slo).cheapest(price, at_least=least)

@@ -107,6 +107,7 @@ class FleetState:
         memory.forecaster.warm(counts, start_index=end_minute - len(counts))
         memory.forecaster.prepare(lead_times_seconds)
         memory.fed_until_seconds = end_minute * _MINUTE_SECONDS
+        memory.known_steps += int(np.isfinite(counts).sum())
 
     def use_external_forecast(self, pool: Pool, forecast: ExternalForecast | None) -> None:
         """Blend a forecast that the user brings into the pool's own, by their scores."""

@@ -62,6 +62,8 @@ def differ_notably(old: object, new: object, tolerance: float = _RELATIVE_TOLERA
     Numbers inside strings count as numbers, so that a sentence whose figures breathe is the same sentence. Fields
     that hold estimates have a tolerance of their own.
     """
+    if old == new:
+        return False
     if isinstance(old, str) and isinstance(new, str):
         if _reads_differently(old, new):
             return True
@@ -86,7 +88,7 @@ def without_asides(value: object) -> object:
 
 
 def _fields_differ(name: str, old: object, new: object) -> bool:
-    if name in _ASIDES:
+    if name in _ASIDES or old == new:
         return False
     if name in _SENTENCES and isinstance(old, str) and isinstance(new, str):
         return _reads_differently(old, new)
