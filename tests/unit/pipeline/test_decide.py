@@ -8,6 +8,7 @@ from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.observation import FleetObservation, Freshness, Problem, StartingReplica, VariantObservation
 from forebay.flow.performance import ProfilePoints
 from forebay.flow.settings import KnownLoad, PolicySettings
+from forebay.forecast.resolution import steps_of
 from forebay.pipeline import FleetState, StateError, decide
 from tests.unit.pipeline.fleets import KEY, codes, counts, fleet_world, split_pool, variant, world
 
@@ -251,6 +252,32 @@ def test_a_snapshot_carries_on_where_it_was_taken() -> None:
 def test_a_damaged_snapshot_is_refused_in_words(data: bytes) -> None:
     with pytest.raises(StateError, match="saved state of a pool"):
         FleetState().restore(KEY, data)
+
+
+def test_forecasters_count_in_steps_of_the_length_that_they_were_given() -> None:
+    """Protects a day that is played in minutes: it is over before a forecaster of minutes has said a word."""
+    by_minutes, by_rounds = world(rate=40.0), world(rate=40.0)
+    by_rounds.state = FleetState(steps_of(15.0))
+    assert not by_minutes.run(8).forecasts
+    decision = by_rounds.run(8)
+    forecast = decision.forecasts[Role.PREFILL]
+    assert 30.0 < forecast.at_horizon.q50 < forecast.at_horizon.q90 < 80.0
+    again = FleetState(steps_of(15.0))
+    snapshot = by_rounds.state.snapshot(KEY)
+    assert snapshot is not None
+    again.restore(KEY, snapshot)
+    by_rounds.state = again
+    assert by_rounds.step()[KEY].forecasts
+    with pytest.raises(StateError, match="another sampling step"):
+        FleetState().restore(KEY, snapshot)
+    with pytest.raises(ValueError, match="counts of minutes"):
+        again.warm_start(split_pool(), requests_per_minute=[1.0] * 10, end_seconds=0.0)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 7.0, 3.5, 120.0])
+def test_a_step_that_divides_no_hour_is_refused(seconds: float) -> None:
+    with pytest.raises(ValueError, match=f"that divide an hour; got {seconds:g} s"):
+        steps_of(seconds)
 
 
 def test_a_warm_start_knows_the_day_before() -> None:

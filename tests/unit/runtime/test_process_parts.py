@@ -114,6 +114,14 @@ def test_lease_times_must_leave_a_margin() -> None:
         OperatorSettings(lease_duration_seconds=5.0, renew_deadline_seconds=10.0)
 
 
+def test_steps_of_forecasters_other_than_minutes_know_no_history() -> None:
+    assert OperatorSettings(forecast_step_seconds=4.0, history_seconds=0.0).forecast_step_seconds == 4.0
+    with pytest.raises(ValidationError, match="give --history=0s as well"):
+        OperatorSettings(forecast_step_seconds=4.0)
+    with pytest.raises(ValidationError, match="that divide an hour"):
+        OperatorSettings(forecast_step_seconds=7.0, history_seconds=0.0)
+
+
 def test_short_rounds_read_metrics_on_a_finer_grid() -> None:
     assert prometheus_settings(OperatorSettings()).grid_seconds == 5
     assert prometheus_settings(OperatorSettings(interval_seconds=2.5)).grid_seconds == 2

@@ -133,7 +133,7 @@ async def test_what_kopf_mends_is_no_failure(store: Store, server: WatchServer, 
 async def test_an_end_while_nobody_answers_is_silent(
     store: Store, server: WatchServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Protects the last lines of the log, which say why a process ended: kopf's watches are in mid-request then."""
+    """Protects the last lines of the log, which say why a process ended: kopf is in mid-request then."""
     server.watches[PODS] = [refused(503)] * 1000
     async with watching(store, server) as under_way:
         await under_way.until("refused", lambda: len(server.watches[PODS]) < 1000)

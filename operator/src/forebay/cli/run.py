@@ -123,6 +123,12 @@ _OPTIONS = (
     ),
     _option("--history", "history_seconds", "History read for a new pool; 0 starts cold.", type=DURATION),
     _option(
+        "--forecast-step",
+        "forecast_step_seconds",
+        "What forecasters count in; less than a minute only where a day is played in minutes.",
+        type=DURATION,
+    ),
+    _option(
         "--state-directory",
         "state_directory",
         "Where forecasters are saved between restarts.",

@@ -5,9 +5,9 @@ from typing import ClassVar
 import numpy as np
 
 from forebay.flow.trace import FloatArray
+from forebay.forecast.resolution import HOUR_SECONDS
 from forebay.forecast.tracks import IndexArray, PerTrack
 
-HOUR_SECONDS = 3600
 MEMORY_VISITS = 100.0
 """Visits of one minute of the hour that count, about four days."""
 NOISE = 1.0

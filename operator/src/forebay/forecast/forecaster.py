@@ -65,6 +65,11 @@ class Forecaster:
         return int(min(MAX_HORIZON, lead_time_seconds // self.resolution.step_seconds + 1))
 
     @property
+    def sample_seconds(self) -> float:
+        """Return the time between the ends of two samples: half a step at one-minute steps."""
+        return self.resolution.step_seconds / self._clock.phases
+
+    @property
     def horizons(self) -> tuple[int, ...]:
         """Return the horizons, in steps, that have state of their own."""
         return self._state.horizons

@@ -1,10 +1,11 @@
 """The constants of the forecaster, per sampling step: one set for all traffic, never tuned per series."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 QUANTILE_LEVELS = (0.5, 0.9, 0.99)
 """The levels of every quantile triple in this package."""
 
+HOUR_SECONDS = 3600
 DAY_SECONDS = 86_400
 
 
@@ -80,6 +81,17 @@ TEN_MINUTES = Resolution(
     training_rows=1440,
     refit_period=36,
 )
+
+
+def steps_of(seconds: float) -> Resolution:
+    """Return the constants of one-minute steps for steps of another length: a world whose time runs faster.
+
+    Raises:
+        ValueError: an hour is no whole number of such steps, or they are longer than a minute.
+    """
+    if not 1.0 <= seconds <= ONE_MINUTE.step_seconds or seconds % 1.0 or HOUR_SECONDS % seconds:
+        raise ValueError(f"a forecaster counts in whole seconds, 1 to 60, that divide an hour; got {seconds:g} s")
+    return replace(ONE_MINUTE, step_seconds=int(seconds))
 
 
 def decay(half_life: float) -> float:

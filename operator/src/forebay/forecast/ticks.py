@@ -3,7 +3,8 @@
 import numpy as np
 
 from forebay.flow.trace import FloatArray
-from forebay.forecast.clock import HOUR_SECONDS, MEMORY_VISITS, NOISE
+from forebay.forecast.clock import MEMORY_VISITS, NOISE
+from forebay.forecast.resolution import HOUR_SECONDS
 
 USUAL_WEIGHT = 0.002
 """Of a new change in the running mean (memory about eight hours at one minute)."""

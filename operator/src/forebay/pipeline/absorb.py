@@ -10,10 +10,9 @@ from forebay.pipeline.performances import believed_performance
 from forebay.sizing.calibration import Calibration
 from forebay.sizing.learned import LearnedCapacity
 
-_MINUTE = 60.0
-_HALF_MINUTE = 30.0
-_FULL_MINUTE = 59.0
-_FEED_BACK_SECONDS = 90.0
+_FULL_STEP = 59.0 / 60.0
+"""A step counts as observed from this share on."""
+_FEED_BACK_STEPS = 1.5
 
 
 def absorb(pool: Pool, observed: PoolObservation, memory: PoolMemory) -> None:
@@ -66,15 +65,16 @@ def _absorb_traffic(pool: Pool, traffic: Traffic, memory: PoolMemory) -> None:
 
 
 def _feed_forecaster(memory: PoolMemory, end: float) -> None:
-    """Give the forecaster every fully observed minute that ended at :00 or :30 since the last time."""
-    oldest = math.ceil((end - _FEED_BACK_SECONDS) / _HALF_MINUTE)
+    """Give the forecaster every fully observed step since the last time: minutes that ended at :00 or :30."""
+    step, apart = memory.forecaster.resolution.step_seconds, memory.forecaster.sample_seconds
+    oldest = math.ceil((end - _FEED_BACK_STEPS * step) / apart)
     if memory.fed_until_seconds is not None:
-        oldest = max(oldest, round(memory.fed_until_seconds / _HALF_MINUTE) + 1)
-    for half_minutes in range(oldest, math.floor(end / _HALF_MINUTE + 1e-6) + 1):
-        boundary = half_minutes * _HALF_MINUTE
-        count, covered = memory.window.window(boundary - _MINUTE, boundary)
-        if covered >= _FULL_MINUTE:
-            memory.forecaster.update(boundary, count * _MINUTE / covered)
+        oldest = max(oldest, round(memory.fed_until_seconds / apart) + 1)
+    for sample in range(oldest, math.floor(end / apart + 1e-6) + 1):
+        boundary = sample * apart
+        count, covered = memory.window.window(boundary - step, boundary)
+        if covered >= _FULL_STEP * step:
+            memory.forecaster.update(boundary, count * step / covered)
             memory.fed_until_seconds = boundary
             memory.known_steps += boundary % memory.forecaster.resolution.step_seconds == 0.0
 

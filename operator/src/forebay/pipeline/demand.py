@@ -13,7 +13,7 @@ from forebay.sizing.work import ReplicaWork
 _CACHE_STEP = 0.02
 """Curves are kept while work and cap move by less than this share."""
 _LEADS_KEPT = 4
-_MINUTE_SECONDS = 60.0
+_FULL_STEP = 59.0 / 60.0
 _LARGEST_LIFT = 1.3
 """A forecast follows what it has not seen only so far; beyond, it is wrong and not late."""
 
@@ -77,8 +77,9 @@ def _lifted(forecast: DemandForecast | None, memory: PoolMemory, window_seconds:
     fresh = memory.window.fresh(window_seconds)
     if forecast is None or known_until is None or fresh is None:
         return forecast
-    arrivals, covered = memory.window.window(known_until - _MINUTE_SECONDS, known_until)
-    if arrivals <= 0.0 or covered < _MINUTE_SECONDS - 1.0:
+    step = memory.forecaster.resolution.step_seconds
+    arrivals, covered = memory.window.window(known_until - step, known_until)
+    if arrivals <= 0.0 or covered < _FULL_STEP * step:
         return forecast
     steps = math.floor(math.log(max(1.0, min(fresh * covered / arrivals, _LARGEST_LIFT))) / _CACHE_STEP + 0.5)
     if steps == 0:

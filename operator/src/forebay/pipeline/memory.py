@@ -56,7 +56,7 @@ class PoolMemory:
 
     forecaster: Forecaster
     fed_until_seconds: float | None = None
-    """End of the newest minute that the forecaster was given."""
+    """End of the newest step that the forecaster was given."""
     window: RateWindow = field(default_factory=RateWindow)
     burstiness: Burstiness = field(default_factory=Burstiness)
     lengths: LengthTracker = field(default_factory=LengthTracker)

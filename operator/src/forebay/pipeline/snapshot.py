@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from forebay.flow.fleet import Role
 from forebay.flow.settings import PolicySettings
 from forebay.forecast import Forecaster
+from forebay.forecast.resolution import ONE_MINUTE, Resolution
 from forebay.pipeline.memory import Block, PoolMemory
 from forebay.sizing.budget import ErrorBudget
 from forebay.sizing.calibration import Calibration, RatioFilter
@@ -45,17 +46,19 @@ def dump(memory: PoolMemory) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode() + b"\n" + memory.forecaster.snapshot()
 
 
-def parse(data: bytes, settings: PolicySettings) -> PoolMemory:
+def parse(data: bytes, settings: PolicySettings, resolution: Resolution = ONE_MINUTE) -> PoolMemory:
     """Return the memory that ``dump`` wrote.
 
     Raises:
-        StateError: the bytes are damaged or of another version.
+        StateError: the bytes are damaged, of another version or of a forecaster with another step.
     """
     head, _, rest = data.partition(b"\n")
     try:
         document = json.loads(head)
         version = document["version"]
-        memory = _memory(document, Forecaster.restore(rest, settings)) if version == VERSION else None
+        memory = None
+        if version == VERSION:
+            memory = _memory(document, Forecaster.restore(rest, settings, resolution=resolution))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StateError(f"the saved state of a pool is damaged ({error}); it starts afresh") from error
     if memory is None:

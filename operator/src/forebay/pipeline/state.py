@@ -10,6 +10,7 @@ from forebay.flow.plan import FleetPlan
 from forebay.flow.settings import PolicySettings
 from forebay.flow.trace import FloatArray
 from forebay.forecast import ExternalForecast, Forecaster, Job, JobResult
+from forebay.forecast.resolution import ONE_MINUTE, Resolution
 from forebay.pipeline.memory import PoolMemory
 from forebay.pipeline.snapshot import StateError, dump, parse
 
@@ -25,7 +26,9 @@ class FleetState:
     Not safe for use from two threads; only ``Job.run`` may run elsewhere meanwhile.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, resolution: Resolution = ONE_MINUTE) -> None:
+        """Begin with nothing; ``resolution`` is that of all forecasters."""
+        self._resolution = resolution
         self._pools: dict[PoolKey, PoolMemory] = {}
         self.plan: FleetPlan | None = None
         """The last plan, an incumbent of the next one."""
@@ -39,13 +42,17 @@ class FleetState:
         """Return the memory of ``pool``, made if there is none and kept in step with the pool's settings."""
         found = self._pools.get(pool.key)
         if found is None:
-            found = self._pools[pool.key] = PoolMemory(forecaster=Forecaster(pool.settings))
+            found = self._pools[pool.key] = PoolMemory(
+                forecaster=Forecaster(pool.settings, resolution=self._resolution)
+            )
             return found
         before = found.forecaster.settings
         if before is pool.settings or before == pool.settings:
             return found
         if _without_loads(before) != _without_loads(pool.settings):
-            found.forecaster = Forecaster.restore(found.forecaster.snapshot(), pool.settings)
+            found.forecaster = Forecaster.restore(
+                found.forecaster.snapshot(), pool.settings, resolution=self._resolution
+            )
         found.forecaster.settings = pool.settings
         found.forecasts.clear()
         return found
@@ -98,7 +105,13 @@ class FleetState:
         end_seconds: float,
         lead_times_seconds: Sequence[float] = (),
     ) -> None:
-        """Feed minute counts that precede ``end_seconds`` to the forecaster, newest last; NaN marks a gap."""
+        """Feed minute counts that precede ``end_seconds`` to the forecaster, newest last; NaN marks a gap.
+
+        Raises:
+            ValueError: the forecasters do not count in minutes.
+        """
+        if self._resolution.step_seconds != ONE_MINUTE.step_seconds:
+            raise ValueError("counts of minutes say nothing to forecasters of another step")
         counts = np.asarray(requests_per_minute, dtype=np.float64)
         if not len(counts):
             return
@@ -126,7 +139,7 @@ class FleetState:
         Raises:
             StateError: the bytes are damaged or of another version.
         """
-        self._pools[key] = parse(data, PolicySettings())
+        self._pools[key] = parse(data, PolicySettings(), self._resolution)
 
 
 def _without_loads(settings: PolicySettings) -> PolicySettings:

@@ -15,6 +15,7 @@ from forebay.actuation.capacity import PodDrivenProvider
 from forebay.actuation.kube import KubeApi, load_configuration
 from forebay.actuation.scale import ScaleWriter
 from forebay.actuation.targets import TargetDirectory
+from forebay.forecast.resolution import steps_of
 from forebay.runtime.audit import Auditor
 from forebay.runtime.caches import Caches
 from forebay.runtime.events import EventRecorder
@@ -129,6 +130,7 @@ class OperatorProcess:
                 steps,
                 interval_seconds=settings.interval_seconds,
                 telemetry_patience_seconds=2 * settings.prometheus_timeout_seconds,
+                resolution=steps_of(settings.forecast_step_seconds),
             )
             stack.push_async_callback(loop.close)
             health = Health(clock=time.monotonic, interval_seconds=settings.interval_seconds)

@@ -15,6 +15,7 @@ from forebay.actuation.scale import ScaleWriter
 from forebay.flow.decision import FleetDecision, PoolDecision
 from forebay.flow.fleet import PoolKey
 from forebay.flow.observation import FleetObservation, PoolObservation
+from forebay.forecast.resolution import ONE_MINUTE, Resolution
 from forebay.pipeline import FleetState, decide
 from forebay.runtime.act import Done, act, actions
 from forebay.runtime.capacity import capacity_wishes, ensure_capacity
@@ -72,11 +73,18 @@ class _Remembered:
 class ControlLoop:
     """Runs rounds. One thread decides, so that the event loop stays free and the state has one owner."""
 
-    def __init__(self, steps: Steps, *, interval_seconds: float, telemetry_patience_seconds: float) -> None:
+    def __init__(
+        self,
+        steps: Steps,
+        *,
+        interval_seconds: float,
+        telemetry_patience_seconds: float,
+        resolution: Resolution = ONE_MINUTE,
+    ) -> None:
         self._steps = steps
         self._interval_seconds = interval_seconds
         self._telemetry_patience_seconds = telemetry_patience_seconds
-        self._state = FleetState()
+        self._state = FleetState(resolution)
         self._decider = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decide")
         self._records: dict[PoolKey, _Remembered] = {}
         self._lead_times: dict[PoolKey, tuple[float, ...]] = {}

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from forebay.forecast.resolution import ONE_MINUTE, steps_of
+
 Namespace = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 LabelName = Annotated[str, Field(pattern="^[a-zA-Z_][a-zA-Z0-9_]*$")]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -72,8 +74,19 @@ class OperatorSettings(BaseModel):
     another node) they are warmed up from Prometheus history."""
     history_seconds: float = Field(default=2 * 86_400.0, ge=0, le=31 * 86_400.0)
     """History read for a new pool; 0 starts cold."""
+    forecast_step_seconds: Seconds = 60.0
+    """What forecasters count in. Shorter steps are for tests whose day takes minutes, and know no history."""
     log_format: str = Field(default="json", pattern="^(json|console)$")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+
+    @model_validator(mode="after")
+    def _steps_fit(self) -> "OperatorSettings":
+        steps_of(self.forecast_step_seconds)
+        if self.forecast_step_seconds != ONE_MINUTE.step_seconds and self.history_seconds > 0:
+            raise ValueError(
+                "history is read by the minute: where --forecast-step is not 1m, give --history=0s as well"
+            )
+        return self
 
     @model_validator(mode="after")
     def _lease_times_leave_a_margin(self) -> "OperatorSettings":
