@@ -19,6 +19,7 @@ from devcluster.rest import Json
 NAMESPACE = "forebay-system"
 SERVICE_ACCOUNT = "forebay"
 _START_SECONDS = 60.0
+_ANSWER_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,13 @@ class RunningOperator:
         component: its process.
         url: where it serves health, metrics and decisions.
         identity: its name in the Lease.
+        patience_seconds: how long a request to it may take; thousands of pools are megabytes of metrics.
     """
 
     component: Component
     url: str
     identity: str
+    patience_seconds: float = _ANSWER_SECONDS
 
     def decision(self, namespace: str, name: str) -> Json:
         """Return the last decision record of a pool.
@@ -83,7 +86,7 @@ class RunningOperator:
 
     def metrics(self) -> str:
         """Return all of its own metrics as text."""
-        with urlopen(f"{self.url}/metrics", timeout=5.0) as response:  # noqa: S310  (loopback)
+        with urlopen(f"{self.url}/metrics", timeout=self.patience_seconds) as response:  # noqa: S310  (loopback)
             text: str = response.read().decode()
         return text
 
@@ -96,6 +99,8 @@ def start_operator(
     kubeconfig: Path | None = None,
     options: Mapping[str, str] | None = None,
     wait: bool = True,
+    start_seconds: float = _START_SECONDS,
+    patience_seconds: float = _ANSWER_SECONDS,
 ) -> RunningOperator:
     """Start an operator and wait until its caches are complete.
 
@@ -106,6 +111,8 @@ def start_operator(
         kubeconfig: its credentials; by default a fresh token of its service account.
         options: flags of `forebay run` without their dashes, over the defaults of a fast test.
         wait: whether to wait until it is ready.
+        start_seconds: how long that may take.
+        patience_seconds: how long a request to it may take.
 
     Raises:
         DevClusterError: it did not become ready; the message has the end of its log.
@@ -134,9 +141,9 @@ def start_operator(
         name=name,
         argv=(sys.executable, "-m", "forebay", "run", *flags),
         is_ready=lambda: answers_ok(f"{url}/readyz"),
-        start_timeout_seconds=_START_SECONDS,
+        start_timeout_seconds=start_seconds,
     )
     component.start()
     if wait:
         component.wait_ready()
-    return RunningOperator(component, url, name)
+    return RunningOperator(component, url, name, patience_seconds)
