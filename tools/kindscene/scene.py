@@ -117,6 +117,10 @@ class Scene:
         """Return how many engines are Ready."""
         return sum(condition_status(pod, "Ready") == "True" for pod in self.engines(selector))
 
+    def engines_on(self, node: str) -> list[str]:
+        """Return the engines on a node, those on their way out left aside."""
+        return [text(pod, "metadata", "name") for pod in self.engines() if text(pod, "spec", "nodeName") == node]
+
     def busiest_node(self, selector: str) -> str:
         """Return the node with the most engines that a selector names."""
         nodes = Counter(text(pod, "spec", "nodeName") for pod in self.engines(selector))
@@ -215,6 +219,42 @@ class Scene:
             return self.ready("app=chat") == asked == len(self.engines())
 
         self.await_true(served, seconds=seconds, what="all engines Ready")
+
+    def carries_on(self, trouble: Callable[[], object], *, led_by: Callable[[str], bool]) -> None:
+        """Do something to Forebay; fail if capacity is given up, or the next leader does not follow more traffic.
+
+        Args:
+            trouble: what is done.
+            led_by: whether a pod, by name, is the leader that is awaited.
+        """
+        before = self.replicas()
+        trouble()
+        self.watch_until(
+            lambda: (pod := self.leading_pod()) and led_by(pod),
+            seconds=90,
+            what="another leader",
+            never=lambda: self.shrunk(before),
+        )
+        # Within its first minute a leader releases nothing (`guards.restart` of the pool's policy).
+        self.watch(seconds=15, never=lambda: self.shrunk(before))
+        now = self.replicas()
+        self.send("9")
+        self.await_true(lambda: sum(self.replicas().values()) > sum(now.values()), seconds=60, what="a scale-out")
+
+    def watch_until(
+        self, check: Callable[[], object], *, seconds: float, what: str, never: Callable[[], str]
+    ) -> None:
+        """Wait until a check is true, and fail as soon as `never` says what must not be on the way there."""
+        trouble = ""
+
+        def ended() -> bool:
+            nonlocal trouble
+            trouble = never()
+            return bool(trouble or check())
+
+        self.await_true(ended, seconds=seconds, what=what)
+        if trouble:
+            raise AssertionError(f"{trouble}\n{evidence.story(self.cluster)}")
 
     def watch(self, *, seconds: float, never: Callable[[], str]) -> None:
         """Look twice a second for a while, and fail as soon as `never` says what must not be."""
