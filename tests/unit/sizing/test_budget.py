@@ -32,9 +32,10 @@ def test_spending_as_allowed_leaves_the_price_alone() -> None:
 def test_saving_cuts_the_price_further_than_overspending_raises_it() -> None:
     saved = _spent(0.0).error(target=0.99, settings=SETTINGS)
     overspent = _spent(0.5).error(target=0.99, settings=SETTINGS)
-    assert saved == pytest.approx(-0.8)
+    assert saved == SETTINGS.budget_error_min
     assert overspent == SETTINGS.budget_error_max
-    assert price_factor(saved, SETTINGS) == pytest.approx(math.exp(-2.0))
+    assert price_factor(saved, SETTINGS) == pytest.approx(math.exp(-0.5))
+    assert 1.0 / price_factor(saved, SETTINGS) > price_factor(overspent, SETTINGS)
 
 
 def test_the_first_minutes_do_not_overreact() -> None:

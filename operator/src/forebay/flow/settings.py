@@ -35,7 +35,9 @@ class PolicySettings:
     """Never plan more than this share of capacity for the forecast's 90th percentile."""
     budget_gain: float = 2.5
     budget_slack: float = 0.2
-    budget_error_min: float = -1.0
+    budget_error_min: float = -0.2
+    """An unspent budget lowers the price to no less than exp(gain x this), .6 of it. Lower bounds save 2 % where
+    bursts alternate with silence, but let one burst in fifty meet a fleet that has shrunk too far."""
     budget_error_max: float = 0.15
     budget_half_life_seconds: float = 21_600.0
     budget_least_share: float = 0.15
