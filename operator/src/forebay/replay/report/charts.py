@@ -15,6 +15,7 @@ from forebay.replay.jobs import FOREBAY, ORACLE
 from forebay.replay.outcome import Bins, Course, Kind
 from forebay.replay.output import Replay
 from forebay.replay.recorder import ForecastCourse
+from forebay.replay.report.figure import Figure
 from forebay.replay.report.svg import Axis, Chart, hours, linear, logarithmic
 from forebay.replay.scenario import Scenario
 from forebay.replay.verdict import usd
@@ -25,12 +26,6 @@ _BEST_MISS = 1e-4
 _ATTAINMENTS = (0.5, 0.8, 0.9, 0.95, 0.99, 0.999, 0.9999)
 
 
-def legend(entries: Sequence[tuple[str, str]]) -> str:
-    """Return a legend of (style, text)."""
-    items = "".join(f'<span><i class="{style}"></i>{escape(text)}</span>' for style, text in entries)
-    return f'<p class="legend">{items}</p>'
-
-
 def nines(attainment: float) -> float:
     """Return attainment on a scale on which 90 %, 99 % and 99.9 % are equally far apart."""
     return -math.log10(max(1.0 - attainment, _BEST_MISS))
@@ -38,6 +33,24 @@ def nines(attainment: float) -> float:
 
 def frontier_chart(replay: Replay) -> str:
     """Return cost against attainment: every policy at its default, and the settings of its knob where swept."""
+    chart, off, low = _frontier(replay)
+    return (
+        chart.svg()
+        + '<p class="small">Upward: share of servable requests within the SLO; up and to the left is better. '
+        + "Hollow: knows the traffic beforehand. Small: other "
+        + f"settings of a policy's main knob (with --sweep). The vertical scale widens towards 100 %.{low}</p>"
+        + off
+    )
+
+
+def frontier_figure(replay: Replay) -> Figure:
+    """Return the same as a figure."""
+    title = "Cost against attainment: up and to the left is better; hollow knows the traffic beforehand"
+    return Figure(title=title, chart=_frontier(replay)[0])
+
+
+def _frontier(replay: Replay) -> tuple[Chart, str, str]:
+    """Return the chart, what is off it, and what lies on its lower edge."""
     shown = [o for o in replay.outcomes if o.kind in (Kind.DEFAULT, Kind.SWEPT)]
     own = next((o.score.cost_usd for o in shown if o.score.name == FOREBAY), None)
     able = [o.score.cost_usd for o in shown if o.score.meets_target]
@@ -73,13 +86,7 @@ def frontier_chart(replay: Replay) -> str:
     chart.words(words)
     off = f'<p class="small">Off the chart, dearer than {usd(most)}: {escape(", ".join(far))}.</p>' if far else ""
     low = f" Policies below {100 * lowest:.0f} % lie on the lower edge." if lowest == 0.5 else ""
-    return (
-        chart.svg()
-        + '<p class="small">Upward: share of servable requests within the SLO; up and to the left is better. '
-        + "Hollow: knows the traffic beforehand. Small: other "
-        + f"settings of a policy's main knob (with --sweep). The vertical scale widens towards 100 %.{low}</p>"
-        + off
-    )
+    return chart, off, low
 
 
 def _target_words(replay: Replay) -> str:
@@ -108,10 +115,10 @@ def rate_per_replica(scenario: Scenario, key: PoolKey) -> dict[str, float]:
 
 
 def capacity_chart(
-    replay: Replay, key: PoolKey, role: Role, course: Course, forecast: ForecastCourse | None = None
-) -> str:
+    scenario: Scenario, key: PoolKey, role: Role, course: Course, forecast: ForecastCourse | None = None
+) -> Figure:
     """Return demand, its forecast and the capacity of each GPU type over time, all in requests/s."""
-    scenario, bins = replay.scenario, course.bins[key]
+    bins = course.bins[key]
     variants = [v for v in scenario.fleet.pools[key].of_role(role) if _ever(bins.supply[v.name])]
     rates = rate_per_replica(scenario, key)
     ready = [bins.ready[v.name] * rates[v.name] for v in variants]
@@ -140,10 +147,10 @@ def capacity_chart(
         entries.append(("forecast", f"forecast, median to 99 %, made {forecast.lead_time_seconds:.0f} s before"))
     chart.line(_list(x), _list(bins.requests_per_second), "demand")
     entries.append(("demand", "demand"))
-    return f"<h4>{role.value.capitalize()}, requests/s</h4>{chart.svg()}{legend(entries)}"
+    return Figure(title=f"{role.value.capitalize()}, requests/s", chart=chart, entries=tuple(entries))
 
 
-def latency_chart(replay: Replay, key: PoolKey, bins: Bins, *, what: str) -> str:
+def latency_chart(replay: Replay, key: PoolKey, bins: Bins, *, what: str) -> Figure:
     """Return the percentiles of TTFT or ITL over time against the SLO."""
     slo = replay.scenario.fleet.pools[key].slo
     values, goal = (bins.ttft_seconds, slo.ttft_seconds) if what == "TTFT" else (bins.itl_seconds, slo.itl_seconds)
@@ -160,10 +167,10 @@ def latency_chart(replay: Replay, key: PoolKey, bins: Bins, *, what: str) -> str
     for name, series in values.items():
         chart.line(_list(bins.hours), _list(series * scale), name)
     chart.level(scale * goal, "goal", f"SLO {scale * goal:g}{unit}")
-    return f"<h4>{what}</h4>{chart.svg()}" + legend([(name, name) for name in values])
+    return Figure(title=what, chart=chart, entries=tuple((name, name) for name in values))
 
 
-def attainment_chart(replay: Replay, key: PoolKey, courses: Mapping[str, Course]) -> str:
+def attainment_chart(replay: Replay, key: PoolKey, courses: Mapping[str, Course]) -> Figure:
     """Return attainment over time of a few policies."""
     bins = next(iter(courses.values())).bins[key]
     chart = Chart(
@@ -178,7 +185,7 @@ def attainment_chart(replay: Replay, key: PoolKey, courses: Mapping[str, Course]
         style = "own" if name == FOREBAY else f"c{number}"
         chart.line(_list(bins.hours), _list(100.0 * course.bins[key].attainment), style)
         entries.append((style, name))
-    return f"<h4>Requests within the SLO</h4>{chart.svg()}{legend(entries)}"
+    return Figure(title="Requests within the SLO", chart=chart, entries=tuple(entries))
 
 
 def _least_percent(courses: Iterable[Course], key: PoolKey) -> float:

@@ -176,11 +176,12 @@ def _over_time(replay: Replay, own: Outcome | None, beside: Outcome | None) -> l
         )
         forecasts = first.course.forecasts or {}
         parts += [
-            capacity_chart(replay, key, role, first.course, forecasts.get((key, role))) for role in pool.roles
+            capacity_chart(replay.scenario, key, role, first.course, forecasts.get((key, role))).html()
+            for role in pool.roles
         ]
-        parts += [latency_chart(replay, key, first.course.bins[key], what=what) for what in ("TTFT", "ITL")]
+        parts += [latency_chart(replay, key, first.course.bins[key], what=what).html() for what in ("TTFT", "ITL")]
         courses = {o.score.name: o.course for o in (own, beside) if o is not None and o.course is not None}
-        parts.append(attainment_chart(replay, key, courses))
+        parts.append(attainment_chart(replay, key, courses).html())
         if beside is not None and beside.course is not None and beside is not first:
             parts.append(_same_for(replay, beside.score.name, beside.course, key))
     return parts
@@ -188,8 +189,8 @@ def _over_time(replay: Replay, own: Outcome | None, beside: Outcome | None) -> l
 
 def _same_for(replay: Replay, name: str, course: Course, key: PoolKey) -> str:
     pool = replay.scenario.fleet.pools[key]
-    charts = [capacity_chart(replay, key, role, course) for role in pool.roles]
-    charts += [latency_chart(replay, key, course.bins[key], what=what) for what in ("TTFT", "ITL")]
+    charts = [capacity_chart(replay.scenario, key, role, course).html() for role in pool.roles]
+    charts += [latency_chart(replay, key, course.bins[key], what=what).html() for what in ("TTFT", "ITL")]
     return (
         f'<details class="group"><summary>The same under {escape(name)}, the best of the others</summary>'
         f"{''.join(charts)}</details>"

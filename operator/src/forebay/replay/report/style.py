@@ -28,7 +28,7 @@ tr.own td{font-weight:700;color:var(--own)}td.bad,tr.own td.bad{color:var(--bad)
 tr.part td{text-align:left;color:var(--soft);padding-top:12px;font-style:italic}
 svg{display:block;width:100%;min-width:600px;height:auto}
 svg text{font:11px system-ui,sans-serif;fill:var(--soft)}svg .title{font-size:10.5px}
-svg .word{font-size:12px;font-weight:600}
+svg .word{font-size:12px;font-weight:600}svg .heading{font-size:14px;font-weight:600;fill:var(--fg)}
 .grid{stroke:var(--line);stroke-width:1}.line{fill:none;stroke:currentColor;stroke-width:1.6}.thin{stroke-width:1;
 opacity:.6}.area{fill:currentColor;opacity:.35;stroke:none}.level{stroke:currentColor;stroke-dasharray:5 4}
 .point{fill:currentColor;stroke:var(--bg);stroke-width:1}.hollow{fill:var(--bg);stroke:currentColor;stroke-width:2}

@@ -90,11 +90,15 @@ class Chart:
             self._parts.append(f'<text class="word {style}" x="{left:.1f}" y="{height:.1f}">{escape(text)}</text>')
 
     def svg(self) -> str:
-        """Return the element."""
+        """Return the element, for a page."""
         return (
             f'<div class="chart"><svg viewBox="0 0 {WIDTH:g} {self.height:g}" role="img" '
-            f'aria-label="{escape(self.label, quote=True)}">{self._frame()}{"".join(self._parts)}</svg></div>'
+            f'aria-label="{escape(self.label, quote=True)}">{self.drawing()}</svg></div>'
         )
+
+    def drawing(self) -> str:
+        """Return what the element holds."""
+        return self._frame() + "".join(self._parts)
 
     def _frame(self) -> str:
         bottom = self.height - _BOTTOM

@@ -1,0 +1,184 @@
+"""Draw the pictures of docs/concepts.md from one replay: `python tools/conceptpictures.py` (`make pictures`).
+
+One run of the default replay's pool over its generated day, with the report's own charts. The same code and
+versions give the same pictures.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from forebay.flow.decision import PoolDecision
+from forebay.flow.fleet import PoolKey, Role
+from forebay.flow.observation import FleetObservation
+from forebay.pipeline import FleetState
+from forebay.replay.jobs import FOREBAY, jobs_for, policies_named
+from forebay.replay.outcome import course_of
+from forebay.replay.output import Replay, against_oracle
+from forebay.replay.parallel import run_jobs
+from forebay.replay.policy import Targets
+from forebay.replay.prepare import Wanted, prepare
+from forebay.replay.recorder import RecordedForebay
+from forebay.replay.report.charts import capacity_chart, frontier_figure
+from forebay.replay.report.figure import Figure
+from forebay.replay.report.svg import Chart, hours, linear
+from forebay.replay.run import run
+from forebay.replay.scenario import Scenario
+from forebay.sizing.curve import SizedCurve
+
+IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
+HOUR_SECONDS = 3600.0
+FROM_SECONDS, UNTIL_SECONDS = 6 * HOUR_SECONDS, 12 * HOUR_SECONDS
+MOMENT_SECONDS = 2 * HOUR_SECONDS
+"""Of the sizing picture, after the start of the run: the steepest part of the morning."""
+ROLE = Role.PREFILL
+DEAREST = 2.2
+"""Costs above so many times the least are left off the sizing picture."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """What sizing weighed at one moment."""
+
+    order: SizedCurve
+    release: SizedCurve
+    price: float
+    """Of a missed request, in replica-seconds."""
+    release_price: float
+
+
+@dataclass(slots=True)
+class Watched:
+    """What was decided in every round."""
+
+    at_seconds: list[float] = field(default_factory=list)
+    order: list[float] = field(default_factory=list)
+    release: list[float] = field(default_factory=list)
+    wanted: list[float] = field(default_factory=list)
+
+
+class WatchedForebay(RecordedForebay):
+    """The same decisions; what sizing said is kept."""
+
+    def __init__(self, scenario: Scenario, key: PoolKey) -> None:
+        super().__init__(scenario)
+        self._key = key
+        self.watched = Watched()
+        self.moment: Moment | None = None
+
+    def tick(self, seen: FleetObservation) -> Mapping[PoolKey, Targets]:
+        """Decide, and keep what sizing said."""
+        wanted = super().tick(seen)
+        decision = self.last.pools[self._key] if self.last is not None else None
+        numbers = None if decision is None else _sized(decision)
+        if decision is not None and numbers is not None:
+            self.watched.at_seconds.append(seen.at_seconds)
+            self.watched.order.append(numbers["order"])
+            self.watched.release.append(numbers["release"])
+            self.watched.wanted.append(float(sum(v.desired for v in decision.variants if v.role is ROLE)))
+            if self.moment is None and seen.at_seconds >= MOMENT_SECONDS:
+                self.moment = self._weighed(self._state, numbers)
+        return wanted
+
+    def _weighed(self, state: FleetState, numbers: Mapping[str, float]) -> Moment:
+        pool = self._fleet.pools[self._key]
+        curves = state.memory(pool).curves[ROLE]
+        price = numbers["miss_price_replica_seconds"]
+        factor = pool.settings.release_price_factor
+        return Moment(order=curves.order, release=curves.release, price=price, release_price=factor * price)
+
+
+def _sized(decision: PoolDecision) -> Mapping[str, float] | None:
+    """Return what sizing said of the role, in numbers."""
+    return next((r.numbers for r in decision.reasons if r.code == "Sized" and r.role is ROLE), None)
+
+
+def sizing_figure(moment: Moment) -> Figure:
+    """Return cost against replicas: what they cost, what the misses cost that are left, and both together."""
+    curve = moment.order
+    x = curve.replicas[1:]
+    misses = moment.price * curve.misses_per_second[1:]
+    total = x + misses
+    best = int(np.argmin(total))
+    shown = total <= DEAREST * total[best]
+    chart = Chart(
+        x=linear(
+            float(x[shown].min()) - 0.5, float(x[shown].max()) + 0.5, title=f"{ROLE.value} replicas", most=12
+        ),
+        y=linear(0.0, 1.02 * float(total[shown].max())),
+        label="what replicas and the misses that are left cost, by number of replicas",
+    )
+    for values, style in ((x, "c1"), (misses, "goal"), (total, "own")):
+        chart.line(x[shown].tolist(), values[shown].tolist(), style)
+    chart.point(float(x[best]), float(total[best]), "own", tip="least cost", radius=6.0)
+    chart.words([(float(x[best]), float(total[best]), f"order {x[best]:.0f}", "own")])
+    kept = moment.release.cheapest(moment.release_price)
+    entries = (
+        ("c1", "replicas"),
+        ("goal", f"expected misses/s x {moment.price:.0f} replica-seconds each"),
+        ("own", f"both; of the highest demand on the way there {max(kept, int(x[best]))} would be kept"),
+    )
+    return Figure(
+        title="One more replica is bought while it saves more than it costs", chart=chart, entries=entries
+    )
+
+
+def band_figure(watched: Watched, scenario: Scenario, key: PoolKey) -> Figure:
+    """Return the band between ordering and releasing over time, and the replicas inside it."""
+    x = [seconds / HOUR_SECONDS for seconds in watched.at_seconds]
+    chart = Chart(
+        x=hours(scenario.span_seconds / HOUR_SECONDS, scenario.traces[key].start_of_day_seconds),
+        y=linear(0.0, 1.05 * max(watched.release)),
+        label="needs below which replicas are ordered and above which they are released, and the replicas",
+    )
+    chart.band(x, watched.order, watched.release, "c2")
+    chart.line(x, watched.wanted, "own")
+    entries = (
+        ("c2", "between the needs for ordering and for releasing nothing moves"),
+        ("own", "replicas wanted"),
+    )
+    return Figure(title=f"{ROLE.value.capitalize()} replicas", chart=chart, entries=entries)
+
+
+def draw(folder: Path) -> list[Path]:
+    """Run the replays and write the pictures."""
+    prepared = prepare(Wanted(start_seconds=FROM_SECONDS, end_seconds=UNTIL_SECONDS))
+    scenario = prepared.scenario
+    key = next(iter(scenario.traces))
+    policy = WatchedForebay(scenario, key)
+    made = run(scenario, policy, name=FOREBAY)
+    forecasts = policy.forecasts()
+    course = course_of(scenario, made, forecasts)
+    if policy.moment is None:
+        raise RuntimeError("nothing was sized at the moment of the picture")
+    figures = {
+        "concept-forecast": capacity_chart(scenario, key, ROLE, course, forecasts.get((key, ROLE))),
+        "concept-size": sizing_figure(policy.moment),
+        "concept-band": band_figure(policy.watched, scenario, key),
+        "concept-frontier": frontier_figure(_all_policies(scenario)),
+    }
+    written = []
+    for name, figure in figures.items():
+        path = folder / f"{name}.svg"
+        path.write_text(figure.picture(), encoding="utf-8")
+        written.append(path)
+    return written
+
+
+def _all_policies(scenario: Scenario) -> Replay:
+    jobs = jobs_for(policies_named(["all"]), sweep=False)
+    outcomes = [outcome for _, outcome in run_jobs(scenario, jobs)]
+    return Replay(scenario=scenario, outcomes=against_oracle(outcomes), command="forebay replay", seed=0)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Draw into the folder given, else into docs/images."""
+    for path in draw(Path(arguments[0]) if arguments else IMAGES):
+        print(path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
