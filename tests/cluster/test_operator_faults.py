@@ -93,7 +93,7 @@ def test_a_person_who_scales_by_hand_is_left_alone_for_a_while(stage: Stage) -> 
     """Protects on-call: a manual change is reported, respected for the window, and then taken over again."""
     stage.deploy()
     stage.serve(steps(Step(400, 8.0)))
-    stage.operate({"conflict-window": "20s"})
+    operator = stage.operate({"conflict-window": "20s"})
     eventually(lambda: stage.replicas()["chat-prefill"] >= 3, timeout_seconds=90, describe=stage.story)
     time.sleep(2.0)
     stage.cluster.kubectl("scale", "deployment/chat-prefill", "--replicas=9", "-n", stage.namespace)
@@ -103,6 +103,12 @@ def test_a_person_who_scales_by_hand_is_left_alone_for_a_while(stage: Stage) -> 
     eventually(
         lambda: stage.condition("Conflicted")["status"] == "False", timeout_seconds=40, describe=stage.story
     )
+
+    operator.kill()
+    stage.cluster.kubectl("scale", "deployment/chat-prefill", "--replicas=11", "-n", stage.namespace)
+    operator.restart()
+    stage.await_condition("Conflicted", "True", seconds=30)
+    assert "kubectl set Deployment chat-prefill to 11 replicas" in str(stage.condition("Conflicted")["message"])
 
 
 @pytest.mark.timeout(120)

@@ -52,7 +52,16 @@ def test_a_full_report_of_a_pool_fits() -> None:
     )
     verdicts = judge(observed, decision, target_problems=(LONG,), reference_problems=(LONG,), obstacles=(LONG,))
     names = {"prefill/h100": "h100", "decode/h100": "h100"}
-    report = pool_report({}, observed, decision, verdicts, generation=3, short_names=names, scaled=True)
+    report = pool_report(
+        {},
+        observed,
+        decision,
+        verdicts,
+        generation=3,
+        short_names=names,
+        last_written=dict.fromkeys(names, 4),
+        scaled=True,
+    )
     parsed = InferencePoolStatus.model_validate(report.status)
     assert parsed.summary is not None
     assert parsed.summary.replicas == "P 3/4 D 3/4"

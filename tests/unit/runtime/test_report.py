@@ -71,11 +71,19 @@ def verdicts(
     return {verdict.type.value: verdict for verdict in judge(observed, decision, **given)}
 
 
+def test_what_was_written_last_is_kept_for_the_next_process() -> None:
+    roles = status(last_written={"prefill/h100": 4})["roles"]
+    assert {role["role"]: role["variants"][0].get("lastWritten") for role in roles} == {
+        "prefill": 4,
+        "decode": None,
+    }
+
+
 def status(
     previous: dict[str, Any] | None = None, decision: PoolDecision = DECISION, **more: Any
 ) -> dict[str, Any]:
     found = tuple(verdicts(decision=decision).values())
-    given = {"generation": 3, "short_names": SHORT, "scaled": True, **more}
+    given = {"generation": 3, "short_names": SHORT, "last_written": {}, "scaled": True, **more}
     return pool_report(previous or {}, OBSERVED, decision, found, **given).status
 
 

@@ -170,7 +170,7 @@ async def test_after_409_the_next_round_decides_on_what_is_there(rig: Rig, objec
     rig.desired = 3
     rig.api.failures = [ApiError("changed", status=409)]
     assert await rig.loop.round()
-    assert rig.world.last_writes == {}
+    assert rig.world.writes.last == {}
     rig.store.apply(Kind.DEPLOYMENTS, objects.deployment("chat", 2, resourceVersion="9"))
     await rig.loop.round()
     assert rig.api.sent[-1][0] == "PATCH"

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from forebay.actuation.targets import TargetRef
-from forebay.runtime.look import LastWrite, Look
+from forebay.runtime.look import Look
 from forebay.runtime.roster import Roster, RosterKeeper
 from forebay.runtime.store import Kind, Store
 from forebay.runtime.world import World
+from forebay.runtime.writes import LastWrite
 
 NOW = 1_795_132_800.0
 CHAT = TargetRef("serving", "apps/v1", "Deployment", "chat")
@@ -69,7 +70,7 @@ async def test_an_hpa_on_the_target_is_a_conflict(world: World) -> None:
 
 async def test_somebody_elses_change_after_ours_is_a_conflict_for_a_while(world: World, objects: Any) -> None:
     fields = [{"manager": "kubectl", "fieldsV1": {"f:spec": {"f:replicas": {}}}}]
-    world.last_writes[CHAT] = LastWrite(2, "1")
+    world.writes.last[CHAT] = LastWrite(2, "1")
     world.store.apply(Kind.DEPLOYMENTS, objects.deployment("chat", 5, managedFields=fields))
     (pool,) = (await look(world)).pools
     assert pool.variants[0].conflict is None, "the cache has not seen our own write yet"
@@ -81,6 +82,37 @@ async def test_somebody_elses_change_after_ours_is_a_conflict_for_a_while(world:
     assert pool.variants[0].conflict is not None
     (pool,) = (await look(world, NOW + 660)).pools
     assert pool.variants[0].conflict is None
+    (pool,) = (await look(world, NOW + 661)).pools
+    assert pool.last_written == {"chat": 5}, "taken over: the next process has no reason to wait again"
+
+
+@pytest.mark.parametrize(
+    ("now", "manager", "conflict"), [(5, "kubectl", True), (5, "forebay", False), (2, "kubectl", False)]
+)
+async def test_a_change_while_nobody_ran_is_told_from_our_own(
+    world: World, objects: Any, *, now: int, manager: str, conflict: bool
+) -> None:
+    """Protects what a person did during an upgrade; a write of ours that no status told of is still ours."""
+    body = objects.pool()
+    told = {"name": "chat", "ready": 2, "desired": 2, "recommended": 2, "lastWritten": 2}
+    body["status"] = {"roles": [{"role": "serve", "variants": [told]}]}
+    world.store.apply(Kind.POOLS, body)
+    fields = [{"manager": manager, "fieldsV1": {"f:spec": {"f:replicas": {}}}}]
+    world.store.apply(Kind.DEPLOYMENTS, objects.deployment("chat", now, managedFields=fields))
+    (pool,) = (await look(world)).pools
+    assert ((pool.variants[0].conflict or "").startswith("kubectl set Deployment chat to 5")) is conflict
+    assert pool.last_written == {"chat": 2}
+
+
+async def test_what_was_never_written_is_nobodys_conflict(world: World, objects: Any) -> None:
+    body = objects.pool()
+    body["status"] = {"roles": [{"role": "serve", "variants": [{"name": "chat", "recommended": 2}]}]}
+    world.store.apply(Kind.POOLS, body)
+    fields = [{"manager": "kubectl", "fieldsV1": {"f:spec": {"f:replicas": {}}}}]
+    world.store.apply(Kind.DEPLOYMENTS, objects.deployment("chat", 5, managedFields=fields))
+    (pool,) = (await look(world)).pools
+    assert pool.variants[0].conflict is None
+    assert pool.last_written == {}
 
 
 async def test_a_full_node_pool_makes_the_next_replica_wait_for_a_node(world: World, objects: Any) -> None:
@@ -104,11 +136,11 @@ async def test_a_node_pool_that_delivers_nothing_is_blocked_and_its_replicas_no_
 
 
 async def test_what_is_gone_is_forgotten(world: World, objects: Any) -> None:
-    world.last_writes[CHAT] = LastWrite(2, "1")
+    world.writes.last[CHAT] = LastWrite(2, "1")
     await look(world)
     world.store.apply(Kind.POOLS, objects.pool(), deleted=True)
     world.tidy(await roster(world))
-    assert world.last_writes == {}
+    assert world.writes.last == {}
 
 
 async def test_a_fresh_process_recalls_the_lead_time_that_the_status_tells(store: Store, objects: Any) -> None:

@@ -8,10 +8,11 @@ from forebay.actuation.scale import ScaleOutcome, ScaleResult, ScaleWriter
 from forebay.api.v1alpha1.inferencepool import Mode
 from forebay.flow.decision import PoolDecision, VariantDecision
 from forebay.flow.fleet import PoolKey
-from forebay.runtime.look import LastWrite, PoolLook
+from forebay.runtime.look import PoolLook
 from forebay.runtime.metrics import Metrics
 from forebay.runtime.records import WorkloadRecord
 from forebay.runtime.world import World
+from forebay.runtime.writes import LastWrite
 
 _WORTH_SAYING = frozenset({ScaleResult.FORBIDDEN, ScaleResult.FAILED, ScaleResult.THROTTLED})
 
@@ -67,7 +68,7 @@ async def act(todo: Iterable[Action], writer: ScaleWriter, world: World, metrics
         metrics.scale_writes.labels(outcome.result.value).inc()
         if outcome.result is ScaleResult.WRITTEN:
             written = LastWrite(action.wanted.desired, action.workload.resource_version)
-            world.last_writes[action.workload.target] = written
+            world.writes.last[action.workload.target] = written
     return done
 
 

@@ -10,14 +10,6 @@ from forebay.runtime.records import WorkloadRecord
 from forebay.runtime.roster import NodePoolEntry, PoolEntry
 
 
-@dataclass(frozen=True, slots=True)
-class LastWrite:
-    """The replicas that we last wrote to a target, and the target's version before that."""
-
-    replicas: int
-    version_before: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolLook:
     """One pool as the cluster shows it."""
@@ -28,6 +20,8 @@ class PoolLook:
     workloads: Mapping[str, WorkloadRecord]
     """By variant; a variant whose target does not exist is absent."""
     target_problems: tuple[str, ...]
+    last_written: Mapping[str, int]
+    """Replicas that we wrote last, or took over, by variant; a variant that we never wrote is absent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

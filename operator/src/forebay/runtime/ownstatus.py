@@ -1,7 +1,7 @@
 """The status of our own resources as found: taken for what it is worth, since anybody may have written it."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from forebay.actuation.conflicts import parse_time
 from forebay.api.text import Duration
@@ -48,10 +48,19 @@ def _is_phase(item: object) -> bool:
     )
 
 
+def _are_roles(value: object) -> bool:
+    return _are_objects(value) and all(_are_objects(role.get("variants", [])) for role in value)
+
+
+def _are_objects(value: object) -> TypeGuard[list[Mapping[str, Any]]]:
+    return isinstance(value, list) and all(isinstance(item, Mapping) for item in value)
+
+
 _SHAPES: Mapping[str, Callable[[object], bool]] = {
     "conditions": _are_conditions,
     "summary": _is_object,
     "forecast": _is_object,
     "lastDecision": _is_object,
     "leadTime": _is_lead_time,
+    "roles": _are_roles,
 }

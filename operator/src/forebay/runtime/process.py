@@ -39,6 +39,7 @@ from forebay.runtime.warmup import WarmUp
 from forebay.runtime.watching import Scope
 from forebay.runtime.web import WebServer
 from forebay.runtime.world import World
+from forebay.runtime.writes import Writes
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ class OperatorProcess:
                 keeper=RosterKeeper(store),
                 gateway_pools=GatewayPools(api=api, resync_seconds=settings.resync_seconds, clock=time.monotonic),
                 target_reader=TargetReader(api, directory, writer),
-                world=World(store, settings.provision_deadline_seconds, settings.conflict_window_seconds),
+                world=World(store, settings.provision_deadline_seconds, Writes(settings.conflict_window_seconds)),
                 source=source,
                 warm_up=WarmUp(source, files, history_seconds=settings.history_seconds, wall_clock=time.time),
                 writer=writer,

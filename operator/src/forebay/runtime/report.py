@@ -33,6 +33,7 @@ def pool_report(
     *,
     generation: int,
     short_names: Mapping[str, str],
+    last_written: Mapping[str, int],
     scaled: bool,
 ) -> PoolReport:
     """Return the status of a pool after a round.
@@ -44,6 +45,7 @@ def pool_report(
         verdicts: the conditions.
         generation: of the spec that was decided on.
         short_names: variant names as the user wrote them, by the names in the decision.
+        last_written: replicas that were written last, by variant.
         scaled: whether replicas were written in this round.
     """
     now = decision.at_seconds
@@ -54,7 +56,7 @@ def pool_report(
     status: dict[str, Any] = {
         "observedGeneration": generation,
         "summary": _summary(observed, decision, why),
-        "roles": _roles(observed, decision, short_names),
+        "roles": _roles(observed, decision, short_names, last_written),
         "sloAttainment": percent(decision.slo_attainment),
         "errorBudgetLeft": percent(decision.error_budget_left),
         "costPerHour": None if decision.usd_per_hour is None else f"{decision.usd_per_hour:.2f}",
@@ -192,7 +194,10 @@ def _summary(observed: PoolObservation, decision: PoolDecision, why: Reason | No
 
 
 def _roles(
-    observed: PoolObservation, decision: PoolDecision, short_names: Mapping[str, str]
+    observed: PoolObservation,
+    decision: PoolDecision,
+    short_names: Mapping[str, str],
+    last_written: Mapping[str, int],
 ) -> list[dict[str, Any]]:
     wanted = {variant.name: variant.desired for variant in decision.variants}
     roles: dict[Role, dict[str, Any]] = {}
@@ -212,6 +217,8 @@ def _roles(
             "desired": variant.desired,
             "recommended": recommended,
         }
+        if variant.name in last_written:
+            entry["lastWritten"] = last_written[variant.name]
         if decision.routing.get(variant.name):
             entry["weight"] = f"{100 * decision.routing[variant.name]:.0f}%"
         if variant.name in decision.capacity_source:

@@ -138,6 +138,10 @@ class Reporter:
             verdicts,
             generation=entry.record.generation,
             short_names=entry.short_names,
+            last_written={
+                **look.last_written,
+                **{item.action.wanted.name: item.action.wanted.desired for item in written},
+            },
             scaled=bool(written),
         )
         if not written and not report.transitions and not self._status.due(entry.record, report.status):

@@ -4,18 +4,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from forebay.actuation.conflicts import Autoscaler, autoscaler_conflict, writer_conflict
+from forebay.actuation.conflicts import Autoscaler, autoscaler_conflict
 from forebay.actuation.targets import TargetRef
 from forebay.api.text import Duration
 from forebay.flow.fleet import Variant
 from forebay.flow.observation import NodePoolObservation, VariantObservation
 from forebay.runtime.leadtime import LeadTimeBook, PodTimes
-from forebay.runtime.look import LastWrite, Look, NodePoolLook, PoolLook
+from forebay.runtime.look import Look, NodePoolLook, PoolLook
 from forebay.runtime.nodepools import BackOffs, gpus_held, matches, observe_node_pool
 from forebay.runtime.records import PodRecord, WorkloadRecord
 from forebay.runtime.replicas import LeadTimes, PodIndex, ReplicaView, view_replicas
 from forebay.runtime.roster import NodePoolEntry, PoolEntry, Roster
 from forebay.runtime.store import Store
+from forebay.runtime.writes import Writes
 
 
 @dataclass(slots=True)
@@ -25,17 +26,14 @@ class World:
     Args:
         store: the informer's caches.
         shortest_deadline_seconds: a starting replica is supply for at least this long.
-        conflict_window_seconds: how long another writer's change is left alone.
+        writes: what we wrote last.
     """
 
     store: Store
     shortest_deadline_seconds: float = 900.0
-    conflict_window_seconds: float = 600.0
+    writes: Writes = field(default_factory=Writes)
     book: LeadTimeBook = field(default_factory=LeadTimeBook)
     back_offs: BackOffs = field(default_factory=BackOffs)
-    last_writes: dict[TargetRef, LastWrite] = field(default_factory=dict)
-    _foreign: dict[TargetRef, tuple[str | None, int, float]] = field(default_factory=dict)
-    """Who last changed what we wrote, to what, and since when that was seen."""
     other_workloads: dict[TargetRef, WorkloadRecord | str] = field(default_factory=dict)
     """Targets of kinds that are not watched, read before each look; a string says why one was not found."""
 
@@ -61,32 +59,11 @@ class World:
             ),
         )
 
-    def foreign_write(self, workload: WorkloadRecord, now_seconds: float) -> str | None:
-        """Return a sentence while somebody else's change of what we wrote is left alone."""
-        target, written = workload.target, self.last_writes.get(workload.target)
-        if written is None or workload.resource_version == written.version_before:
-            # Never written; or the cache has not seen our own write yet.
-            return None
-        seen = self._foreign.get(target)
-        if seen is None or seen[:2] != (workload.owner, workload.replicas):
-            seen = self._foreign[target] = (workload.owner, workload.replicas, now_seconds)
-        return writer_conflict(
-            target,
-            replicas=workload.replicas,
-            owner=workload.owner,
-            last_written=written.replicas,
-            since_seconds=seen[2],
-            now_seconds=now_seconds,
-            window_seconds=self.conflict_window_seconds,
-        )
-
     def tidy(self, roster: Roster) -> None:
         """Forget what belongs to objects that are gone."""
         self.book.forget_others(pod.uid for pod in self.store.all_pods())
         self.back_offs.keep_only(roster.node_pools)
-        targets = {target for entry in roster.pools.values() for target in entry.targets.values()}
-        self.last_writes = {key: value for key, value in self.last_writes.items() if key in targets}
-        self._foreign = {key: value for key, value in self._foreign.items() if key in targets}
+        self.writes.keep_only({target for entry in roster.pools.values() for target in entry.targets.values()})
 
     def _observe_nodes(
         self, entry: NodePoolEntry, held: Mapping[str, int], now_seconds: float
@@ -148,6 +125,7 @@ class _Glance:
 
     def at_pool(self, entry: PoolEntry) -> PoolLook:
         """Return one pool's look."""
+        self._recall_writes(entry)
         variants: list[VariantObservation] = []
         workloads: dict[str, WorkloadRecord] = {}
         problems: list[str] = []
@@ -166,7 +144,25 @@ class _Glance:
             variants=tuple(variants),
             workloads=workloads,
             target_problems=tuple(problems),
+            last_written={
+                name: last.replicas
+                for name, target in entry.targets.items()
+                if (last := self._world.writes.last.get(target)) is not None
+            },
         )
+
+    def _recall_writes(self, entry: PoolEntry) -> None:
+        """Take what an earlier process wrote to the pool's targets from the status that it left."""
+        if all(target in self._world.writes.last for target in entry.targets.values()):
+            return
+        names = {
+            (variant.role.value, entry.short_names[variant.name]): variant.name for variant in entry.pool.variants
+        }
+        for role in entry.record.status.get("roles") or ():
+            for told in role.get("variants") or ():
+                name = names.get((role.get("role"), told.get("name")))
+                if name is not None:
+                    self._world.writes.recall(entry.targets[name], told.get("lastWritten"))
 
     def after_pools(self) -> dict[str, NodePoolObservation]:
         """Return the node pools, with those blocked that did not deliver in time."""
@@ -259,7 +255,7 @@ class _Glance:
     def _conflict(self, workload: WorkloadRecord) -> str | None:
         target = workload.target
         others = self._autoscalers.get((target.namespace, target.kind, target.name), ())
-        return autoscaler_conflict(target, others) or self._world.foreign_write(workload, self._now)
+        return autoscaler_conflict(target, others) or self._world.writes.foreign(workload, self._now)
 
 
 def variant_key(entry: PoolEntry, variant: Variant) -> str:

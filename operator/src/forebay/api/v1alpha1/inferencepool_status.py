@@ -39,6 +39,8 @@ class VariantStatus(ApiModel):
     """Replicas that the target's /scale asks for."""
     recommended: Count = 0
     """Replicas that Forebay would have."""
+    last_written: Count | None = None
+    """Replicas that Forebay wrote last, or took over from somebody else who wrote them."""
     weight: Short | None = None
     """Share of new requests of its role that it should get, such as 62%."""
     capacity: Short | None = None
