@@ -23,6 +23,7 @@ KEEP = "FOREBAY_KIND_KEEP"
 ORDER = (
     "test_following",
     "test_gpu_types",
+    "test_other_engines",
     "test_telemetry",
     "test_operator",
     "test_nodes",
@@ -32,7 +33,9 @@ MADE = pytest.StashKey[Installation]()
 SERVED = pytest.StashKey[Scene]()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
+    yield
     ours = [item for item in items if HERE in item.path.parents]
     for item in ours:
         item.add_marker(pytest.mark.kind)

@@ -13,9 +13,9 @@ _OPERATOR = ("logs", "-n", NAMESPACE, "-l", "app.kubernetes.io/name=forebay", "-
 STORY: Mapping[str, Sequence[str]] = {
     "nodes": ("get", "nodes"),
     "pods": ("get", "pods", "-A", "-o", "wide", "--field-selector=metadata.namespace!=kube-system"),
-    "pool": ("get", "inferencepools.forebay.io", "chat", "-n", SERVING, "-o", "yaml"),
+    "pools": ("get", "inferencepools.forebay.io", "-n", SERVING, "-o", "yaml"),
     "node pools": ("get", "gpunodepools.forebay.io", "-o", "wide"),
-    "traffic": ("get", "--raw", f"{LOAD_API}/status"),
+    "traffic": ("get", "--raw", f"{LOAD_API.format('load')}/status"),
     "operator": (*_OPERATOR, "--tail=25"),
 }
 
@@ -29,7 +29,7 @@ ARTIFACTS: Mapping[str, Sequence[str]] = {
     "operator.log": (*_OPERATOR, "--tail=-1"),
     "operator-before.log": (*_OPERATOR, "--tail=-1", "--previous"),
     "prometheus.log": ("logs", "-n", "monitoring", "-l", "app=prometheus", "--tail=200"),
-    "load.json": ("get", "--raw", f"{LOAD_API}/status"),
+    "load.json": ("get", "--raw", f"{LOAD_API.format('load')}/status"),
 }
 
 

@@ -98,6 +98,10 @@ class Installation:
         self._log("kindscene: loading images into the nodes")
         self.kind.load(*names)
 
+    def load_inference_sim(self) -> None:
+        """Give the nodes the image of llm-d-inference-sim, which is built first where it is not cached."""
+        self.load(images.inference_sim(self.binaries, log=self._log))
+
     def workers(self) -> dict[str, str]:
         """Return the worker nodes and their GPU types."""
         return dict(zip(self.kind.workers(), WORKERS, strict=True))

@@ -17,6 +17,7 @@ from kindscene.troubles import Troubles
 
 ROLES = ("prefill", "decode")
 _API = "/apis/forebay.io/v1alpha1"
+_POOL = f"{_API}/namespaces/{SERVING}/inferencepools/{{}}"
 _LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/forebay"
 
 
@@ -73,11 +74,11 @@ class Scene:
 
     def set_mode(self, mode: str) -> None:
         """Set the pool's mode."""
-        self._rest.patch(self._pool_path(), {"spec": {"mode": mode}})
+        self._rest.patch(_POOL.format("chat"), {"spec": {"mode": mode}})
 
     def send(self, steps: str) -> None:
         """Replace the traffic: requests per second, or SECONDS:RATE steps."""
-        self.cluster.kubectl("create", "--raw", f"{LOAD_API}/traffic", "-f", "-", input=steps)
+        self.cluster.kubectl("create", "--raw", f"{LOAD_API.format('load')}/traffic", "-f", "-", input=steps)
 
     def scale(self, replicas: Mapping[str, int]) -> None:
         """Scale Deployments by hand."""
@@ -126,23 +127,25 @@ class Scene:
         nodes = Counter(text(pod, "spec", "nodeName") for pod in self.engines(selector))
         return nodes.most_common(1)[0][0]
 
-    def load(self) -> dict[str, Any]:
-        """Return what the load generator counted."""
-        answer: dict[str, Any] = json.loads(self.cluster.kubectl("get", "--raw", f"{LOAD_API}/status"))
+    def load(self, generator: str = "load") -> dict[str, Any]:
+        """Return what a load generator counted."""
+        answer: dict[str, Any] = json.loads(
+            self.cluster.kubectl("get", "--raw", f"{LOAD_API.format(generator)}/status")
+        )
         return answer
 
-    def attainment(self) -> float:
-        """Return the share of requests that met their objectives in the last minute."""
-        attainment = self.load()["attainment"]
+    def attainment(self, generator: str = "load") -> float:
+        """Return the share of requests that met their objectives in the last half-minute."""
+        attainment = self.load(generator)["attainment"]
         return float(attainment) if attainment is not None else 0.0
 
-    def pool(self) -> Json:
-        """Return the pool."""
-        return self._rest.get(self._pool_path())
+    def pool(self, name: str = "chat") -> Json:
+        """Return a pool."""
+        return self._rest.get(_POOL.format(name))
 
-    def status(self) -> dict[str, Any]:
-        """Return the pool's status, empty before the first report."""
-        status = self.pool().get("status")
+    def status(self, pool: str = "chat") -> dict[str, Any]:
+        """Return a pool's status, empty before the first report."""
+        status = self.pool(pool).get("status")
         return status if isinstance(status, dict) else {}
 
     def decided(self) -> bool:
@@ -154,9 +157,9 @@ class Scene:
         roles = self.status().get("roles") or []
         return next((int(item["recommended"]) for item in roles if item["role"] == role), 0)
 
-    def condition(self, kind: str) -> str:
-        """Return the status of a condition of the pool, empty where it has none."""
-        conditions = sequence(self.pool(), "status", "conditions")
+    def condition(self, kind: str, *, pool: str = "chat") -> str:
+        """Return the status of a condition of a pool, empty where it has none."""
+        conditions = sequence(self.pool(pool), "status", "conditions")
         return next((str(one["status"]) for one in conditions if one["type"] == kind), "")
 
     def node_pool(self, name: str) -> dict[str, Any]:
@@ -264,6 +267,3 @@ class Scene:
             if trouble:
                 raise AssertionError(f"{trouble}\n{evidence.story(self.cluster)}")
             time.sleep(0.5)
-
-    def _pool_path(self) -> str:
-        return f"{_API}/namespaces/{SERVING}/inferencepools/chat"

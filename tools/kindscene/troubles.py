@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from devcluster import gpu
-from devcluster.rest import Json, condition_status
+from devcluster.rest import Json, condition_status, sequence, text
 from devcluster.waiting import eventually
 from kindscene.images import own_images
 from kindscene.installation import Installation
@@ -81,26 +81,21 @@ class Troubles:
         self._installation.kind.start_node(node)
         self._await_node(node)
 
-    def node_ready(self, node: str) -> bool:
-        """Whether a node is Ready."""
-        return condition_status(self._node(node), "Ready") == "True"
+    def node_back(self, node: str) -> bool:
+        """Whether a node is Ready, and believed to be: right after its start it may count as Ready from before."""
+        found = self._node(node)
+        keys = [text(taint, "key") for taint in sequence(found, "spec", "taints")]
+        absent = any(key.startswith("node.kubernetes.io/") for key in keys)
+        return condition_status(found, "Ready") == "True" and not absent
 
     def _await_node(self, node: str) -> None:
-        # Right after its start the node may still count as Ready from before: its taints tell.
-        eventually(lambda: self._renewed(node), timeout_seconds=90, describe=f"node {node} Ready again")
+        eventually(lambda: self.node_back(node), timeout_seconds=90, describe=f"node {node} Ready again")
         # The kubelet forgets resources that it does not manage when it starts, within its first updates.
         eventually(lambda: self._advertised(node), timeout_seconds=30, describe=f"GPUs of node {node}")
 
-    def _renewed(self, node: str) -> bool:
-        taints = self._node(node).get("spec")
-        keys = {taint["key"] for taint in taints.get("taints", [])} if isinstance(taints, dict) else set()
-        return self.node_ready(node) and not any(key.startswith("node.kubernetes.io/") for key in keys)
-
     def _advertised(self, node: str) -> bool:
         self._installation.advertise_gpus()
-        status = self._node(node).get("status")
-        allocatable = status.get("allocatable", {}) if isinstance(status, dict) else {}
-        return bool(allocatable.get(gpu.GPU_RESOURCE) == str(GPUS_PER_NODE))
+        return text(self._node(node), "status", "allocatable", gpu.GPU_RESOURCE) == str(GPUS_PER_NODE)
 
     def _node(self, node: str) -> Json:
         return self._rest.get(f"/api/v1/nodes/{node}")
