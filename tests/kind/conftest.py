@@ -35,11 +35,12 @@ SERVED = pytest.StashKey[Scene]()
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
+    """Mark the journeys, and put them in their order whatever order all tests have: what breaks most comes last."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.kind)
     yield
     ours = [item for item in items if HERE in item.path.parents]
-    for item in ours:
-        item.add_marker(pytest.mark.kind)
-    # What breaks most comes last.
     ours.sort(key=lambda item: ORDER.index(item.path.stem))
     items[:] = [item for item in items if item not in ours] + ours
 
