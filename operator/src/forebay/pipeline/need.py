@@ -28,6 +28,8 @@ _YOUNG_HOLD_SECONDS = 480.0
 does not know yet that bursts come back."""
 _HOLD_LEAD_TIMES = 12.0
 """And of no more than so many lead times: where capacity is back within seconds, a long hold only costs."""
+_UNSEEN_SHARE = 0.2
+"""Rounds farther apart than this share of the hold had a time between them in which nothing was seen."""
 _LEAD_TOLERANCE = 0.15
 
 
@@ -161,7 +163,9 @@ def _draft(
         order_floor = max(order_floor, forecast.at_horizon.q90 * seconds / settings.q90_utilisation_limit)
         release_floor = max(release_floor, forecast.maximum.q90 * seconds / settings.q90_utilisation_limit)
     hold = _reactive_hold(forecast, lead)
-    release_floor = max(release_floor, float(_reactive_peak(memory, role, present, observed.at_seconds, hold)))
+    release_floor = max(
+        release_floor, float(_reactive_peak(memory, role, present, observed.at_seconds, lead, hold))
+    )
     if backlog.order is not None:
         order_floor = max(order_floor, float(backlog.order))
     order_alone = max(curves.order.cheapest(price, at_least=least), _ceil(order_floor))
@@ -240,15 +244,25 @@ def _reactive_hold(forecast: DemandForecast | None, lead_seconds: float) -> floa
     return min(_YOUNG_HOLD_SECONDS, longest) if young else 0.0
 
 
-def _reactive_peak(memory: PoolMemory, role: Role, present: int, at_seconds: float, hold_seconds: float) -> int:
-    """Return the highest present need of the last ``hold_seconds``; none is remembered where nothing is held."""
-    if hold_seconds <= 0.0:
-        memory.reactive_peaks.pop(role, None)
-        return present
+def _reactive_peak(
+    memory: PoolMemory, role: Role, present: int, at_seconds: float, lead_seconds: float, hold_seconds: float
+) -> int:
+    """Return the highest present need of the last ``hold_seconds``.
+
+    It is remembered while forecasts decide, too, since these may end any time, and a time in which nothing was seen
+    does not count. Only needs are kept that none after them reached, the oldest and highest first.
+    """
+    longest = min(_YOUNG_HOLD_SECONDS, _HOLD_LEAD_TIMES * lead_seconds)
     peaks = memory.reactive_peaks.setdefault(role, [])
+    unseen = at_seconds - peaks[-1][0] if peaks else 0.0
+    if unseen > _UNSEEN_SHARE * longest:
+        peaks[:] = [(seen + unseen, need) for seen, need in peaks]
+    while peaks and peaks[-1][1] <= present:
+        peaks.pop()
     peaks.append((at_seconds, present))
-    peaks[:] = [peak for peak in peaks if at_seconds - peak[0] <= hold_seconds]
-    return max(count for _, count in peaks)
+    while at_seconds - peaks[0][0] > longest:
+        del peaks[0]
+    return next(need for seen, need in peaks if at_seconds - seen <= hold_seconds)
 
 
 def _backlog(
