@@ -249,8 +249,8 @@ def _reactive_peak(
 ) -> int:
     """Return the highest present need of the last ``hold_seconds``.
 
-    It is remembered while forecasts decide, too, since these may end any time, and a time in which nothing was seen
-    does not count. Only needs are kept that none after them reached, the oldest and highest first.
+    It is remembered while forecasts decide, too, since these may end any time, and a time in which nothing was
+    seen does not count. Only needs are kept that none after them reached, the oldest and highest first.
     """
     longest = min(_YOUNG_HOLD_SECONDS, _HOLD_LEAD_TIMES * lead_seconds)
     peaks = memory.reactive_peaks.setdefault(role, [])
