@@ -1,5 +1,6 @@
 """A round over the fleet: it follows load, holds when blind, and one bad pool takes no other down."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -226,6 +227,16 @@ def test_a_decision_explains_itself() -> None:
     assert fewer.expected_miss_share is not None
     assert more.expected_miss_share is not None
     assert fewer.expected_miss_share > more.expected_miss_share
+
+
+def test_what_one_pool_cannot_be_sized_by_holds_that_pool_alone() -> None:
+    small = fleet_world({KEY: split_pool(), OTHER: split_pool(OTHER)}, {KEY: 20.0, OTHER: 20.0})
+    small.run(4)
+    small.state.memory(small.fleet.pools[OTHER]).burstiness.samples = [math.inf]
+    decisions = small.step()
+    assert "StepFailed" in codes(decisions[OTHER])
+    assert decisions[OTHER].held
+    assert "StepFailed" not in codes(decisions[KEY])
 
 
 def test_a_snapshot_carries_on_where_it_was_taken() -> None:

@@ -6,22 +6,14 @@ from forebay.flow.decision import FleetDecision, PoolDecision, Reason, VariantDe
 from forebay.flow.fleet import Fleet, Pool, PoolKey
 from forebay.flow.observation import FleetObservation, PoolObservation
 from forebay.flow.plan import FleetPlan
-from forebay.pipeline.absorb import absorb
 from forebay.pipeline.allocation import Allocation, PoolDraft, allocate
-from forebay.pipeline.explain import alternatives, plan_reasons, sizing_reasons
+from forebay.pipeline.draft import PoolBasis, compute_curves, pool_basis, pool_draft
+from forebay.pipeline.explain import alternatives, plan_reasons
 from forebay.pipeline.guards import GuardContext, guarded
 from forebay.pipeline.memory import PoolMemory
-from forebay.pipeline.need import role_drafts
 from forebay.pipeline.prices import pool_usd_per_hour
-from forebay.pipeline.release import (
-    QUEUE_STANDS,
-    ReleaseContext,
-    nothing_new_was_due,
-    release_reasons,
-    untrusted_telemetry,
-)
 from forebay.pipeline.state import FleetState
-from forebay.pipeline.supply import Supply, supply_of
+from forebay.pipeline.supply import Supply
 from forebay.pipeline.turns import Turns
 
 _HOUR_SECONDS = 3600.0
@@ -43,18 +35,28 @@ def decide(fleet: Fleet, observed: FleetObservation, state: FleetState, *, jobs:
     drafts: dict[PoolKey, PoolDraft] = {}
     said: dict[PoolKey, list[Reason]] = {}
     turns = Turns()
+    bases: dict[PoolKey, PoolBasis] = {}
     for key in sorted(fleet.pools):
         pool, seen = fleet.pools[key], observed.pools.get(key)
         try:
-            outcome, said[key] = _draft(fleet, observed, pool, seen, state, turns)
+            found = pool_basis(fleet, observed, pool, seen, state, turns)
         except Exception as error:  # noqa: BLE001 - one pool's bad data must not take the others down
-            reason = _failure("size", error)
-            decided[key] = _held(fleet, observed, pool, seen, state.memory(pool), [reason])
-            continue
-        if outcome is None:
-            decided[key] = _held(fleet, observed, pool, seen, state.memory(pool), said[key])
+            found = [_failure("size", error)]
+        if isinstance(found, PoolBasis):
+            bases[key] = found
         else:
-            drafts[key] = outcome
+            decided[key] = _held(fleet, observed, pool, seen, state.memory(pool), found)
+    curves, failed = compute_curves(bases)
+    for key, why in failed.items():
+        basis = bases.pop(key)
+        reasons = [_failure("size", why)]
+        decided[key] = _held(fleet, observed, basis.pool, basis.observed, basis.memory, reasons)
+    for key, basis in bases.items():
+        try:
+            drafts[key], said[key] = pool_draft(basis, curves)
+        except Exception as error:  # noqa: BLE001 - as above
+            reasons = [_failure("size", error)]
+            decided[key] = _held(fleet, observed, basis.pool, basis.observed, basis.memory, reasons)
     allocation, failure = _allocate(fleet, observed, drafts, state.plan)
     state.plan = allocation.plan or state.plan
     for key, draft in drafts.items():
@@ -78,66 +80,6 @@ def decide(fleet: Fleet, observed: FleetObservation, state: FleetState, *, jobs:
 def _failure(step: str, error: Exception) -> Reason:
     message = f"capacity is held, because the {step} step failed: {type(error).__name__}: {error}"
     return Reason(step=step, code="StepFailed", message=message)
-
-
-def _draft(
-    fleet: Fleet,
-    observed: FleetObservation,
-    pool: Pool,
-    seen: PoolObservation | None,
-    state: FleetState,
-    turns: Turns,
-) -> tuple[PoolDraft | None, list[Reason]]:
-    """Observe, forecast and size one pool; ``None`` means that it must hold."""
-    if seen is None:
-        return None, [
-            Reason(step="observe", code="NotObserved", message="capacity is held: the pool was not observed")
-        ]
-    memory = state.memory(pool)
-    lost = untrusted_telemetry(seen, memory)
-    absorb(pool, seen, memory)
-    if memory.window.end_seconds is None or (seen.traffic is None and not nothing_new_was_due(seen, memory)):
-        return None, [lost] if lost else [_no_rate()]
-    supplies = _supplies(observed, pool, seen, memory)
-    roles, reasons = role_drafts(fleet, pool, seen, memory, supplies, turns)
-    held, queueing = set(), set()
-    for role, sized in roles.items():
-        holding = release_reasons(ReleaseContext(pool=pool, observed=seen, memory=memory, draft=sized))
-        if sized.current > sized.release_alone:
-            reasons.extend(holding)
-        if holding or lost:
-            held.add(role)
-        if not lost and all(reason.code == QUEUE_STANDS for reason in holding):
-            queueing.add(role)
-    draft = PoolDraft(
-        pool=pool,
-        observed=seen,
-        roles=roles,
-        supplies=supplies,
-        held=frozenset(held),
-        lengths=memory.current_lengths,
-        yielding=frozenset(held & queueing),
-    )
-    return draft, [*([lost] if lost else []), *sizing_reasons(draft), *reasons]
-
-
-def _no_rate() -> Reason:
-    return Reason(step="observe", code="TooFew", message="capacity is held until arrivals were counted once")
-
-
-def _supplies(
-    observed: FleetObservation, pool: Pool, seen: PoolObservation | None, memory: PoolMemory
-) -> dict[str, Supply]:
-    return {
-        variant.name: supply_of(
-            variant,
-            seen.variant(variant.name) if seen is not None else None,
-            observed.node_pools.get(variant.node_pool or ""),
-            memory,
-            observed.at_seconds,
-        )
-        for variant in pool.variants
-    }
 
 
 def _allocate(

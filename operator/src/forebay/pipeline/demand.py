@@ -1,13 +1,14 @@
 """Forecasts and miss curves of a pool, computed anew only when what they depend on has moved."""
 
 import math
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from forebay.flow.fleet import Pool, Role
 from forebay.flow.forecast import DemandForecast, Quantiles
 from forebay.pipeline.memory import CachedCurves, CachedForecast, PoolMemory
 from forebay.pipeline.turns import FEWEST_STEPS, INLINE_STEPS, Turns
-from forebay.sizing.curve import certain, demand_nodes, miss_curve, miss_curves
+from forebay.sizing.curve import CurveAsk, Curves, certain, demand_nodes
 from forebay.sizing.work import ReplicaWork
 
 _CACHE_STEP = 0.02
@@ -97,7 +98,31 @@ def _times(quantiles: Quantiles, factor: float, cap: float) -> Quantiles:
     return Quantiles(*(min(cap, factor * rate) for rate in (quantiles.q50, quantiles.q90, quantiles.q99)))
 
 
-def curves_of(
+@dataclass(slots=True)
+class RoleCurves:
+    """The curves that one role is sized by: those of the present rate, and kept ones of the forecast."""
+
+    present: CurveAsk
+    key: tuple[object, ...]
+    kept: CachedCurves | None
+    """Curves of an earlier round that still hold."""
+    anew: CurveAsk
+    """What to compute where none hold; without a forecast, that of the present rate."""
+
+    @property
+    def asks(self) -> tuple[CurveAsk, ...]:
+        """Return what has to be computed."""
+        return (self.present,) if self.kept is not None or self.anew is self.present else (self.present, self.anew)
+
+    def take(self, role: Role, found: Mapping[int, Curves], memory: PoolMemory) -> CachedCurves:
+        """Return the curves at the lead time and up to it, and keep them; ``found`` has what was asked by id."""
+        if self.kept is None:
+            curves = found[id(self.anew)]
+            self.kept = memory.curves[role] = CachedCurves(self.key, curves[0], curves[-1])
+        return self.kept
+
+
+def role_curves(
     pool: Pool,
     role: Role,
     forecast: DemandForecast | None,
@@ -105,22 +130,18 @@ def curves_of(
     burstiness: float,
     work: ReplicaWork,
     memory: PoolMemory,
-) -> CachedCurves:
-    """Return the miss curves at the lead time and up to it; without a forecast both are of the present rate."""
+) -> RoleCurves:
+    """Return which curves a role needs; without a forecast those ahead are of the present rate, too."""
     demand: tuple[object, ...] = (_step(rate),) if forecast is None else _demand_key(forecast)
     key = (demand, _step(work.seconds(role)), _step(work.batch), round(burstiness, 2), pool.slo)
+    present = CurveAsk(role, (certain(rate),), burstiness, work, pool.slo)
     cached = memory.curves.get(role)
-    if cached is not None and cached.key == key:
-        return cached
-    if forecast is None:
-        curve = miss_curve(role, certain(rate), burstiness, work, pool.slo)
-        cached = CachedCurves(key, curve, curve)
-    else:
-        order = demand_nodes(forecast.at_horizon, forecast.rate_cap)
-        release = demand_nodes(forecast.maximum, forecast.rate_cap)
-        cached = CachedCurves(key, *miss_curves(role, (order, release), burstiness, work, pool.slo))
-    memory.curves[role] = cached
-    return cached
+    kept = cached if cached is not None and cached.key == key else None
+    if kept is not None or forecast is None:
+        return RoleCurves(present, key, kept, present)
+    order = demand_nodes(forecast.at_horizon, forecast.rate_cap)
+    release = demand_nodes(forecast.maximum, forecast.rate_cap)
+    return RoleCurves(present, key, None, CurveAsk(role, (order, release), burstiness, work, pool.slo))
 
 
 def _demand_key(forecast: DemandForecast) -> tuple[object, ...]:

@@ -1,8 +1,9 @@
 """Expected misses over the whole forecast distribution, as a function of the replicas bought."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from forebay.flow.fleet import Role, Slo
 from forebay.flow.forecast import Quantiles
 from forebay.flow.sizing import MissCurve
 from forebay.sizing.queueing import miss_share
+from forebay.sizing.stack import SloStack, WorkStack
 from forebay.sizing.work import FloatArray, ReplicaWork
 
 _Z90 = 1.2816
@@ -17,8 +19,11 @@ _Z99_MINUS_Z90 = 1.0447
 _Z_NODES = np.array([-2.0, -1.2, -0.6, -0.2, 0.2, 0.6, 1.0, 1.4, 1.8, 2.2, 2.6, 3.0, 3.4, 3.9])
 _BURST_NODES = np.array([-1.7321, 0.0, 1.7321])
 _BURST_WEIGHTS = np.array([1 / 6, 2 / 3, 1 / 6])
+_BURSTS = len(_BURST_WEIGHTS)
 _DENSE_LIMIT = 96
 """Up to this many replicas the curve has a point for each; beyond, points are spaced by about 1 %."""
+_AT_ONCE = 20_000
+"""Cells (replicas x rates, over all pools) that are computed together: more do not stay in the cache."""
 
 
 def _node_weights() -> FloatArray:
@@ -110,42 +115,128 @@ def _above_chord(x: FloatArray, y: FloatArray, first: int, middle: int, last: in
     return bool(left >= (y[last] - y[first]) * (x[middle] - x[first]))
 
 
+@lru_cache(maxsize=256)
 def _grid(largest: int) -> FloatArray:
     if largest <= _DENSE_LIMIT:
-        return np.arange(0, largest + 1, dtype=np.float64)
-    sparse: list[int] = []
-    count = _DENSE_LIMIT
-    while count < largest:
-        count += max(1, round(0.01 * count))
-        sparse.append(min(count, largest))
-    return np.concatenate((np.arange(0, _DENSE_LIMIT + 1), sparse)).astype(np.float64)
+        grid = np.arange(0, largest + 1, dtype=np.float64)
+    else:
+        sparse: list[int] = []
+        count = _DENSE_LIMIT
+        while count < largest:
+            count += max(1, round(0.01 * count))
+            sparse.append(min(count, largest))
+        grid = np.concatenate((np.arange(0, _DENSE_LIMIT + 1), sparse)).astype(np.float64)
+    grid.flags.writeable = False
+    return grid
+
+
+@dataclass(frozen=True, slots=True)
+class CurveAsk:
+    """What to compute curves of: one or more demands of a role, on one grid of replicas.
+
+    ``burstiness`` is the relative standard deviation of the rate within a minute beyond Poisson noise.
+    """
+
+    role: Role
+    demands: tuple[DemandNodes, ...]
+    burstiness: float
+    work: ReplicaWork
+    slo: Slo
+
+
+Curves = tuple[SizedCurve, ...]
+"""One curve per demand of an ask."""
 
 
 def miss_curve(role: Role, demand: DemandNodes, burstiness: float, work: ReplicaWork, slo: Slo) -> SizedCurve:
-    """Return expected misses per second against replicas, over demand and sub-minute bursts.
+    """Return expected misses per second against replicas, over demand and sub-minute bursts."""
+    return miss_curves([CurveAsk(role, (demand,), burstiness, work, slo)])[0][0]
 
-    ``burstiness`` is the relative standard deviation of the rate within a minute beyond Poisson noise. Its three
-    nodes are Gauss-Hermite points.
+
+def miss_curves(asks: Sequence[CurveAsk]) -> list[Curves]:
+    """Return the curves of many asks: the same numbers as one by one, in a few large computations.
+
+    Bursts count by three nodes, which are Gauss-Hermite points.
+
+    Raises:
+        ValueError: something in an ask is not a finite number.
     """
-    return miss_curves(role, (demand,), burstiness, work, slo)[0]
+    alike: dict[tuple[object, ...], list[int]] = {}
+    for index, ask in enumerate(asks):
+        kind = (ask.role, len(ask.work.prefill_sample), *(len(demand.rates) for demand in ask.demands))
+        alike.setdefault(kind, []).append(index)
+    found: dict[int, Curves] = {}
+    for indices in alike.values():
+        found |= zip(indices, _curves_of_kind([asks[index] for index in indices]), strict=True)
+    return [found[index] for index in range(len(asks))]
 
 
-def miss_curves(
-    role: Role, demands: Sequence[DemandNodes], burstiness: float, work: ReplicaWork, slo: Slo
-) -> tuple[SizedCurve, ...]:
-    """Return the curves of several demands at once, on one grid of replicas."""
-    seconds = work.seconds(role)
-    peak = max(float(demand.rates.max()) for demand in demands) * seconds
-    largest = math.ceil(peak * (1.0 + 2.0 * burstiness) + 4.0 * math.sqrt(peak) + 3.0)
-    replicas = _grid(largest)
-    bursts = np.maximum(1.0 + burstiness * _BURST_NODES, 0.0)
-    rates = np.concatenate([np.multiply.outer(demand.rates, bursts).ravel() for demand in demands])
-    shares = miss_share(role, rates[None, :], replicas[:, None], work, slo)
-    curves, first = [], 0
-    for demand in demands:
-        weights = np.multiply.outer(demand.weights * demand.rates, _BURST_WEIGHTS).ravel()
+def _curves_of_kind(asks: Sequence[CurveAsk]) -> list[Curves]:
+    """Return the curves of asks of one role that have as many demands and nodes as each other."""
+    rates = np.array([np.concatenate([demand.rates for demand in ask.demands]) for ask in asks])
+    weights = np.array([np.concatenate([demand.weights for demand in ask.demands]) for ask in asks])
+    burstiness = np.array([ask.burstiness for ask in asks])
+    seconds = np.array([ask.work.seconds(ask.role) for ask in asks])
+    peak = rates.max(axis=1) * seconds
+    largest = np.ceil(peak * (1.0 + 2.0 * burstiness) + 4.0 * np.sqrt(peak) + 3.0)
+    if not np.isfinite(largest).all():
+        raise ValueError("demand, burstiness and work must be finite numbers")
+    grids = [_grid(count) for count in largest.astype(int).tolist()]
+    bursts = np.maximum(1.0 + burstiness[:, None] * _BURST_NODES, 0.0)
+    moved = (rates[:, :, None] * bursts[:, None, :]).reshape(len(asks), -1)
+    shares = (weights * rates)[:, :, None] * _BURST_WEIGHTS
+    nodes = [len(demand.rates) for demand in asks[0].demands]
+    found: dict[int, Curves] = {}
+    for chunk in _chunks([len(grid) for grid in grids], moved.shape[1]):
+        some = [asks[index] for index in chunk]
+        misses = _misses(some, _padded([grids[index] for index in chunk]), moved[chunk], shares[chunk], nodes)
+        for place, index in enumerate(chunk):
+            grid, ask = grids[index], asks[index]
+            found[index] = tuple(
+                SizedCurve(grid, of_demand[place, : len(grid)].copy(), demand.mean * seconds[index].item())
+                for of_demand, demand in zip(misses, ask.demands, strict=True)
+            )
+    return [found[index] for index in range(len(asks))]
+
+
+def _chunks(lengths: Sequence[int], width: int) -> Iterator[list[int]]:
+    """Yield the places of grids of about the same length, as many as are well computed together."""
+    chunk: list[int] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if chunk and (len(chunk) + 1) * lengths[index] * width > _AT_ONCE:
+            yield chunk
+            chunk = []
+        chunk.append(index)
+    yield chunk
+
+
+def _padded(grids: Sequence[FloatArray]) -> FloatArray:
+    """Return grids of ascending lengths as rows, the shorter ones filled up with more replicas."""
+    rows = np.empty((len(grids), len(grids[-1])))
+    for row, grid in zip(rows, grids, strict=True):
+        row[: len(grid)] = grid
+        row[len(grid) :] = grid[-1]
+    return rows
+
+
+def _misses(
+    asks: Sequence[CurveAsk], replicas: FloatArray, rates: FloatArray, shares: FloatArray, nodes: Sequence[int]
+) -> list[FloatArray]:
+    """Return misses per second by ask and replicas, for each demand; the demands' nodes lie one after the other.
+
+    Sums run along the last axis, so that what comes out for one ask does not depend on the others.
+    """
+    if len(asks) == 1:
+        (ask,) = asks
+        missed = miss_share(ask.role, rates, replicas.T, ask.work, ask.slo)[None]
+    else:
+        work, slo = WorkStack.of([ask.work for ask in asks]), SloStack.of([ask.slo for ask in asks])
+        missed = miss_share(asks[0].role, rates[:, None, :], replicas[:, :, None], work, slo)
+    found, first = [], 0
+    for count in nodes:
+        mine = missed[:, :, _BURSTS * first : _BURSTS * (first + count)]
+        weights = shares[:, first : first + count].reshape(len(asks), 1, -1)
         # The model of mixed replicas is approximate and may rise by a hair; more replicas never miss more.
-        misses = np.minimum.accumulate(shares[:, first : first + len(weights)] @ weights)
-        curves.append(SizedCurve(replicas, misses, demand.mean * seconds))
-        first += len(weights)
-    return tuple(curves)
+        found.append(np.minimum.accumulate((mine * weights).sum(axis=-1), axis=1))
+        first += count
+    return found

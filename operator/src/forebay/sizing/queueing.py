@@ -1,16 +1,22 @@
-"""Share of requests that miss an objective when ``n`` replicas are offered ``a`` busy replicas of work."""
+"""Share of requests that miss an objective when ``n`` replicas are offered ``a`` busy replicas of work.
+
+For one pool, or for many at once: work and objectives are stacks then, and pools come first in rates and replicas.
+"""
 
 import math
 
 import numpy as np
 
 from forebay.flow.fleet import Role, Slo
+from forebay.sizing.stack import SloStack, WorkStack
 from forebay.sizing.work import FloatArray, ReplicaWork
+
+AnyWork = ReplicaWork | WorkStack
+AnySlo = Slo | SloStack
 
 _SQRT_TWO_PI = 2.5066282746310002
 _LARGEST_BETA = 12.0
 """Halfin-Whitt slack beyond which nobody waits."""
-_AT_ONCE = 20_000
 _ANSWERS = tuple(
     math.exp(0.8 * z - 0.32)
     for z in (-1.6449, -1.0364, -0.6745, -0.3853, -0.1257, 0.1257, 0.3853, 0.6745, 1.0364, 1.6449)
@@ -35,19 +41,21 @@ def normal_cdf(x: FloatArray) -> FloatArray:
     t = 1.0 / (1.0 + 0.5 * z)
     polynomial = np.full_like(t, _ERFC_COEFFICIENTS[0])
     for coefficient in _ERFC_COEFFICIENTS[1:]:
-        polynomial = polynomial * t + coefficient
+        polynomial *= t
+        polynomial += coefficient
     half_erfc = 0.5 * t * np.exp(-z * z + polynomial)
     return np.where(x >= 0.0, 1.0 - half_erfc, half_erfc)
 
 
-def prefill_miss(offered: FloatArray, replicas: FloatArray, work: ReplicaWork, slo: Slo) -> FloatArray:
+def prefill_miss(offered: FloatArray, replicas: FloatArray, work: AnyWork, slo: AnySlo) -> FloatArray:
     """Return the share of otherwise servable requests whose TTFT misses, for arrays that broadcast.
 
     One first-come-first-served queue before ``replicas`` servers. The probability of waiting is Halfin and Whitt's
     (Operations Research 29, 1981); a wait is exponential with the mean of an M/G/n queue in the Allen-Cunneen form
     (Allen, Probability, Statistics and Queueing Theory, 1990), seen by ten equally likely prompt lengths.
     """
-    unservable = work.unservable_share(slo)
+    room = slo.ttft_seconds - _beside(work.prefill_sample, np.ndim(offered))
+    prompts, servable = len(room), room > 0.0
     servers = np.maximum(replicas, 1e-9)
     overloaded = offered >= 0.999 * replicas
     slack = np.where(overloaded, 1.0, servers - offered)
@@ -55,25 +63,19 @@ def prefill_miss(offered: FloatArray, replicas: FloatArray, work: ReplicaWork, s
     bounded = np.minimum(beta, _LARGEST_BETA)
     waits = 1.0 / (1.0 + _SQRT_TWO_PI * bounded * normal_cdf(bounded) * np.exp(0.5 * bounded * bounded))
     waits = np.where(beta > _LARGEST_BETA, 0.0, waits)
-    room = slo.ttft_seconds - work.prefill_sample
-    room = room[room > 0.0]
     scale = slack / (work.prefill_seconds * work.variability)
-    share = waits * _exponentials(scale, room) / len(work.prefill_sample)
-    return np.where(overloaded, 1.0 - unservable, share)
+    late = scale * np.where(servable, -room, -np.inf)
+    np.exp(late, out=late)
+    share: FloatArray = np.where(overloaded, servable.sum(axis=0) / prompts, waits * late.sum(axis=0) / prompts)
+    return share
 
 
-def _exponentials(scale: FloatArray, room: FloatArray) -> FloatArray:
-    """Return the sum of ``exp(-scale * room)`` over ``room``; at once where that is small enough to be faster."""
-    if scale.size * len(room) <= _AT_ONCE:
-        together: FloatArray = np.exp(np.multiply.outer(scale, -room)).sum(axis=-1)
-        return together
-    total = np.zeros_like(scale)
-    for seconds in room:
-        total += np.exp(scale * -seconds)
-    return total
+def _beside(sample: FloatArray, dimensions: int) -> FloatArray:
+    """Return a sample of prompts with its own axis first, to broadcast with arrays of so many ``dimensions``."""
+    return sample.reshape(sample.shape + (1,) * (dimensions + 1 - sample.ndim))
 
 
-def decode_miss(offered: FloatArray, replicas: FloatArray, work: ReplicaWork) -> FloatArray:
+def decode_miss(offered: FloatArray, replicas: FloatArray, work: AnyWork) -> FloatArray:
     """Return the share of requests whose ITL misses: the chance that the batch is beyond its edge.
 
     Running sequences over the fleet are close to Poisson with mean ``offered * batch``, so the offered work in
@@ -83,7 +85,7 @@ def decode_miss(offered: FloatArray, replicas: FloatArray, work: ReplicaWork) ->
     return normal_cdf((offered - _DECODE_EDGE * replicas) / spread)
 
 
-def mixed_decode_miss(rates: FloatArray, replicas: FloatArray, work: ReplicaWork, slo: Slo) -> FloatArray:
+def mixed_decode_miss(rates: FloatArray, replicas: FloatArray, work: AnyWork, slo: AnySlo) -> FloatArray:
     """Return the share of requests whose mean ITL misses on replicas that stop decoding for every prefill.
 
     At ``x`` requests per second and replica, Little's law gives the mean ITL ``base / left`` with ``left = 1 - x *
@@ -105,12 +107,12 @@ def mixed_decode_miss(rates: FloatArray, replicas: FloatArray, work: ReplicaWork
     batch_variance = batch_variance + gain**2 * 2.0 * work.variability / arrivals
     share = np.zeros_like(itl)
     for answer in _ANSWERS:
-        deviation = np.sqrt(batch_variance + stalls / max(answer * work.output_tokens, 1.0)) + 1e-12
+        deviation = np.sqrt(batch_variance + stalls / np.maximum(answer * work.output_tokens, 1.0)) + 1e-12
         share += normal_cdf((itl - slo.itl_seconds) / deviation)
     return np.where(full, 1.0, share / len(_ANSWERS))
 
 
-def miss_share(role: Role, rates: FloatArray, replicas: FloatArray, work: ReplicaWork, slo: Slo) -> FloatArray:
+def miss_share(role: Role, rates: FloatArray, replicas: FloatArray, work: AnyWork, slo: AnySlo) -> FloatArray:
     """Return the share of requests that miss in ``role`` at arrival ``rates`` (requests per second)."""
     if role is Role.PREFILL:
         return prefill_miss(rates * work.prefill_seconds, replicas, work, slo)

@@ -1,0 +1,163 @@
+"""What each role of a pool is sized from: forecast, work per request, the price of a miss, the curves it needs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from forebay.flow.decision import Reason
+from forebay.flow.fleet import Fleet, Pool, Role, Variant
+from forebay.flow.forecast import DemandForecast
+from forebay.flow.observation import PoolObservation
+from forebay.pipeline.demand import RoleCurves, forecast_of, role_curves
+from forebay.pipeline.memory import PoolMemory
+from forebay.pipeline.performances import Believed, believed_performance, work_of
+from forebay.pipeline.prices import usd_per_replica_hour
+from forebay.pipeline.supply import Supply
+from forebay.pipeline.turns import Turns
+from forebay.sizing.budget import price_factor
+from forebay.sizing.work import ReplicaWork
+
+_LEAD_TOLERANCE = 0.15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleBasis:
+    """One role before its curves are computed."""
+
+    role: Role
+    reference: Variant
+    """In whose replicas the role is counted."""
+    believed: Mapping[str, Believed]
+    speed: Mapping[str, float]
+    """Capacity of one replica of each variant in replicas of the reference variant."""
+    seconds_per_request: float
+    miss_price_replica_seconds: float
+    at_least: int
+    """Replicas below which the role does not go."""
+    rate: float
+    burstiness: float
+    lead_seconds: float
+    forecast: DemandForecast | None
+    curves: RoleCurves
+
+
+def role_bases(
+    fleet: Fleet,
+    pool: Pool,
+    observed: PoolObservation,
+    memory: PoolMemory,
+    supplies: Mapping[str, Supply],
+    turns: Turns,
+) -> tuple[dict[Role, RoleBasis], list[Reason]]:
+    """Return what every role of the pool is sized from. The rate of arrivals must be known.
+
+    Raises:
+        ValueError: it is not.
+    """
+    rate = memory.window.now(pool.settings.rate_window_seconds)
+    if rate is None:
+        raise ValueError("arrivals are unknown")
+    reasons: list[Reason] = []
+    believed = {variant.name: believed_performance(pool, variant, memory) for variant in pool.variants}
+    works = {name: work_of(pool, belief, memory) for name, belief in believed.items()}
+    references = {role: _reference(pool, role, believed) for role in pool.roles}
+    prices = _miss_prices(fleet, pool, memory, references, works)
+    burstiness = memory.burstiness.value
+    bases = {}
+    for role in pool.roles:
+        reference, variants = references[role], pool.of_role(role)
+        work = works[reference.name]
+        lead = _lead_time(pool, role, observed, memory, supplies)
+        forecast = forecast_of(pool, memory, lead, observed.at_seconds, turns)
+        bases[role] = RoleBasis(
+            role=role,
+            reference=reference,
+            believed={v.name: believed[v.name] for v in variants},
+            speed={v.name: _speed(v, reference, role, believed, works) for v in variants},
+            seconds_per_request=work.seconds(role),
+            miss_price_replica_seconds=prices[role],
+            at_least=1 if rate > 0.0 or any(v.min_replicas > 0 for v in variants) else 0,
+            rate=rate,
+            burstiness=burstiness,
+            lead_seconds=lead,
+            forecast=forecast,
+            curves=role_curves(pool, role, forecast, rate, burstiness, work, memory),
+        )
+        reasons.extend(_capacity_reasons(pool, role, believed))
+    return bases, reasons
+
+
+def _reference(pool: Pool, role: Role, believed: Mapping[str, Believed]) -> Variant:
+    """Return the variant in whose replicas the role is counted: the first whose capacity is known."""
+    variants = pool.of_role(role)
+    return next((variant for variant in variants if believed[variant.name].known), variants[0])
+
+
+def _miss_prices(
+    fleet: Fleet,
+    pool: Pool,
+    memory: PoolMemory,
+    references: Mapping[Role, Variant],
+    works: Mapping[str, ReplicaWork],
+) -> dict[Role, float]:
+    """Return the price of a missed request per role, in replica-seconds of its reference variant.
+
+    A miss costs ``miss_price`` times what one request costs in all roles together, steered by the error budget.
+    The sum is taken in money, so that roles whose replicas differ in price share one price of a miss.
+    """
+    cost = {role: usd_per_replica_hour(fleet, variant) for role, variant in references.items()}
+    request = sum(cost[role] * works[variant.name].seconds(role) for role, variant in references.items())
+    error = memory.budget.error(target=pool.slo.target, settings=pool.settings)
+    miss = pool.settings.miss_price * price_factor(error, pool.settings) * request
+    return {role: miss / cost[role] for role in references}
+
+
+def _capacity_reasons(pool: Pool, role: Role, believed: Mapping[str, Believed]) -> list[Reason]:
+    reasons = []
+    for variant in pool.of_role(role):
+        belief = believed[variant.name]
+        if not belief.known:
+            message = (
+                f"capacity of variant {variant.name} is not known yet: it has no profile and no measured traffic"
+            )
+            reasons.append(Reason(step="size", code="CapacityUnknown", message=message, role=role))
+        for beyond in belief.beyond:
+            message = f"variant {variant.name}: {beyond}; capacity there is assumed low"
+            reasons.append(Reason(step="size", code="BeyondProfile", message=message, role=role))
+    return reasons
+
+
+def _speed(
+    variant: Variant,
+    reference: Variant,
+    role: Role,
+    believed: Mapping[str, Believed],
+    works: Mapping[str, ReplicaWork],
+) -> float:
+    """Return the capacity of one replica in replicas of the reference; a GPU never measured is as good as its."""
+    if not believed[variant.name].known:
+        return variant.gpus_per_replica / reference.gpus_per_replica
+    return works[reference.name].seconds(role) / max(works[variant.name].seconds(role), 1e-9)
+
+
+def _lead_time(
+    pool: Pool, role: Role, observed: PoolObservation, memory: PoolMemory, supplies: Mapping[str, Supply]
+) -> float:
+    """Return the lead time of the variant that would be added: the first that can grow.
+
+    A measured lead time that moves by less than 15 % keeps the horizon, so that forecasts stay comparable.
+    """
+    variants = pool.of_role(role)
+    growing = [
+        v
+        for v in variants
+        if supplies[v.name].blocked is None
+        and supplies[v.name].frozen is None
+        and supplies[v.name].desired < v.max_replicas
+    ]
+    chosen = (growing or list(variants))[0]
+    seen = observed.variant(chosen.name)
+    measured = seen.lead_time_seconds if seen is not None else chosen.start_up_seconds or 120.0
+    kept = memory.leads.get(role)
+    if kept is None or abs(measured - kept) > _LEAD_TOLERANCE * kept:
+        memory.leads[role] = kept = measured
+    return kept

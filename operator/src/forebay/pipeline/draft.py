@@ -1,0 +1,140 @@
+"""One pool from what was observed to what it needs: first what its curves depend on, then its draft."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from forebay.flow.decision import Reason
+from forebay.flow.fleet import Fleet, Pool, PoolKey, Role
+from forebay.flow.observation import FleetObservation, PoolObservation
+from forebay.pipeline.absorb import absorb
+from forebay.pipeline.allocation import PoolDraft
+from forebay.pipeline.basis import RoleBasis, role_bases
+from forebay.pipeline.explain import sizing_reasons
+from forebay.pipeline.memory import PoolMemory
+from forebay.pipeline.need import role_draft
+from forebay.pipeline.release import (
+    QUEUE_STANDS,
+    ReleaseContext,
+    nothing_new_was_due,
+    release_reasons,
+    untrusted_telemetry,
+)
+from forebay.pipeline.state import FleetState
+from forebay.pipeline.supply import Supply, supply_of
+from forebay.pipeline.turns import Turns
+from forebay.sizing.curve import CurveAsk, Curves, miss_curves
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolBasis:
+    """One pool before its curves are computed."""
+
+    pool: Pool
+    observed: PoolObservation
+    memory: PoolMemory
+    supplies: Mapping[str, Supply]
+    roles: Mapping[Role, RoleBasis]
+    lost: Reason | None
+    """Why what was observed is too little to release anything."""
+    reasons: tuple[Reason, ...]
+
+    @property
+    def asks(self) -> list[CurveAsk]:
+        """Return the curves to compute."""
+        return [ask for basis in self.roles.values() for ask in basis.curves.asks]
+
+
+def pool_basis(
+    fleet: Fleet,
+    observed: FleetObservation,
+    pool: Pool,
+    seen: PoolObservation | None,
+    state: FleetState,
+    turns: Turns,
+) -> PoolBasis | list[Reason]:
+    """Take in what was observed of one pool; where it must hold, the reasons."""
+    if seen is None:
+        return [Reason(step="observe", code="NotObserved", message="capacity is held: the pool was not observed")]
+    memory = state.memory(pool)
+    lost = untrusted_telemetry(seen, memory)
+    absorb(pool, seen, memory)
+    if memory.window.end_seconds is None or (seen.traffic is None and not nothing_new_was_due(seen, memory)):
+        return [lost] if lost else [_no_rate()]
+    supplies = _supplies(observed, pool, seen, memory)
+    roles, reasons = role_bases(fleet, pool, seen, memory, supplies, turns)
+    return PoolBasis(
+        pool=pool,
+        observed=seen,
+        memory=memory,
+        supplies=supplies,
+        roles=roles,
+        lost=lost,
+        reasons=tuple(reasons),
+    )
+
+
+def compute_curves(bases: Mapping[PoolKey, PoolBasis]) -> tuple[dict[int, Curves], dict[PoolKey, Exception]]:
+    """Return all curves that ``bases`` ask for, by the asks' id, and the pools whose own data allow none."""
+    asks = [ask for basis in bases.values() for ask in basis.asks]
+    try:
+        return _by_id(asks), {}
+    except ValueError:  # somebody's numbers are none: find out whose
+        found: dict[int, Curves] = {}
+        failed: dict[PoolKey, Exception] = {}
+        for key, basis in bases.items():
+            try:
+                found |= _by_id(basis.asks)
+            except ValueError as error:
+                failed[key] = error
+        return found, failed
+
+
+def _by_id(asks: list[CurveAsk]) -> dict[int, Curves]:
+    return dict(zip(map(id, asks), miss_curves(asks), strict=True))
+
+
+def pool_draft(basis: PoolBasis, found: Mapping[int, Curves]) -> tuple[PoolDraft, list[Reason]]:
+    """Size every role of one pool, and tell which of them may not release now."""
+    pool, seen, memory, lost = basis.pool, basis.observed, basis.memory, basis.lost
+    reasons = list(basis.reasons)
+    roles = {
+        role: role_draft(pool, each, seen, memory, basis.supplies, found) for role, each in basis.roles.items()
+    }
+    held, queueing = set(), set()
+    for role, sized in roles.items():
+        holding = release_reasons(ReleaseContext(pool=pool, observed=seen, memory=memory, draft=sized))
+        if sized.current > sized.release_alone:
+            reasons.extend(holding)
+        if holding or lost:
+            held.add(role)
+        if not lost and all(reason.code == QUEUE_STANDS for reason in holding):
+            queueing.add(role)
+    draft = PoolDraft(
+        pool=pool,
+        observed=seen,
+        roles=roles,
+        supplies=basis.supplies,
+        held=frozenset(held),
+        lengths=memory.current_lengths,
+        yielding=frozenset(held & queueing),
+    )
+    return draft, [*([lost] if lost else []), *sizing_reasons(draft), *reasons]
+
+
+def _no_rate() -> Reason:
+    return Reason(step="observe", code="TooFew", message="capacity is held until arrivals were counted once")
+
+
+def _supplies(
+    observed: FleetObservation, pool: Pool, seen: PoolObservation | None, memory: PoolMemory
+) -> dict[str, Supply]:
+    return {
+        variant.name: supply_of(
+            variant,
+            seen.variant(variant.name) if seen is not None else None,
+            observed.node_pools.get(variant.node_pool or ""),
+            memory,
+            observed.at_seconds,
+        )
+        for variant in pool.variants
+    }
