@@ -91,6 +91,7 @@ def run(pools: int, rounds: int, *, history: str, swing: float) -> Result:
             result = _first_rounds(operator, pid, pools, set_up, started)
             served = cpu_seconds(prometheus_pid)
             result.phases.append(observe_rounds(operator, pid, "constant", rounds, _INTERVAL_SECONDS))
+            show([result])
             result.prometheus_cpu_seconds_per_round = (cpu_seconds(prometheus_pid) - served) / rounds
             if swing:
                 with urlopen(f"{url}/-/swing?share={swing}", timeout=5.0):  # noqa: S310  (loopback)

@@ -189,7 +189,7 @@ class InProcess:
         return ControlLoop(steps, interval_seconds=INTERVAL_SECONDS, telemetry_patience_seconds=600.0)
 
     async def round(self) -> int:
-        """Run one round, move the clock, and return how many writes there were.
+        """Run one round and a short pause, move the clock, and return how many writes there were.
 
         Raises:
             AssertionError: the round failed.
@@ -197,6 +197,7 @@ class InProcess:
         self.api.written.clear()
         if not await self.loop.round():
             raise AssertionError("a round failed; see the log")
+        await self.loop.use_pause(asyncio.get_running_loop().time())
         self.heap.after_round()
         self.now_seconds += INTERVAL_SECONDS
         await asyncio.sleep(0)

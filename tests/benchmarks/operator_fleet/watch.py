@@ -52,9 +52,17 @@ class Sight:
 
 
 def look(operator: RunningOperator) -> Sight:
-    """Scrape the operator."""
+    """Scrape the operator.
+
+    Raises:
+        AssertionError: it does not answer; the message has the end of its log.
+    """
+    try:
+        text = operator.metrics()
+    except OSError as error:
+        raise AssertionError(f"the operator does not answer ({error}):\n{operator.log()}") from error
     samples: dict[str, dict[str, float]] = defaultdict(dict)
-    for line in operator.metrics().splitlines():
+    for line in text.splitlines():
         if line.startswith((*_OF_INTEREST, *_OTHERS)):
             match = _SAMPLE.match(line)
             if match is not None:

@@ -86,7 +86,8 @@ class Rig:
         self.warm_up = steps.warm_up
         self.loop = ControlLoop(steps, interval_seconds=15.0, telemetry_patience_seconds=0.05)
 
-    def decide(self, fleet: Fleet, observed: FleetObservation, state: FleetState) -> FleetDecision:
+    def decide(self, fleet: Fleet, observed: FleetObservation, state: FleetState, *, jobs: int) -> FleetDecision:
+        assert jobs == 0, "what can wait is left to the pause"
         if isinstance(self.desired, Exception):
             raise self.desired
         self.observed.append(observed)

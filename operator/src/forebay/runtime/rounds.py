@@ -24,6 +24,7 @@ from forebay.runtime.look import Look, PoolLook
 from forebay.runtime.memory import StateFiles
 from forebay.runtime.metrics import Metrics
 from forebay.runtime.observe import external_forecast, fleet_observation, fleet_of, telemetry_target
+from forebay.runtime.pause import PauseWork
 from forebay.runtime.record import decision_record
 from forebay.runtime.references import GatewayPools
 from forebay.runtime.reporter import Reporter
@@ -36,8 +37,6 @@ from forebay.telemetry.source import PoolTelemetry, TelemetrySource
 
 logger = logging.getLogger(__name__)
 
-_SAVE_SECONDS = 300.0
-_SHORTEST_WARM_UP_SECONDS = 0.001
 _WAITING_SECONDS = 60.0
 """A pool that waits longer for its past says so in its status."""
 
@@ -88,7 +87,14 @@ class ControlLoop:
         self._decider = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decide")
         self._records: dict[PoolKey, _Remembered] = {}
         self._lead_times: dict[PoolKey, tuple[float, ...]] = {}
-        self._saved_seconds = time.monotonic()
+        self._pause = PauseWork(
+            self._state,
+            self._decider,
+            steps.warm_up,
+            steps.files,
+            lead_times_seconds=lambda: self._lead_times,
+            memories=lambda: self._records,
+        )
         self._one_at_a_time = asyncio.Lock()
 
     def record_of(self, key: PoolKey) -> Mapping[str, Any] | None:
@@ -110,7 +116,7 @@ class ControlLoop:
             async with self._one_at_a_time:
                 await self.round()
             came_round()
-            await self._warm_until(due)
+            await self.use_pause(due)
             # A round that took too long is followed by a pause all the same, so that other tasks have their turn.
             await asyncio.sleep(max(0.05, due - loop.time()))
 
@@ -134,20 +140,9 @@ class ControlLoop:
         steps.metrics.last_round.set(steps.wall_clock())
         return True
 
-    async def _warm_until(self, due: float) -> None:
-        """Warm new pools up in what is left of the pause, one at a time; one at least."""
-        loop, begun, took = asyncio.get_running_loop(), 0.0, 0.0
-        while took == 0.0 or loop.time() + took < due:
-            arrived = self._steps.warm_up.take_one()
-            if arrived is None:
-                return
-            begun = loop.time()
-            await loop.run_in_executor(self._decider, self._warm, [arrived])
-            took = max(took, loop.time() - begun, _SHORTEST_WARM_UP_SECONDS)
-
-    def _warm(self, arrived: Sequence[Warmed]) -> None:
-        """Give pools their past; in the thread that decides."""
-        self._steps.warm_up.apply(self._state, arrived, self._lead_times)
+    async def use_pause(self, due_seconds: float) -> None:
+        """Do what can wait until the next round is due, in the loop's time; a piece of each kind at least."""
+        await self._pause.until(due_seconds)
 
     async def finish(self, patience_seconds: float) -> None:
         """Wait for the round in progress, not longer than ``patience_seconds``, and let no other begin."""
@@ -160,7 +155,7 @@ class ControlLoop:
     async def close(self) -> None:
         """Save what is worth saving and end the deciding thread."""
         await self._steps.warm_up.stop()
-        await self._save(now=True)
+        await self._pause.save_all()
         self._decider.shutdown(wait=False, cancel_futures=True)
 
     async def _round(self) -> None:
@@ -188,7 +183,6 @@ class ControlLoop:
             await steps.reporter.report(roster, look, observed, decisions, done)
             await steps.reporter.report_waiting(self._waiting(everyone), look.at_seconds)
         steps.world.tidy(roster)
-        await self._save()
 
     def _tidy_up(self, look: Look) -> None:
         """Begin what new pools need, and forget what belongs to pools that are gone."""
@@ -238,7 +232,7 @@ class ControlLoop:
         fleet = fleet_of(look)
 
         def in_thread() -> FleetDecision:
-            self._warm(arrived)
+            self._pause.give_past(arrived)
             for key in set(self._state.keys()) - fleet.pools.keys():
                 self._state.drop(key)
             for look_at in look.pools:
@@ -246,7 +240,7 @@ class ControlLoop:
                     pool = look_at.entry.pool
                     forecast = external_forecast(measured.get(pool.key), look.at_seconds)
                     self._state.use_external_forecast(pool, forecast)
-            return decide(fleet, observed, self._state)
+            return decide(fleet, observed, self._state, jobs=0)
 
         return await asyncio.get_running_loop().run_in_executor(self._decider, in_thread)
 
@@ -269,20 +263,6 @@ class ControlLoop:
             self._steps.metrics.show_pool(seen, decision)
         for result, count in results.items():
             self._steps.metrics.decisions.labels(result).inc(count)
-
-    async def _save(self, *, now: bool = False) -> None:
-        files = self._steps.files
-        if files is None or (not now and time.monotonic() - self._saved_seconds < _SAVE_SECONDS):
-            return
-        self._saved_seconds = time.monotonic()
-        keys = list(self._records)
-        loop = asyncio.get_running_loop()
-
-        def in_thread() -> None:
-            files.save(self._state, keys)
-            files.forget_others(keys)
-
-        await loop.run_in_executor(self._decider, in_thread)
 
     @contextmanager
     def _timed(self, step: str) -> Iterator[None]:

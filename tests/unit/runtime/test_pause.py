@@ -1,0 +1,99 @@
+"""The pause between rounds: pieces of work in turn, one of each kind at least, no more than the pause holds."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from forebay.flow.fleet import PoolKey
+from forebay.pipeline import FleetState
+from forebay.runtime.pause import PauseWork
+
+EVERYBODY = [PoolKey("serving", f"pool-{number}") for number in range(5)]
+
+
+class Jobs(FleetState):
+    """A state with so many jobs left."""
+
+    left = 0
+    done = 0
+
+    def work(self, most: int = 1) -> int:
+        done = min(most, self.left)
+        self.left, self.done = self.left - done, self.done + done
+        return done
+
+
+class Files:
+    """Remembers what it was asked to save."""
+
+    def __init__(self) -> None:
+        self.saved: list[list[PoolKey]] = []
+        self.kept: list[PoolKey] = []
+
+    def save(self, state: FleetState, keys: Sequence[PoolKey]) -> int:
+        self.saved.append(list(keys))
+        return len(keys)
+
+    def forget_others(self, keys: Sequence[PoolKey]) -> None:
+        self.kept = list(keys)
+
+
+class NobodyNew:
+    """A warm-up without new pools."""
+
+    def take_one(self) -> None:
+        return None
+
+
+@pytest.fixture
+def decider() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as executor:
+        yield executor
+
+
+def pause(state: FleetState, decider: ThreadPoolExecutor, files: Files | None) -> PauseWork:
+    return PauseWork(
+        state,
+        decider,
+        NobodyNew(),  # type: ignore[arg-type]
+        files,  # type: ignore[arg-type]
+        lead_times_seconds=dict,
+        memories=lambda: EVERYBODY,
+    )
+
+
+async def test_a_pause_that_is_over_still_does_one_job(decider: ThreadPoolExecutor) -> None:
+    state = Jobs()
+    state.left = 3
+    await pause(state, decider, None).until(asyncio.get_running_loop().time())
+    assert state.done == 1
+
+
+async def test_a_long_pause_does_them_all_and_ends_early(decider: ThreadPoolExecutor) -> None:
+    state = Jobs()
+    state.left = 3
+    async with asyncio.timeout(10.0):
+        await pause(state, decider, None).until(asyncio.get_running_loop().time() + 3600.0)
+    assert state.done == 3
+
+
+async def test_memories_are_saved_a_few_at_a_time_when_it_is_time(
+    decider: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("forebay.runtime.pause._SAVED_AT_ONCE", 2)
+    files = Files()
+    work = pause(Jobs(), decider, files)
+    over = asyncio.get_running_loop().time()
+    await work.until(over)
+    assert files.saved == [], "it is not time yet"
+    monkeypatch.setattr("forebay.runtime.pause._SAVE_SECONDS", 0.0)
+    await work.until(over)
+    assert files.kept == EVERYBODY
+    assert files.saved == [EVERYBODY[:2]]
+    monkeypatch.setattr("forebay.runtime.pause._SAVE_SECONDS", 300.0)
+    await work.until(over + 3600.0)
+    assert files.saved == [EVERYBODY[:2], EVERYBODY[2:4], EVERYBODY[4:]]
+    await work.save_all()
+    assert files.saved[-1] == EVERYBODY
