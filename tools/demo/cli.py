@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
@@ -13,18 +14,26 @@ from demo.meanwhile import replayed
 from demo.picture import draw, write_page
 from demo.sample import Sample, look
 from demo.scene import NAMESPACE, POOL, Scene, scene
-from demo.stage import Stage, stage, traffic
-from demo.table import View, view
+from demo.stage import Stage, stage
+from demo.table import LEGEND, View, view
 from demo.verdict import in_words, judge
 from devcluster.binaries import Binaries
+from enginesim.pods import PodLister
+from enginesim.runner import playing
 from forebay.traces import TraceError
 
 OUT = Path("build/demo")
 LOOK_SECONDS = 1.0
+INTERRUPTED = 130
+DAY_PLAYED_SECONDS = 180.0
+SHORTEST_SECONDS, LONGEST_SECONDS = 120.0, 86_400.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; returns 0 if the operator followed the load, 1 if it did not, 2 if it could not run."""
+    """Run the demo.
+
+    Returns 0 if the operator followed the load, 1 if it did not, 2 if it could not run, 130 after Ctrl-C.
+    """
     given = _parser().parse_args(arguments)
     try:
         played = scene(seconds=given.seconds, trace_file=given.trace)
@@ -45,11 +54,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (devcluster.DevClusterError, devcluster.KubectlError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\ndemo: interrupted; what it had started is gone", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
-    made.add_argument("--seconds", type=float, default=195.0, help="length of the compressed day (default 195)")
+    made.add_argument(
+        "--seconds",
+        type=_length,
+        default=DAY_PLAYED_SECONDS,
+        help="length of the compressed day (default %(default)g)",
+    )
     trace = os.environ.get("TRACE")
     made.add_argument(
         "--trace", type=Path, default=Path(trace) if trace else None, help="recorded trace to play (or TRACE=file)"
@@ -63,11 +80,24 @@ def _parser() -> argparse.ArgumentParser:
     return made
 
 
+def _length(text: str) -> float:
+    """Return the length of the day that is played: its parts must have the time that they take."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not SHORTEST_SECONDS <= seconds <= LONGEST_SECONDS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no length; give seconds from {SHORTEST_SECONDS:g} to {LONGEST_SECONDS:g}"
+        )
+    return seconds
+
+
 def _play(cluster: devcluster.Cluster, played: Scene, *, kind: str, began: float, keep: bool) -> int:
     with stage(cluster, played.trace) as on:
         print(f"stage set after {time.monotonic() - began:.0f} s")
-        print(f"playing {played.source}, {played.speed:.0f} times faster")
-        with traffic(cluster, on.simulator):
+        print(f"playing {played.source}, {played.speed:.0f} times faster\n{LEGEND}\n")
+        with playing(on.simulator, PodLister(cluster.rest())):
             with view(played) as shown:
                 samples = _follow(cluster, played, on, shown)
             result = judge(played, samples, cluster=kind, rounds=int(on.operator.metric("forebay_rounds_total")))
@@ -93,7 +123,9 @@ def _follow(cluster: devcluster.Cluster, played: Scene, on: Stage, shown: View) 
             shown.say("Prometheus comes back")
             on.prometheus.restart()
         up = not away
-        samples.append(look(cluster, on.simulator, on.operator, seconds=seconds, prometheus_up=up))
+        samples.append(
+            look(cluster, on.simulator, on.operator, seconds=seconds, prometheus_up=up, earlier=samples)
+        )
         shown.show(samples[-1])
         time.sleep(max(0.0, began + len(samples) * LOOK_SECONDS - time.monotonic()))
     return samples
@@ -101,9 +133,10 @@ def _follow(cluster: devcluster.Cluster, played: Scene, on: Stage, shown: View) 
 
 def _linger(cluster: devcluster.Cluster, on: Stage) -> None:
     """Leave everything up until Ctrl-C."""
+    programs = cluster.binaries.path("kubectl").parent
     print(
-        "\nEverything is still up. In another terminal:\n"
-        f"  export KUBECONFIG={cluster.kubeconfig}\n"
+        "\nEverything is still up, and the traffic is over. In another terminal:\n"
+        f"  export KUBECONFIG={cluster.kubeconfig} FOREBAY_OPERATOR_URL={on.operator.url} PATH=$PATH:{programs}\n"
         "  kubectl get inferencepools.forebay.io -A -o wide\n"
         f"  kubectl describe inferencepools.forebay.io -n {NAMESPACE} {POOL}\n"
         f"  .venv/bin/forebay explain {NAMESPACE}/{POOL}\n"

@@ -11,11 +11,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from demo.sample import ROLES, Sample
-from demo.scene import ITL_SECONDS, TTFT_SECONDS, Scene, clock_of_day
+from demo.scene import ITL_SECONDS, TARGET_PERCENT, TTFT_SECONDS, Scene, clock_of_day
 from demo.verdict import Result, in_words
 
 mpl.use("Agg")
 
+_MOST_TICKS = 9
+_NEARLY = 0.01
+"""Hours that a day may lack: its last request comes a little before its end."""
 COLOURS = {
     "prefill": "#1f77b4",
     "decode": "#d95f02",
@@ -31,8 +34,12 @@ def draw(scene: Scene, samples: Sequence[Sample], path: Path) -> None:
     figure, (load, capacity, latency) = plt.subplots(3, 1, sharex=True, figsize=(10, 8), layout="constrained")
     load.plot(seconds, _rate(samples), color=COLOURS["demand"], label="arrivals (5 s mean)")
     forecast = np.array([np.nan if s.forecast_q90 is None else s.forecast_q90 for s in samples])
+    # A lead time that shrinks would draw a line back in time.
+    ahead = np.maximum.accumulate(seconds + np.array([s.lead_seconds or 0.0 for s in samples]))
     if np.isfinite(forecast).any():
-        load.plot(seconds, forecast, color=COLOURS["forecast"], lw=1, label="forecast q90 at the lead time")
+        load.plot(
+            ahead, forecast, color=COLOURS["forecast"], lw=1, label="forecast's 90th percentile for this time"
+        )
     load.set_ylabel("requests per second")
     for role in ROLES:
         ready = [s.roles[role].ready for s in samples]
@@ -41,10 +48,16 @@ def draw(scene: Scene, samples: Sequence[Sample], path: Path) -> None:
         capacity.step(seconds, desired, where="post", color=COLOURS[role], ls=":", label=f"{role} desired")
     capacity.set_ylabel("replicas")
     latency.plot(
-        seconds, _objective_share(samples, "ttft_seconds", TTFT_SECONDS), color=COLOURS["prefill"], label="TTFT"
+        seconds,
+        _objective_share(samples, "ttft_seconds", TTFT_SECONDS),
+        color=COLOURS["prefill"],
+        label=f"TTFT, {TARGET_PERCENT}th percentile",
     )
     latency.plot(
-        seconds, _objective_share(samples, "itl_seconds", ITL_SECONDS), color=COLOURS["decode"], label="ITL"
+        seconds,
+        _objective_share(samples, "itl_seconds", ITL_SECONDS),
+        color=COLOURS["decode"],
+        label=f"ITL, {TARGET_PERCENT}th percentile",
     )
     latency.axhline(1.0, color="#888888", lw=1, ls="--")
     latency.set_ylabel("latency / objective")
@@ -53,13 +66,23 @@ def draw(scene: Scene, samples: Sequence[Sample], path: Path) -> None:
         panel.axvspan(*scene.outage, color=COLOURS["outage"], alpha=0.5, lw=0)
         panel.legend(loc="upper left", fontsize="small", frameon=False)
         panel.grid(alpha=0.2)
-    ticks = np.linspace(0, scene.seconds, 9)
-    latency.set_xticks(ticks, [clock_of_day(scene, float(tick)) for tick in ticks])
+    ticks = whole_hours(scene)
+    latency.set_xticks(ticks, [clock_of_day(scene, tick) for tick in ticks])
+    latency.set_xlim(0, scene.seconds)
     latency.set_xlabel(
         f"time of day of {scene.source}, {scene.speed:.0f} times faster (grey: Prometheus was away)"
     )
     figure.savefig(path, dpi=130)
     plt.close(figure)
+
+
+def whole_hours(scene: Scene) -> list[float]:
+    """Return the seconds at which to write the time of day: whole hours where the trace has some."""
+    hours = scene.seconds * scene.speed / 3600.0
+    every = next((step for step in (1, 3, 6, 12, 24, 48) if hours / step <= _MOST_TICKS), 24 * 7)
+    if hours < 1.0:
+        return [float(tick) for tick in np.linspace(0, scene.seconds, _MOST_TICKS)]
+    return [hour * 3600.0 / scene.speed for hour in range(0, int(hours + _NEARLY) + 1, every)]
 
 
 def _rate(samples: Sequence[Sample]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -1,5 +1,6 @@
 """One look at everything, once a second: traffic, replicas, latencies, what the operator thinks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import devcluster
@@ -9,6 +10,8 @@ from enginesim.simulator import Simulator
 from runoperator import RunningOperator
 
 ROLES = ("prefill", "decode")
+DEMAND_SECONDS = 8.0
+"""Over which the demand is counted: a minute is a third of the day here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +29,13 @@ class Sample:
 
     seconds: float
     demand: float | None
-    """Requests per second of the last minute."""
+    """Requests per second that arrived during the last `DEMAND_SECONDS`."""
     arrived: int
     forecast_q90: float | None
+    """What demand will reach at most in nine of ten cases ``lead_seconds`` ahead."""
+    lead_seconds: float | None
     ttft_seconds: float | None
+    """The objective's percentile over the last minute; so is ITL."""
     itl_seconds: float | None
     attainment: float | None
     attainment_last_minute: float | None
@@ -48,19 +54,23 @@ def look(
     *,
     seconds: float,
     prometheus_up: bool,
+    earlier: Sequence[Sample],
 ) -> Sample:
-    """Collect one sample; what does not answer is ``None``."""
+    """Collect one sample after the ``earlier`` ones; what does not answer is ``None``."""
     rest = cluster.rest()
     pool = rest.get(f"/apis/forebay.io/v1alpha1/namespaces/{NAMESPACE}/inferencepools/{POOL}")
     status = mapping(pool, "status")
     engines = _engines(simulator)
     decision = _decision(operator)
+    q90, lead_seconds = _forecast(decision)
+    arrived = int(_number(engines.get("arrived")) or 0)
     deployments = rest.items(f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments")
     return Sample(
         seconds=seconds,
-        demand=_number(engines.get("demand_requests_per_second")),
-        arrived=int(_number(engines.get("arrived")) or 0),
-        forecast_q90=_forecast(decision),
+        demand=_demand(seconds, arrived, earlier),
+        arrived=arrived,
+        forecast_q90=q90,
+        lead_seconds=lead_seconds,
         ttft_seconds=_number(engines.get("ttft_seconds")),
         itl_seconds=_number(engines.get("itl_seconds")),
         attainment=_number(engines.get("slo_attainment")),
@@ -84,12 +94,27 @@ def _decision(operator: RunningOperator) -> Json:
         return {}
 
 
-def _forecast(decision: Json) -> float | None:
-    """Return the 90th percentile of demand at the lead time, of the role that looks farthest ahead."""
+def _demand(seconds: float, arrived: int, earlier: Sequence[Sample]) -> float | None:
+    """Return the rate of arrivals since the newest sample that is `DEMAND_SECONDS` old, or since the first."""
+    since = next((s for s in reversed(earlier) if seconds - s.seconds >= DEMAND_SECONDS), None) or next(
+        iter(earlier), None
+    )
+    return (
+        None
+        if since is None or since.seconds >= seconds
+        else (arrived - since.arrived) / (seconds - since.seconds)
+    )
+
+
+def _forecast(decision: Json) -> tuple[float | None, float | None]:
+    """Return the 90th percentile of demand at the lead time, and that, of the role that expects most."""
     forecasts = mapping(decision, "forecasts")
-    found = [mapping(forecasts, role, "at_horizon").get("q90") for role in forecasts]
-    numbers = [number for one in found if (number := _number(one)) is not None]
-    return max(numbers, default=None)
+    found = [
+        (q90, _number(mapping(forecasts, role).get("lead_time_seconds")))
+        for role in forecasts
+        if (q90 := _number(mapping(forecasts, role, "at_horizon").get("q90"))) is not None
+    ]
+    return max(found, key=lambda one: one[0], default=(None, None))
 
 
 def _role(role: str, deployments: list[Json], engines: Json) -> RoleSample:

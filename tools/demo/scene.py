@@ -10,7 +10,7 @@ import devcluster
 from devcluster import ColdStart, NodePool
 from devcluster.rest import Json
 from forebay.flow.trace import RequestTrace
-from forebay.traces import PRESETS, LoadOptions, TrafficSpec, generate, load_trace
+from forebay.traces import PRESETS, LoadOptions, TraceError, TrafficSpec, generate, load_trace
 from runoperator.scenario import engine_deployment
 
 NAMESPACE = "serving"
@@ -21,13 +21,14 @@ PREFILL_NODES = NodePool(
     gpus_per_node=4,
     min_nodes=1,
     max_nodes=3,
-    cold_start=ColdStart(node_ready_seconds=1, gpus_ready_seconds=2, image_pull_seconds=1, model_load_seconds=2),
+    cold_start=ColdStart(node_ready_seconds=1, gpus_ready_seconds=2, image_pull_seconds=1, model_load_seconds=4),
 )
 DECODE_NODES = replace(PREFILL_NODES, name="h100", accelerator="h100")
 USD_PER_GPU_HOUR = {"l40s": "1.90", "h100": "2.99"}
 TTFT_SECONDS = 1.5
 ITL_SECONDS = 0.06
 TARGET_PERCENT = 90
+FIRST_REPLICAS = 3
 MOST_REPLICAS = 10
 
 # The speed of one replica is scaled down, so that a laptop can simulate the engines of a whole fleet.
@@ -40,6 +41,8 @@ SPEED = {
     "max_batch": 32,
     "kv_capacity_tokens": 100_000,
 }
+# What a minute is to a day: the day's hour takes about eight seconds here.
+FORECAST_STEP_SECONDS = 4
 BUSIEST_REQUESTS_PER_SECOND = 15.0
 DAY_SECONDS = 86_400.0
 START_HOUR = 4
@@ -72,7 +75,11 @@ def scene(*, seconds: float, trace_file: Path | None, seed: int = 7) -> Scene:
         source, original = WEEKDAY, generate(_weekday(), seed)
     else:
         source, original = trace_file.name, load_trace(trace_file, LoadOptions(seed=seed, history_seconds=0.0))
-    speed = max(1.0, original.span_seconds / seconds)
+    if original.span_seconds < seconds:
+        raise TraceError(
+            f"{source}: covers {original.span_seconds:.0f} s, and {seconds:.0f} s are played; give a longer trace"
+        )
+    speed = original.span_seconds / seconds
     trace = _at_busiest(_faster(original, speed), BUSIEST_REQUESTS_PER_SECOND, seed)
     return Scene(
         trace=trace,
@@ -91,7 +98,7 @@ def _weekday() -> TrafficSpec:
         duration_seconds=DAY_SECONDS,
         requests_per_second=1.0,
         start_of_day_seconds=START_HOUR * 3600.0,
-        daily_amplitude=0.6,
+        daily_amplitude=0.75,
         daily_peak_hour=12.0,
         half_daily_amplitude=0.0,
         dispersion=1.0,
@@ -120,12 +127,12 @@ def _at_busiest(trace: RequestTrace, requests_per_second: float, seed: int) -> R
 
 
 def workloads() -> list[Json]:
-    """Return the namespace and the two Deployments, two replicas each."""
+    """Return the namespace and the two Deployments."""
     namespace: Json = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     return [
         namespace,
-        engine_deployment(f"{POOL}-prefill", PREFILL_NODES, namespace=NAMESPACE, replicas=2),
-        engine_deployment(f"{POOL}-decode", DECODE_NODES, namespace=NAMESPACE, replicas=2),
+        engine_deployment(f"{POOL}-prefill", PREFILL_NODES, namespace=NAMESPACE, replicas=FIRST_REPLICAS),
+        engine_deployment(f"{POOL}-decode", DECODE_NODES, namespace=NAMESPACE, replicas=FIRST_REPLICAS),
     ]
 
 
@@ -193,7 +200,7 @@ def _pool() -> Json:
                     "nodePool": nodes.name,
                     "profileRef": {"name": f"demo-{nodes.name}"},
                     "maxReplicas": MOST_REPLICAS,
-                    "startUp": "4s",
+                    "startUp": "5s",
                 }
             ]
         }
@@ -231,6 +238,6 @@ def simulated_engines() -> dict[str, object]:
 
 def clock_of_day(one: Scene, seconds: float) -> str:
     """Return the time of day that the traffic is at, as hours and minutes."""
-    minutes = math.floor(seconds * one.speed / 60.0)
+    minutes = math.floor(seconds * one.speed / 60.0 + 1e-6)
     start = START_HOUR * 60 if one.source == WEEKDAY else 0
     return f"{(start + minutes) // 60 % 24:02}:{(start + minutes) % 60:02}"

@@ -1,18 +1,25 @@
 """Everything that must run before the curtain rises: nodes, workloads, Prometheus, the operator."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import devcluster
-from demo.scene import DECODE_NODES, NAMESPACE, POOL, PREFILL_NODES, resources, simulated_engines, workloads
+from demo.scene import (
+    DECODE_NODES,
+    FORECAST_STEP_SECONDS,
+    NAMESPACE,
+    POOL,
+    PREFILL_NODES,
+    resources,
+    simulated_engines,
+    workloads,
+)
 from devcluster import AutoscalerTimes, PrometheusServer
+from devcluster.ports import LOOPBACK
 from devcluster.rest import mapping
 from devcluster.waiting import eventually
 from enginesim.config import parse_config
-from enginesim.pods import PodLister
-from enginesim.runner import Runner
 from enginesim.server import MetricsServer
 from enginesim.simulator import Simulator
 from forebay.flow.trace import RequestTrace
@@ -34,25 +41,11 @@ class Stage:
 
 @contextmanager
 def stage(cluster: devcluster.Cluster, trace: RequestTrace) -> Iterator[Stage]:
-    """Set the stage on ``cluster``; the engines serve their metrics, and their traffic begins with `traffic`."""
+    """Set the stage on ``cluster``; the engines serve their metrics, and no request arrives yet."""
     config = parse_config({"pools": [simulated_engines()], "poll_seconds": 0.5})
     simulator = Simulator(config, {(NAMESPACE, POOL): trace})
-    with MetricsServer(simulator, "127.0.0.1", 0) as server, _around(cluster, f"http://{server.address}/sd") as on:
+    with MetricsServer(simulator, LOOPBACK, 0) as server, _around(cluster, f"http://{server.address}/sd") as on:
         yield Stage(*on, simulator)
-
-
-@contextmanager
-def traffic(cluster: devcluster.Cluster, simulator: Simulator) -> Iterator[None]:
-    """Let requests arrive while the context lasts."""
-    stopped = threading.Event()
-    runner = Runner(simulator, PodLister(cluster.rest()), say=lambda _: None, sleep=stopped.wait)
-    thread = threading.Thread(target=runner.run, args=(stopped.is_set,), name="engines", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stopped.set()
-        thread.join(10.0)
 
 
 @contextmanager
@@ -69,9 +62,8 @@ def _around(cluster: devcluster.Cluster, discovery: str) -> Iterator[tuple[Prome
         eventually(
             lambda: _ready(cluster), timeout_seconds=READY_SECONDS, describe="one ready replica of each role"
         )
-        operator = start_operator(
-            cluster, prometheus.url, name="forebay", options={"history": "0s", "log-level": "warning"}
-        )
+        options = {"history": "0s", "forecast-step": f"{FORECAST_STEP_SECONDS}s", "log-level": "warning"}
+        operator = start_operator(cluster, prometheus.url, name="forebay", options=options)
         yield prometheus, operator
     finally:
         autoscaler.stop()

@@ -8,10 +8,31 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from demo.sample import ROLES, Sample
-from demo.scene import ITL_SECONDS, TTFT_SECONDS, Scene, clock_of_day
+from demo.sample import DEMAND_SECONDS, ROLES, Sample
+from demo.scene import (
+    FORECAST_STEP_SECONDS,
+    ITL_SECONDS,
+    TARGET_PERCENT,
+    TTFT_SECONDS,
+    Scene,
+    clock_of_day,
+)
 
 PLAIN_EVERY_SECONDS = 10.0
+_STEP, _PERCENT, _ITL = FORECAST_STEP_SECONDS, TARGET_PERCENT, f"{ITL_SECONDS * 1000:.0f} ms"
+LEGEND = f"""\
+  demand: requests/s of the last {DEMAND_SECONDS:.0f} s
+  q90: what it will not exceed in nine of ten cases by when new replicas would be ready
+       (forecasts count in steps of {_STEP} s here, and begin with the fifth)
+  prefill, decode: ready/desired replicas
+  TTFT, ITL: {_PERCENT}th percentiles of the last minute; objectives {TTFT_SECONDS:g} s and {_ITL}
+  met: share of all requests so far within both"""
+_BLIND = {
+    "Partial": "new replicas report nothing yet",
+    "Missing": "no metrics yet",
+    "Unreachable": "Prometheus does not answer",
+    "Stale": "metrics are old",
+}
 
 
 class View:
@@ -66,8 +87,8 @@ def _table(scene: Scene, sample: Sample) -> Table:
 
 def _facts(sample: Sample) -> list[tuple[str, str]]:
     return [
-        ("demand", f"{_text(sample.demand, '.1f')} req/s"),
-        ("forecast q90 at the lead time", f"{_text(sample.forecast_q90, '.1f')} req/s"),
+        (f"demand, last {DEMAND_SECONDS:.0f} s", f"{_text(sample.demand, '.1f')} req/s"),
+        (f"forecast q90 in {_text(sample.lead_seconds, '.0f')} s", f"{_text(sample.forecast_q90, '.1f')} req/s"),
         (f"TTFT (objective {TTFT_SECONDS:g} s)", f"{_text(sample.ttft_seconds, '.2f')} s"),
         (f"ITL (objective {ITL_SECONDS * 1000:.0f} ms)", f"{_milliseconds(sample.itl_seconds)} ms"),
         ("met both, so far", _percent(sample.attainment)),
@@ -80,8 +101,8 @@ def plain(scene: Scene, sample: Sample) -> str:
     """Return one line that says everything."""
     parts = [
         f"{clock_of_day(scene, sample.seconds)} {sample.seconds:4.0f} s",
-        f"demand {_text(sample.demand, '4.1f')} req/s",
-        f"q90 {_text(sample.forecast_q90, '4.1f')}",
+        f"demand {_text(sample.demand, '4.1f'):>4}",
+        f"q90 {_text(sample.forecast_q90, '4.1f'):>4}",
         *(f"{name} {sample.roles[name].ready}/{sample.roles[name].desired}" for name in ROLES),
         f"TTFT {_text(sample.ttft_seconds, '.2f')} s",
         f"ITL {_milliseconds(sample.itl_seconds)} ms",
@@ -94,8 +115,8 @@ def plain(scene: Scene, sample: Sample) -> str:
 
 
 def _telemetry(sample: Sample) -> str:
-    """Return what the operator says of its telemetry; `Partial`: new replicas do not report yet."""
-    return f"telemetry {sample.blind}: nothing is released" if sample.blind else "fresh"
+    """Return what the operator says of its telemetry."""
+    return f"nothing is released: {_BLIND.get(sample.blind, sample.blind)}" if sample.blind else "fresh"
 
 
 def _text(value: float | None, form: str) -> str:

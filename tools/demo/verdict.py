@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
+import numpy as np
+
 from demo.sample import ROLES, Sample
-from demo.scene import Scene
+from demo.scene import FORECAST_STEP_SECONDS, Scene
 
 WARM_UP_SECONDS = 10.0
 
@@ -29,6 +31,10 @@ class Result:
     decisions: int
     """Changes of a replica count."""
     peak_replicas: dict[str, int]
+    forecast_seconds: float
+    """For how long there was a forecast."""
+    forecast_coverage90: float | None
+    """Share of that time in which demand, when its time came, was within the forecast's 90th percentile."""
     held_while_blind: bool
     followed: bool
     seconds: float
@@ -64,6 +70,7 @@ def judge(scene: Scene, samples: Sequence[Sample], *, cluster: str, rounds: int)
         peak[role] >= 2 * samples[0].roles[role].desired and last.roles[role].desired < peak[role]
         for role in ROLES
     )
+    within = [demand <= q90 for q90, demand in forecasts_that_came_true(samples)]
     hours = [(b.seconds - a.seconds) / 3600.0 for a, b in pairwise(samples)]
     return Result(
         cluster=cluster,
@@ -78,11 +85,30 @@ def judge(scene: Scene, samples: Sequence[Sample], *, cluster: str, rounds: int)
         cost_usd=sum(h * (s.usd_per_hour or 0.0) for h, s in zip(hours, samples, strict=False)),
         decisions=len(moves),
         peak_replicas=peak,
+        forecast_seconds=sum(
+            3600.0 * h for h, s in zip(hours, samples, strict=False) if s.forecast_q90 is not None
+        ),
+        forecast_coverage90=sum(within) / len(within) if within else None,
         held_while_blind=bool(blind)
         and all(a.roles[r].desired >= b.roles[r].desired for b, a in pairwise(blind) for r in ROLES),
         followed=followed,
         seconds=last.seconds,
     )
+
+
+def forecasts_that_came_true(samples: Sequence[Sample]) -> list[tuple[float, float]]:
+    """Return each forecast's 90th percentile with the demand of the step that it was for, where that was seen."""
+    seconds, arrived = [s.seconds for s in samples], [float(s.arrived) for s in samples]
+    found = []
+    for sample in samples:
+        if sample.forecast_q90 is None or sample.lead_seconds is None:
+            continue
+        start = sample.seconds + sample.lead_seconds
+        end = start + FORECAST_STEP_SECONDS
+        if end <= seconds[-1]:
+            before, after = np.interp([start, end], seconds, arrived).tolist()
+            found.append((sample.forecast_q90, (after - before) / FORECAST_STEP_SECONDS))
+    return found
 
 
 def _is_wrong(scene: Scene, role: str, before: Sample) -> bool:
@@ -101,6 +127,10 @@ def in_words(result: Result) -> str:
         f"It scaled out {result.scale_outs} times and in {result.scale_ins} times, up to {peaks} replicas,",
         f"and used {result.gpu_hours:.2f} GPU-hours: {saved:.0%} less than holding that peak all the time.",
     ]
+    if result.forecast_coverage90 is not None:
+        lines.append(
+            f"Demand stayed within the forecast's 90th percentile {result.forecast_coverage90:.0%} of the time."
+        )
     if result.held_while_blind:
         lines.append("While Prometheus was away it took nothing away.")
     if result.wrong_scale_ins:

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
@@ -13,6 +14,21 @@ from enginesim.simulator import Simulator
 
 _LAST_LOOK_SECONDS = 20.0
 """How long the end waits for a look at the pods that is under way."""
+_END_SECONDS = 10.0
+
+
+@contextmanager
+def playing(simulator: Simulator, lister: PodLister) -> Iterator[None]:
+    """Let requests arrive while the context lasts, in a thread; troubles are the listener's to notice."""
+    stopped = threading.Event()
+    runner = Runner(simulator, lister, say=lambda _: None, sleep=stopped.wait)
+    thread = threading.Thread(target=runner.run, args=(stopped.is_set,), name="engines", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join(_END_SECONDS)
 
 
 class Runner:

@@ -1,6 +1,5 @@
 """A served model on a test cluster: engines that behave, their traffic, and the Prometheus that scrapes them."""
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,11 +10,12 @@ from typing import Any, Self
 import numpy as np
 
 import devcluster
+from devcluster.ports import LOOPBACK
 from devcluster.rest import Json, condition_status, mapping, text
 from devcluster.waiting import eventually
 from enginesim.config import parse_config
 from enginesim.pods import PodLister
-from enginesim.runner import Runner
+from enginesim.runner import playing
 from enginesim.server import MetricsServer
 from enginesim.simulator import Simulator
 from forebay.flow.trace import RequestTrace
@@ -55,16 +55,8 @@ def engines(
     config = parse_config({"pools": [dict(pool)], "poll_seconds": 0.5})
     key = (config.pools[0].namespace, config.pools[0].name)
     simulator = Simulator(config, {key: trace})
-    stopped = threading.Event()
-    runner = Runner(simulator, PodLister(cluster.rest()), say=lambda _: None, sleep=stopped.wait)
-    thread = threading.Thread(target=runner.run, args=(stopped.is_set,), name="engines", daemon=True)
-    with MetricsServer(simulator, "127.0.0.1", 0) as server:
-        thread.start()
-        try:
-            yield simulator, f"http://{server.address}/sd"
-        finally:
-            stopped.set()
-            thread.join(10.0)
+    with MetricsServer(simulator, LOOPBACK, 0) as server, playing(simulator, PodLister(cluster.rest())):
+        yield simulator, f"http://{server.address}/sd"
 
 
 def prometheus_config(*discovery: str, scrape_seconds: int = 1) -> Json:

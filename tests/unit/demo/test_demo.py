@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demo.sample import RoleSample, Sample
+from demo.cli import main
+from demo.picture import whole_hours
+from demo.sample import RoleSample, Sample, _demand
 from demo.scene import BUSIEST_REQUESTS_PER_SECOND, Scene, clock_of_day, scene
 from demo.table import plain
-from demo.verdict import in_words, judge
+from demo.verdict import forecasts_that_came_true, in_words, judge
 from forebay.traces import TraceError
 
 
@@ -17,13 +19,16 @@ def played() -> Scene:
     return scene(seconds=100.0, trace_file=None)
 
 
-def sample(seconds: float, desired: int, *, queue: int = 0, up: bool = True, blind: str = "") -> Sample:
+def sample(
+    seconds: float, desired: int, *, queue: int = 0, up: bool = True, blind: str = "", q90: float | None = None
+) -> Sample:
     roles = {role: RoleSample(ready=desired, desired=desired, queue=queue) for role in ("prefill", "decode")}
     return Sample(
         seconds=seconds,
         demand=5.0,
         arrived=int(seconds * 5),
-        forecast_q90=None,
+        forecast_q90=q90,
+        lead_seconds=None if q90 is None else 10.0,
         ttft_seconds=0.5,
         itl_seconds=0.03,
         attainment=0.97,
@@ -107,5 +112,50 @@ def test_a_broken_trace_is_refused_in_words(tmp_path: Path) -> None:
 def test_a_plain_line_says_what_is_unknown_and_why_nothing_is_released(played: Scene) -> None:
     line = plain(played, sample(20.0, 3, blind="Unreachable"))
     assert "prefill 3/3  decode 3/3" in line
-    assert "q90 -" in line
-    assert "telemetry Unreachable: nothing is released" in line
+    assert "q90    -" in line
+    assert "nothing is released: Prometheus does not answer" in line
+
+
+def test_forecasts_are_compared_with_what_came(played: Scene) -> None:
+    samples = [
+        sample(0, 2),
+        sample(10, 5, q90=4.9),
+        sample(20, 5, q90=5.1),
+        sample(90, 3, q90=0.1),
+        sample(100, 3),
+    ]
+    forecasts, demands = zip(*forecasts_that_came_true(samples), strict=True)
+    assert forecasts == (4.9, 5.1)
+    assert demands == pytest.approx((5.0, 5.0))
+    result = judge(played, samples, cluster="local", rounds=90)
+    assert result.forecast_coverage90 == 0.5
+    assert result.forecast_seconds == pytest.approx(10 + 70 + 10)
+    assert "within the forecast's 90th percentile 50% of the time" in in_words(result)
+    assert judge(played, [sample(0, 2), sample(90, 3)], cluster="local", rounds=9).forecast_coverage90 is None
+
+
+def test_demand_is_that_of_the_last_seconds() -> None:
+    earlier = [sample(second, 2) for second in range(60)]
+    assert _demand(60.0, earlier[52].arrived + 16, earlier) == pytest.approx(2.0)
+    assert _demand(1.0, 5, [sample(0, 2)]) == pytest.approx(5.0)
+    assert _demand(0.0, 0, []) is None
+
+
+def test_the_time_of_day_is_written_at_whole_hours(played: Scene) -> None:
+    ticks = whole_hours(played)
+    assert [clock_of_day(played, tick) for tick in ticks[:3]] == ["04:00", "07:00", "10:00"]
+    assert ticks[-1] == pytest.approx(played.seconds, rel=1e-3)
+
+
+@pytest.mark.parametrize("length", ["0", "-5", "soon", "nan", "1e9"])
+def test_a_day_of_no_length_is_refused_in_words(length: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--seconds", length])
+    assert "is no length; give seconds from 120 to 86400" in capsys.readouterr().err
+
+
+def test_a_trace_that_is_too_short_is_refused_in_words(tmp_path: Path) -> None:
+    file = tmp_path / "short.csv"
+    file.write_text("arrival_s,input_tokens,output_tokens\n0,100,50\n30,100,50\n")
+    with pytest.raises(TraceError, match=r"short\.csv: covers 30 s, and 100 s are played; give a longer trace"):
+        scene(seconds=100.0, trace_file=file)
