@@ -1,8 +1,8 @@
 """Forebay with real pods: a kind cluster with the chart, a Prometheus, engines without GPUs, and traffic.
 
-    python -m kindscene up | env | down | status        (make kind-up, kind-down)
+    python -m kindscene up | env | contrast | down      (make kind-up, kind-env, kind-contrast, kind-down)
 
 `Installation` makes all that is there before a model is served, and can be called again at any time; `Scene` is
-the served model and everything that a journey does to it. The manifests are those of `manifests/kind`, which the
-getting-started page applies by hand.
+the served model, `Troubles` what a journey breaks, and `contrast` the same traffic under a plain HPA. The manifests
+are those of `manifests/kind`, which the getting-started page applies by hand.
 """

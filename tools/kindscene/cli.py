@@ -7,7 +7,9 @@ import time
 from collections.abc import Sequence
 
 from devcluster.errors import DevClusterError, KubectlError
+from kindscene.contrast import HEADER, contrast
 from kindscene.installation import NAME_VARIABLE, Installation, cluster_name
+from kindscene.scene import Scene
 
 _EPILOG = f"""\
 environment:
@@ -32,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("up", help="make the cluster, or bring it up to date with this checkout")
     commands.add_parser("down", help="remove it")
     commands.add_parser("env", help="print shell lines that let kubectl, helm and forebay use it")
+    commands.add_parser("contrast", help="play the same traffic under Forebay and under a plain HPA (15 minutes)")
     options = parser.parse_args(arguments)
     try:
         return _run(options.command)
@@ -60,6 +63,11 @@ def _do(command: str, installation: Installation, began: float) -> int:
         return 0
     if not installation.kind.kubeconfig.exists():
         raise DevClusterError("there is no cluster: make one with 'make kind-up'")
+    if command == "contrast":
+        scene = Scene(installation)
+        scene.deploy()
+        print("\n".join([HEADER, *(tally.row() for tally in contrast(scene))]))
+        return 0
     for name, value in installation.environment().items():
         print(f'export {name}="{value}"')
     return 0
