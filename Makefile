@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist load --maxschedchunk 1
 
-.PHONY: help setup programs demo test test-unit test-cluster lint format crds check-drift image kind-up kind-env kind-test kind-down lock clean \
+.PHONY: help setup programs demo test test-unit test-cluster lint format crds check-drift image kind-up kind-env kind-test kind-contrast kind-down lock clean \
 	bench bench-plan bench-forecast bench-replay bench-policy bench-operator
 
 help: ## List the targets
@@ -64,8 +64,11 @@ kind-up: setup ## A kind cluster with Forebay on it (KIND_NODE_IMAGE; what image
 kind-env: setup ## Print shell lines that let kubectl, helm and forebay use it: eval "$$(make -s kind-env)"
 	@$(BIN)/python -m kindscene env
 
-kind-test: setup ## The golden journeys on a kind cluster of their own, with real pods (10-15 minutes)
+kind-test: setup ## The golden journeys on a kind cluster of their own, with real pods (15-20 minutes)
 	$(BIN)/python -m pytest tests/kind -m kind
+
+kind-contrast: kind-up ## The same traffic under Forebay and under a plain HPA, on the kind cluster (15 minutes)
+	@$(BIN)/python -m kindscene contrast
 
 kind-down: setup ## Remove the kind cluster
 	@$(BIN)/python -m kindscene down
