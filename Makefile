@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist load --maxschedchunk 1
 
-.PHONY: help setup programs demo test test-unit test-cluster lint format crds check-drift image kind-up kind-env kind-test kind-contrast kind-down lock clean \
+.PHONY: help setup programs demo test test-unit test-cluster lint format crds check-drift image image-test kind-up kind-env kind-test kind-contrast kind-down lock clean \
 	bench bench-plan bench-forecast bench-replay bench-policy bench-operator
 
 help: ## List the targets
@@ -58,6 +58,9 @@ check-drift: setup ## Fail if a generated file differs from what its source says
 image: ## Build the operator's image (DOCKER, BASE_IMAGE, DOCKER_BUILD_FLAGS: see tools/build-image)
 	tools/build-image operator
 
+image-test: setup ## Build the image twice, compare the two, and look into it (what a build needs: see tools/build-image)
+	$(BIN)/python -m pytest tests/image
+
 kind-up: setup ## A kind cluster with Forebay on it (KIND_NODE_IMAGE; what images need: see tools/build-image)
 	@$(BIN)/python -m kindscene up
 
@@ -66,6 +69,7 @@ kind-env: setup ## Print shell lines that let kubectl, helm and forebay use it: 
 
 kind-test: setup ## The golden journeys on a kind cluster of their own, with real pods (15-20 minutes)
 	$(BIN)/python -m pytest tests/kind -m kind
+	$(BIN)/python -m pytest tests/getting_started
 
 kind-contrast: kind-up ## The same traffic under Forebay and under a plain HPA, on the kind cluster (15 minutes)
 	@$(BIN)/python -m kindscene contrast
