@@ -1,5 +1,6 @@
 """The command line: help that helps, exit codes as documented, explanations in plain words."""
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -237,6 +238,15 @@ def test_an_explanation_tells_what_why_and_what_not() -> None:
     assert "ScalingLimited" not in text
     assert "\x1b[" not in text
     assert "\x1b[" in as_text(explanation(), colour=True)
+
+
+@pytest.mark.parametrize(
+    ("share", "told"), [(0.999, "100 %"), (0.123, "12 %"), (0.0123, "1.2 %"), (3.2e-6, "0.00032 %")]
+)
+def test_expected_misses_are_told_without_powers_of_ten(share: float, told: str) -> None:
+    record = copy.deepcopy(RECORD)
+    record["decision"]["alternatives"][0]["expected_miss_share"] = share
+    assert f", {told} expected misses" in as_text(explanation(record=record), colour=False)
 
 
 def test_without_a_record_the_status_is_told_and_said_to_be_all() -> None:

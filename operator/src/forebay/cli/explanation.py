@@ -110,8 +110,13 @@ def _alternatives(record: Mapping[str, Any]) -> Iterator[str]:
     for item in alternatives:
         price = "" if item["usd_per_hour"] is None else f" at {item['usd_per_hour']:.2f} $/h"
         misses = item["expected_miss_share"]
-        share = "" if misses is None else f", {100 * misses:.2g} % expected misses"
+        share = "" if misses is None else f", {_percent(100 * misses)} % expected misses"
         yield f"  {item['description']}{price}{share}: {item['why_not']}"
+
+
+def _percent(value: float) -> str:
+    """Return two digits that count, or all before the point: .2g alone makes 1e+02 of a hundred."""
+    return f"{value:.0f}" if value >= 10.0 else f"{value:.2g}"
 
 
 def _actions(record: Mapping[str, Any]) -> Iterator[str]:
