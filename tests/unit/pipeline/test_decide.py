@@ -301,6 +301,35 @@ def test_a_warm_start_knows_the_day_before() -> None:
     assert cold.step()[KEY].forecasts == {}
 
 
+def test_a_pool_whose_past_is_to_come_grows_but_releases_nothing() -> None:
+    small = world(rate=20.0)
+    pool = small.fleet.pools[KEY]
+    small.run(60)
+    before = dict(small.replicas[KEY])
+    small.state.await_past(pool)
+    small.rates[KEY] = 5.0
+    assert "HistoryPending" in codes(small.run(60))
+    assert small.replicas[KEY] == before
+    small.rates[KEY] = 60.0
+    small.run(8)
+    assert all(count > before[name] for name, count in small.replicas[KEY].items())
+    minutes = 600
+    history = [3600.0] * minutes
+    small.state.warm_start(pool, requests_per_minute=history, end_seconds=small.clock, lead_times_seconds=[60.0])
+    assert "HistoryPending" not in codes(small.run(2))
+    learned = small.state.memory(pool).forecaster
+    assert learned.horizons, "it was given its past"
+
+
+def test_a_pool_without_history_goes_on_without() -> None:
+    small = world(rate=20.0)
+    small.state.await_past(small.fleet.pools[KEY])
+    assert small.state.memory(small.fleet.pools[KEY]).awaits_past
+    small.state.go_without_past(KEY)
+    small.state.go_without_past(OTHER)
+    assert not small.state.memory(small.fleet.pools[KEY]).awaits_past
+
+
 def test_a_long_history_is_learned_in_a_round_and_not_before() -> None:
     """Replaying days takes seconds, so it is a job: the first round does it, or the caller does elsewhere."""
     inside, outside = world(rate=20.0), world(rate=20.0)

@@ -265,14 +265,31 @@ async def test_histories_are_read_ahead_for_a_few_pools_only_and_applied_one_by_
     for _ in pools:
         for _ in range(20):
             await asyncio.sleep(0)
-        waiting = [pool for pool in pools if not warm_up.is_known(pool.key)]
-        assert [warm_up.waits_since(pool.key) for pool in waiting] == [clock.now] * len(waiting)
+        assert warm_up.waiting == sum(1 for pool in pools if not warm_up.is_known(pool.key))
         one = warm_up.take_one()
         assert one is not None
         joined.append(one.pool.key)
     assert joined == [pool.key for pool in pools]
     assert warm_up.take_one() is None
-    assert all(warm_up.waits_since(pool.key) is None for pool in pools)
+    assert warm_up.waiting == 0
+
+
+async def test_who_waits_for_long_takes_part_meanwhile_and_is_given_the_past_later(clock: Any) -> None:
+    warm_up = WarmUp(Past(30), None, history_seconds=1800.0, wall_clock=clock)  # type: ignore[arg-type]
+    warm_up.start(POOL, TARGET)
+    assert warm_up.join_late() == []
+    clock.now += 61.0
+    assert warm_up.join_late() == [CHAT]
+    assert warm_up.join_late() == [], "once"
+    assert warm_up.is_known(CHAT)
+    assert warm_up.waiting == 1
+    for _ in range(20):
+        await asyncio.sleep(0)
+    warm_up.start(POOL, TARGET)
+    one = warm_up.take_one()
+    assert one is not None
+    assert one.pool.key == CHAT
+    assert warm_up.waiting == 0
 
 
 async def test_without_a_past_nobody_waits_for_a_turn(clock: Any) -> None:

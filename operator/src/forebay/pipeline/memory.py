@@ -71,6 +71,8 @@ class PoolMemory:
     signals_seen: set[str] = field(default_factory=set)
     last_round_seconds: float | None = None
     # What follows is not in a snapshot: a restart begins it anew.
+    awaits_past: bool = False
+    """Whether history is still to come: until then the pool knows too little to release anything."""
     known_steps: int = 0
     """Steps that the forecaster was given since."""
     started_seconds: float | None = None

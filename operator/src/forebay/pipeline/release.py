@@ -48,6 +48,13 @@ def after_restart(context: ReleaseContext) -> Reason | None:
     )
 
 
+def past_to_come(context: ReleaseContext) -> Reason | None:
+    """Hold while the pool's history waits to be read: it may know of a peak that is near."""
+    if not context.memory.awaits_past:
+        return None
+    return _hold(context, "HistoryPending", "nothing is released until the pool's history has been read")
+
+
 def queue_stands(context: ReleaseContext) -> Reason | None:
     """Hold while a queue stands, so that the pool does not cancel the replicas that would drain it."""
     if not context.draft.backlog.hold:
@@ -73,7 +80,7 @@ def _hold(context: ReleaseContext, code: str, message: str, **numbers: float) ->
     return Reason(step="guard", code=code, message=message, numbers=numbers, role=context.draft.role)
 
 
-RULES: tuple[ReleaseRule, ...] = (after_restart, queue_stands, capacity_unknown, release_paused)
+RULES: tuple[ReleaseRule, ...] = (after_restart, past_to_come, queue_stands, capacity_unknown, release_paused)
 
 
 def untrusted_telemetry(observed: PoolObservation, memory: PoolMemory) -> Reason | None:

@@ -107,6 +107,8 @@ class FleetState:
     ) -> None:
         """Feed minute counts that precede ``end_seconds`` to the forecaster, newest last; NaN marks a gap.
 
+        A forecaster that has seen some live minutes begins anew: history has them, too.
+
         Raises:
             ValueError: the forecasters do not count in minutes.
         """
@@ -116,11 +118,25 @@ class FleetState:
         if not len(counts):
             return
         memory = self.memory(pool)
+        if memory.fed_until_seconds is not None:
+            memory.forecaster = Forecaster(pool.settings, resolution=self._resolution)
+            memory.forecasts.clear()
+            memory.known_steps = 0
+        memory.awaits_past = False
         end_minute = int(end_seconds // _MINUTE_SECONDS)
         memory.forecaster.warm(counts, start_index=end_minute - len(counts))
         memory.forecaster.prepare(lead_times_seconds)
         memory.fed_until_seconds = end_minute * _MINUTE_SECONDS
         memory.known_steps += int(np.isfinite(counts).sum())
+
+    def await_past(self, pool: Pool) -> None:
+        """Let ``pool`` release nothing until its history has come: decisions go on by what is seen meanwhile."""
+        self.memory(pool).awaits_past = True
+
+    def go_without_past(self, key: PoolKey) -> None:
+        """Let a pool go on without history; there is none, or it cannot be read."""
+        if key in self._pools:
+            self._pools[key].awaits_past = False
 
     def use_external_forecast(self, pool: Pool, forecast: ExternalForecast | None) -> None:
         """Blend a forecast that the user brings into the pool's own, by their scores."""

@@ -38,15 +38,6 @@ def invalid(message: str) -> tuple[Verdict, ...]:
     return (Verdict(Type.READY, status=False, reason="InvalidSpec", message=message),)
 
 
-def warming_up() -> tuple[Verdict, ...]:
-    """Return the conditions of a pool that is not decided on yet."""
-    message = (
-        "Nothing is decided until its history was read and its forecaster warmed up; the pools of a large fleet "
-        "take turns."
-    )
-    return (Verdict(Type.READY, status=None, reason="WarmingUp", message=message),)
-
-
 def judge(
     observed: PoolObservation,
     decision: PoolDecision,

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 
 from forebay.actuation.scale import ScaleResult
@@ -11,7 +11,7 @@ from forebay.flow.decision import FleetDecision, PoolDecision
 from forebay.flow.fleet import PoolKey
 from forebay.flow.observation import FleetObservation
 from forebay.runtime.act import Done, obstacles
-from forebay.runtime.conditions import Transition, Type, invalid, judge, warming_up
+from forebay.runtime.conditions import Transition, Type, invalid, judge
 from forebay.runtime.events import EventRecorder
 from forebay.runtime.look import Look, NodePoolLook, PoolLook
 from forebay.runtime.metrics import Metrics
@@ -100,22 +100,6 @@ class Reporter:
             | {entry.record.uid for entry in roster.node_pools.values()}
             | {item.record.uid for item in roster.invalid}
         )
-
-    async def report_waiting(self, waiting: Iterable[PoolLook], now_seconds: float) -> None:
-        """Say of pools that they are still being warmed up.
-
-        Raises:
-            LeaseLostError: this process may not write any more.
-        """
-        tell: list[Callable[[], Coroutine[None, None, bool]]] = []
-        async for look in unhurried(waiting):
-            record = look.entry.record
-            status = invalid_report(
-                record.status, warming_up(), generation=record.generation, now_seconds=now_seconds
-            ).status
-            if self._status.due(record, status):
-                tell.append(partial(self._status.write, Kind.POOLS, record, status))
-        await asyncio.gather(*(telling() for telling in tell))
 
     def _pool(
         self, look: PoolLook, observed: FleetObservation, decision: PoolDecision, done: Sequence[Done]

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ from forebay.pipeline import FleetState, decide
 from forebay.runtime.act import Done, act, actions
 from forebay.runtime.capacity import capacity_wishes, ensure_capacity
 from forebay.runtime.leader import LeaseLostError
-from forebay.runtime.look import Look, PoolLook
+from forebay.runtime.look import Look
 from forebay.runtime.memory import StateFiles
 from forebay.runtime.metrics import Metrics
 from forebay.runtime.observe import external_forecast, fleet_observation, fleet_of, telemetry_target
@@ -36,9 +36,6 @@ from forebay.runtime.world import World
 from forebay.telemetry.source import PoolTelemetry, TelemetrySource
 
 logger = logging.getLogger(__name__)
-
-_WAITING_SECONDS = 60.0
-"""A pool that waits longer for its past says so in its status."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -168,12 +165,13 @@ class ControlLoop:
         self._tidy_up(look)
         with self._timed("observe"):
             measured = await self._measure(look)
-        arrived = steps.warm_up.take_without_past()
-        everyone = look.pools
-        look = replace(look, pools=tuple(pool for pool in everyone if steps.warm_up.is_known(pool.entry.pool.key)))
+        arrived, late = steps.warm_up.take_without_past(), steps.warm_up.join_late()
+        steps.metrics.warming.set(steps.warm_up.waiting)
+        taking_part = tuple(pool for pool in look.pools if steps.warm_up.is_known(pool.entry.pool.key))
+        look = replace(look, pools=taking_part)
         observed = fleet_observation(look, measured)
         with self._timed("decide"):
-            decisions = await self._decide(look, observed, arrived, measured)
+            decisions = await self._decide(look, observed, arrived, late, measured)
         with self._timed("act"):
             done = await act(actions(look.pools, decisions.pools), steps.writer, steps.world, steps.metrics)
             wishes = capacity_wishes(look, decisions.pools, deadline_seconds=steps.world.shortest_deadline_seconds)
@@ -181,7 +179,6 @@ class ControlLoop:
         await self._remember(look, observed, decisions, done)
         with self._timed("report"):
             await steps.reporter.report(roster, look, observed, decisions, done)
-            await steps.reporter.report_waiting(self._waiting(everyone), look.at_seconds)
         steps.world.tidy(roster)
 
     def _tidy_up(self, look: Look) -> None:
@@ -201,16 +198,6 @@ class ControlLoop:
         for kind, count in steps.world.store.counts().items():
             steps.metrics.watched.labels(kind.value).set(count)
 
-    def _waiting(self, pools: Iterable[PoolLook]) -> list[PoolLook]:
-        """Return the pools that have waited for their past for long enough to say so."""
-        warm_up, now, waiting = self._steps.warm_up, self._steps.wall_clock(), []
-        for pool in pools:
-            since = warm_up.waits_since(pool.entry.pool.key)
-            if since is not None and now - since >= _WAITING_SECONDS:
-                waiting.append(pool)
-        self._steps.metrics.warming.set(sum(1 for pool in pools if not warm_up.is_known(pool.entry.pool.key)))
-        return waiting
-
     async def _measure(self, look: Look) -> Mapping[PoolKey, PoolTelemetry]:
         targets = [telemetry_target(pool) for pool in look.pools]
         if not targets:
@@ -227,12 +214,15 @@ class ControlLoop:
         look: Look,
         observed: FleetObservation,
         arrived: Sequence[Warmed],
+        late: Sequence[PoolKey],
         measured: Mapping[PoolKey, PoolTelemetry],
     ) -> FleetDecision:
         fleet = fleet_of(look)
 
         def in_thread() -> FleetDecision:
             self._pause.give_past(arrived)
+            for key in late:
+                self._state.await_past(fleet.pools[key])
             for key in set(self._state.keys()) - fleet.pools.keys():
                 self._state.drop(key)
             for look_at in look.pools:

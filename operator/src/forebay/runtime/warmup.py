@@ -14,6 +14,7 @@ logger = logging.getLogger(__name__)
 
 _PARALLEL = 4
 _PATIENCE_SECONDS = 30.0
+_LONGEST_WAIT_SECONDS = 60.0
 _MOST_WAITING = 4
 """Histories that are read ahead: an old one would leave a gap before the first live minute."""
 
@@ -29,7 +30,9 @@ class Warmed:
 class WarmUp:
     """Reads the history of pools that are new, a few at a time.
 
-    A pool whose history does not come within half a minute joins without it: it starts by holding what it has.
+    A pool whose history does not come within half a minute of being asked for goes on without it. The pools of a
+    large fleet take turns, which may take an hour: who has waited for a minute takes part in decisions, without a
+    past, and is given it later.
 
     Args:
         source: of the history.
@@ -60,7 +63,8 @@ class WarmUp:
     def start(self, pool: Pool, target: PoolTarget) -> None:
         """Begin to read a pool's history, if that was not begun yet."""
         key = pool.key
-        if key not in self._known and not self._is_begun(key):
+        knows_all = key in self._known and key not in self._begun
+        if not knows_all and not self._is_begun(key):
             self._begun.setdefault(key, self._wall_clock())
             self._tasks[key] = asyncio.create_task(self._read(pool, target), name=f"warm-up {key}")
 
@@ -72,9 +76,17 @@ class WarmUp:
         """Whether the pool takes part in decisions."""
         return key in self._known
 
-    def waits_since(self, key: PoolKey) -> float | None:
-        """Return since when (Unix seconds) a pool waits for its past; ``None`` if it does not."""
-        return None if key in self._known else self._begun.get(key)
+    @property
+    def waiting(self) -> int:
+        """Return how many pools wait for their past."""
+        return len(self._begun)
+
+    def join_late(self) -> list[PoolKey]:
+        """Return the pools that have waited for too long: they take part from now on, and wait on."""
+        late = self._wall_clock() - _LONGEST_WAIT_SECONDS
+        joined = [key for key, since in self._begun.items() if since <= late and key not in self._known]
+        self._known.update(joined)
+        return joined
 
     def take_arrived(self) -> list[Warmed]:
         """Return all pools whose history came; they take part from now on."""
@@ -126,6 +138,7 @@ class WarmUp:
             if self._files is not None and self._files.restore(state, item.pool.key):
                 continue
             if item.history is None or not item.history.known_minutes:
+                state.go_without_past(item.pool.key)
                 continue
             minutes = item.history.requests_per_minute
             state.warm_start(
