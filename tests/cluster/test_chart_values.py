@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cluster.chart_helm import CHART, OPTIONS, container, helm, render, rendered
+from tests.cluster.chart_helm import CHART, OPTIONS, container, environment, helm, render, rendered
 
 DIGEST = f"sha256:{64 * '0'}"
 #: Another value for each, by its path; with what it takes to see it, where that is more than the options.
@@ -163,6 +163,11 @@ def test_every_value_has_another_to_try() -> None:
     assert leaves(yaml.safe_load((CHART / "values.yaml").read_text())) == set(OTHER)
 
 
+@pytest.mark.parametrize("history", ["0", "0s", "14d", "36h"])
+def test_history_may_be_nothing_or_days(history: str) -> None:
+    assert environment(render({"operator": {"history": history}}))["FOREBAY_HISTORY"] == history
+
+
 @pytest.mark.parametrize(
     ("requests", "limits"),
     [
@@ -209,6 +214,12 @@ def test_a_cluster_that_is_too_old_is_refused() -> None:
         ),
         ({"operator": {"interval": "15"}}, 'operator.interval: "15" is no duration; write it with a unit'),
         ({"operator": {"interval": "0"}}, "operator.interval"),
+        (
+            {"operator": {"interval": "0s"}},
+            "operator.interval: 0s is out of range; write more than 0s and at most 24h",
+        ),
+        ({"operator": {"resync": "25h"}}, "operator.resync: 25h is out of range"),
+        ({"operator": {"history": "a month"}}, 'operator.history: "a month" is no duration'),
         ({"lease": {"renewDeadline": "15s"}}, "lease: times must rise, retryPeriod < renewDeadline < duration"),
         ({"lease": {"duration": "1s500ms"}}, "they are 2s, 10s and 1s500ms"),
         ({"watchNamespaces": ["team-*"]}, "give names, not patterns"),

@@ -28,12 +28,18 @@ What values.schema.json cannot say in a sentence, or not at all. Each failure na
 {{- range $name := list "duration" "renewDeadline" "retryPeriod" }}
 {{- $_ := set $durations (printf "lease.%s" $name) (get $.Values.lease $name) }}
 {{- end }}
-{{- range $name, $value := $durations }}
-{{- if not (or (regexMatch "^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$" $value) (and (eq $value "0") (eq $name "operator.history"))) }}
-{{- fail (printf "%s: %q is no duration; write it with a unit, such as 15s, 5m or 1h30m" $name $value) }}
-{{- end }}
-{{- end }}
 {{- $start := toDate "2006-01-02" "2000-01-01" }}
+{{- range $name, $value := $durations }}
+{{- if and (eq $name "operator.history") (regexMatch "^(0|[0-9]+d)$" $value) }}
+{{- else if not (regexMatch "^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$" $value) }}
+{{- fail (printf "%s: %q is no duration; write it with a unit, such as 15s, 5m or 1h30m" $name $value) }}
+{{- else if ne $name "operator.history" }}
+{{- $milliseconds := sub ($start | mustDateModify $value).UnixMilli $start.UnixMilli }}
+{{- if not (and (gt $milliseconds 0) (le $milliseconds 86400000)) }}
+{{- fail (printf "%s: %s is out of range; write more than 0s and at most 24h" $name $value) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- $retry := ($start | mustDateModify .Values.lease.retryPeriod).UnixMilli }}
 {{- $renew := ($start | mustDateModify .Values.lease.renewDeadline).UnixMilli }}
 {{- $duration := ($start | mustDateModify .Values.lease.duration).UnixMilli }}
