@@ -110,6 +110,17 @@ async def test_rights_that_are_taken_away_are_waited_for(store: Store, clock: An
     assert store.kinds == frozenset(Kind)
 
 
+async def test_what_was_deleted_while_nobody_watched_is_dropped(store: Store, objects: Any, clock: Any) -> None:
+    cluster = Cluster()
+    kept = caches(cluster, store, Watches(), clock)
+    await kept.readable()
+    for name in ("here", "gone"):
+        store.apply(Kind.NODES, objects.node(name))
+    cluster.items[NODES] = [objects.node("here")]
+    await kept.readable()
+    assert set(store.nodes) == {"here"}
+
+
 async def test_crds_that_are_gone_for_a_while_are_waited_for(store: Store, clock: Any) -> None:
     cluster = Cluster()
     cluster.served.remove("scalingpolicies")

@@ -48,7 +48,10 @@ class Caches:
                 said = access.problem
             self._waits_for(access.problem)
             await asyncio.sleep(_ACCESS_SECONDS)
-        if not self._may_watch.is_set():
+        if self._may_watch.is_set():
+            # Deletions of the time in which nobody watched are told by nobody.
+            await self._drop_ghosts()
+        else:
             for sentence in access.without.values():
                 logger.warning("%s", sentence)
             self.store.without = access.without
@@ -78,9 +81,9 @@ class Caches:
             await self._read_keda()
             try:
                 await self.take_new_rights()
-                await self.auditor.drop_ghosts()
             except ApiError as error:
-                logger.warning("the caches were not compared with the API server: %s", error)
+                logger.warning("whether more may be read by now is not known: %s", error)
+            await self._drop_ghosts()
 
     async def take_new_rights(self) -> None:
         """Watch what was refused at the start and may be read by now; it counts when its cache is complete.
@@ -114,6 +117,12 @@ class Caches:
             return await find_access(self.api, self.scope)
         except ApiError as error:
             return _no_access("install the CRDs: the cluster has none" if error.not_found else str(error))
+
+    async def _drop_ghosts(self) -> None:
+        try:
+            await self.auditor.drop_ghosts()
+        except ApiError as error:
+            logger.warning("the caches were not compared with the API server: %s", error)
 
     async def _read_keda(self) -> None:
         try:
