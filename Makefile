@@ -11,7 +11,7 @@ WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist load --maxschedchunk 1
 
 .PHONY: help setup programs demo test test-unit test-cluster lint format crds check-drift image image-test kind-up kind-env kind-test kind-contrast kind-down lock clean \
-	bench bench-plan bench-forecast bench-replay bench-policy bench-operator
+	pictures bench bench-plan bench-forecast bench-replay bench-policy bench-operator
 
 help: ## List the targets
 	@awk -F':.*## ' -v b="$$([ -t 1 ] && tput bold)" -v n="$$([ -t 1 ] && tput sgr0)" '/^[a-z-]+:.*## / {printf "  %s%-15s%s %s\n", b, $$1, n, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,9 @@ kind-down: setup ## Remove the kind cluster
 
 lock: ## Renew the hash-pinned requirement files (no index address in them)
 	tools/lock
+
+pictures: setup ## Draw the pictures of docs/concepts.md from a replay (about three minutes)
+	$(BIN)/python tools/conceptpictures.py
 
 bench: bench-plan bench-forecast bench-replay bench-policy bench-operator ## Measure everything that docs/benchmarks.md reports (an hour or so)
 

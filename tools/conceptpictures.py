@@ -5,7 +5,7 @@ versions give the same pictures.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from forebay.replay.report.figure import Figure
 from forebay.replay.report.svg import Chart, hours, linear
 from forebay.replay.run import run
 from forebay.replay.scenario import Scenario
+from forebay.replay.table import to_table
 from forebay.sizing.curve import SizedCurve
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
@@ -35,8 +36,10 @@ FROM_SECONDS, UNTIL_SECONDS = 6 * HOUR_SECONDS, 12 * HOUR_SECONDS
 MOMENT_SECONDS = 2 * HOUR_SECONDS
 """Of the sizing picture, after the start of the run: the steepest part of the morning."""
 ROLE = Role.PREFILL
-DEAREST = 2.2
+DEAREST = 2.5
 """Costs above so many times the least are left off the sizing picture."""
+BESIDE = 4.0
+"""Replicas shown on both sides of the cheapest number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,27 +102,24 @@ def _sized(decision: PoolDecision) -> Mapping[str, float] | None:
 def sizing_figure(moment: Moment) -> Figure:
     """Return cost against replicas: what they cost, what the misses cost that are left, and both together."""
     curve = moment.order
-    x = curve.replicas[1:]
-    misses = moment.price * curve.misses_per_second[1:]
-    total = x + misses
-    best = int(np.argmin(total))
-    shown = total <= DEAREST * total[best]
+    best = float(curve.cheapest(moment.price))
+    least = best + moment.price * curve.misses_at(best)
+    x = np.linspace(max(1.0, best - BESIDE), best + BESIDE, 161)
+    misses = moment.price * np.interp(x, curve.replicas, curve.misses_per_second)
     chart = Chart(
-        x=linear(
-            float(x[shown].min()) - 0.5, float(x[shown].max()) + 0.5, title=f"{ROLE.value} replicas", most=12
-        ),
-        y=linear(0.0, 1.02 * float(total[shown].max())),
+        x=linear(float(x[0]), float(x[-1]), title=f"{ROLE.value} replicas", most=10),
+        y=linear(0.0, DEAREST * least),
         label="what replicas and the misses that are left cost, by number of replicas",
     )
-    for values, style in ((x, "c1"), (misses, "goal"), (total, "own")):
-        chart.line(x[shown].tolist(), values[shown].tolist(), style)
-    chart.point(float(x[best]), float(total[best]), "own", tip="least cost", radius=6.0)
-    chart.words([(float(x[best]), float(total[best]), f"order {x[best]:.0f}", "own")])
+    for values, style in ((x, "c1"), (misses, "goal"), (x + misses, "own")):
+        chart.line(x.tolist(), np.where(values <= DEAREST * least, values, np.nan).tolist(), style)
+    chart.point(best, least, "own", tip="least cost", radius=6.0)
+    chart.words([(best, least + 0.12 * least, f"order {best:.0f}", "own")])
     kept = moment.release.cheapest(moment.release_price)
     entries = (
         ("c1", "replicas"),
         ("goal", f"expected misses/s x {moment.price:.0f} replica-seconds each"),
-        ("own", f"both; of the highest demand on the way there {max(kept, int(x[best]))} would be kept"),
+        ("own", f"both; of the highest demand on the way there {max(kept, int(best))} would be kept"),
     )
     return Figure(
         title="One more replica is bought while it saves more than it costs", chart=chart, entries=entries
@@ -143,8 +143,8 @@ def band_figure(watched: Watched, scenario: Scenario, key: PoolKey) -> Figure:
     return Figure(title=f"{ROLE.value.capitalize()} replicas", chart=chart, entries=entries)
 
 
-def draw(folder: Path) -> list[Path]:
-    """Run the replays and write the pictures."""
+def draw(folder: Path) -> Iterator[str]:
+    """Run the replays, write the pictures as they are done, and yield what was written, then the table."""
     prepared = prepare(Wanted(start_seconds=FROM_SECONDS, end_seconds=UNTIL_SECONDS))
     scenario = prepared.scenario
     key = next(iter(scenario.traces))
@@ -154,18 +154,18 @@ def draw(folder: Path) -> list[Path]:
     course = course_of(scenario, made, forecasts)
     if policy.moment is None:
         raise RuntimeError("nothing was sized at the moment of the picture")
-    figures = {
-        "concept-forecast": capacity_chart(scenario, key, ROLE, course, forecasts.get((key, ROLE))),
-        "concept-size": sizing_figure(policy.moment),
-        "concept-band": band_figure(policy.watched, scenario, key),
-        "concept-frontier": frontier_figure(_all_policies(scenario)),
-    }
-    written = []
-    for name, figure in figures.items():
-        path = folder / f"{name}.svg"
-        path.write_text(figure.picture(), encoding="utf-8")
-        written.append(path)
-    return written
+    yield _written(folder, "forecast", capacity_chart(scenario, key, ROLE, course, forecasts.get((key, ROLE))))
+    yield _written(folder, "size", sizing_figure(policy.moment))
+    yield _written(folder, "band", band_figure(policy.watched, scenario, key))
+    replay = _all_policies(scenario)
+    yield _written(folder, "frontier", frontier_figure(replay))
+    yield to_table(replay)
+
+
+def _written(folder: Path, name: str, figure: Figure) -> str:
+    path = folder / f"concept-{name}.svg"
+    path.write_text(figure.picture(), encoding="utf-8")
+    return str(path)
 
 
 def _all_policies(scenario: Scenario) -> Replay:
@@ -175,9 +175,9 @@ def _all_policies(scenario: Scenario) -> Replay:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Draw into the folder given, else into docs/images."""
-    for path in draw(Path(arguments[0]) if arguments else IMAGES):
-        print(path)
+    """Draw into the folder given, else into docs/images; print the table of docs/replay.md."""
+    for said in draw(Path(arguments[0]) if arguments else IMAGES):
+        print(said, flush=True)
 
 
 if __name__ == "__main__":

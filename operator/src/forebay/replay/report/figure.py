@@ -7,7 +7,7 @@ from forebay.replay.report.style import CSS
 from forebay.replay.report.svg import WIDTH, Chart
 
 _ROW = 18.0
-_HEAD = 26.0
+_HEAD = 40.0
 _MARGIN = 14.0
 _LETTER = 6.3
 """Width of a letter of the legend, generously."""
