@@ -29,7 +29,7 @@ ORDER = (
     "test_nodes",
     "test_release",
 )
-MADE = pytest.StashKey[Installation]()
+MADE = pytest.StashKey[Scene]()
 SERVED = pytest.StashKey[Scene]()
 
 
@@ -57,7 +57,7 @@ def why_not() -> str:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Make the cluster now: it takes minutes, and a test's time limit does not allow for it."""
+    """Make cluster and model now: it takes minutes, and a test's time limit does not allow for it."""
     if session.config.option.collectonly or not any(HERE in item.path.parents for item in session.items):
         return
     if why_not():
@@ -65,32 +65,26 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     capture = session.config.pluginmanager.get_plugin("capturemanager")
     assert capture is not None
     with capture.global_and_fixture_disabled():
-        session.config.stash[MADE] = Installation(NAME)
-        session.config.stash[MADE].up()
+        installation = Installation(NAME)
+        installation.up()
+        session.config.stash[MADE] = Scene(installation)
+        session.config.stash[MADE].deploy()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     made = session.config.stash.get(MADE, None)
     if made is not None:
-        made.close()
+        made.installation.close()
         if not os.environ.get(KEEP):
-            made.down()
+            made.installation.down()
 
 
 @pytest.fixture(scope="session")
-def installation(request: pytest.FixtureRequest) -> Installation:
-    """A kind cluster with the chart on it."""
-    made: Installation | None = request.config.stash.get(MADE, None)
+def model(request: pytest.FixtureRequest) -> Scene:
+    """The served model, deployed on a kind cluster with the chart on it."""
+    made: Scene | None = request.config.stash.get(MADE, None)
     if made is None:
         pytest.skip(why_not())
-    return made
-
-
-@pytest.fixture(scope="session")
-def model(installation: Installation) -> Scene:
-    """The served model, deployed."""
-    made = Scene(installation)
-    made.deploy()
     return made
 
 
