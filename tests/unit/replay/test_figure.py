@@ -1,6 +1,6 @@
 """A figure of the report as a picture of its own."""
 
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from forebay.replay.report.figure import Figure
 from forebay.replay.report.svg import WIDTH, Chart, linear
@@ -16,7 +16,7 @@ def _figure(entries: tuple[tuple[str, str], ...]) -> Figure:
 
 def test_a_picture_is_a_file_of_its_own_with_style_heading_and_legend() -> None:
     entries = (("own", "replicas & more"), ("demand", "demand"))
-    root = ElementTree.fromstring(_figure(entries).picture())  # noqa: S314  our own text
+    root = ET.fromstring(_figure(entries).picture())  # noqa: S314  our own text
     words = [text.text for text in root.iter(f"{SVG}text")]
     assert words[0] == "Replicas < 5"
     assert words[-2:] == ["replicas & more", "demand"]
@@ -26,7 +26,7 @@ def test_a_picture_is_a_file_of_its_own_with_style_heading_and_legend() -> None:
 
 
 def test_a_long_legend_is_broken_into_rows_that_fit() -> None:
-    root = ElementTree.fromstring(_figure(tuple(("c0", "x" * 50) for _ in range(5))).picture())  # noqa: S314
+    root = ET.fromstring(_figure(tuple(("c0", "x" * 50) for _ in range(5))).picture())  # noqa: S314
     height = float(root.attrib["height"])
     placed = [(float(t.attrib["x"]), float(t.attrib["y"])) for t in root.iter(f"{SVG}text") if t.text == "x" * 50]
     assert len({y for _, y in placed}) == 3
@@ -37,4 +37,4 @@ def test_the_page_gets_heading_and_legend_as_html() -> None:
     page = _figure((("own", "replicas"),)).html()
     assert "<h4>Replicas &lt; 5</h4>" in page
     assert '<i class="own"></i>replicas' in page
-    assert "<p" not in _figure(()).html()
+    assert "legend" not in _figure(()).html()
