@@ -29,7 +29,8 @@ ORDER = (
     "test_nodes",
     "test_release",
 )
-MADE = pytest.StashKey[Scene]()
+MADE = pytest.StashKey[Installation]()
+MODEL = pytest.StashKey[Scene]()
 SERVED = pytest.StashKey[Scene]()
 
 
@@ -65,24 +66,24 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     capture = session.config.pluginmanager.get_plugin("capturemanager")
     assert capture is not None
     with capture.global_and_fixture_disabled():
-        installation = Installation(NAME)
-        installation.up()
-        session.config.stash[MADE] = Scene(installation)
-        session.config.stash[MADE].deploy()
+        session.config.stash[MADE] = Installation(NAME)
+        session.config.stash[MADE].up()
+        session.config.stash[MODEL] = Scene(session.config.stash[MADE])
+        session.config.stash[MODEL].deploy()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     made = session.config.stash.get(MADE, None)
     if made is not None:
-        made.installation.close()
+        made.close()
         if not os.environ.get(KEEP):
-            made.installation.down()
+            made.down()
 
 
 @pytest.fixture(scope="session")
 def model(request: pytest.FixtureRequest) -> Scene:
     """The served model, deployed on a kind cluster with the chart on it."""
-    made: Scene | None = request.config.stash.get(MADE, None)
+    made: Scene | None = request.config.stash.get(MODEL, None)
     if made is None:
         pytest.skip(why_not())
     return made
