@@ -158,6 +158,11 @@ def test_each_trouble_has_its_condition(problem: dict[str, Any], kind: str, reas
     assert verdicts()[kind].reason != reason
 
 
+def test_each_of_several_sentences_ends() -> None:
+    found = verdicts(reference_problems=("one is missing; create it", "The other is, too."))
+    assert found["ReferencesFound"].message == "one is missing; create it. The other is, too."
+
+
 def test_a_conflict_is_true_and_names_the_other() -> None:
     contested = replace(
         OBSERVED, variants=(replace(OBSERVED.variants[0], conflict="HPA x."), OBSERVED.variants[1])

@@ -140,7 +140,8 @@ def _first(
 ) -> Verdict:
     """Return a condition that is ``good`` without problems and its opposite with them."""
     if problems:
-        return Verdict(kind, status=not good, reason=bad_reason, message=" ".join(problems))
+        message = " ".join(problem if problem.endswith(".") else f"{problem}." for problem in problems)
+        return Verdict(kind, status=not good, reason=bad_reason, message=message)
     return Verdict(kind, status=good, reason=good_reason, message=good_message)
 
 
