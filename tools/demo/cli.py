@@ -115,6 +115,7 @@ def _follow(cluster: devcluster.Cluster, played: Scene, on: Stage, shown: View) 
     samples: list[Sample] = []
     began, up = time.monotonic(), True
     while (seconds := time.monotonic() - began) < played.seconds:
+        _still_runs(on)
         away = played.outage[0] <= seconds < played.outage[1]
         if away and up:
             shown.say("taking Prometheus away: from here on nothing may be scaled in")
@@ -129,6 +130,19 @@ def _follow(cluster: devcluster.Cluster, played: Scene, on: Stage, shown: View) 
         shown.show(samples[-1])
         time.sleep(max(0.0, began + len(samples) * LOOK_SECONDS - time.monotonic()))
     return samples
+
+
+def _still_runs(on: Stage) -> None:
+    """Check that the operator is there.
+
+    Raises:
+        DevClusterError: it ended; the message has the end of its log.
+    """
+    status = on.operator.exit_status()
+    if status is not None:
+        raise devcluster.DevClusterError(
+            f"the operator ended with status {status}; the end of its log:\n{on.operator.log(20)}"
+        )
 
 
 def _linger(cluster: devcluster.Cluster, on: Stage) -> None:

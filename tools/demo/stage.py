@@ -62,7 +62,14 @@ def _around(cluster: devcluster.Cluster, discovery: str) -> Iterator[tuple[Prome
         eventually(
             lambda: _ready(cluster), timeout_seconds=READY_SECONDS, describe="one ready replica of each role"
         )
-        options = {"history": "0s", "forecast-step": f"{FORECAST_STEP_SECONDS}s", "log-level": "warning"}
+        options = {
+            "history": "0s",
+            "forecast-step": f"{FORECAST_STEP_SECONDS}s",
+            "log-level": "warning",
+            # Nobody waits to take over, and a laptop may be busy.
+            "lease-duration": "30s",
+            "renew-deadline": "20s",
+        }
         operator = start_operator(cluster, prometheus.url, name="forebay", options=options)
         yield prometheus, operator
     finally:

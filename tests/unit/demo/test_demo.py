@@ -1,16 +1,18 @@
 """The demo's judgement and its scene, without a cluster."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from demo.cli import main
+from demo.cli import _still_runs, main
 from demo.picture import whole_hours
 from demo.sample import RoleSample, Sample, _demand
 from demo.scene import BUSIEST_REQUESTS_PER_SECOND, Scene, clock_of_day, scene
 from demo.table import plain
 from demo.verdict import forecasts_that_came_true, in_words, judge
+from devcluster import DevClusterError
 from forebay.traces import TraceError
 
 
@@ -152,6 +154,14 @@ def test_a_day_of_no_length_is_refused_in_words(length: str, capsys: pytest.Capt
     with pytest.raises(SystemExit):
         main(["--seconds", length])
     assert "is no length; give seconds from 120 to 86400" in capsys.readouterr().err
+
+
+def test_an_operator_that_ended_ends_the_demo_with_its_last_words() -> None:
+    """Protects from a connection error, and from a verdict over nothing."""
+    ended = SimpleNamespace(exit_status=lambda: 3, log=lambda _: "the lease was lost")
+    with pytest.raises(DevClusterError, match=r"(?s)ended with status 3.*the lease was lost"):
+        _still_runs(SimpleNamespace(operator=ended))  # type: ignore[arg-type]
+    _still_runs(SimpleNamespace(operator=SimpleNamespace(exit_status=lambda: None)))  # type: ignore[arg-type]
 
 
 def test_a_trace_that_is_too_short_is_refused_in_words(tmp_path: Path) -> None:
