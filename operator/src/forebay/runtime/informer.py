@@ -26,8 +26,8 @@ from forebay.runtime.watching import UNFINISHED_PODS, WATCHED, Scope
 logger = logging.getLogger(__name__)
 
 _KOPF = str(Path(kopf.__file__).parent)
-_SOUND_SECONDS = 60.0
-"""Watches that lived so long were sound: what ends them is another story than what ended those before."""
+_SOUND_SECONDS = 15.0
+"""Watches that lived so long have filled the caches: what ends them is another story than what ended the last."""
 _PATIENCE_SECONDS = 300.0
 """Caches that could not be watched for this long are too old to decide on."""
 _ENDING_SECONDS = 10.0
@@ -210,6 +210,7 @@ class Informer:
                 await self._wanted.wait()
         except TimeoutError:
             return
+        self._wanted.clear()
 
     def _on_login(self, **_: Any) -> kopf.ConnectionInfo:
         return self._login()
