@@ -3,9 +3,9 @@
     python -m tests.benchmarks.bench_operator --pools 2000 --rounds 20
 
 Each pool has a prefill and a decode Deployment with one Ready pod each. The operator runs as it does in
-production, under its own service account, with its default settings but for `--history` and a longer lease; it only
-recommends. After it has settled, rounds are watched under constant traffic, in which nothing may be written, and
-under traffic that breathes. Its CPU time is its own process's; Prometheus and the API server are other processes.
+production, under its own service account, with its default settings but for `--history` and a longer lease; it
+only recommends. After it has settled, rounds are watched under constant traffic, in which nothing may be written,
+and under traffic that breathes. Its CPU time is its own process's; Prometheus and the API server are others.
 """
 
 import argparse

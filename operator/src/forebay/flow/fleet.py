@@ -76,15 +76,20 @@ class Pool:
     """Larger is served first when GPUs run out."""
     budget_usd_per_hour: float | None = None
     settings: PolicySettings = field(default_factory=PolicySettings)
+    roles: tuple[Role, ...] = field(init=False, repr=False, compare=False)
+    """In the order of first appearance."""
+    _by_role: Mapping[Role, tuple[Variant, ...]] = field(init=False, repr=False, compare=False)
 
-    @property
-    def roles(self) -> tuple[Role, ...]:
-        """Return the roles in the order of first appearance."""
-        return tuple(dict.fromkeys(variant.role for variant in self.variants))
+    def __post_init__(self) -> None:
+        roles = tuple(dict.fromkeys(variant.role for variant in self.variants))
+        by_role = {role: tuple(variant for variant in self.variants if variant.role is role) for role in roles}
+        # Asked for dozens of times per round.
+        object.__setattr__(self, "roles", roles)
+        object.__setattr__(self, "_by_role", by_role)
 
     def of_role(self, role: Role) -> tuple[Variant, ...]:
         """Return the variants that serve ``role``, in the order of the resource."""
-        return tuple(variant for variant in self.variants if variant.role is role)
+        return self._by_role.get(role, ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

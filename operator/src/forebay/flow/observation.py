@@ -157,7 +157,10 @@ class PoolObservation:
 
     def variant(self, name: str) -> VariantObservation | None:
         """Return the observation of the variant called ``name``, or ``None``."""
-        return next((variant for variant in self.variants if variant.name == name), None)
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

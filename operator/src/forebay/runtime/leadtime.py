@@ -71,6 +71,8 @@ class LeadTimeEstimator:
     _weight: float = 0.0
     _sum: float = 0.0
     _sum_of_squares: float = 0.0
+    _told: tuple[LeadTimePrior, int, LeadTimeQuantiles] | None = None
+    """The quantiles last computed, with the prior and the count that they were computed from."""
 
     def observe(self, seconds: float) -> None:
         """Learn from one duration; negative and endless ones are clock errors and are ignored."""
@@ -84,6 +86,11 @@ class LeadTimeEstimator:
 
     def quantiles(self) -> LeadTimeQuantiles:
         """Return the quantiles as believed now."""
+        if self._told is None or self._told[0] != self.prior or self._told[1] != self.count:
+            self._told = (self.prior, self.count, self._quantiles())
+        return self._told[2]
+
+    def _quantiles(self) -> LeadTimeQuantiles:
         prior, believed = self.prior, self._weight
         # The prior's mean fades faster than its spread: where the middle lies is known after a few observations,
         # how long the tail is takes many.
@@ -111,7 +118,7 @@ class LeadTimeEstimator:
         if samples <= 0 or not plausible:
             return
         mean, spread = math.log(p50_seconds), math.log(p90_seconds / p50_seconds) / _Z90
-        self.count = samples
+        self.count, self._told = samples, None
         self._weight = (1.0 - _FADE**samples) / (1.0 - _FADE)
         self._sum = self._weight * mean
         self._sum_of_squares = self._weight * (mean * mean + spread * spread)

@@ -17,6 +17,8 @@ from forebay.sizing.work import FloatArray, ReplicaWork
 _Z90 = 1.2816
 _Z99_MINUS_Z90 = 1.0447
 _Z_NODES = np.array([-2.0, -1.2, -0.6, -0.2, 0.2, 0.6, 1.0, 1.4, 1.8, 2.2, 2.6, 3.0, 3.4, 3.9])
+_Z_BELOW = _Z_NODES[_Z_NODES < _Z90]
+_Z_ABOVE = _Z_NODES[_Z_NODES >= _Z90] - _Z90
 _BURST_NODES = np.array([-1.7321, 0.0, 1.7321])
 _BURST_WEIGHTS = np.array([1 / 6, 2 / 3, 1 / 6])
 _BURSTS = len(_BURST_WEIGHTS)
@@ -52,8 +54,8 @@ def demand_nodes(quantiles: Quantiles, rate_cap: float) -> DemandNodes:
     """Return the distribution that three quantiles span: normal to q90, its own spread beyond, cut at the cap."""
     below = (quantiles.q90 - quantiles.q50) / _Z90
     above = max(0.0, (quantiles.q99 - quantiles.q90) / _Z99_MINUS_Z90)
-    rates = np.where(_Z_NODES < _Z90, quantiles.q50 + below * _Z_NODES, quantiles.q90 + above * (_Z_NODES - _Z90))
-    return DemandNodes(np.clip(rates, 0.0, max(rate_cap, 0.0)), _Z_WEIGHTS)
+    rates = np.concatenate((quantiles.q50 + below * _Z_BELOW, quantiles.q90 + above * _Z_ABOVE))
+    return DemandNodes(np.minimum(np.maximum(rates, 0.0), max(rate_cap, 0.0)), _Z_WEIGHTS)
 
 
 def certain(rate: float) -> DemandNodes:

@@ -70,14 +70,16 @@ class RateWindow:
     def window(self, start: float, end: float) -> tuple[float, float]:
         """Return arrivals in (start, end] and the seconds of it that were observed."""
         arrivals = covered = 0.0
-        for index in range(len(self.ends) - 1, -1, -1):
-            slot_start, slot_end = self.starts[index], self.ends[index]
+        for slot_start, slot_end, count in zip(
+            reversed(self.starts), reversed(self.ends), reversed(self.counts), strict=True
+        ):
             if slot_end <= start:
                 break
-            overlap = min(slot_end, end) - max(slot_start, start)
-            if overlap > 0.0:
-                covered += overlap
-                arrivals += self.counts[index] * overlap / (slot_end - slot_start)
+            if slot_start >= end:
+                continue
+            overlap = min(end, slot_end) - max(start, slot_start)
+            covered += overlap
+            arrivals += count * overlap / (slot_end - slot_start)
         return arrivals, covered
 
     def rate(self, window_seconds: float) -> float | None:
