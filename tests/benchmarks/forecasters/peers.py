@@ -13,10 +13,12 @@ import numpy as np
 from forebay.flow.trace import FloatArray
 from forebay.forecast import Resolution
 from forebay.forecast.resolution import QUANTILE_LEVELS
-from forebay.forecast.windows import QuantileWindow
+from tests.benchmarks.forecasters.window import QuantileWindow
 
 Points = Callable[[FloatArray, Resolution, int], FloatArray]
 """Counts, resolution and horizon to point forecasts in counts, one per origin."""
+ERRORS_KEPT = {60: 1440, 600: 720}
+"""By seconds per step: a day of minutes, five days of ten minutes."""
 LEVEL_BOUNDS = ((0.3, 0.7), (0.7, 0.985), (0.95, 0.9995))
 
 
@@ -29,7 +31,7 @@ def to_log(counts: FloatArray) -> tuple[FloatArray, float]:
 def persistence(counts: FloatArray, resolution: Resolution, horizon: int) -> FloatArray:
     """Last value plus quantiles of its last errors (a day of minutes, five of ten minutes): the baseline."""
     z, scale = to_log(counts)
-    window = QuantileWindow(resolution.short_window)
+    window = QuantileWindow(ERRORS_KEPT[resolution.step_seconds])
     found = np.full((len(z), 3), np.nan)
     for t in range(len(z)):
         if t >= horizon:
@@ -46,7 +48,7 @@ def with_adaptive_levels(points: Points) -> Callable[[FloatArray, Resolution, in
         scale = to_log(counts)[1]
         z = np.log1p(counts / scale)
         point = np.log1p(np.maximum(points(counts, resolution, horizon), 0.0) / scale)
-        window = QuantileWindow(resolution.short_window)
+        window = QuantileWindow(ERRORS_KEPT[resolution.step_seconds])
         levels = list(QUANTILE_LEVELS)
         found = np.full((len(z), 3), np.nan)
         for t in range(len(z)):

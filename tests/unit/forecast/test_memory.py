@@ -32,13 +32,13 @@ def kilobytes_after(minutes: int, *, leads: tuple[float, ...] = (60.0,)) -> floa
 
 def test_a_young_forecaster_is_small() -> None:
     """A fleet of thousands is young at the same time, after a start without history."""
-    assert kilobytes_after(10) < 70.0
+    assert kilobytes_after(10) < 60.0
 
 
 def test_memory_grows_with_history_and_horizons_and_stays_bounded() -> None:
     day = kilobytes_after(DAY)
-    assert day < 110.0
-    assert kilobytes_after(2 * DAY) < 160.0
+    assert day < 85.0
+    assert kilobytes_after(2 * DAY) < 95.0
     assert kilobytes_after(DAY, leads=(60.0, 200.0)) < 1.8 * day
 
 

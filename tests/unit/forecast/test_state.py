@@ -5,6 +5,7 @@ import pytest
 
 from forebay.flow.settings import KnownLoad, PolicySettings
 from forebay.forecast import TEN_MINUTES, ExternalForecast, Forecaster, Taken
+from forebay.forecast.history import CountHistory
 from forebay.forecast.jobs import RefitJob, WarmJob
 from forebay.forecast.snapshot import MAGIC, VERSION, pack_curve, unpack_curve
 from tests.unit.forecast.driver import Driver, quantiles
@@ -101,7 +102,7 @@ def test_a_restored_forecaster_goes_on_as_the_one_that_was_saved() -> None:
     assert other.forecaster.horizons == driver.forecaster.horizons
     after = daily(0.02, mean=1200.0, seed=24)
     expected, found = quantiles(driver.feed(after)), quantiles(other.feed(after))
-    assert found == pytest.approx(expected, rel=0.05)
+    assert found == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_restart_is_a_gap() -> None:
@@ -134,9 +135,24 @@ def test_an_empty_forecaster_can_be_saved() -> None:
     assert restored.horizons == ()
 
 
-def test_curves_keep_gaps() -> None:
-    curve = np.array([0.0, np.nan, 3.0, 2.9995, np.nan])
-    assert unpack_curve(pack_curve(curve)) == pytest.approx(curve, abs=3e-4, nan_ok=True)
+def test_curves_of_codes_are_kept_exactly() -> None:
+    curve = np.array([0, 65_535, 3, 40_000, 65_535], dtype=np.uint16)
+    assert unpack_curve(pack_curve(curve)).tolist() == curve.tolist()
+
+
+def test_counts_are_kept_within_a_few_thousandths_and_for_less_long_once_there_is_a_model() -> None:
+    history = CountHistory(100)
+    counts = [0.0, 7.0, np.nan, 1e6, *[60.0] * 40]
+    for index, count in enumerate(counts, start=500):
+        history.put(index, count)
+    start, kept = history.kept()
+    assert start == 500
+    assert kept == pytest.approx(np.array(counts), rel=2e-4, nan_ok=True)
+    history.shorten(30)
+    start, kept = history.kept()
+    assert (start, history.last, len(history)) == (514, 543, 30)
+    history.put(545, 61.0)
+    assert history.kept()[1][-3:] == pytest.approx([60.0, np.nan, 61.0], rel=2e-4, nan_ok=True)
 
 
 # --- clocks --------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ NOISE = 1.0
 SCORE_LIMIT = 6.0
 LOWEST, HIGHEST = 0.1, 5.0
 REFRESH = 5
-"""Updates between computations of the factors."""
+"""Steps between computations of the factors."""
 
 
 class HourClock(PerTrack):
@@ -30,10 +30,9 @@ class HourClock(PerTrack):
 
     def __init__(self, tracks: int, step_seconds: int) -> None:
         self.bins = HOUR_SECONDS // step_seconds
-        self.size = np.ones((tracks, self.bins))
-        self.visits = np.zeros((tracks, self.bins))
-        self.table = np.ones((tracks, self.bins))
-        self._learnt = 0
+        self.size = np.ones((tracks, self.bins), dtype=np.float32)
+        self.visits = np.zeros((tracks, self.bins), dtype=np.float32)
+        self.table = np.ones((tracks, self.bins), dtype=np.float32)
 
     def factors(self, rows: IndexArray, targets: IndexArray) -> FloatArray:
         """Return the factor on the local scale of the tracks ``rows`` for the target steps ``targets``."""
@@ -47,7 +46,7 @@ class HourClock(PerTrack):
         chance = NOISE / np.maximum(self.visits, 1.0)
         spread = ((ratio - 1.0) ** 2).mean(axis=1, keepdims=True)
         trust = np.maximum(0.0, 1.0 - chance.mean(axis=1, keepdims=True) / np.maximum(spread, 1e-12))
-        self.table = np.minimum(np.maximum(1.0 + trust * (ratio - 1.0), LOWEST), HIGHEST)
+        self.table = np.minimum(np.maximum(1.0 + trust * (ratio - 1.0), LOWEST), HIGHEST).astype(np.float32)
 
     def learn(self, index: int, rows: IndexArray, score: FloatArray) -> None:
         """Learn |residual| / local scale (without this factor) of tracks ``rows`` at step ``index``."""
@@ -56,6 +55,5 @@ class HourClock(PerTrack):
         self.visits[rows, column] = visits
         size = self.size[rows, column]
         self.size[rows, column] = size + (np.minimum(np.abs(score), SCORE_LIMIT) - size) / visits
-        self._learnt += 1
-        if self._learnt % REFRESH == 0:
+        if index % REFRESH == 0:
             self._refresh()

@@ -1,14 +1,13 @@
 """Linear quantile regression by linear programming, and the two layers that are made of it."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import highspy
 import numpy as np
 
 from forebay.flow.trace import FloatArray
 from forebay.forecast.resolution import QUANTILE_LEVELS
-from forebay.forecast.rings import grown
 from forebay.forecast.tracks import IndexArray, PerTrack, Track
 
 PENALTY = 1e-4
@@ -122,48 +121,3 @@ class LinearLayers(PerTrack):
         both = np.stack([point[:, None] + of_residual, last + of_change], axis=1)
         both = np.minimum(np.maximum(both, 0.0), ceiling)
         return np.asarray(np.maximum.accumulate(both, axis=2))
-
-
-class TrainingBuffer(PerTrack):
-    """The newest training rows of every track, in a ring that grows as it fills; half precision.
-
-    A row holds the direct features, whose last ones are those of the residual, and both targets. Rounding a
-    feature or a target by .05 % moves no quantile that a thousand rows can tell.
-    """
-
-    PER_TRACK: ClassVar[tuple[str, ...]] = ("rows", "count")
-
-    def __init__(self, tracks: int, capacity: int) -> None:
-        self.capacity = capacity
-        self.rows = np.zeros((tracks, 0, DIRECT_FEATURES + 2), dtype=np.float16)
-        self.count = np.zeros(tracks, dtype=np.int64)
-
-    def add(self, tracks: IndexArray, samples: FloatArray) -> None:
-        """Add one sample to each of ``tracks``: direct features, both targets."""
-        places = self.count[tracks] % self.capacity
-        self._make_room(int(places.max()) + 1)
-        self.rows[tracks, places] = samples
-        self.count[tracks] += 1
-
-    def extend(self, other: Self) -> None:
-        """Append the tracks of ``other``."""
-        room = max(self.rows.shape[1], other.rows.shape[1])
-        self.rows = np.concatenate([grown(rows, room, room, 0.0, axis=1) for rows in (self.rows, other.rows)])
-        self.count = np.concatenate([self.count, other.count])
-
-    def _make_room(self, needed: int) -> None:
-        if needed > self.rows.shape[1]:
-            self.rows = grown(self.rows, needed, self.capacity, 0.0, axis=1)
-
-    def training(self, row: int, track: Track, *, calm: bool) -> TrainingRows:
-        """Return a copy of the rows of track ``row``."""
-        kept = self.rows[row, : min(int(self.count[row]), self.capacity)].astype(np.float64)
-        direct = kept[:, :DIRECT_FEATURES]
-        return TrainingRows(
-            track=track,
-            calm=calm,
-            volatility=direct[:, -RESIDUAL_FEATURES:],
-            direct=direct,
-            residual_target=kept[:, DIRECT_FEATURES],
-            direct_target=kept[:, DIRECT_FEATURES + 1],
-        )

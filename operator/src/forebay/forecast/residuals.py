@@ -1,15 +1,15 @@
 """Three views of the spread around a point forecast, from the errors of the forecasts before it."""
 
-import math
 from typing import ClassVar, Self
 
 import numpy as np
 
 from forebay.flow.trace import FloatArray
 from forebay.forecast.clock import HourClock
+from forebay.forecast.codes import RESIDUAL_UNIT, SCORE_UNIT
 from forebay.forecast.resolution import QUANTILE_LEVELS, Resolution, decay
 from forebay.forecast.tracks import IndexArray, PerTrack
-from forebay.forecast.windows import QuantileWindow
+from forebay.forecast.windows import ErrorWindows
 
 FIRST_VARIANCE = 0.01
 SQUARE_LIMIT = 4.0
@@ -46,31 +46,30 @@ class ResidualLayers(PerTrack):
         self.variance = np.full(tracks, FIRST_VARIANCE)
         self.slow_variance = np.full(tracks, FIRST_VARIANCE)
         # Half precision: this is blended, and .05 % of a variance is far below what an estimate of it is worth.
-        self.slow_of_day = np.full((tracks, self.day), np.nan, dtype=np.float16)
+        self._stride = resolution.variance_stride
+        self.slow_of_day = np.full((tracks, self.day // self._stride), np.nan, dtype=np.float16)
         self.clock = HourClock(tracks, resolution.step_seconds)
         self.tracker = np.tile(np.array(TRACKER_START), (tracks, 1))
-        self.plain = [QuantileWindow(resolution.long_window) for _ in range(tracks)]
-        self.scaled = [QuantileWindow(resolution.short_window) for _ in range(tracks)]
+        self.plain = ErrorWindows(tracks, 1, resolution.long_window, unit=RESIDUAL_UNIT)
+        self.scaled = ErrorWindows(tracks, 1, resolution.short_window, unit=SCORE_UNIT)
         self._weight = decay(resolution.variance_half_life)
         self._slow_weight = decay(4.0 * resolution.variance_half_life if self.day > 144 else 24.0)
 
     def extend(self, other: Self) -> None:
         """Append the tracks of ``other``."""
         super().extend(other)
-        self.clock.extend(other.clock)
-        self.plain += other.plain
-        self.scaled += other.scaled
+        for mine, theirs in zip(self.parts(), other.parts(), strict=True):
+            mine.extend(theirs)
 
     def select(self, rows: IndexArray) -> None:
         """Keep only the tracks ``rows``."""
         super().select(rows)
-        self.clock.select(rows)
-        self.plain = [self.plain[row] for row in rows]
-        self.scaled = [self.scaled[row] for row in rows]
+        for part in self.parts():
+            part.select(rows)
 
-    def windows(self) -> list[QuantileWindow]:
-        """Return the windows of residuals."""
-        return [*self.plain, *self.scaled]
+    def parts(self) -> list[PerTrack]:
+        """Return the components that this one is made of."""
+        return [self.clock, self.plain, self.scaled]
 
     def scale(self, rows: IndexArray) -> FloatArray:
         """Return the local scale of the tracks ``rows``.
@@ -88,7 +87,7 @@ class ResidualLayers(PerTrack):
     def volatility(self, rows: IndexArray, targets: IndexArray) -> FloatArray:
         """Return (rows, 3): recent and slower error size, and the slower one at the target's time yesterday."""
         slow = self.slow_variance[rows]
-        yesterday = self.slow_of_day[rows, targets % self.day]
+        yesterday = self.slow_of_day[rows, targets % self.day // self._stride]
         yesterday = np.where(np.isnan(yesterday), slow, yesterday)
         found = np.empty((len(rows), 3))
         found[:, 0], found[:, 1], found[:, 2] = self.variance[rows], slow, yesterday
@@ -97,21 +96,13 @@ class ResidualLayers(PerTrack):
     def layers(self, rows: IndexArray, point: FloatArray, scale: FloatArray, factor: FloatArray) -> FloatArray:
         """Return the quantiles (rows, 3 layers, levels) around ``point``; ``factor`` is the clock's."""
         scale = scale * factor
-        cold = (scale[:, None] * COLD_SPREAD).tolist()
-        plain = []
-        scaled = []
-        young = np.zeros(len(point), dtype=bool)
-        for place, row in enumerate(rows.tolist()):
-            window = self.plain[row]
-            young[place] = len(window) < COLD
-            plain.append(cold[place] if young[place] else window.triple())
-            scaled.append((0.0, 0.0, 0.0) if young[place] else self.scaled[row].triple())
+        young = self.plain.taken[rows] < COLD
         found = np.empty((len(rows), 3, len(LEVELS)))
-        found[:, 0] = factor[:, None] * np.array(plain)
-        found[:, 1] = scale[:, None] * np.array(scaled)
+        found[:, 0] = factor[:, None] * self.plain.quantiles(rows)
+        found[:, 1] = scale[:, None] * self.scaled.quantiles(rows)
         found[:, 2] = scale[:, None] * self.tracker[rows]
         if young.any():
-            found[young] = np.array(plain)[young][:, None]
+            found[young] = (scale[young, None] * COLD_SPREAD)[:, None]
         return np.asarray(point[:, None, None] + found)
 
     def learn(
@@ -129,10 +120,8 @@ class ResidualLayers(PerTrack):
         square = np.minimum(even**2, SQUARE_LIMIT)
         self.variance[rows] += self._weight * (square - self.variance[rows])
         self.slow_variance[rows] += self._slow_weight * (square - self.slow_variance[rows])
-        self.slow_of_day[rows, index % self.day] = self.slow_variance[rows]
+        self.slow_of_day[rows, index % self.day // self._stride] = self.slow_variance[rows]
         score = even / scale
         self.tracker[rows] += TRACKER_GAINS * (LEVELS - (score[:, None] <= tracker))
-        for row, plain, scaled in zip(rows.tolist(), even.tolist(), score.tolist(), strict=True):
-            if math.isfinite(plain):
-                self.plain[row].push(plain)
-                self.scaled[row].push(scaled)
+        self.plain.push(rows, even)
+        self.scaled.push(rows, score)

@@ -18,12 +18,22 @@ class Resolution:
     """Of the level filters, fast to slow."""
     level_half_life: float
     """Of the level that a tick of the clock resets."""
+    smooth_stride: int
+    """Steps per smoothed value that is kept for the week to come."""
+    variance_stride: int
+    """Steps per variance that is kept for tomorrow."""
+    profile_stride: int
+    """Steps per value of the daily profile."""
     profile_half_width: int
-    """The daily profile is smoothed over this many steps to either side."""
+    """The daily profile is smoothed over this many of its values to either side."""
     long_window: int
     """Residuals kept unscaled."""
     short_window: int
-    """Residuals kept scaled by local volatility, and those of the simple experts."""
+    """Residuals kept scaled by local volatility."""
+    expert_window: int
+    """Errors kept of each simple expert."""
+    expert_share: float
+    """Of the errors that are kept once there are many; irrational, for the sake of clocks."""
     variance_half_life: float
     mixing_period: int
     """Scored forecasts per update of the layers' weights and of the final offset."""
@@ -33,7 +43,9 @@ class Resolution:
     """Steps whose mean decides whether traffic is now high or low against that maximum."""
     expert_half_life: float
     training_stride: int
+    """Steps per training row; half as many once a clock is found, since there are twice as many fits then."""
     training_rows: int
+    """Training rows kept, and twice as many once a clock is found."""
     refit_period: int
     regression_memory_days: float = 3.0
     """Half-life of the regression's memory."""
@@ -53,25 +65,35 @@ ONE_MINUTE = Resolution(
     step_seconds=60,
     half_lives=(1.5, 4.0, 10.0, 30.0, 120.0, 720.0),
     level_half_life=6.0,
-    profile_half_width=15,
+    smooth_stride=8,
+    variance_stride=8,
+    profile_stride=4,
+    profile_half_width=4,
     long_window=4320,
     short_window=1440,
+    expert_window=480,
+    expert_share=10.0**-0.5,
     variance_half_life=60.0,
     mixing_period=15,
     recurrence_windows=(10, 60),
     recent_steps=2,
     expert_half_life=360.0,
-    training_stride=6,
-    training_rows=1200,
+    training_stride=12,
+    training_rows=600,
     refit_period=720,
 )
 TEN_MINUTES = Resolution(
     step_seconds=600,
     half_lives=(0.5, 1.0, 2.0, 4.0, 12.0, 72.0),
     level_half_life=1.5,
+    smooth_stride=1,
+    variance_stride=1,
+    profile_stride=1,
     profile_half_width=1,
     long_window=1440,
     short_window=720,
+    expert_window=720,
+    expert_share=1.0,
     variance_half_life=12.0,
     mixing_period=1,
     recurrence_windows=(2, 6),

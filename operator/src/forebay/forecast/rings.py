@@ -1,5 +1,6 @@
 """Values by step, kept for a span of steps in as little memory as they have filled."""
 
+import math
 from typing import TypeVar
 
 import numpy as np
@@ -14,15 +15,16 @@ _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 class StepRing:
-    """The values of the newest ``size`` steps by absolute step index; NaN where none was set.
+    """The values of the newest ``size`` steps by absolute step index; ``missing`` where none was set.
 
     Memory grows with the steps that were seen, up to ``size`` values of ``dtype``: most series are young, and a
     fleet has thousands of them.
     """
 
-    def __init__(self, size: int, dtype: npt.DTypeLike) -> None:
+    def __init__(self, size: int, dtype: npt.DTypeLike, *, missing: float = math.nan) -> None:
         self.size = size
-        self._values = np.full(0, np.nan, dtype=dtype)
+        self._missing = missing
+        self._values = np.full(0, missing, dtype=dtype)
         self._origin: int | None = None
 
     def __setitem__(self, index: int, value: float) -> None:
@@ -31,18 +33,18 @@ class StepRing:
             self._origin = index
         position = (index - self._origin) % self.size
         if position >= len(self._values):
-            self._values = grown(self._values, position + 1, self.size, np.nan)
+            self._values = grown(self._values, position + 1, self.size, self._missing)
         self._values[position] = value
 
     def __getitem__(self, index: int) -> float:
-        """Return the value of step ``index``; NaN where none was set."""
+        """Return the value of step ``index``; ``missing`` where none was set."""
         position = (index - (self._origin or 0)) % self.size
-        return float(self._values[position]) if position < len(self._values) else float("nan")
+        return float(self._values[position]) if position < len(self._values) else self._missing
 
     def between(self, start: int, end: int) -> FloatArray:
         """Return the values of the steps from ``start`` to the one before ``end``, ``size`` of them at most."""
         positions = (np.arange(start, end) - (self._origin or 0)) % self.size
-        found = np.full(len(positions), np.nan)
+        found = np.full(len(positions), self._missing)
         held = positions < len(self._values)
         found[held] = self._values[positions[held]]
         return found

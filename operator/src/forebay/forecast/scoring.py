@@ -50,12 +50,13 @@ class Scoreboard(PerTrack):
 
     def report(self, row: int) -> ForecastScore:
         """Return how track ``row`` has done."""
-        own, other = self.loss[row]
+        own, other = self.loss[row].tolist()
+        hits = self.hits[row].tolist()
         scored = int(self.scored[row])
         return ForecastScore(
             scored=scored,
-            pinball90_ratio=float(own[1] / other[1]) if other[1] > 0.0 else None,
-            pinball99_ratio=float(own[2] / other[2]) if other[2] > 0.0 else None,
-            coverage90=float(self.hits[row, 1]) if scored else None,
-            coverage99=float(self.hits[row, 2]) if scored else None,
+            pinball90_ratio=own[1] / other[1] if other[1] > 0.0 else None,
+            pinball99_ratio=own[2] / other[2] if other[2] > 0.0 else None,
+            coverage90=hits[1] if scored else None,
+            coverage99=hits[2] if scored else None,
         )

@@ -1,10 +1,8 @@
 """The forecaster's state as bytes: small, versioned, and refused when it does not fit.
 
-Residuals are rounded to 1/32 of their spread and curves to .0005 (log space): far below what a quantile of a few
-thousand values can tell. Training rows are not kept; they come back with time.
+Everything is saved as it is held, so that a restored forecaster says what the saved one would have said.
 """
 
-import array
 import io
 import struct
 import zipfile
@@ -14,21 +12,18 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from forebay.flow.trace import FloatArray
 from forebay.forecast.history import CountHistory
 from forebay.forecast.levels import Levels
 from forebay.forecast.phase import Phase
 from forebay.forecast.resolution import Resolution
+from forebay.forecast.rings import StepRing
 from forebay.forecast.tracks import Track
-from forebay.forecast.windows import QuantileWindow
 
 MAGIC = b"FBFC"
-VERSION = 4
+VERSION = 5
 _HEADER = struct.Struct(">4sH")
-_CURVE_STEPS = 2000.0
-_CURVE_MISSING = -32_768
-_ROUNDING = 32.0
-_OF_DAY_STRIDE = 10
+_NONE = -1
+"""Stands for a step that there is not."""
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 ArrayMap = Mapping[str, npt.NDArray[np.generic]]
@@ -68,25 +63,20 @@ def parse(data: bytes) -> Arrays:
 
 def phase_arrays(phase: Phase) -> Arrays:
     """Return everything that ``phase`` learned."""
+    marks = [phase.index, phase.first_index, phase.issued_index]
     found: Arrays = {
         "tracks": np.array([(track.horizon, int(track.maximum)) for track in phase.tracks], dtype=np.int64),
         "scale": np.array([phase.scale]),
-        "index": np.array([-1 if phase.index is None else phase.index, phase.first_index or 0], dtype=np.int64),
+        "marks": np.array([_NONE if mark is None else mark for mark in marks], dtype=np.int64),
         "updates": np.array([phase.regressions.updates], dtype=np.int64),
         "split": np.array([phase.split]),
-        "recent": np.array(phase.recent()),
-        "expert_values": np.array(phase.values.values()),
-        **phase.issued_arrays(),
+        "recent": np.array(phase.values.values()),
+        "issued": np.stack([phase.issued, phase.issued_persistence]),
+        **{f"pending.{name}": values for name, values in phase.pending.arrays().items()},
         **{f"levels.{name}": values for name, values in _levels_arrays(phase.levels, phase.index).items()},
     }
     for part, component in enumerate(phase.learned()):
-        for name, values in component.arrays().items():
-            found[f"{part}.{name}"] = values[:, ::_OF_DAY_STRIDE] if name.endswith("_of_day") else values
-        for number, window in enumerate(component.windows()):
-            step, low, high = _pack_window(window)
-            found[f"{part}.window{number}.step"] = np.array([step])
-            found[f"{part}.window{number}.low"] = low
-            found[f"{part}.window{number}.high"] = high
+        found |= {f"{part}.{name}": values for name, values in component.arrays().items()}
     return found
 
 
@@ -102,118 +92,92 @@ def phase_from(resolution: Resolution, arrays: ArrayMap) -> Phase:
         if bool(arrays["split"][0]):
             phase.divide()
         for part, component in enumerate(phase.learned()):
-            component.load(_component_arrays(part, component.arrays(), arrays))
-            for number, window in enumerate(component.windows()):
-                _unpack_window(window, arrays, f"{part}.window{number}")
+            component.load(_under(f"{part}.", arrays))
         phase.regressions.updates = int(arrays["updates"][0])
-        index, first = (int(value) for value in arrays["index"])
-        _load_levels(phase.levels, arrays, index)
-        if index >= 0:
-            phase.first_index = first
-            phase.resume(index, _floats(arrays["recent"]), arrays)
-        for value in _floats(arrays["expert_values"]):
+        index, first, issued = (None if mark == _NONE else int(mark) for mark in arrays["marks"].tolist())
+        phase.index, phase.first_index, phase.issued_index = index, first, issued
+        phase.issued, phase.issued_persistence = arrays["issued"].astype(np.float64)
+        phase.pending.load(_under("pending.", arrays))
+        _load_levels(phase.levels, _under("levels.", arrays), 0 if index is None else index + 1)
+        for value in _floats(arrays["recent"]):
             phase.values.observe(value)
     except KeyError as error:
         raise ValueError(f"the saved forecaster state lacks {error}; remove it to start afresh") from error
     return phase
 
 
+def _under(prefix: str, arrays: ArrayMap) -> Arrays:
+    return {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
+
+
 def _floats(values: npt.NDArray[np.generic]) -> list[float]:
     return [float(value) for value in values.astype(np.float64)]
-
-
-def _component_arrays(part: int, wanted: ArrayMap, arrays: ArrayMap) -> Arrays:
-    found: Arrays = {}
-    for name, like in wanted.items():
-        values = arrays[f"{part}.{name}"]
-        if name.endswith("_of_day"):
-            values = np.repeat(values, _OF_DAY_STRIDE, axis=1)[:, : like.shape[1]]
-        found[name] = values
-    return found
 
 
 def _levels_arrays(levels: Levels, index: int | None) -> Arrays:
     scalars = [
         levels.z, levels.smooth, levels.maximum, levels.change_fast, levels.change_slow, levels.settled,
-        levels.settled_steps, levels.clock.usual, *levels.ewma,
+        levels.settled_steps, *levels.ewma,
     ]  # fmt: skip
     days = levels.days
-    counts = [int(levels.started), days.steps_today, levels.missing]
     end = 0 if index is None else index + 1
+    today, today_end = days.today, end // days.profile_stride
+    smooth, smooth_end = days.smooth_history, -(-end // days.smooth_stride)
     return {
         "scalars": np.array(scalars),
-        "counts": np.array(counts, dtype=np.int64),
-        "clock": np.stack([levels.clock.size, levels.clock.visits]).astype(np.float32),
-        "smooth_history": pack_curve(days.smooth_history.between(end - days.smooth_history.size, end)),
-        "profile": pack_curve(np.asarray(days.profile, dtype=np.float64)),
-        "today": pack_curve(np.asarray(days.today, dtype=np.float64)),
+        "counts": np.array([int(levels.started), days.steps_today, levels.missing], dtype=np.int64),
+        "clock": levels.clock.kept(),
+        "smooth": smooth.between(smooth_end - smooth.size, smooth_end).astype(np.float16),
+        "today": today.between(today_end - today.size, today_end).astype(np.float16),
+        "part": np.array(days.part),
+        "profile": days.profile,
     }
 
 
-def _load_levels(levels: Levels, arrays: ArrayMap, index: int) -> None:
-    scalars = _floats(arrays["levels.scalars"])
+def _load_levels(levels: Levels, arrays: ArrayMap, end: int) -> None:
+    scalars = _floats(arrays["scalars"])
     days = levels.days
     levels.z, levels.smooth, levels.maximum, levels.change_fast, levels.change_slow = scalars[:5]
-    levels.settled, levels.settled_steps, levels.clock.usual = scalars[5:8]
-    levels.ewma = scalars[8:]
-    levels.clock.load(arrays["levels.clock"].astype(np.float64))
-    started, days.steps_today, levels.missing = (int(value) for value in arrays["levels.counts"])
+    levels.settled, levels.settled_steps = scalars[5:7]
+    levels.ewma = scalars[7:]
+    levels.clock.load(arrays["clock"].astype(np.float64))
+    started, days.steps_today, levels.missing = (int(value) for value in arrays["counts"].tolist())
     levels.started = bool(started)
-    history, today = unpack_curve(arrays["levels.smooth_history"]), unpack_curve(arrays["levels.today"])
-    if len(history) != days.smooth_history.size or len(today) != days.day:
+    days.part = _floats(arrays["part"])
+    if len(arrays["today"]) != days.today.size or len(arrays["smooth"]) != days.smooth_history.size:
         raise ValueError("the saved forecaster state was kept at another sampling step; remove it to start afresh")
-    for at in np.flatnonzero(np.isfinite(history)).tolist():
-        days.smooth_history[index + 1 - len(history) + at] = float(history[at])
-    days.today[:] = array.array("f", today.tolist())
-    days.profile = array.array("f", unpack_curve(arrays["levels.profile"]).tolist())
+    _fill(days.smooth_history, -(-end // days.smooth_stride), arrays["smooth"])
+    _fill(days.today, end // days.profile_stride, arrays["today"])
+    days.profile = arrays["profile"].astype(np.float16)
+
+
+def _fill(ring: StepRing, end: int, values: npt.NDArray[np.generic]) -> None:
+    found = values.astype(np.float64)
+    for at in np.flatnonzero(np.isfinite(found)).tolist():
+        ring[end - len(found) + at] = float(found[at])
 
 
 def history_arrays(history: CountHistory) -> Arrays:
-    """Return the counts, rounded to .05 %."""
-    start, counts = history.kept()
-    return {"start": np.array([start], dtype=np.int64), "counts": pack_curve(np.log1p(counts))}
+    """Return the kept counts."""
+    start, codes = history.codes()
+    return {"start": np.array([start], dtype=np.int64), "counts": pack_curve(codes)}
 
 
 def load_history(history: CountHistory, arrays: ArrayMap) -> None:
     """Fill the empty ``history``."""
-    counts = np.rint(np.expm1(unpack_curve(arrays["history.counts"])))
-    for index, count in enumerate(counts.tolist(), start=int(arrays["history.start"].astype(np.int64)[0])):
-        history.put(index, count)
+    history.load(int(arrays["history.start"].astype(np.int64)[0]), unpack_curve(arrays["history.counts"]))
 
 
-def pack_curve(values: FloatArray) -> npt.NDArray[np.uint8]:
-    """Return a slowly varying curve as two planes of bytes; NaN is kept."""
-    steps = np.clip(np.rint(np.nan_to_num(values) * _CURVE_STEPS), -32_767, 32_767).astype(np.int16)
-    steps[np.isnan(values)] = _CURVE_MISSING
-    return _planes(np.diff(steps, prepend=np.int16(0)))
+def pack_curve(codes: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
+    """Return a slowly varying curve as the low bytes of its steps, then the high ones.
+
+    Most high bytes are alike and compress to nothing.
+    """
+    steps = np.diff(codes, prepend=np.uint16(0))
+    return np.ascontiguousarray(steps.view(np.uint8).reshape(-1, 2).T)
 
 
-def unpack_curve(planes: npt.NDArray[np.generic]) -> FloatArray:
+def unpack_curve(planes: npt.NDArray[np.generic]) -> npt.NDArray[np.uint16]:
     """Return the curve of ``pack_curve``."""
-    steps = np.cumsum(_from_planes(planes), dtype=np.int16)
-    values = steps.astype(np.float64) / _CURVE_STEPS
-    values[steps == _CURVE_MISSING] = np.nan
-    return values
-
-
-def _planes(values: npt.NDArray[np.int16]) -> npt.NDArray[np.uint8]:
-    """Return low bytes, then high bytes: most high bytes are alike and compress to nothing."""
-    return np.ascontiguousarray(values.view(np.uint8).reshape(-1, 2).T)
-
-
-def _from_planes(planes: npt.NDArray[np.generic]) -> npt.NDArray[np.int16]:
-    return np.ascontiguousarray(planes.astype(np.uint8).T).reshape(-1).view(np.int16)
-
-
-def _pack_window(window: QuantileWindow) -> tuple[float, npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    values = window.values()
-    step = float(values.std()) / _ROUNDING if len(values) > 1 else 1e-4
-    step = max(step, 1e-6)
-    planes = _planes(np.clip(np.rint(values / step), -32_767, 32_767).astype(np.int16))
-    return step, planes[0], planes[1]
-
-
-def _unpack_window(window: QuantileWindow, arrays: ArrayMap, name: str) -> None:
-    step = float(arrays[f"{name}.step"].astype(np.float64)[0])
-    planes = np.stack([arrays[f"{name}.low"].astype(np.uint8), arrays[f"{name}.high"].astype(np.uint8)])
-    window.load(_from_planes(planes).astype(np.float64) * step)
+    steps = np.ascontiguousarray(planes.astype(np.uint8).T).reshape(-1).view(np.uint16)
+    return np.cumsum(steps, dtype=np.uint16)

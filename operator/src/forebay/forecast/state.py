@@ -21,6 +21,8 @@ HORIZONS_KEPT = 4
 """Horizons with state; the one that nobody asked for longest goes first."""
 INLINE_STEPS = 360
 """History up to this long is replayed at once (.1 s); a longer one is a job."""
+DAYS_REPLAYED = 4
+"""Days of counts that are kept for lead times to come once there is a model, which remembers the week itself."""
 RESCALE_FACTOR = 6.0
 """The scale of the transform is renewed when the mean of a day exceeds it by this factor (a launch)."""
 EARLY_CHECKS = (30, 60, 120, 240)
@@ -120,6 +122,7 @@ class SeriesState:
         The follower is at the same step, so that its first own sample counts as seen already.
         """
         self.model = model
+        self.history.shorten(DAYS_REPLAYED * self.resolution.steps_per_day)
         self.followers = [Follower(model) for _ in range(1, self.clock.phases)]
         self._settle()
 

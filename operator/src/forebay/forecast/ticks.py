@@ -51,19 +51,24 @@ class ChangeClock:
         if self._learnt % self.bins == 0:
             self._refresh()
 
+    def kept(self) -> FloatArray:
+        """Return what was learned, to be kept across a restart."""
+        learnt = np.full(self.bins, self._learnt)
+        return np.stack([self.size, self.visits, np.array(self.table), np.full(self.bins, self.usual), learnt])
+
     def load(self, kept: FloatArray) -> None:
-        """Take over ``size`` and ``visits`` as they were kept, one row each.
+        """Take over what ``kept`` returned.
 
         Raises:
-            ValueError: they are of another sampling step.
+            ValueError: it is of another sampling step.
         """
-        if kept.shape != (2, self.bins):
+        if kept.shape != (5, self.bins):
             raise ValueError(
                 "the saved forecaster state was kept at another sampling step; remove it to start afresh"
             )
-        self.size, self.visits = kept
-        self._learnt = int(self.visits.sum())
-        self._refresh()
+        self.size, self.visits = kept[0].copy(), kept[1].copy()
+        self.table, self.usual, self._learnt = kept[2].tolist(), float(kept[3, 0]), int(kept[4, 0])
+        self._calm = {}
 
     def _refresh(self) -> None:
         """Compute the table and which forecasts are calm afresh."""

@@ -7,8 +7,6 @@ from typing import ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from forebay.forecast.windows import QuantileWindow
-
 IndexArray = npt.NDArray[np.intp]
 
 
@@ -49,8 +47,8 @@ class PerTrack:
                 )
             setattr(self, name, given.astype(mine.dtype))
 
-    def windows(self) -> list[QuantileWindow]:
-        """Return the windows of residuals, in a fixed order."""
+    def parts(self) -> "list[PerTrack]":
+        """Return components with rows per track that belong to this one, in a fixed order."""
         return []
 
     def select(self, rows: IndexArray) -> None:

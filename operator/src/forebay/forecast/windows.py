@@ -1,99 +1,133 @@
-"""Quantiles of the last n values at every step, without sorting at every step."""
+"""Quantiles of the last n errors, for many windows at once, in a byte per error."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from forebay.flow.trace import FloatArray
+from forebay.forecast.codes import decode, encode
 from forebay.forecast.resolution import QUANTILE_LEVELS
 from forebay.forecast.rings import grown
+from forebay.forecast.tracks import IndexArray, PerTrack
 
+LEVELS = np.array(QUANTILE_LEVELS)
 REFRESH = 5
-"""Pushes that may pass before the kept quantiles of a well filled window are looked up again."""
+"""Values that a well filled window may take before its kept quantiles are looked up again."""
 WELL_FILLED = 120
+DENSE = 480
+"""Every value is taken until it holds this many."""
+_UNUSED = 127
+"""Sorts behind everything."""
 
 
-class QuantileWindow:
-    """The last ``size`` values, in order of arrival.
+class ErrorWindows(PerTrack):
+    """The last ``size`` values of ``kinds`` windows per track.
 
-    Half precision: a residual is rounded by less than .05 % of itself, far below what a quantile of a few thousand
-    of them can tell, and a fleet has tens of thousands of windows. They are sorted when quantiles are looked up: a
-    sort of 1,440 takes a few microseconds, less than keeping them in order at every push.
+    Once a window holds ``DENSE`` values, only a ``share`` of what comes is taken: errors of forecasts that overlap
+    are so alike that those between tell nothing new, and the same memory reaches further back. They are taken at
+    the steps of an irrational rate, which fall evenly on any clock's minutes; every second one would see only half
+    of them.
+    Values are sorted when quantiles are looked up: sorting a thousand bytes takes a few microseconds.
     """
 
-    __slots__ = ("_count", "_head", "_kept", "_pushes", "_ring", "size")
+    PER_TRACK: ClassVar[tuple[str, ...]] = ("codes", "taken", "offered", "kept", "fresh")
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, tracks: int, kinds: int, size: int, *, unit: float, share: float = 1.0) -> None:
         if size < 1:
-            raise ValueError(f"a window of residuals must hold at least one value; got size {size}")
+            raise ValueError(f"a window of errors must hold at least one value; got size {size}")
         self.size = size
-        self._ring = np.empty(0, dtype=np.float16)
-        self._count = 0
-        self._head = 0
-        self._pushes = 0
-        self._kept: tuple[float, ...] = ()
+        self.kinds = kinds
+        windows = tracks * kinds
+        self.codes = np.full((windows, 0), _UNUSED, dtype=np.int8)
+        self.taken = np.zeros(windows, dtype=np.int32)
+        """Values that were taken ever."""
+        self.offered = np.zeros(windows, dtype=np.int32)
+        self.kept = np.full((windows, len(LEVELS)), np.nan)
+        """Quantiles as they were last looked up."""
+        self.fresh = np.zeros(windows, dtype=np.int8)
+        """Values that may be offered until they are looked up again."""
+        self._unit = unit
+        self._share = share
 
-    def __len__(self) -> int:
-        return self._count
+    def push(self, windows: IndexArray, values: FloatArray) -> None:
+        """Offer ``values`` to one of ``windows`` each (none twice); the oldest leaves a full one.
 
-    def push(self, value: float) -> None:
-        """Add ``value``; the oldest leaves when the window is full."""
-        self._pushes += 1
-        if self._count == self.size:
-            self._ring[self._head] = value
-            self._head = (self._head + 1) % self.size
-            return
-        if self._count == len(self._ring):
-            self._ring = grown(self._ring, self._count + 1, self.size, 0.0)
-        self._ring[self._count] = value
-        self._count += 1
+        Window k of track t is number t x kinds + k.
+        """
+        offered = self.offered[windows] + 1
+        self.offered[windows] = offered
+        taken = self.taken[windows]
+        self.fresh[windows] = np.where(taken < WELL_FILLED, 0, self.fresh[windows] - 1)
+        chosen = (taken < DENSE) | (offered * self._share % 1.0 < self._share)
+        if not chosen.all():
+            windows, values, taken = windows[chosen], values[chosen], taken[chosen]
+            if not len(windows):
+                return
+        places = taken % self.size
+        needed = int(places.max()) + 1
+        if needed > self.codes.shape[1]:
+            self.codes = grown(self.codes, needed, self.size, _UNUSED, axis=1)
+        self.codes[windows, places] = encode(values, self._unit)
+        self.taken[windows] = taken + 1
 
-    def quantiles(self, levels: Iterable[float]) -> tuple[float, ...]:
-        """Return the conformal empirical quantiles: the value at rank (n + 1) level - 1, interpolated.
+    def quantiles(self, windows: IndexArray) -> FloatArray:
+        """Return (windows, levels), at most a few values old; NaN for an empty window.
+
+        Conformal empirical quantiles: the value at rank (n + 1) level - 1, interpolated.
+        """
+        fresh = self.fresh[windows]
+        if fresh.min() <= 0:
+            # Those that would be due soon as well: one look at many costs little more than one at a few.
+            self._look_up(windows[fresh < REFRESH])
+        return np.asarray(self.kept[windows])
+
+    def _look_up(self, windows: IndexArray) -> None:
+        held = np.minimum(self.taken[windows], self.size)
+        if not held.all():
+            windows, held = windows[held > 0], held[held > 0]
+            if not len(windows):
+                return
+        ordered = np.sort(self.codes[windows], axis=1, kind="stable")
+        last = held[:, None] - 1
+        position = np.minimum(np.maximum((last + 2) * LEVELS - 1.0, 0.0), last)
+        lower = position.astype(np.intp)
+        every = np.arange(len(windows))[:, None]
+        low = decode(ordered[every, lower], self._unit)
+        high = decode(ordered[every, np.minimum(lower + 1, last)], self._unit)
+        self.kept[windows] = low + (position - lower) * (high - low)
+        self.fresh[windows] = REFRESH
+
+    def values(self, window: int) -> FloatArray:
+        """Return the values of one window, oldest first."""
+        taken = int(self.taken[window])
+        held = min(taken, self.size)
+        order = np.arange(taken - held, taken) % self.size
+        return decode(self.codes[window, order], self._unit)
+
+    def extend(self, other: Self) -> None:
+        """Append the tracks of ``other``."""
+        room = max(self.codes.shape[1], other.codes.shape[1])
+        for windows in (self, other):
+            windows._make_room(room)  # noqa: SLF001
+        super().extend(other)
+
+    def select(self, rows: IndexArray) -> None:
+        """Keep only the tracks ``rows``, in that order."""
+        super().select((rows[:, None] * self.kinds + np.arange(self.kinds)).ravel())
+
+    def load(self, arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
+        """Take over ``arrays``, as returned by ``arrays``.
 
         Raises:
-            IndexError: the window is empty.
+            ValueError: an array is missing or has another shape.
         """
-        ordered = np.sort(self._ring[: self._count].astype(np.float32))
-        last = self._count - 1
-        found = []
-        for level in levels:
-            position = (last + 2) * level - 1.0
-            if position <= 0.0:
-                found.append(float(ordered[0]))
-                continue
-            lower = int(position)
-            if lower >= last:
-                found.append(float(ordered[last]))
-                continue
-            value = float(ordered[lower])
-            found.append(value + (position - lower) * (float(ordered[lower + 1]) - value))
-        return tuple(found)
+        self._make_room(min(self.size, arrays["codes"].shape[-1]) if "codes" in arrays else 0)
+        super().load(arrays)
 
-    def triple(self) -> tuple[float, ...]:
-        """Return the quantiles at the package's three levels, at most a few pushes old.
-
-        Raises:
-            IndexError: the window is empty.
-        """
-        if not self._kept or self._pushes >= REFRESH or (self._pushes and self._count < WELL_FILLED):
-            self._kept = self.quantiles(QUANTILE_LEVELS)
-            self._pushes = 0
-        return self._kept
-
-    def values(self) -> FloatArray:
-        """Return the values, oldest first."""
-        ring = self._ring[: self._count].astype(np.float64)
-        return np.concatenate([ring[self._head :], ring[: self._head]])
-
-    def load(self, values: FloatArray) -> None:
-        """Replace the content by the newest ``size`` of ``values`` (oldest first)."""
-        self._ring = values[-self.size :].astype(np.float16)
-        self._count = len(self._ring)
-        self._kept = ()
-        self._pushes = self._head = 0
-
-    @property
-    def nbytes(self) -> int:
-        """Return the memory that the values take, in bytes."""
-        return self._ring.nbytes
+    def _make_room(self, room: int) -> None:
+        missing = room - self.codes.shape[1]
+        if missing > 0:
+            more = np.full((len(self.codes), missing), _UNUSED, dtype=np.int8)
+            self.codes = np.concatenate([self.codes, more], axis=1)
