@@ -160,7 +160,9 @@ class ExternalForecast(ApiModel):
     """A forecast of the user's own, read from Prometheus."""
 
     promql: Annotated[StrictStr, Field(min_length=1, max_length=2048)]
-    """Query whose single value is the demand to be ready for, in requests per second."""
+    """Query whose single value is the demand to be ready for, in requests per second. An instant query, once
+    a minute; its answer is taken for the rate at every time ahead, so let it look ahead by the lead time itself,
+    such as predict_linear(requests:rate5m[1h], 300) for 300 s."""
 
 
 class ScalingPolicySpec(ApiModel):
@@ -191,7 +193,9 @@ class ScalingPolicySpec(ApiModel):
     schedules: Annotated[tuple[Schedule, ...], Field(max_length=32), ListType("map", ("name",))] = ()
     """Loads known ahead."""
     external_forecast: ExternalForecast | None = None
-    """A forecast of the user's own; the higher of both counts."""
+    """A forecast of the user's own. It is weighed beside the operator's own forecasters by how well each did
+    lately: one that was right takes over, one that was wrong counts for little. To be ready for a load whatever
+    the forecasters say, use schedules."""
 
 
 class ScalingPolicy(Resource):
