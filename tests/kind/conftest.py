@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from devcluster.errors import DevClusterError, KubectlError
 from devcluster.kind import IMAGE_VARIABLE, docker_answers, image_at_hand
 from kindscene import evidence
 from kindscene.installation import Installation
@@ -66,10 +67,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     capture = session.config.pluginmanager.get_plugin("capturemanager")
     assert capture is not None
     with capture.global_and_fixture_disabled():
-        session.config.stash[MADE] = Installation(NAME)
-        session.config.stash[MADE].up()
-        session.config.stash[MODEL] = Scene(session.config.stash[MADE])
-        session.config.stash[MODEL].deploy()
+        try:
+            session.config.stash[MADE] = Installation(NAME)
+            session.config.stash[MADE].up()
+            session.config.stash[MODEL] = Scene(session.config.stash[MADE])
+            session.config.stash[MODEL].deploy()
+        except (DevClusterError, KubectlError, AssertionError) as error:
+            pytest.exit(f"the kind cluster of the journeys did not come up: {error}", returncode=1)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
