@@ -43,6 +43,10 @@ def image_at_hand(environment: Mapping[str, str]) -> bool:
     return bool(images.stdout.strip())
 
 
+class _TooLateError(DevClusterError):
+    """A command did not end in its time and was stopped."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One kind cluster, there or not.
@@ -80,7 +84,12 @@ class Kind:
         options = ["--config", "-", "--wait", f"{wait_seconds}s"]
         if image:
             options += ["--image", image]
-        self._run("create", "cluster", *self._own(), *options, config=config, seconds=_CREATE_SECONDS)
+        try:
+            self._run("create", "cluster", *self._own(), *options, config=config, seconds=_CREATE_SECONDS)
+        except _TooLateError:
+            # kind removes what it could not finish, but not when it is stopped. The name was free: it had begun.
+            self.delete()
+            raise
 
     def delete(self) -> None:
         """Remove the cluster, if it is there."""
@@ -141,7 +150,7 @@ def _command(command: list[str], *, text: str | None, seconds: float) -> str:
     except FileNotFoundError:
         raise DevClusterError(f"{command[0]} is not there: install it") from None
     except subprocess.TimeoutExpired:
-        raise DevClusterError(f"{what} did not end within {seconds:g} s") from None
+        raise _TooLateError(f"{what} did not end within {seconds:g} s") from None
     if done.returncode != 0:
         raise DevClusterError(f"{what} failed:\n{done.stderr.strip()[-2_000:]}")
     return done.stdout

@@ -19,6 +19,7 @@ PYTHON
 case "$*" in
   "get nodes"*) echo ours-worker2; echo ours-control-plane; echo ours-worker ;;
   "get clusters") echo ours-too; echo other ;;
+  *create*slow*) exec sleep 60 ;;
   *broken*) echo "no such image" >&2; exit 1 ;;
 esac
 """
@@ -51,6 +52,15 @@ def test_whatever_changes_a_cluster_names_it_and_its_kubeconfig(programs: Path, 
         ["create", "cluster", *own, "--config", "-", "--wait", "120s", "--image", "node:1"],
         ["delete", "cluster", *own],
     ]
+
+
+def test_what_a_creation_that_takes_too_long_began_is_removed(
+    programs: Path, ours: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kind, "_CREATE_SECONDS", 3.0)
+    with pytest.raises(DevClusterError, match="create cluster did not end within 3 s"):
+        ours.create("kind: Cluster", image="slow")
+    assert [call[:2] for call in _calls(programs, "kind")] == [["create", "cluster"], ["delete", "cluster"]]
 
 
 def test_a_cluster_with_a_longer_name_is_another(ours: Kind) -> None:
