@@ -64,7 +64,7 @@ image-test: setup ## Build the image twice, compare the two, and look into it (w
 kind-up: setup ## A kind cluster with Forebay on it (KIND_NODE_IMAGE; what images need: see tools/build-image)
 	@$(BIN)/python -m kindscene up
 
-kind-env: setup ## Print shell lines that let kubectl, helm and forebay use it: eval "$$(make -s kind-env)"
+kind-env: setup ## Print shell lines that let kubectl, helm and forebay use it: eval "$(make -s kind-env)"
 	@$(BIN)/python -m kindscene env
 
 kind-test: setup ## The golden journeys on a kind cluster of their own, with real pods (15-20 minutes)

@@ -240,6 +240,12 @@ def test_an_explanation_tells_what_why_and_what_not() -> None:
     assert "\x1b[" in as_text(explanation(), colour=True)
 
 
+def test_a_sentence_that_names_its_role_is_not_given_it_twice() -> None:
+    record = copy.deepcopy(RECORD)
+    record["decision"]["reasons"][1]["message"] = "prefill: 3 replicas."
+    assert "*size      prefill: 3 replicas. [Sized]" in as_text(explanation(record=record), colour=False)
+
+
 @pytest.mark.parametrize(
     ("share", "told"), [(0.999, "100 %"), (0.123, "12 %"), (0.0123, "1.2 %"), (3.2e-6, "0.00032 %")]
 )

@@ -96,10 +96,15 @@ def _steps(record: Mapping[str, Any]) -> Iterator[str]:
     yield click.style(f"How it came about ({at:%Y-%m-%d %H:%M:%S} UTC):", bold=True)
     for reason in decision["reasons"]:
         mark = click.style("*", fg="green") if reason["changed"] else " "
-        role = f"{reason['role']}: " if reason["role"] else ""
-        yield f" {mark}{reason['step']:<{_STEP_WIDTH}} {role}{reason['message']} [{reason['code']}]"
+        yield f" {mark}{reason['step']:<{_STEP_WIDTH}} {_of_its_role(reason)} [{reason['code']}]"
     if any(reason["changed"] for reason in decision["reasons"]):
         yield "  (* changed the number that the steps before it proposed)"
+
+
+def _of_its_role(reason: Mapping[str, Any]) -> str:
+    """Return the reason's sentence with its role before it, which many sentences begin with by themselves."""
+    role, message = reason["role"], str(reason["message"])
+    return message if not role or message.startswith(f"{role}: ") else f"{role}: {message}"
 
 
 def _alternatives(record: Mapping[str, Any]) -> Iterator[str]:
