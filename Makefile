@@ -5,10 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# The tests on a cluster mostly wait, so that three workers (each with a cluster of its own) fill two cores. Tests are
-# handed out one by one, those with the longest time limit first.
+# The tests on a cluster mostly wait, so that three workers (each with a cluster of its own) fill two cores.
 WORKERS ?= 3
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist load --maxschedchunk 1
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .PHONY: help setup programs demo test test-unit test-cluster lint format crds check-drift image image-test kind-up kind-env kind-test kind-contrast kind-down lock clean \
 	pictures bench bench-plan bench-forecast bench-replay bench-policy bench-operator
