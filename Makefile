@@ -30,7 +30,7 @@ programs: setup
 test: programs ## Run every test: unit, property, and on a real API server with a real Prometheus
 	$(PYTEST) tests/unit tests/property tests/cluster
 
-test-unit: setup ## Run the tests that need no cluster (under a minute)
+test-unit: setup ## Run the tests that need no cluster (one to three minutes)
 	$(PYTEST) tests/unit tests/property
 
 test-cluster: programs ## Run the tests on a real API server (FOREBAY_CLUSTER=local|kind|kubeconfig overrides the choice)
