@@ -76,7 +76,7 @@ def _feed_forecaster(memory: PoolMemory, end: float) -> None:
         if covered >= _FULL_STEP * step:
             memory.forecaster.update(boundary, count * step / covered)
             memory.fed_until_seconds = boundary
-            memory.known_steps += boundary % memory.forecaster.resolution.step_seconds == 0.0
+            memory.known_steps += boundary % step == 0.0
 
 
 def _absorb_engine(

@@ -101,11 +101,7 @@ class RateWindow:
 
     def now(self, window_seconds: float) -> float | None:
         """Return the present rate: of the last window, or of its last half if higher by more than noise."""
-        whole = self.rate(window_seconds)
-        half = self.rate(window_seconds / 2.0)
-        if whole is None or half is None:
-            return whole
-        return max(whole, half - math.sqrt(max(half, 0.0) / (window_seconds / 2.0)))
+        return self._or_last_half(window_seconds, deviations=1.0)
 
     def fresh(self, window_seconds: float) -> float | None:
         """Return the rate of the last window, or of its last half if that is higher beyond doubt.
@@ -113,11 +109,15 @@ class RateWindow:
         Meant for lifting a forecast that has not seen the last seconds: noise must not, so the half-window's
         rate counts less one and a half standard deviations.
         """
+        return self._or_last_half(window_seconds, deviations=_BEYOND_DOUBT)
+
+    def _or_last_half(self, window_seconds: float, *, deviations: float) -> float | None:
+        """Return the rate of the window, or that of its last half less so much of its noise if that is higher."""
         whole = self.rate(window_seconds)
         half = self.rate(window_seconds / 2.0)
         if whole is None or half is None:
             return whole
-        return max(whole, half - _BEYOND_DOUBT * math.sqrt(max(half, 0.0) / (window_seconds / 2.0)))
+        return max(whole, half - deviations * math.sqrt(max(half, 0.0) / (window_seconds / 2.0)))
 
     def burst_sample(self) -> float | None:
         """Return the squared relative deviation of three 10-s slots beyond Poisson noise.

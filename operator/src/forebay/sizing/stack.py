@@ -6,17 +6,19 @@ from typing import Self
 
 import numpy as np
 
-from forebay.flow.fleet import Role, Slo
+from forebay.flow.fleet import Slo
 from forebay.sizing.work import FloatArray, ReplicaWork
 
 
 @dataclass(frozen=True, slots=True)
 class WorkStack:
-    """`ReplicaWork` of n pools: each number an array of shape (n, 1, 1), to broadcast over replicas and rates."""
+    """What queueing needs of n pools' `ReplicaWork`: each number an array of shape (n, 1, 1).
+
+    They broadcast over replicas and rates.
+    """
 
     prefill_seconds: FloatArray
     decode_seconds: FloatArray
-    serve_seconds: FloatArray
     largest_batch: FloatArray
     batch: FloatArray
     output_tokens: FloatArray
@@ -32,7 +34,6 @@ class WorkStack:
         return cls(
             prefill_seconds=_column([work.prefill_seconds for work in works]),
             decode_seconds=_column([work.decode_seconds for work in works]),
-            serve_seconds=_column([work.serve_seconds for work in works]),
             largest_batch=_column([work.largest_batch for work in works]),
             batch=_column([work.batch for work in works]),
             output_tokens=_column([work.output_tokens for work in works]),
@@ -41,14 +42,6 @@ class WorkStack:
             prefill_sample=np.array([work.prefill_sample for work in works]).T[:, :, None, None],
             variability=_column([work.variability for work in works]),
         )
-
-    def seconds(self, role: Role) -> FloatArray:
-        """Return the replica-seconds that one request costs in ``role``."""
-        if role is Role.PREFILL:
-            return self.prefill_seconds
-        if role is Role.DECODE:
-            return self.decode_seconds
-        return self.serve_seconds
 
 
 @dataclass(frozen=True, slots=True)
