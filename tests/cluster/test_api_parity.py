@@ -22,7 +22,6 @@ def rest(cluster: Cluster) -> Rest:
     return cluster.rest()
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @settings(
     max_examples=300,

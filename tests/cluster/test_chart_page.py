@@ -50,7 +50,6 @@ def helm(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Helm]:
     helm.forget_all()
 
 
-@pytest.mark.timeout(240)
 def test_the_pages_commands_run_in_their_order(cluster: Cluster, namespace: str, helm: Helm) -> None:
     assert len(commands()) >= 12
     for command in commands():

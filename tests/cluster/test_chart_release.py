@@ -201,7 +201,6 @@ def older_chart(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / "older" / "charts" / "forebay"
 
 
-@pytest.mark.timeout(240)
 def test_a_release_of_an_older_chart_is_upgraded_and_rolled_back(
     older_chart: Path, cluster: Cluster, namespace: str, home: Helm
 ) -> None:

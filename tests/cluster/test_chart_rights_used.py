@@ -151,7 +151,6 @@ def used(recorder: RequestRecorder, granted: set[Grant]) -> set[Grant]:
     }
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.usefixtures("every_kind")
 def test_what_the_operator_uses_is_what_the_chart_grants(
     cluster: Cluster, namespace: str, recorder: RequestRecorder

@@ -112,7 +112,7 @@ def test_a_gpu_node_and_its_pod_go_through_a_cold_start_in_order(
             pod_states.append((phase, time.monotonic()))
         assert phase == "ready"
 
-    eventually(look, timeout_seconds=30, describe=lambda: f"nodes: {node_states}, pods: {pod_states}")
+    eventually(look, timeout_seconds=120, describe=lambda: f"nodes: {node_states}, pods: {pod_states}")
     # The labels are written a moment before the GPUs, and that moment may be seen or not.
     without_moment = [state for state in node_states if state != ("True", "0", True)]
     assert without_moment == [("False", "0", False), ("True", "0", False), ("True", "8", True)]
@@ -231,7 +231,6 @@ def after_a_crash(local: Cluster, namespace: str) -> str:
     return "\n".join([f"ended: {ended or 'none'}", seen, *logs])
 
 
-@pytest.mark.timeout(300)
 def test_the_api_server_comes_back_with_its_objects_after_a_crash(local: Cluster, namespace: str) -> None:
     rest = local.rest()
     local.apiserver.kill()
@@ -352,10 +351,10 @@ def test_a_cluster_ends_with_a_parent_that_is_killed(local: Cluster) -> None:
         holder.send_signal(signal.SIGKILL)
     eventually(
         lambda: processes_of(directory) == [],
-        timeout_seconds=10,
+        timeout_seconds=120,
         describe=lambda: f"still there: {processes_of(directory)}",
     )
-    eventually(lambda: not directory.exists(), timeout_seconds=5)
+    eventually(lambda: not directory.exists(), timeout_seconds=120)
 
 
 def test_the_inference_extensions_crds_come_from_their_go_module(cluster: Cluster) -> None:

@@ -138,7 +138,7 @@ def test_prometheus_sees_the_ready_pods_serve_and_go(
         assert workloads == {"chat-prefill": 2, "chat-decode": 2, "chat-epp": 1}
         assert set(up.values()) == {1.0}
 
-    eventually(all_up, timeout_seconds=40, describe=lambda: json.dumps(status(simulator)))
+    eventually(all_up, timeout_seconds=120, describe=lambda: json.dumps(status(simulator)))
 
     def served() -> None:
         finished = query(prometheus, 'sum(vllm:request_success_total{pod=~"chat-decode-.+"})')[""]
@@ -147,13 +147,13 @@ def test_prometheus_sees_the_ready_pods_serve_and_go(
         assert 20 <= finished <= arrived
         assert 0 < ttft < 1
 
-    eventually(served, timeout_seconds=30)
+    eventually(served, timeout_seconds=120)
 
     def caught_up() -> None:
         queues = query(prometheus, "inference_extension_flow_control_queue_size")
         assert queues == {"chat-epp-0": 0}
 
-    eventually(caught_up, timeout_seconds=30)
+    eventually(caught_up, timeout_seconds=120)
 
     rest.patch(f"{deployments}/chat-decode", {"spec": {"replicas": 1}})
 
@@ -161,7 +161,7 @@ def test_prometheus_sees_the_ready_pods_serve_and_go(
         assert ready(simulator) == {"prefill": 2, "decode": 1}
         assert len(query(prometheus, 'up{pod=~"chat-decode-.+"} == 1')) == 1
 
-    eventually(one_gone, timeout_seconds=30)
+    eventually(one_gone, timeout_seconds=120)
     now = status(simulator)
     assert now["arrived"] == cast("int", now["served"]) + cast("int", now["in_flight"])
 
@@ -178,4 +178,4 @@ def test_prometheus_sees_the_ready_pods_serve_and_go(
         assert query(prometheus, "vllm:num_requests_running{pod=~'chat-decode-.+'}") == {}
         assert set(query(prometheus, 'up{pod=~"chat-prefill-.+"}').values()) == {1.0}
 
-    eventually(silent, timeout_seconds=20)
+    eventually(silent, timeout_seconds=120)

@@ -103,7 +103,7 @@ def store_garbage(stage: Stage) -> None:
                 return False
             return True
 
-        eventually(created, timeout_seconds=20, describe=lambda: str(body))
+        eventually(created, timeout_seconds=120, describe=lambda: str(body))
 
     for name, spec in BAD_POOLS.items():
         create(pools, own("InferencePool", name, stage.namespace, spec))
@@ -119,7 +119,6 @@ def store_garbage(stage: Stage) -> None:
     create(policies, own("ScalingPolicy", "odd", stage.namespace, {"preset": 9}))
 
 
-@pytest.mark.timeout(240)
 def test_garbage_is_told_of_and_hinders_nobody(stage: Stage) -> None:
     """Protects the fleet from any single object, however it came to be what it is."""
     stage.deploy()
@@ -127,7 +126,7 @@ def test_garbage_is_told_of_and_hinders_nobody(stage: Stage) -> None:
     operator = stage.operate()
     with without_validation(stage.cluster):
         store_garbage(stage)
-    eventually(lambda: stage.replicas()["chat-prefill"] >= 3, timeout_seconds=90, describe=stage.story)
+    eventually(lambda: stage.replicas()["chat-prefill"] >= 3, timeout_seconds=180, describe=stage.story)
 
     bad = [*BAD_POOLS, *(f"both-{name}" for name in STATUSES)]
 
@@ -144,13 +143,13 @@ def test_garbage_is_told_of_and_hinders_nobody(stage: Stage) -> None:
             assert about.get(name, "").startswith(f"InferencePool {stage.namespace}/{name}: "), (name, about)
         assert about.get("odd", "").startswith("ScalingPolicy "), about
 
-    eventually(events_say_so, timeout_seconds=60, describe=operator.log)
+    eventually(events_say_so, timeout_seconds=120, describe=operator.log)
     # The API server takes no status of an object whose spec its rules cannot even be evaluated on.
     for name in STATUS_IS_TAKEN:
         ready = stage.condition("Ready", pool=name)
         assert (ready["status"], ready["reason"]) == ("False", "InvalidSpec"), (name, ready)
     for name in STATUSES:
-        stage.await_condition("TargetsFound", "False", seconds=20, pool=f"status-{name}")
+        stage.await_condition("TargetsFound", "False", seconds=120, pool=f"status-{name}")
     phases = {item["phase"] for item in stage.node_pool_status()["leadTime"]}
     assert "node" in phases
     assert operator.exit_status() is None, operator.log()

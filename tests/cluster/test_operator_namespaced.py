@@ -58,14 +58,13 @@ def operate(stage: Stage, *namespaces: str, **options: Any) -> RunningOperator:
     return stage.operate(flags, kubeconfig=kubeconfig, **options)
 
 
-@pytest.mark.timeout(240)
 def test_roles_are_enough_to_follow_the_load(stage: Stage, other: str) -> None:
     """Protects the install of a namespace's own administrator, and everybody else from it."""
     stage.deploy()
     stage.serve(steps(Step(400, 8.0)))
     operator = operate(stage)
     eventually(lambda: stage.replicas()["chat-prefill"] >= 2, timeout_seconds=120, describe=stage.story)
-    stage.await_condition("ReferencesFound", "False", seconds=20)
+    stage.await_condition("ReferencesFound", "False", seconds=120)
     assert "gpunodepools.forebay.io may not be read" in str(stage.condition("ReferencesFound")["message"])
     log = operator.log(400)
     assert log.count("list and watch it by a ClusterRole") == 3
@@ -75,39 +74,37 @@ def test_roles_are_enough_to_follow_the_load(stage: Stage, other: str) -> None:
     assert "status" not in rest.get(f"/apis/forebay.io/v1alpha1/namespaces/{other}/inferencepools/chat")
 
     grant_nodes(stage)
-    stage.await_condition("ReferencesFound", "True", seconds=60)
+    stage.await_condition("ReferencesFound", "True", seconds=120)
     assert float(stage.pool_status()["costPerHour"]) > 0
     assert operator.metric("forebay_rounds_total", outcome="failed") == 0
 
 
-@pytest.mark.timeout(180)
 def test_with_nodes_to_read_prices_and_profiles_count(stage: Stage) -> None:
     """Protects the cheap half of the product for those who watch one namespace."""
     grant_nodes(stage)
     stage.deploy()
     stage.serve(steps(Step(400, 8.0)))
     operator = operate(stage)
-    eventually(lambda: stage.replicas()["chat-prefill"] >= 3, timeout_seconds=90, describe=stage.story)
-    stage.await_condition("ReferencesFound", "True", seconds=20)
+    eventually(lambda: stage.replicas()["chat-prefill"] >= 3, timeout_seconds=180, describe=stage.story)
+    stage.await_condition("ReferencesFound", "True", seconds=120)
     assert float(stage.pool_status()["costPerHour"]) > 0
     # It sees a part of the pods that hold GPUs: what it makes of a node pool is no report to others.
     assert stage.node_pool_status() == {}
     assert "orbidden" not in operator.log(400)
 
 
-@pytest.mark.timeout(120)
 def test_a_namespace_without_its_role_is_waited_for_and_named(stage: Stage, other: str) -> None:
     """Protects from an operator that crashes, or is ready, because half of its rights are missing."""
     stage.deploy()
     operator = operate(stage, other, prometheus=False, wait=False)
-    eventually(lambda: f"pods in {other}" in operator.log(), timeout_seconds=60, describe=operator.log)
+    eventually(lambda: f"pods in {other}" in operator.log(), timeout_seconds=120, describe=operator.log)
     assert not operator.is_ready()
     assert operator.exit_status() is None
     roles = [part for part in rendered(stage.cluster, NAMESPACED) if part["kind"] in {"Role", "RoleBinding"}]
     for part in roles:
         part["metadata"]["namespace"] = other
     grant(stage, roles)
-    eventually(operator.is_ready, timeout_seconds=40, describe=operator.log)
+    eventually(operator.is_ready, timeout_seconds=120, describe=operator.log)
     path = f"/apis/forebay.io/v1alpha1/namespaces/{other}/inferencepools/chat"
     rest = stage.cluster.rest()
-    eventually(lambda: "status" in rest.get(path), timeout_seconds=40, describe=operator.log)
+    eventually(lambda: "status" in rest.get(path), timeout_seconds=120, describe=operator.log)

@@ -20,7 +20,7 @@ PASSING_TROUBLES = (AssertionError, ApiException, KubectlError, HTTPError, Conne
 def eventually(
     check: Callable[[], T],
     *,
-    timeout_seconds: float = 30.0,
+    timeout_seconds: float = 120.0,
     describe: str | Callable[[], str] = "",
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], object] = time.sleep,

@@ -237,7 +237,7 @@ class Stage:
 
     def serve(self, trace: RequestTrace) -> None:
         """Wait for the first engines, then start traffic and a Prometheus that has seen them."""
-        eventually(self._engines_are_ready, timeout_seconds=90, describe="the first engines")
+        eventually(self._engines_are_ready, timeout_seconds=180, describe="the first engines")
         workloads = [{"name": f"chat-{role}", "role": role, "speed": _SPEED} for role in ("prefill", "decode")]
         pool = {"name": "chat", "namespace": self.namespace, "workloads": workloads}
         _, discovery = self._stack.enter_context(engines(self.cluster, pool, trace))
