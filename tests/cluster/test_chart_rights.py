@@ -1,7 +1,7 @@
 """What each variant of the chart grants: a table of everything, nothing more, and the API server agrees.
 
-The tables follow what the operator watches (`forebay.runtime.watching`), the kinds that it reads by name, and what
-it writes. `test_chart_rights_used` compares the defaults with what a running operator really asks for.
+The tables follow what the operator watches (`forebay.runtime.watch.watching`), the kinds that it reads by name,
+and what it writes. `test_chart_rights_used` compares the defaults with what a running operator really asks for.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from devcluster import Cluster, KubectlError
-from forebay.runtime.watching import CLUSTER_SCOPED, WATCHED
+from forebay.runtime.watch.watching import CLUSTER_SCOPED, WATCHED
 from tests.cluster.chart_helm import CHART, Documents, Helm, helm_for, render, rights
 
 Grant = tuple[str, str, str]

@@ -6,9 +6,9 @@ from forebay.flow.decision import PoolDecision, Reason, VariantDecision
 from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.forecast import DemandForecast, ForecastScore, Quantiles
 from forebay.flow.observation import NodePoolObservation, PoolObservation, VariantObservation
-from forebay.runtime.conditions import judge
-from forebay.runtime.leadtime import LeadTimeQuantiles
-from forebay.runtime.report import node_pool_status, pool_report
+from forebay.runtime.cluster.leadtime import LeadTimeQuantiles
+from forebay.runtime.report.columns import node_pool_status, pool_report
+from forebay.runtime.report.conditions import judge
 
 KEY = PoolKey("serving", "chat")
 LONG = "word " * 400

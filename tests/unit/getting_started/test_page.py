@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from forebay.cli.main import cli
-from forebay.runtime.conditions import Type
+from forebay.runtime.report.conditions import Type
 from tests.getting_started import page
 
 ROOT = page.PAGE.parents[1]

@@ -11,7 +11,7 @@ from forebay.flow.fleet import Role
 from forebay.replay.baselines import baseline_named
 from forebay.replay.floor import floor
 from forebay.replay.oracle import FAST, Effort, oracle
-from forebay.replay.oracle_schedule import RoleGrid, grids
+from forebay.replay.oracle.schedule import RoleGrid, grids
 from forebay.replay.run import run
 from forebay.replay.scenario import Scenario
 from forebay.replay.score import score

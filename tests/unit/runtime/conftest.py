@@ -9,7 +9,7 @@ import pytest
 from kubernetes.aio.client.configuration import Configuration
 
 from forebay.actuation.kube import ApiError, JsonObject, KubeApi
-from forebay.runtime.store import Store
+from forebay.runtime.watch.store import Store
 
 NOW = 1_795_132_800.0  # 2026-11-20T00:00:00Z
 

@@ -6,10 +6,10 @@ from forebay.actuation.capacity import PodDrivenProvider
 from forebay.flow.decision import PoolDecision, VariantDecision
 from forebay.flow.fleet import PoolKey, Role
 from forebay.runtime.capacity import capacity_wishes, ensure_capacity
-from forebay.runtime.look import Look
-from forebay.runtime.roster import RosterKeeper
-from forebay.runtime.store import Kind, Store
-from forebay.runtime.world import World
+from forebay.runtime.cluster.look import Look
+from forebay.runtime.cluster.roster import RosterKeeper
+from forebay.runtime.cluster.world import World
+from forebay.runtime.watch.store import Kind, Store
 
 NOW = 1_795_132_800.0
 CHAT = PoolKey("serving", "chat")

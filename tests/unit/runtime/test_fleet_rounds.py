@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from forebay.runtime.store import Kind
+from forebay.runtime.watch.store import Kind
 from tests.benchmarks.operator_fleet.inprocess import InProcess
 
 FORECASTS_BEGIN = 24

@@ -9,7 +9,7 @@ import yaml
 
 from forebay.api.v1alpha1.inferencepool import GATEWAY_POOL_API
 from forebay.cli.main import cli
-from forebay.runtime.watching import WATCHED
+from forebay.runtime.watch.watching import WATCHED
 
 INSTALL = Path(__file__).parents[3] / "manifests" / "install"
 DOCUMENTS: list[dict[str, Any]] = [

@@ -15,15 +15,15 @@ from pydantic import ValidationError
 from forebay.flow.fleet import Pool, PoolKey, Slo
 from forebay.flow.observation import Freshness
 from forebay.pipeline import FleetState, StateError
+from forebay.runtime.cluster.targetreader import parse_selector
 from forebay.runtime.health import Health
 from forebay.runtime.lag import sample_lag
 from forebay.runtime.logs import JsonFormatter
 from forebay.runtime.memory import StateFiles
 from forebay.runtime.metrics import Metrics
-from forebay.runtime.record import to_json
+from forebay.runtime.report.record import to_json
 from forebay.runtime.settings import OperatorSettings
 from forebay.runtime.sources import prometheus_settings
-from forebay.runtime.targetreader import parse_selector
 from forebay.runtime.warmup import WarmUp
 from forebay.runtime.web import WebServer
 from forebay.telemetry.source import History, PoolTarget

@@ -16,18 +16,18 @@ from forebay.flow.fleet import Fleet, PoolKey
 from forebay.flow.observation import FleetObservation, Freshness, Problem
 from forebay.pipeline import FleetState
 from forebay.runtime import rounds as module
-from forebay.runtime.events import EventRecorder
+from forebay.runtime.cluster.references import GatewayPools
+from forebay.runtime.cluster.roster import RosterKeeper
+from forebay.runtime.cluster.targetreader import TargetReader
+from forebay.runtime.cluster.world import World
 from forebay.runtime.leader import LeaseLostError
 from forebay.runtime.metrics import Metrics
-from forebay.runtime.references import GatewayPools
-from forebay.runtime.reporter import Reporter
-from forebay.runtime.roster import RosterKeeper
+from forebay.runtime.report.events import EventRecorder
+from forebay.runtime.report.reporter import Reporter
+from forebay.runtime.report.status import StatusWriter
 from forebay.runtime.rounds import ControlLoop, Steps
-from forebay.runtime.status import StatusWriter
-from forebay.runtime.store import Kind, Store
-from forebay.runtime.targetreader import TargetReader
 from forebay.runtime.warmup import WarmUp
-from forebay.runtime.world import World
+from forebay.runtime.watch.store import Kind, Store
 from forebay.telemetry.source import History, PoolTarget, PoolTelemetry
 
 CHAT = PoolKey("serving", "chat")

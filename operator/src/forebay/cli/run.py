@@ -13,8 +13,8 @@ from forebay.actuation.kube import CredentialsError, service_account_namespace
 from forebay.parameters import DURATION, HEADER, NAMESPACES
 from forebay.runtime.logs import set_up_logging
 from forebay.runtime.process import OperatorProcess
+from forebay.runtime.report.text import duration
 from forebay.runtime.settings import OperatorSettings
-from forebay.runtime.text import duration
 
 _DEFAULTS = {name: field.default for name, field in OperatorSettings.model_fields.items()}
 _FILE = click.Path(path_type=Path)

@@ -1,1 +1,1 @@
-"""Run: kopf as informer, the control loop, leader election, status, events and metrics."""
+"""Run: the control loop, leader election and metrics, over what is watched, what is there and what is told."""

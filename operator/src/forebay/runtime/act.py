@@ -8,11 +8,11 @@ from forebay.actuation.scale import ScaleOutcome, ScaleResult, ScaleWriter
 from forebay.api.v1alpha1.inferencepool import Mode
 from forebay.flow.decision import PoolDecision, VariantDecision
 from forebay.flow.fleet import PoolKey
-from forebay.runtime.look import PoolLook
+from forebay.runtime.cluster.look import PoolLook
+from forebay.runtime.cluster.world import World
+from forebay.runtime.cluster.writes import LastWrite
 from forebay.runtime.metrics import Metrics
-from forebay.runtime.records import WorkloadRecord
-from forebay.runtime.world import World
-from forebay.runtime.writes import LastWrite
+from forebay.runtime.watch.records import WorkloadRecord
 
 _WORTH_SAYING = frozenset({ScaleResult.FORBIDDEN, ScaleResult.FAILED, ScaleResult.THROTTLED})
 

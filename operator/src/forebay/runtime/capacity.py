@@ -8,7 +8,7 @@ from forebay.actuation.capacity import CapacityProvider, CapacityWish
 from forebay.api.v1alpha1.inferencepool import Mode
 from forebay.flow.decision import PoolDecision
 from forebay.flow.fleet import PoolKey
-from forebay.runtime.look import Look
+from forebay.runtime.cluster.look import Look
 
 
 def capacity_wishes(

@@ -8,7 +8,7 @@ import numpy as np
 from forebay.flow.fleet import Fleet, PoolKey
 from forebay.flow.observation import FleetObservation, Freshness, PoolObservation, Problem
 from forebay.forecast.future import ExternalForecast
-from forebay.runtime.look import Look, PoolLook, node_pools_of
+from forebay.runtime.cluster.look import Look, PoolLook, node_pools_of
 from forebay.telemetry.source import PoolTarget, PoolTelemetry, WorkloadTarget
 
 _FORECAST_REACH_SECONDS = 6 * 3600.0

@@ -16,30 +16,30 @@ from forebay.actuation.kube import KubeApi, load_configuration
 from forebay.actuation.scale import ScaleWriter
 from forebay.actuation.targets import TargetDirectory
 from forebay.forecast.resolution import steps_of
-from forebay.runtime.audit import Auditor
-from forebay.runtime.caches import Caches
-from forebay.runtime.events import EventRecorder
+from forebay.runtime.cluster.references import GatewayPools
+from forebay.runtime.cluster.roster import RosterKeeper
+from forebay.runtime.cluster.targetreader import TargetReader
+from forebay.runtime.cluster.world import World
+from forebay.runtime.cluster.writes import Writes
 from forebay.runtime.health import Health
 from forebay.runtime.heap import Heap
-from forebay.runtime.informer import Informer, connection_info
 from forebay.runtime.lag import sample_lag
 from forebay.runtime.leader import Leader, LeaseLostError, LeaseTimes
 from forebay.runtime.memory import StateFiles
 from forebay.runtime.metrics import Metrics
-from forebay.runtime.references import GatewayPools
-from forebay.runtime.reporter import Reporter
-from forebay.runtime.roster import RosterKeeper
+from forebay.runtime.report.events import EventRecorder
+from forebay.runtime.report.reporter import Reporter
+from forebay.runtime.report.status import StatusWriter
 from forebay.runtime.rounds import ControlLoop, Steps
 from forebay.runtime.settings import OperatorSettings
 from forebay.runtime.sources import telemetry_source
-from forebay.runtime.status import StatusWriter
-from forebay.runtime.store import Store
-from forebay.runtime.targetreader import TargetReader
 from forebay.runtime.warmup import WarmUp
-from forebay.runtime.watching import Scope
+from forebay.runtime.watch.audit import Auditor
+from forebay.runtime.watch.caches import Caches
+from forebay.runtime.watch.informer import Informer, connection_info
+from forebay.runtime.watch.store import Store
+from forebay.runtime.watch.watching import Scope
 from forebay.runtime.web import WebServer
-from forebay.runtime.world import World
-from forebay.runtime.writes import Writes
 
 logger = logging.getLogger(__name__)
 

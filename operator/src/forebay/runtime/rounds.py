@@ -19,20 +19,20 @@ from forebay.forecast.resolution import ONE_MINUTE, Resolution
 from forebay.pipeline import FleetState, decide
 from forebay.runtime.act import Done, act, actions
 from forebay.runtime.capacity import capacity_wishes, ensure_capacity
+from forebay.runtime.cluster.look import Look
+from forebay.runtime.cluster.references import GatewayPools
+from forebay.runtime.cluster.roster import RosterKeeper
+from forebay.runtime.cluster.targetreader import TargetReader
+from forebay.runtime.cluster.world import World
 from forebay.runtime.leader import LeaseLostError
-from forebay.runtime.look import Look
 from forebay.runtime.memory import StateFiles
 from forebay.runtime.metrics import Metrics
 from forebay.runtime.observe import external_forecast, fleet_observation, fleet_of, telemetry_target
 from forebay.runtime.pause import PauseWork
-from forebay.runtime.record import decision_record
-from forebay.runtime.references import GatewayPools
-from forebay.runtime.reporter import Reporter
-from forebay.runtime.roster import RosterKeeper
-from forebay.runtime.targetreader import TargetReader
+from forebay.runtime.report.record import decision_record
+from forebay.runtime.report.reporter import Reporter
 from forebay.runtime.unhurried import unhurried
 from forebay.runtime.warmup import Warmed, WarmUp
-from forebay.runtime.world import World
 from forebay.telemetry.source import PoolTelemetry, TelemetrySource
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,49 @@
+"""What one look at the cluster shows: values, made by ``world`` and read by every step of a round after it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from forebay.flow.fleet import NodePool
+from forebay.flow.observation import NodePoolObservation, VariantObservation
+from forebay.runtime.cluster.leadtime import LeadTimeQuantiles
+from forebay.runtime.cluster.roster import NodePoolEntry, PoolEntry
+from forebay.runtime.watch.records import WorkloadRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolLook:
+    """One pool as the cluster shows it."""
+
+    entry: PoolEntry
+    variants: tuple[VariantObservation, ...]
+    """Without engine samples."""
+    workloads: Mapping[str, WorkloadRecord]
+    """By variant; a variant whose target does not exist is absent."""
+    target_problems: tuple[str, ...]
+    last_written: Mapping[str, int]
+    """Replicas that we wrote last, or took over, by variant; a variant that we never wrote is absent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodePoolLook:
+    """One node pool as the scheduler can use it, with its lead times."""
+
+    entry: NodePoolEntry
+    observed: NodePoolObservation
+    node: LeadTimeQuantiles
+    start_up: LeadTimeQuantiles | None
+    total: LeadTimeQuantiles | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """Everything seen in one round."""
+
+    at_seconds: float
+    pools: tuple[PoolLook, ...]
+    node_pools: tuple[NodePoolLook, ...]
+
+
+def node_pools_of(look: Look) -> dict[str, NodePool]:
+    """Return the node pools of a look by name, as the pipeline wants them."""
+    return {pool.entry.node_pool.name: pool.entry.node_pool for pool in look.node_pools}

@@ -1,0 +1,241 @@
+"""Who takes part in a round: our resources, parsed once per change and translated to flow values."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from forebay.actuation.targets import TargetRef
+from forebay.api.base import API_VERSION, Resource
+from forebay.api.parsing import InvalidResourceError, parse
+from forebay.api.translate import Catalogue, PoolBinding, translate_node_pool, translate_pool
+from forebay.api.v1alpha1 import GPUNodePool, InferencePool, ScalingPolicy, ServingProfile
+from forebay.api.v1alpha1.inferencepool import Mode
+from forebay.flow.fleet import NodePool, Pool, PoolKey
+from forebay.runtime.cluster.leadtime import LeadTimePrior
+from forebay.runtime.watch.records import ResourceRecord
+from forebay.runtime.watch.store import Kind, Store
+from forebay.telemetry.source import GatewayTarget
+
+R = TypeVar("R", bound=Resource)
+
+_MODELS: Mapping[Kind, type[Resource]] = {
+    Kind.POOLS: InferencePool,
+    Kind.NODE_POOLS: GPUNodePool,
+    Kind.PROFILES: ServingProfile,
+    Kind.POLICIES: ScalingPolicy,
+}
+_YIELD_EVERY = 50
+_SCHEDULE_HORIZON_SECONDS = 6 * 3600.0
+_SCHEDULE_EPOCH_SECONDS = 3600.0
+"""Schedules are expanded anew once per epoch, for a horizon that outlasts it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolEntry:
+    """One pool that takes part."""
+
+    record: ResourceRecord
+    pool: Pool
+    mode: Mode
+    targets: Mapping[str, TargetRef]
+    """By variant."""
+    short_names: Mapping[str, str]
+    """Names of variants as the user wrote them, by their name in ``pool``."""
+    engine: str
+    series_labels: Mapping[str, str]
+    gateway: GatewayTarget | None
+    forecast_query: str | None
+    gateway_pool: str | None
+    """Name of the Gateway API Inference Extension's pool that it refers to, in its own namespace."""
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodePoolEntry:
+    """One node pool that takes part."""
+
+    record: ResourceRecord
+    node_pool: NodePool
+    selector: Mapping[str, str]
+    prior: LeadTimePrior | None
+
+
+@dataclass(frozen=True, slots=True)
+class Invalid:
+    """A resource that cannot be used, and what to change."""
+
+    kind: Kind
+    record: ResourceRecord
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roster:
+    """Everything that takes part in one round."""
+
+    pools: Mapping[PoolKey, PoolEntry]
+    node_pools: Mapping[str, NodePoolEntry]
+    invalid: tuple[Invalid, ...]
+
+
+@dataclass(slots=True)
+class RosterKeeper:
+    """Builds rosters and remembers what was parsed and translated, until the resource changes."""
+
+    store: Store
+    _parsed: dict[tuple[Kind, str], tuple[int, Resource | str]] = field(default_factory=dict)
+    _entries: dict[str, tuple[object, PoolEntry]] = field(default_factory=dict)
+
+    async def build(self, now_seconds: float) -> Roster:
+        """Return who takes part now; gives way to other tasks while many resources are new."""
+        invalid: list[Invalid] = []
+        catalogue = await self._catalogue(invalid)
+        version = self._version(now_seconds)
+        pools: dict[PoolKey, PoolEntry] = {}
+        for index, resource in enumerate(await self._valid(Kind.POOLS, InferencePool, invalid)):
+            record = self.store.resources[Kind.POOLS].get((resource.namespace, resource.name))
+            if record is None:
+                continue
+            entry = self._entry(record, resource, catalogue, version, now_seconds)
+            pools[entry.pool.key] = entry
+            if index % _YIELD_EVERY == 0:
+                await asyncio.sleep(0)
+        self._forget_others()
+        return Roster(
+            pools=pools,
+            node_pools={
+                name: self._node_pool_entry(item)
+                for name, item in catalogue.node_pools.items()
+                # Without nodes a pool would look empty; its prices still count.
+                if Kind.NODES in self.store.kinds and ("", name) in self.store.resources[Kind.NODE_POOLS]
+            },
+            invalid=tuple(invalid),
+        )
+
+    async def _catalogue(self, invalid: list[Invalid]) -> Catalogue:
+        """Return what pools refer to, and add what cannot be used of it to ``invalid``."""
+        node_pools = await self._valid(Kind.NODE_POOLS, GPUNodePool, invalid)
+        profiles = await self._valid(Kind.PROFILES, ServingProfile, invalid)
+        policies = await self._valid(Kind.POLICIES, ScalingPolicy, invalid)
+        return Catalogue(
+            node_pools={item.name: item for item in node_pools},
+            profiles={item.name: item for item in profiles},
+            policies={(item.namespace, item.name): item for item in policies},
+            unreadable={kind.value: sentence for kind, sentence in self.store.without.items()},
+            invalid={(item.kind.value, item.record.namespace, item.record.name): item.message for item in invalid},
+        )
+
+    async def _valid(self, kind: Kind, model: type[R], invalid: list[Invalid]) -> list[R]:
+        """Return the valid resources of a kind, and add the others to ``invalid``."""
+        found: list[R] = []
+        fresh = 0
+        for record in list(self.store.resources[kind].values()):
+            key = (kind, record.uid)
+            known = self._parsed.get(key)
+            if known is None or known[0] != record.generation:
+                known = (record.generation, _parse(kind, record))
+                self._parsed[key] = known
+                fresh += 1
+                if fresh % _YIELD_EVERY == 0:
+                    await asyncio.sleep(0)
+            resource = known[1]
+            if isinstance(resource, model):
+                found.append(resource)
+            else:
+                invalid.append(Invalid(kind, record, str(resource)))
+        return found
+
+    def _version(self, now_seconds: float) -> object:
+        """Return what changes when pools have to be translated anew, beside themselves."""
+        referred = tuple(
+            (record.uid, record.generation)
+            for kind in (Kind.NODE_POOLS, Kind.PROFILES, Kind.POLICIES)
+            for record in self.store.resources[kind].values()
+        )
+        return hash((referred, frozenset(self.store.without))), now_seconds // _SCHEDULE_EPOCH_SECONDS
+
+    def _entry(
+        self,
+        record: ResourceRecord,
+        resource: InferencePool,
+        catalogue: Catalogue,
+        version: object,
+        now_seconds: float,
+    ) -> PoolEntry:
+        key = (record.generation, version)
+        known = self._entries.get(record.uid)
+        if known is not None and known[0] == key:
+            entry = known[1] if known[1].record is record else replace(known[1], record=record)
+        else:
+            binding = translate_pool(
+                resource, catalogue, now_seconds=now_seconds, horizon_seconds=_SCHEDULE_HORIZON_SECONDS
+            )
+            entry = _pool_entry(record, binding)
+        self._entries[record.uid] = (key, entry)
+        return entry
+
+    def _node_pool_entry(self, resource: GPUNodePool) -> NodePoolEntry:
+        prior = resource.spec.lead_time_prior
+        return NodePoolEntry(
+            record=self.store.resources[Kind.NODE_POOLS]["", resource.name],
+            node_pool=translate_node_pool(resource),
+            selector=resource.spec.node_selector,
+            prior=LeadTimePrior(p50_seconds=prior.p50.seconds, p90_seconds=prior.p90.seconds) if prior else None,
+        )
+
+    def _forget_others(self) -> None:
+        alive = {record.uid for records in self.store.resources.values() for record in records.values()}
+        self._parsed = {key: value for key, value in self._parsed.items() if key[1] in alive}
+        self._entries = {uid: value for uid, value in self._entries.items() if uid in alive}
+
+
+def _parse(kind: Kind, record: ResourceRecord) -> Resource | str:
+    """Return the resource, or a sentence that says what is wrong with it. Its status is our own: not parsed."""
+    metadata: dict[str, Any] = {
+        "name": record.name,
+        "uid": record.uid,
+        "generation": record.generation,
+        "labels": dict(record.labels),
+    }
+    if record.namespace:
+        metadata["namespace"] = record.namespace
+    model = _MODELS[kind]
+    body = {"apiVersion": API_VERSION, "kind": model.__name__, "metadata": metadata, "spec": record.spec}
+    try:
+        return parse(model, body)
+    except InvalidResourceError as error:
+        return str(error)
+
+
+def _pool_entry(record: ResourceRecord, binding: PoolBinding) -> PoolEntry:
+    pool = binding.pool
+    if binding.mode is Mode.PAUSED:
+        # Others plan around what a paused pool has.
+        pool = replace(pool, settings=replace(pool.settings, pause_scale_in=True, pause_scale_out=True))
+    selector = binding.telemetry.selector
+    return PoolEntry(
+        record=record,
+        pool=pool,
+        mode=binding.mode,
+        targets={
+            name: TargetRef(pool.key.namespace, target.effective_api_version, target.kind, target.name)
+            for name, target in binding.targets.items()
+        },
+        short_names={
+            variant.name: variant.name.removeprefix(f"{variant.role.value}/") for variant in pool.variants
+        },
+        engine=binding.telemetry.engine.value,
+        series_labels=selector.match_labels if selector is not None else {},
+        gateway=_gateway(binding),
+        forecast_query=binding.forecast_query,
+        gateway_pool=binding.gateway_pool,
+        problems=binding.problems,
+    )
+
+
+def _gateway(binding: PoolBinding) -> GatewayTarget | None:
+    gateway, labels = binding.telemetry.gateway, binding.gateway_labels
+    if gateway is None or labels is None:
+        return None
+    return GatewayTarget(dialect=gateway.dialect.value, labels=labels)

@@ -1,0 +1,263 @@
+"""One look at the cluster: from the caches to the observation of every pool and node pool, without telemetry."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from forebay.actuation.conflicts import Autoscaler, autoscaler_conflict
+from forebay.actuation.targets import TargetRef
+from forebay.api.text import Duration
+from forebay.flow.fleet import Variant
+from forebay.flow.observation import NodePoolObservation, VariantObservation
+from forebay.runtime.cluster.leadtime import LeadTimeBook, PodTimes
+from forebay.runtime.cluster.look import Look, NodePoolLook, PoolLook
+from forebay.runtime.cluster.nodepools import BackOffs, gpus_held, matches, observe_node_pool
+from forebay.runtime.cluster.replicas import LeadTimes, PodIndex, ReplicaView, view_replicas
+from forebay.runtime.cluster.roster import NodePoolEntry, PoolEntry, Roster
+from forebay.runtime.cluster.writes import Writes
+from forebay.runtime.watch.records import PodRecord, WorkloadRecord
+from forebay.runtime.watch.store import Store
+
+
+@dataclass(slots=True)
+class World:
+    """Looks at the caches; remembers lead times, back-offs and our own writes between rounds.
+
+    Args:
+        store: the informer's caches.
+        shortest_deadline_seconds: a starting replica is supply for at least this long.
+        writes: what we wrote last.
+    """
+
+    store: Store
+    shortest_deadline_seconds: float = 900.0
+    writes: Writes = field(default_factory=Writes)
+    book: LeadTimeBook = field(default_factory=LeadTimeBook)
+    back_offs: BackOffs = field(default_factory=BackOffs)
+    other_workloads: dict[TargetRef, WorkloadRecord | str] = field(default_factory=dict)
+    """Targets of kinds that are not watched, read before each look; a string says why one was not found."""
+
+    def look(self, roster: Roster, now_seconds: float) -> Look:
+        """Return what the caches show now."""
+        held = gpus_held(self.store.all_pods())
+        node_pools = {
+            entry.node_pool.name: self._observe_nodes(entry, held, now_seconds)
+            for entry in roster.node_pools.values()
+        }
+        autoscalers: dict[tuple[str, str, str], list[Autoscaler]] = defaultdict(list)
+        for autoscaler in self.store.all_autoscalers():
+            target = autoscaler.target
+            autoscalers[target.namespace, target.kind, target.name].append(autoscaler)
+        glance = _Glance(self, node_pools, autoscalers, now_seconds)
+        pools = tuple(glance.at_pool(entry) for entry in roster.pools.values())
+        return Look(
+            at_seconds=now_seconds,
+            pools=pools,
+            node_pools=tuple(
+                self._node_pool_look(roster.node_pools[name], observed, pools)
+                for name, observed in glance.after_pools().items()
+            ),
+        )
+
+    def tidy(self, roster: Roster) -> None:
+        """Forget what belongs to objects that are gone."""
+        self.book.forget_others(pod.uid for pod in self.store.all_pods())
+        self.back_offs.keep_only(roster.node_pools)
+        self.writes.keep_only({target for entry in roster.pools.values() for target in entry.targets.values()})
+
+    def _observe_nodes(
+        self, entry: NodePoolEntry, held: Mapping[str, int], now_seconds: float
+    ) -> NodePoolObservation:
+        name = entry.node_pool.name
+        if name not in self.book.node:
+            self._recall(entry)
+        return observe_node_pool(
+            name,
+            (node for node in self.store.nodes.values() if matches(node, entry.selector)),
+            held,
+            lead_time=self.book.of_node_pool(name, entry.prior).quantiles(),
+            back_off=self.back_offs.of(name),
+            now_seconds=now_seconds,
+        )
+
+    def _recall(self, entry: NodePoolEntry) -> None:
+        """Take the node lead time that an earlier process learned from the status that it left."""
+        for phase in entry.record.status.get("leadTime") or ():
+            if phase.get("phase") == "node":
+                self.book.of_node_pool(entry.node_pool.name, entry.prior).restore(
+                    p50_seconds=Duration(phase.get("p50", "")).seconds,
+                    p90_seconds=Duration(phase.get("p90", "")).seconds,
+                    samples=int(phase.get("samples") or 0),
+                )
+
+    def _node_pool_look(
+        self, entry: NodePoolEntry, observed: NodePoolObservation, pools: Sequence[PoolLook]
+    ) -> NodePoolLook:
+        """Add the start-up of the pods that run on the pool: that of its most often observed variant."""
+        name = entry.node_pool.name
+        start_ups = [
+            self.book.of_variant(variant_key(pool.entry, variant), variant.start_up_seconds).quantiles()
+            for pool in pools
+            for variant in pool.entry.pool.variants
+            if variant.node_pool == name
+        ]
+        start_up = max(start_ups, key=lambda times: times.observed, default=None)
+        node = self.book.of_node_pool(name, entry.prior).quantiles()
+        total = None if start_up is None else LeadTimes(start_up=start_up, node=node).total(needs_node=True)
+        return NodePoolLook(entry=entry, observed=observed, node=node, start_up=start_up, total=total)
+
+
+class _Glance:
+    """The part of a look that is shared by the pools of one round."""
+
+    def __init__(
+        self,
+        world: World,
+        node_pools: dict[str, NodePoolObservation],
+        autoscalers: Mapping[tuple[str, str, str], Sequence[Autoscaler]],
+        now_seconds: float,
+    ) -> None:
+        self._world = world
+        self._node_pools = node_pools
+        self._autoscalers = autoscalers
+        self._now = now_seconds
+        self._indices: dict[str, PodIndex] = {}
+
+    def at_pool(self, entry: PoolEntry) -> PoolLook:
+        """Return one pool's look."""
+        self._recall_writes(entry)
+        variants: list[VariantObservation] = []
+        workloads: dict[str, WorkloadRecord] = {}
+        problems: list[str] = []
+        for variant in entry.pool.variants:
+            target = entry.targets[variant.name]
+            workload = self._world.store.workloads.get(target) or self._world.other_workloads.get(target)
+            if not isinstance(workload, WorkloadRecord):
+                problems.append(workload or f"{target.kind} {target.name} does not exist: create it.")
+                variants.append(self._absent(entry, variant))
+                continue
+            view = self._view(entry, variant, workload)
+            workloads[variant.name] = workload
+            variants.append(self._present(variant, workload, view))
+        return PoolLook(
+            entry=entry,
+            variants=tuple(variants),
+            workloads=workloads,
+            target_problems=tuple(problems),
+            last_written={
+                name: last.replicas
+                for name, target in entry.targets.items()
+                if (last := self._world.writes.last.get(target)) is not None
+            },
+        )
+
+    def _recall_writes(self, entry: PoolEntry) -> None:
+        """Take what an earlier process wrote to the pool's targets from the status that it left."""
+        if all(target in self._world.writes.last for target in entry.targets.values()):
+            return
+        names = {
+            (variant.role.value, entry.short_names[variant.name]): variant.name for variant in entry.pool.variants
+        }
+        for role in entry.record.status.get("roles") or ():
+            for told in role.get("variants") or ():
+                name = names.get((role.get("role"), told.get("name")))
+                if name is not None:
+                    self._world.writes.recall(entry.targets[name], told.get("lastWritten"))
+
+    def after_pools(self) -> dict[str, NodePoolObservation]:
+        """Return the node pools, with those blocked that did not deliver in time."""
+        blocked = {}
+        for name, observed in self._node_pools.items():
+            back_off = self._world.back_offs.of(name)
+            until = back_off.until_seconds if back_off.blocked(self._now) else None
+            blocked[name] = replace(
+                observed, blocked_until_seconds=until, blocked_reason=back_off.reason if until else ""
+            )
+        return blocked
+
+    def _view(self, entry: PoolEntry, variant: Variant, workload: WorkloadRecord) -> ReplicaView:
+        pods = self._pods(entry.pool.key.namespace).matching(workload.match_labels)
+        self._learn(entry, variant, pods)
+        view = view_replicas(
+            workload,
+            pods,
+            lead_times=self._lead_times(entry, variant),
+            needs_node=self._needs_node(variant),
+            now_seconds=self._now,
+            shortest_deadline_seconds=self._world.shortest_deadline_seconds,
+        )
+        if view.overdue and view.waiting_for_nodes and variant.node_pool is not None:
+            self._world.back_offs.of(variant.node_pool).failed(
+                self._now, f"{view.overdue} replicas of {entry.pool.key} got no node before their deadline."
+            )
+        return view
+
+    def _pods(self, namespace: str) -> PodIndex:
+        if namespace not in self._indices:
+            self._indices[namespace] = PodIndex(self._world.store.pods_in(namespace))
+        return self._indices[namespace]
+
+    def _learn(self, entry: PoolEntry, variant: Variant, pods: Iterable[PodRecord]) -> None:
+        book, nodes, key = self._world.book, self._world.store.nodes, variant_key(entry, variant)
+        estimator = book.of_node_pool(variant.node_pool or "")
+        before = estimator.count
+        for pod in pods:
+            if pod.ready_seconds is None or book.knows(pod.uid):
+                continue
+            node = nodes.get(pod.node or "")
+            times = PodTimes(
+                uid=pod.uid,
+                created_seconds=pod.created_seconds,
+                scheduled_seconds=pod.scheduled_seconds,
+                ready_seconds=pod.ready_seconds,
+                restarted=pod.restarts > 0,
+                node_created_seconds=node.created_seconds if node else None,
+            )
+            book.see(times, variant=key, node_pool=variant.node_pool or "")
+        if estimator.count > before and variant.node_pool is not None:
+            self._world.back_offs.of(variant.node_pool).succeeded()
+
+    def _lead_times(self, entry: PoolEntry, variant: Variant) -> LeadTimes:
+        book = self._world.book
+        return LeadTimes(
+            start_up=book.of_variant(variant_key(entry, variant), variant.start_up_seconds).quantiles(),
+            node=book.of_node_pool(variant.node_pool or "").quantiles(),
+        )
+
+    def _needs_node(self, variant: Variant) -> bool:
+        """Whether one more replica would wait for a new node; unknown node pools are taken to have room."""
+        supply = self._node_pools.get(variant.node_pool or "")
+        return supply is not None and supply.largest_free_block_gpus < variant.gpus_per_replica
+
+    def _present(self, variant: Variant, workload: WorkloadRecord, view: ReplicaView) -> VariantObservation:
+        return VariantObservation(
+            name=variant.name,
+            role=variant.role,
+            desired=workload.replicas,
+            ready=view.ready,
+            starting=view.starting,
+            draining=view.draining,
+            lead_time_seconds=view.lead_time.p90_seconds,
+            conflict=self._conflict(workload),
+        )
+
+    def _absent(self, entry: PoolEntry, variant: Variant) -> VariantObservation:
+        lead_time = self._lead_times(entry, variant).total(needs_node=self._needs_node(variant))
+        return VariantObservation(
+            name=variant.name,
+            role=variant.role,
+            desired=0,
+            ready=0,
+            lead_time_seconds=lead_time.p90_seconds,
+            target_found=False,
+        )
+
+    def _conflict(self, workload: WorkloadRecord) -> str | None:
+        target = workload.target
+        others = self._autoscalers.get((target.namespace, target.kind, target.name), ())
+        return autoscaler_conflict(target, others) or self._world.writes.foreign(workload, self._now)
+
+
+def variant_key(entry: PoolEntry, variant: Variant) -> str:
+    """Return the name under which a variant's start-up is remembered."""
+    return f"{entry.pool.key}/{variant.name}"

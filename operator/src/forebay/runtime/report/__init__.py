@@ -1,0 +1,1 @@
+"""What a round tells: statuses, conditions, events, and the record that `forebay explain` reads."""

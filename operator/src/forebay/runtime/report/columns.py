@@ -1,0 +1,273 @@
+"""What a status says of one pool: the columns of `kubectl get`, replicas per role, forecast, decision, why."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from forebay.flow.decision import PoolDecision, Reason
+from forebay.flow.fleet import Role
+from forebay.flow.observation import NodePoolObservation, PoolObservation
+from forebay.flow.plan import Route
+from forebay.runtime.cluster.leadtime import LeadTimeQuantiles
+from forebay.runtime.report.conditions import Transition, Type, Verdict, stamp
+from forebay.runtime.report.text import duration, percent, rate, shorten, timestamp
+
+_LETTERS = {Role.PREFILL: "P ", Role.DECODE: "D ", Role.SERVE: ""}
+_LONGEST_CHANGES = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolReport:
+    """A rendered status with the condition changes that it brings."""
+
+    status: dict[str, Any]
+    transitions: tuple[Transition, ...]
+
+
+def pool_report(
+    previous: Mapping[str, Any],
+    observed: PoolObservation,
+    decision: PoolDecision,
+    verdicts: Sequence[Verdict],
+    *,
+    generation: int,
+    short_names: Mapping[str, str],
+    last_written: Mapping[str, int],
+    scaled: bool,
+) -> PoolReport:
+    """Return the status of a pool after a round.
+
+    Args:
+        previous: the status as last seen, from which times are carried over.
+        observed: of this round.
+        decision: of this round.
+        verdicts: the conditions.
+        generation: of the spec that was decided on.
+        short_names: variant names as the user wrote them, by the names in the decision.
+        last_written: replicas that were written last, by variant.
+        scaled: whether replicas were written in this round.
+    """
+    now = decision.at_seconds
+    conditions, transitions = stamp(
+        verdicts, previous.get("conditions") or (), generation=generation, now_seconds=now
+    )
+    why = main_reason(decision)
+    status: dict[str, Any] = {
+        "observedGeneration": generation,
+        "summary": _summary(observed, decision, why),
+        "roles": _roles(observed, decision, short_names, last_written),
+        "sloAttainment": percent(decision.slo_attainment),
+        "errorBudgetLeft": percent(decision.error_budget_left),
+        "costPerHour": None if decision.usd_per_hour is None else f"{decision.usd_per_hour:.2f}",
+        "message": shorten(why.message, 512) if why else None,
+        "forecast": _forecast(decision),
+        "leadTime": _lead_time(observed),
+        "lastScaleTime": timestamp(now) if scaled else previous.get("lastScaleTime"),
+        "lastDecision": _last_decision(decision, short_names, why) or previous.get("lastDecision"),
+        "conditions": conditions,
+    }
+    return PoolReport(
+        status={key: value for key, value in status.items() if value is not None},
+        transitions=tuple(transitions),
+    )
+
+
+def invalid_report(
+    previous: Mapping[str, Any], verdicts: Sequence[Verdict], *, generation: int, now_seconds: float
+) -> PoolReport:
+    """Return the status of a pool whose spec cannot be used: conditions change, the rest stays as it was."""
+    conditions, transitions = stamp(
+        verdicts, previous.get("conditions") or (), generation=generation, now_seconds=now_seconds
+    )
+    others = [
+        item
+        for item in previous.get("conditions") or ()
+        if item.get("type") not in {verdict.type.value for verdict in verdicts}
+    ]
+    message = shorten(verdicts[0].message, 512)
+    summary = {**(previous.get("summary") or {}), "why": shorten(message, 96)}
+    return PoolReport(
+        status={**previous, "summary": summary, "message": message, "conditions": [*conditions, *others]},
+        transitions=tuple(transitions),
+    )
+
+
+def invalid_node_pool_status(
+    previous: Mapping[str, Any], verdicts: Sequence[Verdict], *, generation: int, now_seconds: float
+) -> PoolReport:
+    """Return the status of a node pool whose spec cannot be used: it says so, and the rest stays as it was."""
+    conditions, transitions = stamp(
+        verdicts, previous.get("conditions") or (), generation=generation, now_seconds=now_seconds
+    )
+    return PoolReport(status={**previous, "conditions": conditions}, transitions=tuple(transitions))
+
+
+def main_reason(decision: PoolDecision, role: Role | None = None) -> Reason | None:
+    """Return what a person should read first: the last step that changed the number, else the last that spoke.
+
+    With a role, what was said of the other role does not count.
+    """
+    heard = [reason for reason in decision.reasons if role is None or reason.role in {None, role}]
+    spoke = [reason for reason in heard if reason.changed] or heard
+    return spoke[-1] if spoke else None
+
+
+def change_words(decision: PoolDecision, short_names: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what changes, such as ``prefill/h100 3 -> 4``."""
+    return tuple(
+        f"{variant.role.value}/{short_names.get(variant.name, variant.name)} "
+        f"{variant.current} -> {variant.desired}"
+        for variant in decision.variants
+        if variant.desired != variant.current
+    )
+
+
+def node_pool_status(
+    observed: NodePoolObservation,
+    *,
+    generation: int,
+    node: LeadTimeQuantiles,
+    start_up: LeadTimeQuantiles | None,
+    total: LeadTimeQuantiles | None,
+    previous: Mapping[str, Any],
+    now_seconds: float,
+) -> dict[str, Any]:
+    """Return the status of a node pool: what the scheduler can use, and how long more takes."""
+    blocked = observed.blocked_until_seconds
+    conditions, _ = stamp(
+        (_node_pool_verdict(observed),),
+        previous.get("conditions") or (),
+        generation=generation,
+        now_seconds=now_seconds,
+    )
+    phases = {"node": node, "startup": start_up, "total": total}
+    status: dict[str, Any] = {
+        "observedGeneration": generation,
+        "nodes": observed.nodes,
+        "usableGPUs": observed.usable_gpus,
+        "freeGPUs": observed.free_gpus,
+        "provisioning": observed.provisioning_nodes,
+        "leadTime": [
+            {
+                "phase": phase,
+                "p50": duration(times.p50_seconds),
+                "p90": duration(times.p90_seconds),
+                "samples": times.observed,
+            }
+            for phase, times in phases.items()
+            if times is not None
+        ],
+        "blockedUntil": None if blocked is None else timestamp(blocked),
+        "blockedReason": observed.blocked_reason or None,
+        "conditions": conditions,
+    }
+    return {key: value for key, value in status.items() if value is not None}
+
+
+def _node_pool_verdict(observed: NodePoolObservation) -> Verdict:
+    if observed.blocked_until_seconds is not None:
+        return Verdict(Type.READY, status=False, reason="Blocked", message=observed.blocked_reason)
+    if observed.nodes == 0:
+        message = "No node matches nodeSelector (none exists yet, or a label differs)."
+        return Verdict(Type.READY, status=False, reason="NoNodes", message=message)
+    if observed.usable_gpus == 0:
+        message = "No node offers GPUs: check that nodes are Ready and the device plugin runs."
+        return Verdict(Type.READY, status=False, reason="NoUsableGpus", message=message)
+    return Verdict(Type.READY, status=True, reason="Usable", message="GPUs can be used.")
+
+
+def _summary(observed: PoolObservation, decision: PoolDecision, why: Reason | None) -> dict[str, Any]:
+    roles = list(dict.fromkeys(variant.role for variant in observed.variants))
+    ready = {role: sum(v.ready for v in observed.variants if v.role is role) for role in roles}
+    desired = {role: sum(v.desired for v in observed.variants if v.role is role) for role in roles}
+    now = rate(decision.demand_requests_per_second)
+    forecast = next(iter(decision.forecasts.values()), None)
+    ahead = rate(forecast.at_horizon.q90) if forecast else None
+    summary = {
+        "replicas": shorten(" ".join(f"{_LETTERS[role]}{ready[role]}/{desired[role]}" for role in roles), 64),
+        "recommended": shorten(" ".join(f"{_LETTERS[role]}{decision.desired(role)}" for role in roles), 64),
+        "demand": None if now is None else f"{now} -> {ahead}/s" if ahead else f"{now}/s",
+        "why": shorten(why.message, 96) if why else None,
+    }
+    return {key: value for key, value in summary.items() if value is not None}
+
+
+def _roles(
+    observed: PoolObservation,
+    decision: PoolDecision,
+    short_names: Mapping[str, str],
+    last_written: Mapping[str, int],
+) -> list[dict[str, Any]]:
+    wanted = {variant.name: variant.desired for variant in decision.variants}
+    roles: dict[Role, dict[str, Any]] = {}
+    for variant in observed.variants:
+        recommended = wanted.get(variant.name, variant.desired)
+        role = roles.setdefault(
+            variant.role,
+            {"role": variant.role.value, "ready": 0, "desired": 0, "recommended": 0, "variants": []},
+        )
+        role["ready"] += variant.ready
+        role["desired"] += variant.desired
+        role["recommended"] += recommended
+        entry = {
+            "name": short_names.get(variant.name, variant.name),
+            "ready": variant.ready,
+            "starting": len(variant.starting),
+            "desired": variant.desired,
+            "recommended": recommended,
+        }
+        if variant.name in last_written:
+            entry["lastWritten"] = last_written[variant.name]
+        if decision.routing.get(variant.name):
+            entry["weight"] = f"{100 * decision.routing[variant.name]:.0f}%"
+        if variant.name in decision.capacity_source:
+            entry["capacity"] = shorten(decision.capacity_source[variant.name], 64)
+        role["variants"].append(entry)
+    for route in decision.routes:
+        if route.role in roles:
+            roles[route.role].setdefault("routes", []).append(_route(route, short_names))
+    return list(roles.values())
+
+
+def _route(route: Route, short_names: Mapping[str, str]) -> dict[str, Any]:
+    weights = sorted(route.weights.items(), key=lambda item: (-item[1], item[0]))
+    told = {
+        "weights": [shorten(f"{short_names.get(name, name)} {100 * share:.0f}%", 64) for name, share in weights]
+    }
+    return told if math.isinf(route.upper_tokens) else {"upToTokens": int(route.upper_tokens), **told}
+
+
+def _forecast(decision: PoolDecision) -> dict[str, Any] | None:
+    forecast = next(iter(decision.forecasts.values()), None)
+    if forecast is None:
+        return None
+    skill = forecast.score.pinball90_ratio if forecast.score else None
+    values = {
+        "now": rate(forecast.now),
+        "p50": rate(forecast.at_horizon.q50),
+        "p90": rate(forecast.at_horizon.q90),
+        "p99": rate(forecast.at_horizon.q99),
+        "skill": None if skill is None else f"{skill:.2f}",
+        "source": "persistence" if forecast.demoted else shorten(forecast.source, 64),
+    }
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _lead_time(observed: PoolObservation) -> str | None:
+    longest = max((variant.lead_time_seconds for variant in observed.variants), default=None)
+    return None if longest is None else duration(longest)
+
+
+def _last_decision(
+    decision: PoolDecision, short_names: Mapping[str, str], why: Reason | None
+) -> dict[str, Any] | None:
+    changes = change_words(decision, short_names)
+    if not changes or why is None:
+        return None
+    return {
+        "time": timestamp(decision.at_seconds),
+        "reason": shorten(why.code, 64),
+        "message": shorten(why.message, 512),
+        "changes": [shorten(change, 64) for change in changes[:_LONGEST_CHANGES]],
+    }

@@ -1,0 +1,197 @@
+"""Report a round: statuses that changed, events on transitions, gauges."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
+
+from forebay.actuation.scale import ScaleResult
+from forebay.flow.decision import FleetDecision, PoolDecision
+from forebay.flow.fleet import PoolKey
+from forebay.flow.observation import FleetObservation
+from forebay.runtime.act import Done, obstacles
+from forebay.runtime.cluster.look import Look, NodePoolLook, PoolLook
+from forebay.runtime.cluster.roster import Invalid, Roster
+from forebay.runtime.metrics import Metrics
+from forebay.runtime.report.columns import (
+    PoolReport,
+    invalid_node_pool_status,
+    invalid_report,
+    main_reason,
+    node_pool_status,
+    pool_report,
+)
+from forebay.runtime.report.conditions import Transition, Type, invalid, judge
+from forebay.runtime.report.events import EventRecorder
+from forebay.runtime.report.status import StatusWriter
+from forebay.runtime.unhurried import unhurried
+from forebay.runtime.watch.records import ResourceRecord
+from forebay.runtime.watch.store import OWN_KINDS, Kind
+
+logger = logging.getLogger(__name__)
+
+_Telling = Callable[[], Coroutine[None, None, None]]
+
+#: Conditions that are good when True; the others are good when False.
+_GOOD_WHEN_TRUE = frozenset({Type.READY, Type.METRICS_FRESH, Type.TARGETS_FOUND, Type.REFERENCES_FOUND})
+#: What comes and goes with every scaling, which has an event of its own: readiness, and new replicas that are not
+#: scraped yet.
+_SILENT_REASONS = frozenset({"TooFewReplicas", "AsRecommended", "MoreThanRecommended", "Partial", "Sufficient"})
+
+#: How an invalid resource says so, for the kinds that have a status.
+_INVALID_STATUS = {Kind.POOLS: invalid_report, Kind.NODE_POOLS: invalid_node_pool_status}
+
+
+class Reporter:
+    """Tells the world what a round decided.
+
+    Args:
+        status: writes statuses.
+        events: posts events.
+        metrics: gauges of what is reported.
+        tells_of_node_pools: whether it writes their status, too: it must see all pods that hold GPUs for that.
+    """
+
+    def __init__(
+        self, status: StatusWriter, events: EventRecorder, metrics: Metrics, *, tells_of_node_pools: bool = True
+    ) -> None:
+        self._status = status
+        self._events = events
+        self._metrics = metrics
+        self._tells_of_node_pools = tells_of_node_pools
+        self._told_invalid: dict[str, int] = {}
+        """Generation of each invalid resource that was logged, by uid."""
+
+    async def report(
+        self,
+        roster: Roster,
+        look: Look,
+        observed: FleetObservation,
+        decisions: FleetDecision,
+        done: Sequence[Done],
+    ) -> None:
+        """Write statuses and events; the client bounds how many at once.
+
+        Raises:
+            LeaseLostError: this process may not write any more.
+        """
+        for node_pool in look.node_pools:
+            self._metrics.show_node_pool(node_pool.observed)
+        invalid_by_kind = Counter(item.kind for item in roster.invalid)
+        for kind in OWN_KINDS:
+            self._metrics.invalid.labels(kind.value).set(invalid_by_kind[kind])
+        by_pool: dict[PoolKey, list[Done]] = {}
+        for item in done:
+            by_pool.setdefault(item.action.pool, []).append(item)
+        reported = look.node_pools if self._tells_of_node_pools else ()
+        tell: list[_Telling] = [partial(self._node_pool, item, look.at_seconds) for item in reported]
+        async for pool in unhurried(look.pools):
+            decision = decisions.pools.get(pool.entry.pool.key)
+            if decision is not None:
+                tell += self._pool(pool, observed, decision, by_pool.get(pool.entry.pool.key, []))
+        tell += [partial(self._invalid, item, look.at_seconds) for item in roster.invalid]
+        await self._events.post_kept()
+        await asyncio.gather(*(telling() for telling in tell))
+        still = {item.record.uid for item in roster.invalid}
+        self._told_invalid = {uid: seen for uid, seen in self._told_invalid.items() if uid in still}
+        self._status.forget_others(
+            {entry.record.uid for entry in roster.pools.values()}
+            | {entry.record.uid for entry in roster.node_pools.values()}
+            | {item.record.uid for item in roster.invalid}
+        )
+
+    def _pool(
+        self, look: PoolLook, observed: FleetObservation, decision: PoolDecision, done: Sequence[Done]
+    ) -> list[_Telling]:
+        """Return what there is to write about one pool: nothing, in most rounds."""
+        entry = look.entry
+        seen = observed.pools[entry.pool.key]
+        verdicts = judge(
+            seen,
+            decision,
+            target_problems=look.target_problems,
+            reference_problems=entry.problems,
+            obstacles=obstacles(done),
+        )
+        written = [item for item in done if item.outcome.result is ScaleResult.WRITTEN]
+        report = pool_report(
+            entry.record.status,
+            seen,
+            decision,
+            verdicts,
+            generation=entry.record.generation,
+            short_names=entry.short_names,
+            last_written={
+                **look.last_written,
+                **{item.action.wanted.name: item.action.wanted.desired for item in written},
+            },
+            scaled=bool(written),
+        )
+        if not written and not report.transitions and not self._status.due(entry.record, report.status):
+            return []
+        return [partial(self._tell, look, decision, written, report)]
+
+    async def _tell(
+        self, look: PoolLook, decision: PoolDecision, written: Sequence[Done], report: PoolReport
+    ) -> None:
+        entry = look.entry
+        for item in written:
+            await self._say_scaled(entry.record, item, decision, entry.short_names)
+        await self._status.write(Kind.POOLS, entry.record, report.status)
+        await self._say_transitions(entry.record, report.transitions)
+
+    async def _invalid(self, item: Invalid, now_seconds: float) -> None:
+        """Tell of a resource that cannot be used: in its status where it has one, by an event otherwise."""
+        record, verdicts = item.record, invalid(item.message)
+        if item.kind is Kind.POOLS:
+            self._metrics.pool_errors.labels("InvalidSpec").inc()
+        if self._told_invalid.get(record.uid) != record.generation:
+            self._told_invalid[record.uid] = record.generation
+            logger.warning("%s", item.message)
+        render = _INVALID_STATUS.get(item.kind)
+        if render is None:
+            await self._events.post(record, "Warning", "InvalidSpec", item.message)
+            return
+        report = render(record.status, verdicts, generation=record.generation, now_seconds=now_seconds)
+        if item.kind is Kind.POOLS or self._tells_of_node_pools:
+            await self._status.write(item.kind, record, report.status)
+        await self._say_transitions(record, report.transitions)
+
+    async def _node_pool(self, look: NodePoolLook, now_seconds: float) -> None:
+        record = look.entry.record
+        status = node_pool_status(
+            look.observed,
+            generation=record.generation,
+            node=look.node,
+            start_up=look.start_up,
+            total=look.total,
+            previous=record.status,
+            now_seconds=now_seconds,
+        )
+        await self._status.write(Kind.NODE_POOLS, record, status)
+
+    async def _say_scaled(
+        self, record: ResourceRecord, item: Done, decision: PoolDecision, short_names: Mapping[str, str]
+    ) -> None:
+        before, after = item.action.workload.replicas, item.action.wanted.desired
+        variant = item.action.wanted
+        why = main_reason(decision, variant.role)
+        words = f"{variant.role.value}/{short_names.get(variant.name, variant.name)}: {before} -> {after}"
+        message = f"{words}. {why.message}" if why else words
+        logger.info(
+            "scaled %s",
+            words,
+            extra={"namespace": record.namespace, "pool": record.name, "reason": why.code if why else ""},
+        )
+        await self._events.post(record, "Normal", "ScaledOut" if after > before else "ScaledIn", message)
+
+    async def _say_transitions(self, record: ResourceRecord, transitions: Sequence[Transition]) -> None:
+        for transition in transitions:
+            verdict = transition.verdict
+            good = verdict.status is (verdict.type in _GOOD_WHEN_TRUE)
+            if verdict.reason in _SILENT_REASONS or (good and transition.before is None):
+                continue
+            await self._events.post(
+                record, "Normal" if good else "Warning", f"{verdict.type.value}{verdict.reason}", verdict.message
+            )

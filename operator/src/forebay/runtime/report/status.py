@@ -1,0 +1,149 @@
+"""Write statuses: only what changed, and nothing at all while only figures breathe."""
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from typing import Any
+from urllib.parse import quote
+
+from forebay.actuation.kube import ApiError, JsonObject, KubeApi
+from forebay.api.base import GROUP, VERSION
+from forebay.runtime.metrics import Metrics
+from forebay.runtime.report.text import differ_notably, shorten, without_asides
+from forebay.runtime.watch.records import ResourceRecord
+from forebay.runtime.watch.store import Kind, Store
+
+logger = logging.getLogger(__name__)
+
+#: What says where things stand; the rest says how much, and may breathe.
+_FIGURES = frozenset({"sloAttainment", "errorBudgetLeft", "costPerHour", "message", "forecast", "leadTime"})
+_REFUSAL_SECONDS = 60.0
+_LONGEST_REFUSAL = 400
+_SUMMARY_FIGURES = frozenset({"demand", "why"})
+
+
+def merge_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON merge patch (RFC 7386) that turns ``old`` into ``new``; empty if they are equal."""
+    patch: dict[str, Any] = {key: None for key in old if key not in new}
+    for key, value in new.items():
+        if isinstance(value, Mapping) and isinstance(old.get(key), Mapping):
+            inner = merge_difference(old[key], value)
+            if inner:
+                patch[key] = inner
+        elif key not in old or old[key] != value:
+            patch[key] = value
+    return patch
+
+
+def is_urgent(old: Mapping[str, Any], patch: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether ``patch``, which turns ``old`` into ``new``, says more than figures: it is then written at once."""
+    return any(_urgent_field(key, old.get(key), new.get(key)) for key in patch)
+
+
+def _urgent_field(key: str, old: Any, new: Any) -> bool:
+    if key in _FIGURES:
+        return False
+    if key == "lastDecision":
+        return bool((old or {}).get("changes") != (new or {}).get("changes"))
+    if key == "summary":
+        return _without(old, _SUMMARY_FIGURES) != _without(new, _SUMMARY_FIGURES)
+    if key == "conditions":
+        return [_without(one, {"message"}) for one in old or ()] != [
+            _without(one, {"message"}) for one in new or ()
+        ]
+    return without_asides(old) != without_asides(new)
+
+
+def _without(value: Mapping[str, Any] | None, keys: AbstractSet[str]) -> dict[str, Any]:
+    return {key: inner for key, inner in (value or {}).items() if key not in keys}
+
+
+class StatusWriter:
+    """Brings statuses of our own resources up to date.
+
+    Args:
+        api: a fenced client.
+        store: told of each answer, so that the next round compares with what was written.
+        metrics: counts writes.
+        drift_seconds: least time between two writes that only move figures.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        api: KubeApi,
+        store: Store,
+        metrics: Metrics,
+        *,
+        drift_seconds: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._api = api
+        self._store = store
+        self._metrics = metrics
+        self._drift_seconds = drift_seconds
+        self._clock = clock
+        self._written: dict[str, float] = {}
+        self._refused: dict[str, float] = {}
+        """Until when a status that the API server refused as such is not offered again."""
+
+    def due(self, record: ResourceRecord, status: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the patch to write now; empty if nothing changed, or only figures and not long ago."""
+        patch = merge_difference(record.status, status)
+        if not patch:
+            return {}
+        if is_urgent(record.status, patch, status):
+            return patch
+        since = self._clock() - self._written.get(record.uid, -self._drift_seconds)
+        if since < self._drift_seconds or not differ_notably(record.status, status):
+            return {}
+        return patch
+
+    async def write(self, kind: Kind, record: ResourceRecord, status: Mapping[str, Any]) -> bool:
+        """Write what is due; True if something was written. Never raises for what the API server answers."""
+        patch = self.due(record, status)
+        if not patch or self._clock() < self._refused.get(record.uid, -math.inf):
+            return False
+        self._written[record.uid] = self._clock()
+        try:
+            answer = await self._api.merge_patch(status_path(kind, record), {"status": patch})
+        except ApiError as error:
+            self._failed(kind, record, error)
+            return False
+        self._metrics.status_writes.labels(kind.value, "ok").inc()
+        self._keep(kind, answer)
+        return True
+
+    def forget_others(self, uids: set[str]) -> None:
+        """Drop the memory of objects that are gone."""
+        self._written = {uid: at for uid, at in self._written.items() if uid in uids}
+        self._refused = {uid: at for uid, at in self._refused.items() if uid in uids}
+
+    def _keep(self, kind: Kind, answer: JsonObject) -> None:
+        self._store.replace_status(kind, answer)
+
+    def _failed(self, kind: Kind, record: ResourceRecord, error: ApiError) -> None:
+        self._written.pop(record.uid, None)
+        if error.not_found:
+            # Deleted while the round ran.
+            self._metrics.status_writes.labels(kind.value, "gone").inc()
+            return
+        if error.throttled:
+            # The client told once for all; the next round offers it again.
+            self._metrics.status_writes.labels(kind.value, "throttled").inc()
+            return
+        if error.refused:
+            self._refused[record.uid] = self._clock() + _REFUSAL_SECONDS
+        self._metrics.status_writes.labels(kind.value, "failed").inc()
+        logger.warning(
+            "the status was not written: %s",
+            shorten(str(error), _LONGEST_REFUSAL),
+            extra={"kind": kind.value, "namespace": record.namespace, "object": record.name},
+        )
+
+
+def status_path(kind: Kind, record: ResourceRecord) -> str:
+    """Return the path of the status subresource of one of our own objects."""
+    where = f"namespaces/{quote(record.namespace)}/" if record.namespace else ""
+    return f"/apis/{GROUP}/{VERSION}/{where}{kind.value}/{quote(record.name)}/status"

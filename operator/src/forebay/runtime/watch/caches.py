@@ -1,0 +1,141 @@
+"""The caches of the cluster: filled before the first decision, freed of ghosts, wider when rights are given."""
+
+import asyncio
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from forebay.actuation.kube import ApiError, KubeApi
+from forebay.api.base import GROUP, VERSION
+from forebay.runtime.health import Health
+from forebay.runtime.watch.audit import Auditor
+from forebay.runtime.watch.informer import Informer
+from forebay.runtime.watch.store import OWN_KINDS, Kind, Store
+from forebay.runtime.watch.watching import Access, Scope, find_access
+
+logger = logging.getLogger(__name__)
+
+_ACCESS_SECONDS = 2.0
+_COMPLETENESS_SECONDS = 0.5
+_MOST_LOOKS = 120
+"""At a kind that may be read from now on and does not arrive; the next resync tries again."""
+_OWN_PLURALS = frozenset(kind.value for kind in OWN_KINDS)
+
+
+@dataclass(slots=True, kw_only=True)
+class Caches:
+    """Looks after the store that the informer fills."""
+
+    api: KubeApi
+    store: Store
+    scope: Scope
+    auditor: Auditor
+    informer: Informer
+    health: Health
+    """Told that waiting is no standstill, and what is waited for."""
+    resync_seconds: float
+    _may_watch: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def readable(self) -> Collection[Kind]:
+        """Wait until our kinds are served and may be read, and return what is to be watched.
+
+        kopf looks for them once, and waits for ever at a refusal. What could be read once is watched for ever.
+        """
+        said = ""
+        while (access := await self._access()).problem:
+            if access.problem != said:
+                logger.warning("waiting: %s", access.problem)
+                said = access.problem
+            self._waits_for(access.problem)
+            await asyncio.sleep(_ACCESS_SECONDS)
+        if self._may_watch.is_set():
+            # Deletions of the time in which nobody watched are told by nobody.
+            await self._drop_ghosts()
+        else:
+            for sentence in access.without.values():
+                logger.warning("%s", sentence)
+            self.store.without = access.without
+            self._may_watch.set()
+        return frozenset(Kind) - (access.without.keys() & self.store.without.keys())
+
+    async def fill(self) -> None:
+        """Wait until every kind that is watched was seen as a whole."""
+        await self._may_watch.wait()
+        while True:
+            try:
+                if await self.auditor.check_completeness():
+                    break
+                self._waits_for(f"the caches of {', '.join(self.auditor.missing)}")
+            except ApiError as error:
+                self._waits_for(str(error))
+                logger.warning("the caches cannot be checked yet: %s", error)
+            await asyncio.sleep(_COMPLETENESS_SECONDS)
+        await self._read_keda()
+        self.health.caches_complete = True
+        logger.info("caches are complete", extra={kind.value: n for kind, n in self.store.counts().items()})
+
+    async def keep(self) -> None:
+        """Compare the caches with the API server once in a while, for ever."""
+        while True:
+            await asyncio.sleep(self.resync_seconds)
+            await self._read_keda()
+            try:
+                await self.take_new_rights()
+            except ApiError as error:
+                logger.warning("whether more may be read by now is not known: %s", error)
+            await self._drop_ghosts()
+
+    async def take_new_rights(self) -> None:
+        """Watch what was refused at the start and may be read by now; it counts when its cache is complete.
+
+        Raises:
+            ApiError: the API server failed.
+        """
+        if not self.store.without:
+            return
+        without = (await find_access(self.api, self.scope)).without
+        gained = self.store.without.keys() - without.keys()
+        if not gained:
+            return
+        self.informer.begin_anew()
+        for _ in range(_MOST_LOOKS):
+            await asyncio.sleep(_COMPLETENESS_SECONDS)
+            if await self.auditor.are_complete(gained):
+                break
+        else:
+            return
+        self.store.without = {kind: words for kind, words in self.store.without.items() if kind not in gained}
+        logger.info("may be read from now on: %s", ", ".join(sorted(kind.value for kind in gained)))
+
+    async def _access(self) -> Access:
+        """Return what may be read, and what stands in the way of watching at all."""
+        try:
+            document = await self.api.get(f"/apis/{GROUP}/{VERSION}")
+            missing = _OWN_PLURALS - {str(item.get("name")) for item in document.get("resources", [])}
+            if missing:
+                return _no_access(f"install the CRDs: {', '.join(sorted(missing))} are missing")
+            return await find_access(self.api, self.scope)
+        except ApiError as error:
+            return _no_access("install the CRDs: the cluster has none" if error.not_found else str(error))
+
+    async def _drop_ghosts(self) -> None:
+        try:
+            await self.auditor.drop_ghosts()
+        except ApiError as error:
+            logger.warning("the caches were not compared with the API server: %s", error)
+
+    async def _read_keda(self) -> None:
+        try:
+            await self.auditor.read_keda()
+        except ApiError as error:
+            logger.warning("ScaledObjects were not read: %s", error)
+
+    def _waits_for(self, what: str) -> None:
+        """Say what is waited for; before the first round, waiting is no standstill."""
+        self.health.waiting_for = what
+        if not self.health.caches_complete:
+            self.health.round_done()
+
+
+def _no_access(problem: str) -> Access:
+    return Access(without={}, problem=problem)

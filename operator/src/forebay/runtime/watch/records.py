@@ -1,0 +1,243 @@
+"""What the informer keeps of each object: small frozen records, parsed once when the object changes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from forebay.actuation.conflicts import Autoscaler, parse_time, replica_owner
+from forebay.actuation.targets import TargetRef
+from forebay.runtime.watch.ownstatus import usable_status
+
+GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceRecord:
+    """One of Forebay's own resources: its spec as written and its status as last seen."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    resource_version: str
+    labels: Mapping[str, str]
+    spec: object
+    """As stored: an object, unless it was stored before today's schema."""
+    status: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadRecord:
+    """A scale target: counts, its pods' labels and who last set its replicas."""
+
+    target: TargetRef
+    uid: str
+    resource_version: str
+    replicas: int
+    match_labels: Mapping[str, str]
+    has_expressions: bool
+    """The selector has more than labels: its pods cannot be found by `match_labels` alone."""
+    owner: str | None
+    """Who set the replicas to what they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodRecord:
+    """A pod that has not finished. Times are Unix seconds."""
+
+    namespace: str
+    name: str
+    uid: str
+    labels: Mapping[str, str]
+    node: str | None
+    gpus: int
+    created_seconds: float
+    scheduled_seconds: float | None
+    ready_seconds: float | None
+    """Since when the pod is Ready; None while it is not."""
+    unschedulable: bool
+    gated: bool
+    """Waits for a quota system's admission, not for nodes."""
+    terminating: bool
+    restarts: int
+
+    @property
+    def ready(self) -> bool:
+        """Whether the pod is Ready and stays."""
+        return self.ready_seconds is not None and not self.terminating
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRecord:
+    """A node as the scheduler can use it."""
+
+    name: str
+    labels: Mapping[str, str]
+    ready: bool
+    cordoned: bool
+    startup_tainted: bool
+    """Carries a taint of a node that is not set up yet, or is going away."""
+    gpus: int
+    """Allocatable GPUs; 0 until the device plugin registered."""
+    created_seconds: float
+
+    @property
+    def usable(self) -> bool:
+        """Whether a GPU pod can be placed on it now."""
+        return self.ready and not self.cordoned and not self.startup_tainted and self.gpus > 0
+
+
+# Taints that say "not yet" or "going away"; taints that keep other workloads off GPU nodes are no obstacle,
+# because GPU pods tolerate them.
+_BLOCKING_TAINTS = (
+    "node.kubernetes.io/not-ready",
+    "node.kubernetes.io/unreachable",
+    "node.kubernetes.io/unschedulable",
+    "node.kubernetes.io/out-of-service",
+    "node.cloudprovider.kubernetes.io/",
+    "node.cluster.x-k8s.io/",
+    "karpenter.sh/unregistered",
+    "karpenter.sh/disrupted",
+    "karpenter.sh/disruption",
+    "ToBeDeletedByClusterAutoscaler",
+    "DeletionCandidateOfClusterAutoscaler",
+    "startup-taint.cluster-autoscaler.kubernetes.io/",
+    "ignore-taint.cluster-autoscaler.kubernetes.io/",
+)
+
+
+def parse_resource(body: Mapping[str, Any]) -> ResourceRecord:
+    """Return the record of one of Forebay's own resources."""
+    metadata = body.get("metadata") or {}
+    return ResourceRecord(
+        kind=str(body.get("kind", "")),
+        namespace=str(metadata.get("namespace") or ""),
+        name=str(metadata["name"]),
+        uid=str(metadata["uid"]),
+        generation=int(metadata.get("generation") or 0),
+        resource_version=str(metadata.get("resourceVersion") or ""),
+        labels=dict(metadata.get("labels") or {}),
+        # What is no object is refused with a sentence when it is read as its kind.
+        spec=body.get("spec"),
+        status=usable_status(body.get("status")),
+    )
+
+
+def parse_workload(body: Mapping[str, Any]) -> WorkloadRecord:
+    """Return the record of a Deployment, StatefulSet or anything that is shaped like them."""
+    metadata = body["metadata"]
+    spec = body.get("spec") or {}
+    selector = spec.get("selector") or {}
+    target = TargetRef(
+        str(metadata.get("namespace") or ""), str(body["apiVersion"]), str(body["kind"]), str(metadata["name"])
+    )
+    replicas = spec.get("replicas")
+    return WorkloadRecord(
+        target=target,
+        uid=str(metadata["uid"]),
+        resource_version=str(metadata.get("resourceVersion") or ""),
+        replicas=1 if replicas is None else int(replicas),
+        match_labels=dict(selector.get("matchLabels") or {}),
+        has_expressions=bool(selector.get("matchExpressions")),
+        owner=replica_owner(metadata.get("managedFields") or ()),
+    )
+
+
+def parse_pod(body: Mapping[str, Any]) -> PodRecord | None:
+    """Return the record of a pod; None for one that has finished."""
+    metadata, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
+    if status.get("phase") in {"Succeeded", "Failed"}:
+        return None
+    conditions = {item.get("type"): item for item in status.get("conditions") or ()}
+    ready = conditions.get("Ready") or {}
+    scheduled = conditions.get("PodScheduled") or {}
+    reason = scheduled.get("reason") if scheduled.get("status") == "False" else None
+    return PodRecord(
+        namespace=str(metadata.get("namespace") or ""),
+        name=str(metadata["name"]),
+        uid=str(metadata["uid"]),
+        labels=metadata.get("labels") or {},
+        node=spec.get("nodeName") or None,
+        gpus=pod_gpus(spec),
+        created_seconds=parse_time(metadata.get("creationTimestamp")) or 0.0,
+        scheduled_seconds=(
+            parse_time(scheduled.get("lastTransitionTime")) if scheduled.get("status") == "True" else None
+        ),
+        ready_seconds=parse_time(ready.get("lastTransitionTime")) if ready.get("status") == "True" else None,
+        unschedulable=reason == "Unschedulable",
+        gated=reason == "SchedulingGated",
+        terminating=metadata.get("deletionTimestamp") is not None,
+        restarts=sum(int(item.get("restartCount") or 0) for item in status.get("containerStatuses") or ()),
+    )
+
+
+def pod_gpus(spec: Mapping[str, Any]) -> int:
+    """Return the GPUs that the scheduler reserves: the larger of all containers together and any init container.
+
+    Init containers that restart always (side-cars) run beside the containers and are added to them.
+    """
+    beside = sum(_container_gpus(item) for item in spec.get("containers") or ())
+    before = 0
+    for item in spec.get("initContainers") or ():
+        if item.get("restartPolicy") == "Always":
+            beside += _container_gpus(item)
+        else:
+            before = max(before, _container_gpus(item))
+    return max(beside, before)
+
+
+def parse_node(body: Mapping[str, Any]) -> NodeRecord:
+    """Return the record of a node."""
+    metadata, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
+    ready = any(
+        item.get("type") == "Ready" and item.get("status") == "True" for item in status.get("conditions") or ()
+    )
+    taints = [str(item.get("key", "")) for item in spec.get("taints") or ()]
+    allocatable = status.get("allocatable") or {}
+    return NodeRecord(
+        name=str(metadata["name"]),
+        labels=dict(metadata.get("labels") or {}),
+        ready=ready,
+        cordoned=bool(spec.get("unschedulable")),
+        startup_tainted=any(key.startswith(_BLOCKING_TAINTS) for key in taints),
+        gpus=sum(_count(allocatable.get(name)) for name in GPU_RESOURCES),
+        created_seconds=parse_time(metadata.get("creationTimestamp")) or 0.0,
+    )
+
+
+def parse_autoscaler(body: Mapping[str, Any]) -> Autoscaler | None:
+    """Return an HPA or ScaledObject and its target; None while it is being deleted.
+
+    KEDA makes an HPA per ScaledObject, which owns it: that is the one worth naming to a person. The HPA is watched
+    and the ScaledObject listed now and then, so that this is how a new one is noticed at once.
+    """
+    metadata = body["metadata"]
+    if metadata.get("deletionTimestamp") is not None:
+        return None
+    kind, name = str(body.get("kind") or "HorizontalPodAutoscaler"), str(metadata["name"])
+    for owner in metadata.get("ownerReferences") or ():
+        if owner.get("kind") == "ScaledObject":
+            kind, name = "ScaledObject", str(owner.get("name") or name)
+    reference = (body.get("spec") or {}).get("scaleTargetRef") or {}
+    target = TargetRef(
+        str(metadata.get("namespace") or ""),
+        str(reference.get("apiVersion") or "apps/v1"),
+        str(reference.get("kind") or "Deployment"),
+        str(reference.get("name") or ""),
+    )
+    return Autoscaler(kind, name, target)
+
+
+def _container_gpus(container: Mapping[str, Any]) -> int:
+    resources = container.get("resources") or {}
+    requests = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
+    return sum(_count(requests.get(name)) for name in GPU_RESOURCES)
+
+
+def _count(quantity: object) -> int:
+    """Return a whole extended resource; what is no whole number counts as none."""
+    try:
+        return int(str(quantity))
+    except ValueError:
+        return 0

@@ -1,0 +1,204 @@
+"""What the status says: conditions with their times, columns, and the sentence to read first."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from forebay.api.v1alpha1.gpunodepool import GPUNodePoolStatus
+from forebay.api.v1alpha1.inferencepool_status import InferencePoolStatus
+from forebay.flow.decision import PoolDecision, Reason, VariantDecision
+from forebay.flow.fleet import PoolKey, Role
+from forebay.flow.forecast import DemandForecast, Quantiles
+from forebay.flow.observation import (
+    Freshness,
+    NodePoolObservation,
+    PoolObservation,
+    Problem,
+    StartingReplica,
+    VariantObservation,
+)
+from forebay.runtime.cluster.leadtime import LeadTimeQuantiles
+from forebay.runtime.report.columns import invalid_report, main_reason, node_pool_status, pool_report
+from forebay.runtime.report.conditions import Verdict, invalid, judge
+
+NOW = 1_795_132_800.0
+KEY = PoolKey("serving", "chat")
+OBSERVED = PoolObservation(
+    key=KEY,
+    at_seconds=NOW,
+    traffic=None,
+    variants=(
+        VariantObservation(name="prefill/h100", role=Role.PREFILL, desired=2, ready=2, lead_time_seconds=250.0),
+        VariantObservation(
+            name="decode/h100", role=Role.DECODE, desired=4, ready=3, starting=(StartingReplica(NOW, NOW + 60),)
+        ),
+    ),
+)
+DECISION = PoolDecision(
+    key=KEY,
+    at_seconds=NOW,
+    variants=(
+        VariantDecision(name="prefill/h100", role=Role.PREFILL, current=2, desired=3),
+        VariantDecision(name="decode/h100", role=Role.DECODE, current=4, desired=4),
+    ),
+    reasons=(
+        Reason(step="size", code="Sized", message="prefill needs 3 replicas.", role=Role.PREFILL, changed=True),
+        Reason(step="size", code="Sized", message="decode is fine.", role=Role.DECODE),
+    ),
+    demand_requests_per_second=12.13,
+    forecasts={
+        Role.PREFILL: DemandForecast(
+            lead_time_seconds=250.0,
+            at_horizon=Quantiles(13.0, 15.8, 20.0),
+            maximum=Quantiles(14.0, 16.0, 21.0),
+            rate_cap=40.0,
+            now=12.13,
+        )
+    },
+    slo_attainment=0.9923,
+    error_budget_left=0.7,
+    usd_per_hour=12.5,
+    capacity_source={"prefill/h100": "profile"},
+)
+SHORT = {"prefill/h100": "h100", "decode/h100": "h100"}
+
+
+def verdicts(
+    observed: PoolObservation = OBSERVED, decision: PoolDecision = DECISION, **more: Any
+) -> dict[str, Verdict]:
+    given = {"target_problems": (), "reference_problems": (), "obstacles": (), **more}
+    return {verdict.type.value: verdict for verdict in judge(observed, decision, **given)}
+
+
+def test_what_was_written_last_is_kept_for_the_next_process() -> None:
+    roles = status(last_written={"prefill/h100": 4})["roles"]
+    assert {role["role"]: role["variants"][0].get("lastWritten") for role in roles} == {
+        "prefill": 4,
+        "decode": None,
+    }
+
+
+def status(
+    previous: dict[str, Any] | None = None, decision: PoolDecision = DECISION, **more: Any
+) -> dict[str, Any]:
+    found = tuple(verdicts(decision=decision).values())
+    given = {"generation": 3, "short_names": SHORT, "last_written": {}, "scaled": True, **more}
+    return pool_report(previous or {}, OBSERVED, decision, found, **given).status
+
+
+def test_the_status_fits_its_own_schema_and_tells_on_call_what_matters() -> None:
+    rendered = status()
+    InferencePoolStatus.model_validate(rendered)
+    assert rendered["summary"] == {
+        "replicas": "P 2/2 D 3/4",
+        "recommended": "P 3 D 4",
+        "demand": "12.1 -> 15.8/s",
+        "why": "prefill needs 3 replicas.",
+    }
+    assert (rendered["sloAttainment"], rendered["costPerHour"], rendered["leadTime"]) == (
+        "99.2%",
+        "12.50",
+        "4m10s",
+    )
+    assert rendered["lastDecision"]["changes"] == ["prefill/h100 2 -> 3"]
+    assert rendered["roles"][0]["variants"][0]["capacity"] == "profile"
+
+
+def test_transition_times_move_with_the_status_only() -> None:
+    first = status()
+    later = replace(DECISION, at_seconds=NOW + 100)
+    second = status(first, later, scaled=False)
+    assert second["conditions"] == first["conditions"]
+    assert second["lastScaleTime"] == first["lastScaleTime"]
+
+
+def test_the_last_change_stays_while_nothing_changes() -> None:
+    first = status()
+    settled = replace(DECISION, variants=tuple(replace(v, current=v.desired) for v in DECISION.variants))
+    assert status(first, settled)["lastDecision"] == first["lastDecision"]
+
+
+def test_unknown_figures_are_left_out() -> None:
+    blind = replace(
+        DECISION, demand_requests_per_second=None, forecasts={}, slo_attainment=None, usd_per_hour=None
+    )
+    rendered = status(None, blind)
+    assert not {"sloAttainment", "costPerHour", "forecast"} & rendered.keys()
+    assert "demand" not in rendered["summary"]
+
+
+def test_a_role_reads_its_own_reason() -> None:
+    reason = main_reason(DECISION, Role.DECODE)
+    assert reason is not None
+    assert reason.message == "decode is fine."
+    assert main_reason(replace(DECISION, reasons=())) is None
+
+
+def test_lost_metrics_are_a_condition_only_while_they_hold_capacity() -> None:
+    stale = replace(OBSERVED, freshness=(Freshness(signal="arrivals", problem=Problem.STALE),))
+    held = verdicts(stale, replace(DECISION, held=True))["MetricsFresh"]
+    assert (held.status, held.reason) == (False, "Stale")
+    assert "arrivals" in held.message
+    assert verdicts(stale)["MetricsFresh"].status is True
+
+
+@pytest.mark.parametrize(
+    ("problem", "kind", "reason"),
+    [
+        ({"target_problems": ["x is gone."]}, "TargetsFound", "TargetMissing"),
+        ({"reference_problems": ["no y."]}, "ReferencesFound", "ReferenceMissing"),
+        ({"obstacles": ["forbidden."]}, "ScalingLimited", "WriteFailed"),
+    ],
+)
+def test_each_trouble_has_its_condition(problem: dict[str, Any], kind: str, reason: str) -> None:
+    verdict = verdicts(**problem)[kind]
+    assert verdict.reason == reason
+    assert verdict.message == next(iter(problem.values()))[0]
+    assert verdicts()[kind].reason != reason
+
+
+def test_each_of_several_sentences_ends() -> None:
+    found = verdicts(reference_problems=("one is missing; create it", "The other is, too."))
+    assert found["ReferencesFound"].message == "one is missing; create it. The other is, too."
+
+
+def test_a_conflict_is_true_and_names_the_other() -> None:
+    contested = replace(
+        OBSERVED, variants=(replace(OBSERVED.variants[0], conflict="HPA x."), OBSERVED.variants[1])
+    )
+    verdict = verdicts(contested)["Conflicted"]
+    assert (verdict.status, verdict.message) == (True, "HPA x.")
+
+
+def test_an_invalid_spec_changes_readiness_and_leaves_the_rest() -> None:
+    before = status()
+    report = invalid_report(before, invalid("maxReplicas is wrong."), generation=4, now_seconds=NOW + 5)
+    InferencePoolStatus.model_validate(report.status)
+    conditions = {item["type"]: item for item in report.status["conditions"]}
+    assert conditions["Ready"]["reason"] == "InvalidSpec"
+    assert conditions["MetricsFresh"] == next(c for c in before["conditions"] if c["type"] == "MetricsFresh")
+    assert report.status["roles"] == before["roles"]
+
+
+def test_a_node_pool_reports_its_phases_and_why_it_is_blocked() -> None:
+    observed = NodePoolObservation(
+        name="h100",
+        nodes=2,
+        usable_gpus=16,
+        free_gpus=3,
+        blocked_until_seconds=NOW + 300,
+        blocked_reason="sold out.",
+    )
+    rendered = node_pool_status(
+        observed,
+        generation=1,
+        node=LeadTimeQuantiles(240.0, 400.0, 700.0, 2),
+        start_up=None,
+        total=None,
+        previous={},
+        now_seconds=NOW,
+    )
+    GPUNodePoolStatus.model_validate(rendered)
+    assert rendered["leadTime"] == [{"phase": "node", "p50": "4m", "p90": "6m40s", "samples": 2}]
+    assert rendered["conditions"][0]["reason"] == "Blocked"

@@ -1,0 +1,76 @@
+"""What is watched and what may be read: lists per namespace, refusals that stop and refusals that do not."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from forebay.actuation.kube import ApiError
+from forebay.runtime.watch.store import Kind
+from forebay.runtime.watch.watching import CLUSTER_SCOPED, UNFINISHED_PODS, WATCHED, Scope, find_access
+
+
+class Rights:
+    """Refuses to list some paths."""
+
+    def __init__(self, *refused: str, status: int = 403) -> None:
+        self.refused = refused
+        self.status = status
+        self.asked: list[tuple[str, dict[str, str]]] = []
+
+    async def get(self, path: str, *, params: Mapping[str, str], accept: str) -> Any:
+        assert "PartialObjectMetadataList" in accept
+        self.asked.append((path, dict(params)))
+        if path in self.refused:
+            raise ApiError(f"GET {path}: {self.status}", status=self.status)
+        return {"items": []}
+
+
+async def access(rights: Rights, *namespaces: str) -> Any:
+    return await find_access(rights, Scope(namespaces=namespaces))  # type: ignore[arg-type]
+
+
+def test_a_list_equals_what_is_watched() -> None:
+    scope = Scope(pools="shard=a")
+    assert scope.parameters(Kind.POOLS) == {"labelSelector": "shard=a"}
+    assert scope.parameters(Kind.PODS) == {"fieldSelector": UNFINISHED_PODS}
+    assert scope.parameters(Kind.NODES) == {}
+    assert list(scope.paths(Kind.AUTOSCALERS)) == ["/apis/autoscaling/v2/horizontalpodautoscalers"]
+
+
+def test_single_namespaces_have_a_path_each_but_for_what_belongs_to_the_cluster() -> None:
+    scope = Scope(namespaces=("a", "b"))
+    assert list(scope.paths(Kind.PODS)) == ["/api/v1/namespaces/a/pods", "/api/v1/namespaces/b/pods"]
+    for kind in CLUSTER_SCOPED:
+        assert list(scope.paths(kind)) == list(Scope().paths(kind))
+
+
+async def test_all_rights_leave_nothing_to_say() -> None:
+    rights = Rights()
+    found = await access(rights)
+    assert (found.without, found.problem) == ({}, "")
+    assert len(rights.asked) == len(WATCHED)
+    assert all(parameters["limit"] == "1" for _, parameters in rights.asked)
+
+
+async def test_an_operator_of_namespaces_goes_without_what_no_role_can_grant() -> None:
+    rights = Rights("/api/v1/nodes", "/apis/forebay.io/v1alpha1/gpunodepools")
+    found = await access(rights, "a")
+    assert found.problem == ""
+    assert set(found.without) == {Kind.NODES, Kind.NODE_POOLS}
+    assert "list and watch it by a ClusterRole" in found.without[Kind.NODES]
+
+
+async def test_an_operator_of_the_cluster_waits_for_its_rights() -> None:
+    found = await access(Rights("/api/v1/nodes"))
+    assert found.problem == "allow Forebay's service account to list and watch nodes in all namespaces"
+
+
+async def test_a_namespace_without_its_role_is_named() -> None:
+    found = await access(Rights("/api/v1/namespaces/b/pods"), "a", "b")
+    assert found.problem == "allow Forebay's service account to list and watch pods in b"
+
+
+async def test_an_api_server_that_fails_is_no_refusal() -> None:
+    with pytest.raises(ApiError):
+        await access(Rights("/api/v1/nodes", status=500), "a")
