@@ -3,13 +3,14 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.observation import FleetObservation, Freshness, Problem, StartingReplica, VariantObservation
 from forebay.flow.performance import ProfilePoints
 from forebay.flow.settings import KnownLoad, PolicySettings
-from forebay.forecast.resolution import steps_of
+from forebay.forecast.resolution import ONE_MINUTE, steps_of
 from forebay.pipeline import FleetState, StateError, decide
 from tests.unit.pipeline.fleets import KEY, codes, counts, fleet_world, split_pool, variant, world
 
@@ -389,3 +390,44 @@ def test_what_did_not_come_in_time_is_replaced_by_the_next_type() -> None:
     assert counts(decision)["cheap"] == 3
     blocked = [r for r in decision.reasons if r.code == "VariantBlocked"]
     assert "did not become ready in time" in blocked[0].message
+
+
+def test_forecasters_of_a_staggered_fleet_take_their_samples_in_turns() -> None:
+    """Protects the longest round of a large fleet: not every forecaster works in the same one."""
+    pools = [PoolKey("serving", f"pool-{number}") for number in range(12)]
+    fleet = fleet_world({key: split_pool(key) for key in pools}, dict.fromkeys(pools, 40.0))
+    fleet.state = FleetState(stagger_seconds=15.0)
+    fed: list[set[PoolKey]] = []
+    for _ in range(40):
+        before = {key: fleet.state.memory(fleet.fleet.pools[key]).fed_until_seconds for key in pools}
+        decisions = fleet.step()
+        after = {key: fleet.state.memory(fleet.fleet.pools[key]).fed_until_seconds for key in pools}
+        fed.append({key for key in pools if after[key] != before[key]})
+    assert all(2 <= len(each) <= 10 for each in fed[-8:])
+    assert all(
+        one | other == set(pools) and not one & other for one, other in zip(fed[-8:], fed[-7:], strict=False)
+    )
+    assert all(decision.forecasts for decision in decisions.values())
+
+
+@pytest.mark.parametrize("offset", [0.0, 15.0])
+def test_samples_follow_on_history_and_on_a_restart_without_a_gap(offset: float) -> None:
+    """Protects a pool whose minutes end elsewhere than on the full minute: none is lost, none counts twice."""
+    small = world(rate=40.0)
+    small.clock = 7200.0
+    small.state = FleetState(replace(ONE_MINUTE, offset_seconds=offset), stagger_seconds=offset)
+    pool = small.fleet.pools[KEY]
+    small.state.warm_start(pool, requests_per_minute=[2400.0] * 120, end_seconds=7200.0, lead_times_seconds=[60.0])
+    fed = []
+    for number in range(24):
+        if number == 12:
+            snapshot = small.state.snapshot(KEY)
+            assert snapshot is not None
+            small.state = FleetState(replace(ONE_MINUTE, offset_seconds=offset), stagger_seconds=offset)
+            small.state.restore(KEY, snapshot)
+        small.step()
+        fed.append(small.state.memory(pool).fed_until_seconds)
+    known = [end for end in dict.fromkeys(fed) if end is not None]
+    assert known[0] == 7200.0 + offset
+    assert np.diff(known[1:]) == pytest.approx(30.0)
+    assert known[-1] >= 7200.0 + 24 * 15.0 - 30.0

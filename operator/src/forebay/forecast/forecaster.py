@@ -67,7 +67,7 @@ class Forecaster:
     @property
     def sample_seconds(self) -> float:
         """Return the time between the ends of two samples: half a step at one-minute steps."""
-        return self.resolution.step_seconds / self._clock.phases
+        return self._clock.sample_seconds
 
     @property
     def horizons(self) -> tuple[int, ...]:

@@ -49,6 +49,8 @@ class Resolution:
     refit_period: int
     regression_memory_days: float = 3.0
     """Half-life of the regression's memory."""
+    offset_seconds: float = 0.0
+    """How long after the full minute (or whatever the step is) steps end, so that forecasters can take turns."""
 
     @property
     def steps_per_day(self) -> int:

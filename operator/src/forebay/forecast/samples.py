@@ -24,17 +24,23 @@ class SampleClock:
 
     def __init__(self, resolution: Resolution) -> None:
         self.step_seconds = resolution.step_seconds
+        self.offset_seconds = resolution.offset_seconds
         self.phases = PHASES if resolution.step_seconds == ONE_MINUTE.step_seconds else 1
         self._old: dict[int, int] = {}
 
+    @property
+    def sample_seconds(self) -> float:
+        """Return the time between the ends of two samples: half a step at one-minute steps."""
+        return self.step_seconds / self.phases
+
     def place(self, end_seconds: float) -> tuple[int, int]:
         """Return phase and step index (since the epoch) of the step that ended at ``end_seconds``."""
-        grid = round(end_seconds * self.phases / self.step_seconds)
+        grid = round((end_seconds - self.offset_seconds) * self.phases / self.step_seconds)
         return grid % self.phases, grid // self.phases - 1
 
     def end_seconds(self, phase: int, index: int) -> float:
         """Return when step ``index`` of ``phase`` ended."""
-        return (index + 1 + phase / self.phases) * self.step_seconds
+        return (index + 1 + phase / self.phases) * self.step_seconds + self.offset_seconds
 
     def judge(self, phase: int, index: int, newest: int | None) -> Taken:
         """Return what a sample of step ``index`` is, given the ``newest`` step of its phase."""

@@ -65,18 +65,22 @@ def _absorb_traffic(pool: Pool, traffic: Traffic, memory: PoolMemory) -> None:
 
 
 def _feed_forecaster(memory: PoolMemory, end: float) -> None:
-    """Give the forecaster every fully observed step since the last time: minutes that ended at :00 or :30."""
+    """Give the forecaster every fully observed step since the last time: minutes that ended at :00 or :30.
+
+    In a staggered fleet, those of every other pool end a quarter of a minute later.
+    """
     step, apart = memory.forecaster.resolution.step_seconds, memory.forecaster.sample_seconds
-    oldest = math.ceil((end - _FEED_BACK_STEPS * step) / apart)
+    offset = memory.forecaster.resolution.offset_seconds
+    oldest = math.ceil((end - offset - _FEED_BACK_STEPS * step) / apart)
     if memory.fed_until_seconds is not None:
-        oldest = max(oldest, round(memory.fed_until_seconds / apart) + 1)
-    for sample in range(oldest, math.floor(end / apart + 1e-6) + 1):
-        boundary = sample * apart
+        oldest = max(oldest, round((memory.fed_until_seconds - offset) / apart) + 1)
+    for sample in range(oldest, math.floor((end - offset) / apart + 1e-6) + 1):
+        boundary = sample * apart + offset
         count, covered = memory.window.window(boundary - step, boundary)
         if covered >= _FULL_STEP * step:
             memory.forecaster.update(boundary, count * step / covered)
             memory.fed_until_seconds = boundary
-            memory.known_steps += boundary % step == 0.0
+            memory.known_steps += sample * apart % step == 0.0
 
 
 def _absorb_engine(

@@ -1,5 +1,6 @@
 """What the pipeline remembers between rounds, per pool, and how it survives a restart."""
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -26,9 +27,13 @@ class FleetState:
     Not safe for use from two threads; only ``Job.run`` may run elsewhere meanwhile.
     """
 
-    def __init__(self, resolution: Resolution = ONE_MINUTE) -> None:
-        """Begin with nothing; ``resolution`` is that of all forecasters."""
-        self._resolution = resolution
+    def __init__(self, resolution: Resolution = ONE_MINUTE, *, stagger_seconds: float = 0.0) -> None:
+        """Begin with nothing.
+
+        ``resolution`` is that of all forecasters; the steps of every other pool end ``stagger_seconds`` later, so
+        that the rounds of a large fleet cost about the same.
+        """
+        self._resolutions = (resolution, replace(resolution, offset_seconds=stagger_seconds))
         self._pools: dict[PoolKey, PoolMemory] = {}
         self.plan: FleetPlan | None = None
         """The last plan, an incumbent of the next one."""
@@ -43,7 +48,7 @@ class FleetState:
         found = self._pools.get(pool.key)
         if found is None:
             found = self._pools[pool.key] = PoolMemory(
-                forecaster=Forecaster(pool.settings, resolution=self._resolution)
+                forecaster=Forecaster(pool.settings, resolution=self._resolution(pool.key))
             )
             return found
         before = found.forecaster.settings
@@ -51,7 +56,7 @@ class FleetState:
             return found
         if _without_loads(before) != _without_loads(pool.settings):
             found.forecaster = Forecaster.restore(
-                found.forecaster.snapshot(), pool.settings, resolution=self._resolution
+                found.forecaster.snapshot(), pool.settings, resolution=self._resolution(pool.key)
             )
         found.forecaster.settings = pool.settings
         found.forecasts.clear()
@@ -107,26 +112,28 @@ class FleetState:
     ) -> None:
         """Feed minute counts that precede ``end_seconds`` to the forecaster, newest last; NaN marks a gap.
 
-        A forecaster that has seen some live minutes begins anew: history has them, too.
+        A forecaster that has seen some live minutes begins anew: history has them, too. Where steps are staggered,
+        history is taken for as much later.
 
         Raises:
             ValueError: the forecasters do not count in minutes.
         """
-        if self._resolution.step_seconds != ONE_MINUTE.step_seconds:
+        resolution = self._resolution(pool.key)
+        if resolution.step_seconds != ONE_MINUTE.step_seconds:
             raise ValueError("counts of minutes say nothing to forecasters of another step")
         counts = np.asarray(requests_per_minute, dtype=np.float64)
         if not len(counts):
             return
         memory = self.memory(pool)
         if memory.fed_until_seconds is not None:
-            memory.forecaster = Forecaster(pool.settings, resolution=self._resolution)
+            memory.forecaster = Forecaster(pool.settings, resolution=resolution)
             memory.forecasts.clear()
             memory.known_steps = 0
         memory.awaits_past = False
         end_minute = int(end_seconds // _MINUTE_SECONDS)
         memory.forecaster.warm(counts, start_index=end_minute - len(counts))
         memory.forecaster.prepare(lead_times_seconds)
-        memory.fed_until_seconds = end_minute * _MINUTE_SECONDS
+        memory.fed_until_seconds = end_minute * _MINUTE_SECONDS + resolution.offset_seconds
         memory.known_steps += int(np.isfinite(counts).sum())
 
     def await_past(self, pool: Pool) -> None:
@@ -155,7 +162,11 @@ class FleetState:
         Raises:
             StateError: the bytes are damaged or of another version.
         """
-        self._pools[key] = parse(data, PolicySettings(), self._resolution)
+        self._pools[key] = parse(data, PolicySettings(), self._resolution(key))
+
+    def _resolution(self, key: PoolKey) -> Resolution:
+        """Return the resolution of one pool's forecaster: always the same one for the same name."""
+        return self._resolutions[zlib.crc32(str(key).encode()) % 2]
 
 
 def _without_loads(settings: PolicySettings) -> PolicySettings:

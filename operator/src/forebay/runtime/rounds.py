@@ -16,6 +16,7 @@ from forebay.flow.decision import FleetDecision, PoolDecision
 from forebay.flow.fleet import PoolKey
 from forebay.flow.observation import FleetObservation, PoolObservation
 from forebay.forecast.resolution import ONE_MINUTE, Resolution
+from forebay.forecast.samples import SampleClock
 from forebay.pipeline import FleetState, decide
 from forebay.runtime.act import Done, act, actions
 from forebay.runtime.capacity import capacity_wishes, ensure_capacity
@@ -66,6 +67,15 @@ class _Remembered:
     mode: str
 
 
+def _stagger_seconds(resolution: Resolution, interval_seconds: float) -> float:
+    """Return by how much to shift the samples of every other forecaster: half of the time between two of them.
+
+    Where there is more than one round between two samples, half of the fleet takes one in each.
+    """
+    apart = SampleClock(resolution).sample_seconds
+    return apart / 2.0 if interval_seconds <= apart / 2.0 else 0.0
+
+
 class ControlLoop:
     """Runs rounds. One thread decides, so that the event loop stays free and the state has one owner."""
 
@@ -80,7 +90,7 @@ class ControlLoop:
         self._steps = steps
         self._interval_seconds = interval_seconds
         self._telemetry_patience_seconds = telemetry_patience_seconds
-        self._state = FleetState(resolution)
+        self._state = FleetState(resolution, stagger_seconds=_stagger_seconds(resolution, interval_seconds))
         self._decider = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decide")
         self._records: dict[PoolKey, _Remembered] = {}
         self._lead_times: dict[PoolKey, tuple[float, ...]] = {}
