@@ -1,5 +1,6 @@
 """Rounds of the whole loop over a small fleet: what they ask and write does not grow with pools or with time."""
 
+import asyncio
 import gc
 from collections.abc import Iterator
 
@@ -55,3 +56,24 @@ async def test_a_change_of_the_traffic_is_told() -> None:
     writes = [await fleet.round() for _ in range(16)]
     await fleet.loop.close()
     assert sum(writes) > 0
+
+
+async def test_figures_are_written_after_the_round_and_what_matters_within() -> None:
+    """Protects the length of a round: a fleet whose figures breathe has hundreds of statuses to write."""
+    fleet = InProcess(pools=4)
+    for _ in range(30):
+        await fleet.round()
+    fleet.client.answers.swing = 0.5
+    within, after = 0, 0
+    for _ in range(16):
+        fleet.api.written.clear()
+        assert await fleet.loop.round()
+        within += len(statuses(fleet))
+        await fleet.loop.use_pause(asyncio.get_running_loop().time() + 1.0)
+        after += len(statuses(fleet))
+        fleet.now_seconds += 15.0
+    assert after > within + 4
+
+
+def statuses(fleet: InProcess) -> list[str]:
+    return [path for path, _ in fleet.api.written if path.endswith("/status") and "inferencepools" in path]

@@ -53,12 +53,26 @@ def decider() -> Iterator[ThreadPoolExecutor]:
         yield executor
 
 
-def pause(state: FleetState, decider: ThreadPoolExecutor, files: Files | None) -> PauseWork:
+class Figures:
+    """So many statuses that could wait."""
+
+    def __init__(self, pieces: int = 0) -> None:
+        self.left = pieces
+
+    async def tell_some(self) -> bool:
+        self.left = max(0, self.left - 1)
+        return self.left > 0
+
+
+def pause(
+    state: FleetState, decider: ThreadPoolExecutor, files: Files | None, figures: Figures | None = None
+) -> PauseWork:
     return PauseWork(
         state,
         decider,
         NobodyNew(),  # type: ignore[arg-type]
         files,  # type: ignore[arg-type]
+        tell_some=(figures or Figures()).tell_some,
         lead_times_seconds=dict,
         memories=lambda: EVERYBODY,
     )
@@ -97,3 +111,11 @@ async def test_memories_are_saved_a_few_at_a_time_when_it_is_time(
     assert files.saved == [EVERYBODY[:2], EVERYBODY[2:4], EVERYBODY[4:]]
     await work.save_all()
     assert files.saved[-1] == EVERYBODY
+
+
+async def test_figures_that_could_wait_are_told_in_the_pause(decider: ThreadPoolExecutor) -> None:
+    now, figures = asyncio.get_running_loop().time(), Figures(9)
+    await pause(Jobs(), decider, None, figures).until(now)
+    assert figures.left == 8
+    await pause(Jobs(), decider, None, figures).until(now + 60.0)
+    assert figures.left == 0

@@ -222,8 +222,8 @@ async def drained(warm_up: WarmUp) -> Any:
 
 async def test_a_pool_joins_when_its_history_came(clock: Any) -> None:
     warm_up, state = WarmUp(Past(30), None, history_seconds=1800.0, wall_clock=clock), State()  # type: ignore[arg-type]
-    warm_up.start(POOL, TARGET)
-    warm_up.start(POOL, TARGET)
+    warm_up.start(POOL, lambda: TARGET)
+    warm_up.start(POOL, lambda: TARGET)
     assert not warm_up.is_known(CHAT)
     arrived = await drained(warm_up)
     assert warm_up.is_known(CHAT)
@@ -238,7 +238,7 @@ async def test_a_pool_whose_history_does_not_come_joins_without(
 ) -> None:
     monkeypatch.setattr("forebay.runtime.warmup._PATIENCE_SECONDS", 0.0)
     warm_up, state = WarmUp(Past(None), None, history_seconds=1800.0, wall_clock=clock), State()  # type: ignore[arg-type]
-    warm_up.start(POOL, TARGET)
+    warm_up.start(POOL, lambda: TARGET)
     arrived = await drained(warm_up)
     warm_up.apply(state, arrived, {})
     assert warm_up.is_known(CHAT)
@@ -249,7 +249,7 @@ async def test_a_saved_state_goes_before_history(clock: Any, tmp_path: Path) -> 
     files = StateFiles(tmp_path)
     (tmp_path / "serving_chat.state").write_bytes(b"memory")
     warm_up, state = WarmUp(Past(30), files, history_seconds=1800.0, wall_clock=clock), State()  # type: ignore[arg-type]
-    warm_up.start(POOL, TARGET)
+    warm_up.start(POOL, lambda: TARGET)
     warm_up.apply(state, await drained(warm_up), {})
     assert state.kept == {CHAT: b"memory"}
     assert state.warmed == []
@@ -260,7 +260,7 @@ async def test_histories_are_read_ahead_for_a_few_pools_only_and_applied_one_by_
     warm_up = WarmUp(Past(30), None, history_seconds=1800.0, wall_clock=clock)  # type: ignore[arg-type]
     pools = [replace(POOL, key=PoolKey("serving", f"chat-{number}")) for number in range(30)]
     for pool in pools:
-        warm_up.start(pool, TARGET)
+        warm_up.start(pool, lambda: TARGET)
     joined = []
     for _ in pools:
         for _ in range(20):
@@ -276,7 +276,7 @@ async def test_histories_are_read_ahead_for_a_few_pools_only_and_applied_one_by_
 
 async def test_who_waits_for_long_takes_part_meanwhile_and_is_given_the_past_later(clock: Any) -> None:
     warm_up = WarmUp(Past(30), None, history_seconds=1800.0, wall_clock=clock)  # type: ignore[arg-type]
-    warm_up.start(POOL, TARGET)
+    warm_up.start(POOL, lambda: TARGET)
     assert warm_up.join_late() == []
     clock.now += 61.0
     assert warm_up.join_late() == [CHAT]
@@ -285,7 +285,7 @@ async def test_who_waits_for_long_takes_part_meanwhile_and_is_given_the_past_lat
     assert warm_up.waiting == 1
     for _ in range(20):
         await asyncio.sleep(0)
-    warm_up.start(POOL, TARGET)
+    warm_up.start(POOL, lambda: TARGET)
     one = warm_up.take_one()
     assert one is not None
     assert one.pool.key == CHAT
@@ -296,7 +296,7 @@ async def test_without_a_past_nobody_waits_for_a_turn(clock: Any) -> None:
     warm_up = WarmUp(Past(0), None, history_seconds=1800.0, wall_clock=clock)  # type: ignore[arg-type]
     pools = [replace(POOL, key=PoolKey("serving", f"chat-{number}")) for number in range(3)]
     for pool in pools:
-        warm_up.start(pool, TARGET)
+        warm_up.start(pool, lambda: TARGET)
     for _ in range(20):
         await asyncio.sleep(0)
     assert [item.pool.key for item in warm_up.take_without_past()] == [pool.key for pool in pools]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 from forebay.flow.fleet import Role
@@ -31,7 +31,7 @@ def dump(memory: PoolMemory) -> bytes:
         "version": VERSION,
         "window": asdict(memory.window),
         "burstiness": asdict(memory.burstiness),
-        "lengths": asdict(memory.lengths),
+        "lengths": asdict(replace(memory.lengths, sampled=None)),
         "budget": asdict(memory.budget),
         "calibrations": {name: asdict(value) for name, value in memory.calibrations.items()},
         "learned": {name: asdict(value) for name, value in memory.learned.items()},

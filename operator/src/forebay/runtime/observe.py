@@ -17,6 +17,7 @@ _FORECAST_REACH_SECONDS = 6 * 3600.0
 def telemetry_target(look: PoolLook) -> PoolTarget:
     """Return what the telemetry has to look for of one pool."""
     entry = look.entry
+    ready = {seen.name: seen.ready for seen in look.variants}
     return PoolTarget(
         key=entry.pool.key,
         slo=entry.pool.slo,
@@ -27,7 +28,7 @@ def telemetry_target(look: PoolLook) -> PoolTarget:
                 role=variant.role,
                 name=entry.targets[variant.name].name,
                 kind=entry.targets[variant.name].kind,
-                ready_replicas=next((seen.ready for seen in look.variants if seen.name == variant.name), None),
+                ready_replicas=ready.get(variant.name),
             )
             for variant in entry.pool.variants
         ),

@@ -1,4 +1,4 @@
-"""What can wait for the pause between two rounds, in pieces: pasts of new pools, forecasters' jobs, saving."""
+"""What can wait for the pause between two rounds, in pieces: figures, pasts of new pools, jobs, saving."""
 
 import asyncio
 import time
@@ -22,7 +22,7 @@ _Piece = Callable[[], Awaitable[bool]]
 
 
 class PauseWork:
-    """Does pieces of work in the thread that decides, since they change the same state.
+    """Does pieces of work, most of them in the thread that decides, since they change the same state.
 
     Each piece takes a second at most, whatever the size of the fleet. A round that is due waits for one of them.
 
@@ -30,6 +30,7 @@ class PauseWork:
         state: of the pipeline.
         decider: the thread.
         warm_up: has the pasts of new pools.
+        tell_some: writes some statuses that could wait, and returns whether there are more.
         files: where memories are saved; None saves nothing.
         lead_times_seconds: of each pool, to warm up for.
         memories: the pools whose memory is worth saving.
@@ -42,6 +43,7 @@ class PauseWork:
         warm_up: WarmUp,
         files: StateFiles | None,
         *,
+        tell_some: _Piece,
         lead_times_seconds: Callable[[], Mapping[PoolKey, Sequence[float]]],
         memories: Callable[[], Iterable[PoolKey]],
     ) -> None:
@@ -49,6 +51,7 @@ class PauseWork:
         self._decider = decider
         self._warm_up = warm_up
         self._files = files
+        self._tell_some = tell_some
         self._lead_times_seconds = lead_times_seconds
         self._memories = memories
         self._unsaved: deque[PoolKey] = deque()
@@ -59,9 +62,12 @@ class PauseWork:
 
         Args:
             due_seconds: the loop's time of the next round.
+
+        Raises:
+            LeaseLostError: this process may not write any more.
         """
         loop = asyncio.get_running_loop()
-        kinds: deque[_Piece] = deque([self._warm_one_up, self._forecaster_job, self._save_some])
+        kinds: deque[_Piece] = deque([self._tell_some, self._warm_one_up, self._forecaster_job, self._save_some])
         longest: dict[_Piece, float] = {}
         while kinds:
             piece = kinds.popleft()

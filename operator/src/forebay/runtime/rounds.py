@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from forebay.actuation.capacity import CapacityProvider
@@ -99,6 +100,7 @@ class ControlLoop:
             self._decider,
             steps.warm_up,
             steps.files,
+            tell_some=steps.reporter.tell_some,
             lead_times_seconds=lambda: self._lead_times,
             memories=lambda: self._records,
         )
@@ -148,7 +150,11 @@ class ControlLoop:
         return True
 
     async def use_pause(self, due_seconds: float) -> None:
-        """Do what can wait until the next round is due, in the loop's time; a piece of each kind at least."""
+        """Do what can wait until the next round is due, in the loop's time; a piece of each kind at least.
+
+        Raises:
+            LeaseLostError: this process may not write any more.
+        """
         await self._pause.until(due_seconds)
 
     async def finish(self, patience_seconds: float) -> None:
@@ -201,7 +207,7 @@ class ControlLoop:
         keys = {pool.entry.pool.key for pool in look.pools}
         steps.warm_up.keep_only(keys)
         for pool in look.pools:
-            steps.warm_up.start(pool.entry.pool, telemetry_target(pool))
+            steps.warm_up.start(pool.entry.pool, partial(telemetry_target, pool))
         steps.metrics.keep_only(keys, (pool.entry.node_pool.name for pool in look.node_pools))
         for gone in self._records.keys() - keys:
             del self._records[gone]

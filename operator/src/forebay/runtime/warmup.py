@@ -60,13 +60,13 @@ class WarmUp:
         self._room = asyncio.Event()
         self._known: set[PoolKey] = set()
 
-    def start(self, pool: Pool, target: PoolTarget) -> None:
+    def start(self, pool: Pool, target: Callable[[], PoolTarget]) -> None:
         """Begin to read a pool's history, if that was not begun yet."""
         key = pool.key
         knows_all = key in self._known and key not in self._begun
         if not knows_all and not self._is_begun(key):
             self._begun.setdefault(key, self._wall_clock())
-            self._tasks[key] = asyncio.create_task(self._read(pool, target), name=f"warm-up {key}")
+            self._tasks[key] = asyncio.create_task(self._read(pool, target()), name=f"warm-up {key}")
 
     def _is_begun(self, key: PoolKey) -> bool:
         task = self._tasks.get(key)

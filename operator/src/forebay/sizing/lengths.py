@@ -36,6 +36,8 @@ class LengthTracker:
     measured_context: float | None = None
     bounds: list[float] = field(default_factory=list)
     counts: list[float] = field(default_factory=list)
+    sampled: tuple[tuple[float, ...], float | None] | None = field(default=None, repr=False, compare=False)
+    """What the present histogram says, until the next one."""
 
     def arrived(
         self, *, requests: float, input_tokens: float, cached_tokens: float, elapsed: float, half_life: float
@@ -68,6 +70,7 @@ class LengthTracker:
             self.bounds, self.counts = bounds, [0.0] * len(bounds)
         keep = float(0.5 ** (elapsed / _HISTOGRAM_HALF_LIFE_SECONDS))
         self.counts = [keep * old + new for old, new in zip(self.counts, lengths.counts, strict=True)]
+        self.sampled = None
 
     @property
     def known(self) -> bool:
@@ -90,7 +93,10 @@ class LengthTracker:
         if total < 1.0:
             log_mean = math.log(max(mean, 1.0)) - 0.5 * _ASSUMED_LOG_DEVIATION**2
             return tuple(math.exp(log_mean + _ASSUMED_LOG_DEVIATION * z) for z in _LOGNORMAL_DECILES), 2.0
-        return tuple(self._quantile(share * total) for share in _DECILES), self._squared_ratio(total)
+        if self.sampled is None:
+            deciles = tuple(self._quantile(share * total) for share in _DECILES)
+            self.sampled = deciles, self._squared_ratio(total)
+        return self.sampled
 
     def _edges(self, index: int) -> tuple[float, float]:
         low = self.bounds[index - 1] if index else 0.0

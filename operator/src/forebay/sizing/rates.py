@@ -1,5 +1,6 @@
 """Arrival rates of the last minute and half-minute, and how bursty arrivals are inside a minute."""
 
+import bisect
 import math
 from dataclasses import dataclass, field
 
@@ -62,8 +63,7 @@ class RateWindow:
         return count
 
     def _forget(self) -> None:
-        oldest = self.ends[-1] - _KEPT_SECONDS if self.ends else 0.0
-        drop = sum(1 for end in self.ends if end <= oldest)
+        drop = bisect.bisect_right(self.ends, self.ends[-1] - _KEPT_SECONDS) if self.ends else 0
         if drop:
             del self.starts[:drop], self.ends[:drop], self.counts[:drop]
 

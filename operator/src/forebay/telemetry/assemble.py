@@ -155,9 +155,8 @@ class Assembler:
         first = [self._view.place.gateway] if gateway and self._view.place.gateway is not None else []
         for places in (first, [place for _, place in self._view.of_roles(roles)]):
             values = [
-                one.slow.percentile(signals, self._view.place.target.slo.target, [place.key])
+                self._view.round(place).slow.percentile(signals, self._view.place.target.slo.target, [place.key])
                 for place in places
-                if (one := self._view.round(place)).slow is not None
             ]
             known = [value for value in values if value is not None]
             if known:

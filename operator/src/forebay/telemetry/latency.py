@@ -1,8 +1,10 @@
 """Misses of the objectives from latency histograms."""
 
 import bisect
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from forebay.telemetry.answer import Labels, number
 from forebay.telemetry.dialect import Signal
@@ -28,6 +30,11 @@ class Bracket:
 
 def bracket(edges: Iterable[float], objective_seconds: float) -> Bracket | None:
     """Return the edges next to an objective, or ``None`` without any edge above it."""
+    return _bracket(tuple(edges), objective_seconds)
+
+
+@lru_cache(maxsize=4096)
+def _bracket(edges: tuple[float, ...], objective_seconds: float) -> Bracket | None:
     ascending = sorted(edges)
     for edge in ascending:
         if abs(edge - objective_seconds) <= _SAME_EDGE * max(1.0, objective_seconds):
@@ -104,17 +111,21 @@ def histogram_counts(cumulative: Mapping[str, float]) -> tuple[tuple[float, ...]
     Counts never fall below zero: replicas with different edges, or a scrape between two buckets, can make a
     cumulative histogram decrease.
     """
-    pairs: list[tuple[float, float]] = []
-    for text, count in cumulative.items():
-        edge = number(text)
-        if edge is not None and edge == edge:
-            pairs.append((edge, count))
-    pairs.sort()
-    if not pairs or pairs[-1][1] <= 0.0:
+    edges, texts = _ascending(tuple(cumulative))
+    if not edges or cumulative[texts[-1]] <= 0.0:
         return None
     counts: list[float] = []
     highest = 0.0
-    for _, count in pairs:
+    for text in texts:
+        count = cumulative[text]
         counts.append(max(0.0, count - highest))
         highest = max(highest, count)
-    return tuple(edge for edge, _ in pairs), tuple(counts)
+    return edges, tuple(counts)
+
+
+@lru_cache(maxsize=1024)
+def _ascending(texts: tuple[str, ...]) -> tuple[tuple[float, ...], tuple[str, ...]]:
+    """Return the edges that are numbers in ascending order, and how they are spelt."""
+    known = [(edge, text) for text in texts if (edge := number(text)) is not None and not math.isnan(edge)]
+    known.sort()
+    return tuple(edge for edge, _ in known), tuple(text for _, text in known)

@@ -27,8 +27,8 @@ class GroupRound:
     group: Group
     readings: Readings
     births: BirthControl
-    slow: Slow | None = None
-    slow_is_new: bool = False
+    slow: Slow = field(default_factory=Slow)
+    lengths_are_new: bool = False
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from forebay.telemetry.plan import GroupId, Plan, make_plan
 from forebay.telemetry.pool_view import GroupRound, PoolMemory, PoolView
 from forebay.telemetry.readings import NEWEST, Reader, Slots, arrival_names
 from forebay.telemetry.settings import PrometheusSettings
-from forebay.telemetry.slow import Slow, read_slow
+from forebay.telemetry.slow import Slow, read_lengths, read_percentiles
 from forebay.telemetry.source import ExternalForecast, History, PoolTarget, PoolTelemetry
 
 _LONGEST_INTERVAL_ROUNDS = 8
@@ -38,7 +38,7 @@ class _GroupMemory:
 
     facts: Facts = field(default_factory=Facts)
     births: BirthControl = field(default_factory=BirthControl)
-    slow: Slow | None = None
+    slow: Slow = field(default_factory=Slow)
     counted_until: int | None = None
     """End of the last interval whose arrivals were read."""
     asked_until: int | None = None
@@ -157,7 +157,7 @@ class PrometheusTelemetry:
             memory.counted_until = end
         memory.asked_until = end
         new = await self._refresh_slow(memory, group, members, end)
-        return GroupRound(group, readings, memory.births, memory.slow, slow_is_new=new)
+        return GroupRound(group, readings, memory.births, memory.slow, lengths_are_new=new)
 
     async def _refresh_facts(self, memory: _GroupMemory, group: Group, end: int) -> None:
         patience = self._settings.discovery_seconds
@@ -183,13 +183,17 @@ class PrometheusTelemetry:
     async def _refresh_slow(
         self, memory: _GroupMemory, group: Group, members: Sequence[PoolTarget], end: int
     ) -> bool:
-        pace = self._settings.slow_seconds
-        if memory.slow is not None and end - memory.slow.at_seconds < pace:
-            return False
-        since = pace if memory.slow is None else min(end - memory.slow.at_seconds, 5 * pace)
+        """Read what is due of the slow questions, and return whether lengths were: half a period lies between."""
+        pace, slow = self._settings.slow_seconds, memory.slow
+        first = math.isinf(slow.lengths_at_seconds)
         ask = Expressions(group, self._settings, memory.facts.known, memory.facts.window_seconds)
-        shares = {target.slo.target for target in members}
-        memory.slow = await read_slow(self._client, ask, shares, end, round(since))
+        if end - slow.percentiles_at_seconds >= pace:
+            await read_percentiles(self._client, ask, {target.slo.target for target in members}, end, slow)
+            slow.percentiles_at_seconds -= pace / 2.0 if first else 0.0
+        since = end - slow.lengths_at_seconds
+        if since < pace:
+            return False
+        await read_lengths(self._client, ask, end, round(pace if first else min(since, 5 * pace)), slow)
         return True
 
     async def _read_forecasts(

@@ -10,24 +10,22 @@ from dataclasses import dataclass
 
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
 _METRIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*\Z")
+_NOT_PLAIN = re.compile(r'["\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]')
 _REGEX_SPECIAL = frozenset("\\.+*?()|[]{}^$")
 _PART = "forebay_part"
 
 
 def quote(value: str) -> str:
     """Return ``value`` as a PromQL string literal that can hold nothing but this value."""
-    return '"' + "".join(_escape(character) for character in value) + '"'
+    return '"' + _NOT_PLAIN.sub(_escape, value) + '"'
 
 
-def _escape(character: str) -> str:
+def _escape(found: re.Match[str]) -> str:
+    character = found.group()
     if character in {'"', "\\"}:
         return "\\" + character
     code = ord(character)
-    if 0xD800 <= code <= 0xDFFF:
-        return "\\ufffd"
-    if code < 0x20 or 0x7F <= code < 0xA0 or code in {0x2028, 0x2029}:
-        return f"\\u{code:04x}"
-    return character
+    return "\\ufffd" if 0xD800 <= code <= 0xDFFF else f"\\u{code:04x}"
 
 
 def escape_regex(value: str) -> str:

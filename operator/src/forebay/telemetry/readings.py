@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 from forebay.flow.observation import Problem
 from forebay.telemetry.answer import Labels, Matrix, Vector, parse_matrix, parse_vector
@@ -81,26 +82,31 @@ class Readings:
         return next((self.errors[name] for name in names if name in self.errors), None)
 
 
+@cache
 def growth(signal: Signal) -> str:
     """Return the name of the question for a counter's growth."""
     return f"growth {signal}"
 
 
+@cache
 def born(signal: Signal) -> str:
     """Return the name of the question for the counts of new series."""
     return f"born {signal}"
 
 
+@cache
 def change(signal: Signal) -> str:
     """Return the name of the question for a gauge's change."""
     return f"change {signal}"
 
 
+@cache
 def level(signal: Signal) -> str:
     """Return the name of the question for a gauge."""
     return f"level {signal}"
 
 
+@cache
 def buckets(signal: Signal) -> str:
     """Return the name of the question for a histogram's buckets."""
     return f"buckets {signal}"

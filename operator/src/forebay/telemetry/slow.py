@@ -21,9 +21,10 @@ _LENGTHS = (Signal.PREFILL_TOKENS, Signal.PROMPT_LENGTH)
 
 @dataclass(slots=True)
 class Slow:
-    """Slow answers of one group, as of ``at_seconds``."""
+    """Slow answers of one group; lengths and percentiles are each as of a time of their own, in Unix seconds."""
 
-    at_seconds: int
+    lengths_at_seconds: float = -math.inf
+    percentiles_at_seconds: float = -math.inf
     percentiles: dict[tuple[Signal, float], dict[Labels, float]] = field(default_factory=dict)
     lengths: dict[Signal, dict[Labels, dict[str, float]]] = field(default_factory=dict)
 
@@ -59,31 +60,39 @@ def rounded(share: float) -> float:
     return round(share, 3)
 
 
-async def read_slow(
-    client: PromQlClient, expressions: Expressions, shares: Iterable[float], at_seconds: int, seconds: int
-) -> Slow:
-    """Read percentiles of the last five minutes, and the lengths of the last ``seconds``."""
-    result = Slow(at_seconds)
+async def read_percentiles(
+    client: PromQlClient, expressions: Expressions, shares: Iterable[float], at_seconds: int, slow: Slow
+) -> None:
+    """Read the percentiles of the last five minutes into ``slow``."""
     signals = expressions.group.dialect.signals
     wanted = sorted({rounded(share) for share in shares})[-_MOST_PERCENTILES:]
+    found: dict[tuple[Signal, float], dict[Labels, float]] = {}
 
-    async def percentile(signal: Signal, share: float) -> None:
+    async def read(signal: Signal, share: float) -> None:
         query = expressions.quantile(signal, share, _PERCENTILE_WINDOW_SECONDS)
         answer = await _ask(client, query, expressions.labels, at_seconds, f"percentile {signal}")
-        result.percentiles[signal, share] = {key: value for key, value in answer.items() if math.isfinite(value)}
+        found[signal, share] = {key: value for key, value in answer.items() if math.isfinite(value)}
 
-    async def lengths(signal: Signal) -> None:
+    await asyncio.gather(*(read(signal, share) for signal in LATENCIES if signal in signals for share in wanted))
+    slow.percentiles, slow.percentiles_at_seconds = found, at_seconds
+
+
+async def read_lengths(
+    client: PromQlClient, expressions: Expressions, at_seconds: int, seconds: int, slow: Slow
+) -> None:
+    """Read the prompt lengths of the last ``seconds`` into ``slow``."""
+    signals = expressions.group.dialect.signals
+    found: dict[Signal, dict[Labels, dict[str, float]]] = {}
+
+    async def read(signal: Signal) -> None:
         query = expressions.growth(signal, seconds, suffix="_bucket")
         answer = await _ask(client, query, (*expressions.labels, "le"), at_seconds, f"lengths {signal}")
-        by_key = result.lengths.setdefault(signal, {})
+        by_key = found.setdefault(signal, {})
         for key, count in answer.items():
             by_key.setdefault(key[:-1], {})[key[-1]] = count
 
-    await asyncio.gather(
-        *(percentile(signal, share) for signal in LATENCIES if signal in signals for share in wanted),
-        *(lengths(signal) for signal in _LENGTHS if signal in signals),
-    )
-    return result
+    await asyncio.gather(*(read(signal) for signal in _LENGTHS if signal in signals))
+    slow.lengths, slow.lengths_at_seconds = found, at_seconds
 
 
 async def _ask(

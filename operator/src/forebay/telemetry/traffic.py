@@ -165,7 +165,7 @@ class TrafficReader:
         for candidates in (places, gateway):
             for group in dict.fromkeys(place.group for place in candidates):
                 one = self._view.rounds[group]
-                if one.slow is None or not one.slow_is_new:
+                if not one.lengths_are_new:
                     continue
                 found = one.slow.histogram([place.key for place in candidates if place.group == group])
                 if found is not None:

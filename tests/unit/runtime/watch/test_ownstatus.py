@@ -12,7 +12,7 @@ from forebay.runtime.cluster.world import World
 from forebay.runtime.metrics import Metrics
 from forebay.runtime.report.columns import invalid_node_pool_status, invalid_report
 from forebay.runtime.report.conditions import invalid
-from forebay.runtime.report.status import StatusWriter
+from forebay.runtime.report.status import News, StatusWriter
 from forebay.runtime.watch.ownstatus import usable_status
 from forebay.runtime.watch.store import Kind, Store
 from tests.unit.runtime.conftest import NOW, MemoryApi, Objects
@@ -59,7 +59,7 @@ def test_any_stored_object_is_looked_at_and_reported(spec: Any, status: Any) -> 
         for render in (invalid_report, invalid_node_pool_status):
             report = render(item.record.status, invalid(item.message), generation=1, now_seconds=NOW)
             assert report.status["conditions"][0]["reason"] == "InvalidSpec"
-            assert writer.due(item.record, report.status)
+            assert writer.weigh(item.record, report.status) is not News.NONE
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 
@@ -24,12 +24,15 @@ from forebay.runtime.report.columns import (
 )
 from forebay.runtime.report.conditions import Transition, Type, invalid, judge
 from forebay.runtime.report.events import EventRecorder
-from forebay.runtime.report.status import StatusWriter
+from forebay.runtime.report.status import News, StatusWriter
 from forebay.runtime.unhurried import unhurried
 from forebay.runtime.watch.records import ResourceRecord
 from forebay.runtime.watch.store import OWN_KINDS, Kind
 
 logger = logging.getLogger(__name__)
+
+_TOLD_AT_ONCE = 50
+"""Statuses that differ by figures alone, per piece of the pause: a third of a second of the API server's time."""
 
 _Telling = Callable[[], Coroutine[None, None, None]]
 
@@ -60,6 +63,8 @@ class Reporter:
         self._events = events
         self._metrics = metrics
         self._tells_of_node_pools = tells_of_node_pools
+        self._can_wait: deque[_Telling] = deque()
+        """What is left to tell in the pause; the next round's figures replace it."""
         self._told_invalid: dict[str, int] = {}
         """Generation of each invalid resource that was logged, by uid."""
 
@@ -71,7 +76,7 @@ class Reporter:
         decisions: FleetDecision,
         done: Sequence[Done],
     ) -> None:
-        """Write statuses and events; the client bounds how many at once.
+        """Write statuses and events, all but figures (`tell_some`); the client bounds how many at once.
 
         Raises:
             LeaseLostError: this process may not write any more.
@@ -85,6 +90,7 @@ class Reporter:
         for item in done:
             by_pool.setdefault(item.action.pool, []).append(item)
         reported = look.node_pools if self._tells_of_node_pools else ()
+        self._can_wait.clear()
         tell: list[_Telling] = [partial(self._node_pool, item, look.at_seconds) for item in reported]
         async for pool in unhurried(look.pools):
             decision = decisions.pools.get(pool.entry.pool.key)
@@ -101,10 +107,20 @@ class Reporter:
             | {item.record.uid for item in roster.invalid}
         )
 
+    async def tell_some(self) -> bool:
+        """Write some of the statuses that could wait; whether there are more.
+
+        Raises:
+            LeaseLostError: this process may not write any more.
+        """
+        some = [self._can_wait.popleft() for _ in range(min(_TOLD_AT_ONCE, len(self._can_wait)))]
+        await asyncio.gather(*(telling() for telling in some))
+        return bool(self._can_wait)
+
     def _pool(
         self, look: PoolLook, observed: FleetObservation, decision: PoolDecision, done: Sequence[Done]
     ) -> list[_Telling]:
-        """Return what there is to write about one pool: nothing, in most rounds."""
+        """Return what there is to write about one pool now: nothing, in most rounds."""
         entry = look.entry
         seen = observed.pools[entry.pool.key]
         verdicts = judge(
@@ -128,9 +144,13 @@ class Reporter:
             },
             scaled=bool(written),
         )
-        if not written and not report.transitions and not self._status.due(entry.record, report.status):
-            return []
-        return [partial(self._tell, look, decision, written, report)]
+        telling = partial(self._tell, look, decision, written, report)
+        news = self._status.weigh(entry.record, report.status)
+        if written or report.transitions or news is News.MORE:
+            return [telling]
+        if news is News.FIGURES:
+            self._can_wait.append(telling)
+        return []
 
     async def _tell(
         self, look: PoolLook, decision: PoolDecision, written: Sequence[Done], report: PoolReport

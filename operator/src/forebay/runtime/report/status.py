@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
+from enum import Enum
 from typing import Any
 from urllib.parse import quote
 
@@ -23,6 +24,14 @@ _LONGEST_REFUSAL = 400
 _SUMMARY_FIGURES = frozenset({"demand", "why"})
 
 
+class News(Enum):
+    """What the writing of a status would tell."""
+
+    NONE = "nothing"
+    FIGURES = "other figures"
+    MORE = "more than figures"
+
+
 def merge_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """Return the JSON merge patch (RFC 7386) that turns ``old`` into ``new``; empty if they are equal."""
     patch: dict[str, Any] = {key: None for key in old if key not in new}
@@ -34,11 +43,6 @@ def merge_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str
         elif key not in old or old[key] != value:
             patch[key] = value
     return patch
-
-
-def is_urgent(old: Mapping[str, Any], patch: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether ``patch``, which turns ``old`` into ``new``, says more than figures: it is then written at once."""
-    return any(_urgent_field(key, old.get(key), new.get(key)) for key in patch)
 
 
 def _urgent_field(key: str, old: Any, new: Any) -> bool:
@@ -88,23 +92,23 @@ class StatusWriter:
         self._refused: dict[str, float] = {}
         """Until when a status that the API server refused as such is not offered again."""
 
-    def due(self, record: ResourceRecord, status: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the patch to write now; empty if nothing changed, or only figures and not long ago."""
+    def weigh(self, record: ResourceRecord, status: Mapping[str, Any]) -> News:
+        """Return what writing ``status`` would tell; nothing if only figures moved, by little or a moment ago."""
         patch = merge_difference(record.status, status)
         if not patch:
-            return {}
-        if is_urgent(record.status, patch, status):
-            return patch
+            return News.NONE
+        if any(_urgent_field(key, record.status.get(key), status.get(key)) for key in patch):
+            return News.MORE
         since = self._clock() - self._written.get(record.uid, -self._drift_seconds)
         if since < self._drift_seconds or not differ_notably(record.status, status):
-            return {}
-        return patch
+            return News.NONE
+        return News.FIGURES
 
     async def write(self, kind: Kind, record: ResourceRecord, status: Mapping[str, Any]) -> bool:
         """Write what is due; True if something was written. Never raises for what the API server answers."""
-        patch = self.due(record, status)
-        if not patch or self._clock() < self._refused.get(record.uid, -math.inf):
+        if self.weigh(record, status) is News.NONE or self._clock() < self._refused.get(record.uid, -math.inf):
             return False
+        patch = merge_difference(record.status, status)
         self._written[record.uid] = self._clock()
         try:
             answer = await self._api.merge_patch(status_path(kind, record), {"status": patch})
