@@ -140,23 +140,22 @@ def parse_matrix(
     return answer
 
 
-def _fill(row: list[float], points: list[object], start_seconds: float, step_seconds: float) -> int:
+def _fill(row: list[float], points: list[Any], start_seconds: float, step_seconds: float) -> int:
     """Lay points on their steps; return how many are malformed."""
     bad = 0
     for each in points:
-        point = _point(each)
-        if point is None:
+        try:
+            at, text = each  # whatever JSON it may be
+            value = float(text) if _is_number(text) else None
+            position = (at - start_seconds) / step_seconds
+            index = round(position)
+        except (TypeError, ValueError, OverflowError):
             bad += 1
             continue
-        position = (point[0] - start_seconds) / step_seconds
-        if not -0.5 < position < len(row) - 0.5:
+        if value is None or not -0.5 < position < len(row) - 0.5 or abs(position - index) > 1e-3:
             bad += 1
-            continue
-        index = round(position)
-        if abs(position - index) > 1e-3:
-            bad += 1
-        elif math.isfinite(point[1]):
-            row[index] = point[1]
+        elif math.isfinite(value):
+            row[index] = value
     return bad
 
 

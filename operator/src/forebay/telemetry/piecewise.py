@@ -33,6 +33,9 @@ class SeriesOf:
             while True:
                 item, position = _scan(text, position)
                 yield item
+                if text.startswith(",{", position):  # as Prometheus writes it, without white space
+                    position += 1
+                    continue
                 position = _after(skip, text, position)
                 mark = text[position : position + 1]
                 if mark == "]":
