@@ -94,7 +94,9 @@ class StatusWriter:
 
     def weigh(self, record: ResourceRecord, status: Mapping[str, Any]) -> News:
         """Return what writing ``status`` would tell; nothing if only figures moved, by little or a moment ago."""
-        patch = merge_difference(record.status, status)
+        return self._weighed(record, status, merge_difference(record.status, status))
+
+    def _weighed(self, record: ResourceRecord, status: Mapping[str, Any], patch: Mapping[str, Any]) -> News:
         if not patch:
             return News.NONE
         if any(_urgent_field(key, record.status.get(key), status.get(key)) for key in patch):
@@ -106,9 +108,10 @@ class StatusWriter:
 
     async def write(self, kind: Kind, record: ResourceRecord, status: Mapping[str, Any]) -> bool:
         """Write what is due; True if something was written. Never raises for what the API server answers."""
-        if self.weigh(record, status) is News.NONE or self._clock() < self._refused.get(record.uid, -math.inf):
-            return False
         patch = merge_difference(record.status, status)
+        refused_until = self._refused.get(record.uid, -math.inf)
+        if self._weighed(record, status, patch) is News.NONE or self._clock() < refused_until:
+            return False
         self._written[record.uid] = self._clock()
         try:
             answer = await self._api.merge_patch(status_path(kind, record), {"status": patch})
