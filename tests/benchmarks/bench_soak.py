@@ -1,8 +1,10 @@
 """The operator's loop for hours of its own time, back to back: does memory stay bounded, and do writes end?
 
     python -m tests.benchmarks.bench_soak --pools 2000 --rounds 240
+    python -m tests.benchmarks.bench_soak --pools 2000 --rounds 24 --every 4 --days 8
 
-One process, no API server and no network: see `operator_fleet.inprocess`. CPU is the process's own, less what was
+With `--days`, forecasters are given a past after the first rounds, so that memory is that of a fleet that has run
+for so long. One process, no API server and no network: see `operator_fleet.inprocess`. CPU is the process's own, less what was
 spent on making up the answers of the Prometheus.
 """
 
@@ -14,7 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.benchmarks.operator_fleet.inprocess import InProcess
+from tests.benchmarks.operator_fleet.mature import age
 from tests.benchmarks.operator_fleet.watch import STEPS
+
+_ROUNDS_BEFORE_AGEING = 3
+"""Enough to know which lead times are asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,19 +82,30 @@ def resident_mib() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+async def _run(fleet: InProcess, options: argparse.Namespace) -> None:
+    if options.days:
+        for _ in range(_ROUNDS_BEFORE_AGEING):
+            await fleet.round()
+        print(f"{resident_mib():.0f} MiB after {_ROUNDS_BEFORE_AGEING} rounds, without a past")
+        age(fleet, options.days)
+        print(f"{resident_mib():.0f} MiB with a past of {options.days} days")
+    await soak(fleet, options.rounds, options.every)
+
+
 def main() -> None:
     """Measure from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pools", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=240, help="rounds of 15 s of the operator's own time")
     parser.add_argument("--every", type=int, default=20, help="rounds per line")
+    parser.add_argument("--days", type=int, default=0, help="age of the forecasters when the fleet begins")
     parser.add_argument("--swing", type=float, default=0.0, help="amplitude of breathing traffic; 0: constant")
     options = parser.parse_args()
     print(f"{resident_mib():.0f} MiB after imports")
     fleet = InProcess(options.pools)
     print(f"{resident_mib():.0f} MiB with all records of {options.pools} pools")
     fleet.client.answers.swing = options.swing
-    asyncio.run(soak(fleet, options.rounds, options.every))
+    asyncio.run(_run(fleet, options))
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs")
 
 

@@ -64,8 +64,18 @@ class Figures:
         return self.left > 0
 
 
+class Names(Figures):
+    """So many groups of pools whose metrics are to be looked up."""
+
+    look_up = Figures.tell_some
+
+
 def pause(
-    state: FleetState, decider: ThreadPoolExecutor, files: Files | None, figures: Figures | None = None
+    state: FleetState,
+    decider: ThreadPoolExecutor,
+    files: Files | None,
+    figures: Figures | None = None,
+    names: Names | None = None,
 ) -> PauseWork:
     return PauseWork(
         state,
@@ -73,6 +83,7 @@ def pause(
         NobodyNew(),  # type: ignore[arg-type]
         files,  # type: ignore[arg-type]
         tell_some=(figures or Figures()).tell_some,
+        look_up=(names or Names()).look_up,
         lead_times_seconds=dict,
         memories=lambda: EVERYBODY,
     )
@@ -119,3 +130,11 @@ async def test_figures_that_could_wait_are_told_in_the_pause(decider: ThreadPool
     assert figures.left == 8
     await pause(Jobs(), decider, None, figures).until(now + 60.0)
     assert figures.left == 0
+
+
+async def test_metrics_are_looked_up_in_the_pause_one_group_at_least(decider: ThreadPoolExecutor) -> None:
+    now, names = asyncio.get_running_loop().time(), Names(3)
+    await pause(Jobs(), decider, None, names=names).until(now)
+    assert names.left == 2
+    await pause(Jobs(), decider, None, names=names).until(now + 60.0)
+    assert names.left == 0

@@ -49,6 +49,9 @@ class Telemetry:
         problem = Freshness(signal="arrivals", problem=Problem.MISSING)
         return {target.key: PoolTelemetry(at_seconds=at_seconds, freshness=(problem,)) for target in targets}
 
+    async def look_up(self) -> bool:
+        return False
+
     async def history(self, target: PoolTarget, since_seconds: float, at_seconds: float) -> Any:
         raise AssertionError("no history was asked for")
 

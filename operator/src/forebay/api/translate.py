@@ -62,6 +62,8 @@ class PoolBinding:
     """Name of the Gateway API Inference Extension's InferencePool, in the same namespace."""
     forecast_query: str | None = None
     """PromQL of the user's own forecast, in requests per second."""
+    follows_schedules: bool = False
+    """Whether its policy has schedules: what they say of the hours to come is translated anew as time goes."""
     problems: tuple[str, ...] = ()
     """Sentences about references that lead nowhere, each saying what to change."""
 
@@ -106,6 +108,7 @@ def translate_pool(
         gateway_labels=_gateway_labels(resource),
         gateway_pool=spec.inference_pool_ref.name if spec.inference_pool_ref else None,
         forecast_query=policy.external_forecast.promql if policy.external_forecast else None,
+        follows_schedules=bool(policy.schedules),
         problems=tuple(problems),
     )
 

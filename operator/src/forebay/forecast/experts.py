@@ -1,7 +1,7 @@
 """Simple forecasters beside the learned one: the last value, the recent maximum, the user's own."""
 
 import math
-from collections import deque
+from array import array
 
 import numpy as np
 
@@ -36,15 +36,18 @@ class RecentValues:
         """Keep the values of the last ``reach`` steps, or of as many as the experts need."""
         self._spans = resolution.recurrence_windows
         self._recent = resolution.recent_steps
-        self._values: deque[float] = deque(maxlen=max(reach, *self._spans))
+        self._reach = max(reach, *self._spans)
+        self._values = array("d")
 
     def values(self) -> list[float]:
         """Return the values in z space, oldest first; NaN where missing."""
-        return list(self._values)
+        return self._values.tolist()
 
     def observe(self, z: float) -> None:
         """Take the value of the step that is complete; NaN for a gap."""
         self._values.append(z)
+        if len(self._values) > self._reach:
+            del self._values[0]
 
     def state(self) -> ExpertState:
         """Return what the experts see now.
@@ -52,7 +55,7 @@ class RecentValues:
         Raises:
             IndexError: no value is known.
         """
-        values = list(self._values)[-max(self._spans) :]
+        values = self._values[-max(self._spans) :].tolist()
         gaps = math.isnan(sum(values))
         known = [value for value in values if not math.isnan(value)] if gaps else values
         recent = [math.expm1(value) for value in known[-self._recent :]]
@@ -74,7 +77,7 @@ class SimpleExperts(ErrorWindows):
 
     def __init__(self, tracks: int, resolution: Resolution) -> None:
         super().__init__(
-            tracks, len(_COLD), resolution.expert_window, unit=RESIDUAL_UNIT, share=resolution.expert_share
+            tracks, len(_COLD), resolution.expert_window, unit=RESIDUAL_UNIT, share=resolution.kept_share
         )
 
     def opinions(self, rows: IndexArray, state: ExpertState, external: FloatArray) -> FloatArray:

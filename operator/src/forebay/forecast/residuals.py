@@ -50,8 +50,9 @@ class ResidualLayers(PerTrack):
         self.slow_of_day = np.full((tracks, self.day // self._stride), np.nan, dtype=np.float16)
         self.clock = HourClock(tracks, resolution.step_seconds)
         self.tracker = np.tile(np.array(TRACKER_START), (tracks, 1))
-        self.plain = ErrorWindows(tracks, 1, resolution.long_window, unit=RESIDUAL_UNIT)
-        self.scaled = ErrorWindows(tracks, 1, resolution.short_window, unit=SCORE_UNIT)
+        share = resolution.kept_share
+        self.plain = ErrorWindows(tracks, 1, resolution.long_window, unit=RESIDUAL_UNIT, share=share)
+        self.scaled = ErrorWindows(tracks, 1, resolution.short_window, unit=SCORE_UNIT, share=share)
         self._weight = decay(resolution.variance_half_life)
         self._slow_weight = decay(4.0 * resolution.variance_half_life if self.day > 144 else 24.0)
 

@@ -32,8 +32,8 @@ class Resolution:
     """Residuals kept scaled by local volatility."""
     expert_window: int
     """Errors kept of each simple expert."""
-    expert_share: float
-    """Of the errors that are kept once there are many; irrational, for the sake of clocks."""
+    kept_share: float
+    """Of residuals and errors, once there are many; irrational, for the sake of clocks."""
     variance_half_life: float
     mixing_period: int
     """Scored forecasts per update of the layers' weights and of the final offset."""
@@ -71,10 +71,10 @@ ONE_MINUTE = Resolution(
     variance_stride=8,
     profile_stride=4,
     profile_half_width=4,
-    long_window=4320,
-    short_window=1440,
+    long_window=1440,
+    short_window=480,
     expert_window=480,
-    expert_share=10.0**-0.5,
+    kept_share=10.0**-0.5,
     variance_half_life=60.0,
     mixing_period=15,
     recurrence_windows=(10, 60),
@@ -95,7 +95,7 @@ TEN_MINUTES = Resolution(
     long_window=1440,
     short_window=720,
     expert_window=720,
-    expert_share=1.0,
+    kept_share=1.0,
     variance_half_life=12.0,
     mixing_period=1,
     recurrence_windows=(2, 6),

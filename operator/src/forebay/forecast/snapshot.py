@@ -20,7 +20,7 @@ from forebay.forecast.rings import StepRing
 from forebay.forecast.tracks import Track
 
 MAGIC = b"FBFC"
-VERSION = 5
+VERSION = 6
 _HEADER = struct.Struct(">4sH")
 _NONE = -1
 """Stands for a step that there is not."""

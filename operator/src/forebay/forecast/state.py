@@ -21,8 +21,9 @@ HORIZONS_KEPT = 4
 """Horizons with state; the one that nobody asked for longest goes first."""
 INLINE_STEPS = 360
 """History up to this long is replayed at once (.1 s); a longer one is a job."""
-DAYS_REPLAYED = 4
-"""Days of counts that are kept for lead times to come once there is a model, which remembers the week itself."""
+DAYS_REPLAYED = 2
+"""Days of counts that are kept for lead times to come once there is a model, which remembers the week itself: as
+many as a new pool's history has by default."""
 RESCALE_FACTOR = 6.0
 """The scale of the transform is renewed when the mean of a day exceeds it by this factor (a launch)."""
 EARLY_CHECKS = (30, 60, 120, 240)

@@ -1,5 +1,7 @@
 """When a series changes at all: the ticks of a clock, and the forecasts whose way crosses none."""
 
+from array import array
+
 import numpy as np
 
 from forebay.flow.trace import FloatArray
@@ -33,10 +35,11 @@ class ChangeClock:
         self.size = np.ones(self.bins)
         self.visits = np.zeros(self.bins)
         self.usual = 0.0
-        self.table: list[float] = [1.0] * self.bins
+        self.table = array("d", [1.0] * self.bins)
         """Expected change by minute of the hour, 1 being usual; shrunk to 1 as far as it could be chance."""
         self._learnt = 0
-        self._calm: dict[int, list[bool]] = {}
+        self._calm: dict[int, bytes] = {}
+        """By horizon, whether each minute's way is calm (1) or not (0)."""
 
     def learn(self, index: int, change: float) -> None:
         """Learn the ``change`` from the step before to step ``index``, in z space."""
@@ -67,7 +70,8 @@ class ChangeClock:
                 "the saved forecaster state was kept at another sampling step; remove it to start afresh"
             )
         self.size, self.visits = kept[0].copy(), kept[1].copy()
-        self.table, self.usual, self._learnt = kept[2].tolist(), float(kept[3, 0]), int(kept[4, 0])
+        self.table = array("d", kept[2].tolist())
+        self.usual, self._learnt = float(kept[3, 0]), int(kept[4, 0])
         self._calm = {}
 
     def _refresh(self) -> None:
@@ -75,27 +79,27 @@ class ChangeClock:
         ratio = self.size / max(float(self.size.mean()), 1e-9)
         chance = NOISE / np.maximum(self.visits, 1.0)
         trust = max(0.0, 1.0 - float(chance.mean()) / max(float(((ratio - 1.0) ** 2).mean()), 1e-12))
-        self.table = (1.0 + trust * (ratio - 1.0)).tolist()
+        self.table = array("d", (1.0 + trust * (ratio - 1.0)).tolist())
         self._calm = {}
 
     def calm(self, index: int, horizon: int) -> bool:
         """Return whether the way from step ``index`` to ``horizon`` steps later crosses no tick of the clock."""
         if horizon not in self._calm:
             self._calm[horizon] = self._calm_minutes(horizon)
-        return self._calm[horizon][index % self.bins]
+        return bool(self._calm[horizon][index % self.bins])
 
     def found(self, horizons: tuple[int, ...]) -> bool:
         """Return whether any way to one of ``horizons`` is calm."""
         return any(any(self._calm_minutes(horizon)) for horizon in horizons)
 
-    def _calm_minutes(self, horizon: int) -> list[bool]:
+    def _calm_minutes(self, horizon: int) -> bytes:
         table = np.array(self.table) ** 2
         table /= table.mean()
         ways = np.stack([np.roll(table, -ahead) for ahead in range(1, horizon + 1)]).mean(axis=0)
         calm = ways < CALM_BELOW
         share = float(calm.mean())
         if self.visits.min() < CALM_VISITS or not CALM_SHARE <= share <= 1.0 - CALM_SHARE:
-            return [False] * self.bins
+            return bytes(self.bins)
         if float(ways[~calm].mean()) < CALM_CONTRAST * float(ways[calm].mean()):
-            return [False] * self.bins
-        return [bool(one) for one in calm]
+            return bytes(self.bins)
+        return bytes(calm.tolist())

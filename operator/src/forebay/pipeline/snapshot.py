@@ -14,7 +14,7 @@ from forebay.sizing.budget import ErrorBudget
 from forebay.sizing.calibration import Calibration, RatioFilter
 from forebay.sizing.learned import LearnedCapacity, Regression
 from forebay.sizing.lengths import LengthTracker
-from forebay.sizing.rates import Burstiness, RateWindow
+from forebay.sizing.rates import Burstiness, RateWindow, numbers
 
 VERSION = 1
 
@@ -29,7 +29,7 @@ def dump(memory: PoolMemory) -> bytes:
     """Return ``memory`` as bytes; what a restart begins anew is left out."""
     document = {
         "version": VERSION,
-        "window": asdict(memory.window),
+        "window": asdict(replace(memory.window, known_rates={})),
         "burstiness": asdict(memory.burstiness),
         "lengths": asdict(replace(memory.lengths, sampled=None)),
         "budget": asdict(memory.budget),
@@ -43,7 +43,9 @@ def dump(memory: PoolMemory) -> bytes:
         "last_round_seconds": memory.last_round_seconds,
         "fed_until_seconds": memory.fed_until_seconds,
     }
-    return json.dumps(document, separators=(",", ":")).encode() + b"\n" + memory.forecaster.snapshot()
+    return (
+        json.dumps(document, separators=(",", ":"), default=list).encode() + b"\n" + memory.forecaster.snapshot()
+    )
 
 
 def parse(data: bytes, settings: PolicySettings, resolution: Resolution = ONE_MINUTE) -> PoolMemory:
@@ -69,8 +71,8 @@ def parse(data: bytes, settings: PolicySettings, resolution: Resolution = ONE_MI
 def _memory(document: Mapping[str, Any], forecaster: Forecaster) -> PoolMemory:
     return PoolMemory(
         forecaster=forecaster,
-        window=RateWindow(**document["window"]),
-        burstiness=Burstiness(**document["burstiness"]),
+        window=RateWindow(**_arrays(document["window"], "starts", "ends", "counts")),
+        burstiness=Burstiness(**_arrays(document["burstiness"], "samples")),
         lengths=LengthTracker(**document["lengths"]),
         budget=ErrorBudget(**document["budget"]),
         calibrations=_each(document["calibrations"], _calibration),
@@ -83,6 +85,10 @@ def _memory(document: Mapping[str, Any], forecaster: Forecaster) -> PoolMemory:
         last_round_seconds=document["last_round_seconds"],
         fed_until_seconds=document["fed_until_seconds"],
     )
+
+
+def _arrays(value: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {**value, **{name: numbers(value[name]) for name in names}}
 
 
 def _each(values: Mapping[str, Any], build: Callable[[dict[str, Any]], _Part]) -> dict[str, _Part]:

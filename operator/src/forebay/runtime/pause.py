@@ -1,4 +1,4 @@
-"""What can wait for the pause between two rounds, in pieces: figures, pasts of new pools, jobs, saving."""
+"""What can wait for the pause between two rounds, in pieces: figures, names of metrics, pasts, jobs, saving."""
 
 import asyncio
 import time
@@ -31,6 +31,7 @@ class PauseWork:
         decider: the thread.
         warm_up: has the pasts of new pools.
         tell_some: writes some statuses that could wait, and returns whether there are more.
+        look_up: looks up a piece of what the telemetry needs to know now and then, and returns the same.
         files: where memories are saved; None saves nothing.
         lead_times_seconds: of each pool, to warm up for.
         memories: the pools whose memory is worth saving.
@@ -44,6 +45,7 @@ class PauseWork:
         files: StateFiles | None,
         *,
         tell_some: _Piece,
+        look_up: _Piece,
         lead_times_seconds: Callable[[], Mapping[PoolKey, Sequence[float]]],
         memories: Callable[[], Iterable[PoolKey]],
     ) -> None:
@@ -52,6 +54,7 @@ class PauseWork:
         self._warm_up = warm_up
         self._files = files
         self._tell_some = tell_some
+        self._look_up = look_up
         self._lead_times_seconds = lead_times_seconds
         self._memories = memories
         self._unsaved: deque[PoolKey] = deque()
@@ -67,7 +70,9 @@ class PauseWork:
             LeaseLostError: this process may not write any more.
         """
         loop = asyncio.get_running_loop()
-        kinds: deque[_Piece] = deque([self._tell_some, self._warm_one_up, self._forecaster_job, self._save_some])
+        kinds: deque[_Piece] = deque([
+            self._tell_some, self._look_up, self._warm_one_up, self._forecaster_job, self._save_some,
+        ])  # fmt: skip
         longest: dict[_Piece, float] = {}
         while kinds:
             piece = kinds.popleft()

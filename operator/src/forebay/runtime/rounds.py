@@ -101,6 +101,7 @@ class ControlLoop:
             steps.warm_up,
             steps.files,
             tell_some=steps.reporter.tell_some,
+            look_up=steps.source.look_up,
             lead_times_seconds=lambda: self._lead_times,
             memories=lambda: self._records,
         )

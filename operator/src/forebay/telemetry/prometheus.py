@@ -27,6 +27,8 @@ from forebay.telemetry.source import ExternalForecast, History, PoolTarget, Pool
 
 _LONGEST_INTERVAL_ROUNDS = 8
 _LOOK_AGAIN_SECONDS = 30.0
+_LATE = 2.0
+"""Times of that, or of `discovery_seconds`, after which a round looks facts up itself."""
 _EARLY_SECONDS = 1.0
 _LONGEST_FORECAST_QUERY = 4096
 _POOLS_AT_A_TIME = 20
@@ -36,6 +38,7 @@ _POOLS_AT_A_TIME = 20
 class _GroupMemory:
     """What is remembered of a group between rounds."""
 
+    group: Group
     facts: Facts = field(default_factory=Facts)
     births: BirthControl = field(default_factory=BirthControl)
     slow: Slow = field(default_factory=Slow)
@@ -47,6 +50,11 @@ class _GroupMemory:
     this round's growth, because its series have no past, and is counted once from the next round on."""
     incomplete: bool = False
     """Some workload had no sample: perhaps its metrics have only just appeared."""
+
+    def age_of_facts(self, end: int, usual_seconds: float) -> float:
+        """Return the age of the facts over that at which they are looked up again: sooner if something is missing."""
+        patience = min(usual_seconds, _LOOK_AGAIN_SECONDS) if self.incomplete else usual_seconds
+        return (end - self.facts.at_seconds) / patience
 
 
 class PrometheusTelemetry:
@@ -85,6 +93,21 @@ class PrometheusTelemetry:
             telemetry = Assembler(PoolView(place, found, memory), keep).assemble(end)
             result[key] = _with_forecast(telemetry, place.target, forecasts)
         return result
+
+    async def look_up(self) -> bool:
+        """Look up what changes seldom about one group of pools, and return whether another's is due as well.
+
+        A server that did not answer the last round is left alone.
+        """
+        end, usual = self._end, self._settings.discovery_seconds
+        if end is None:
+            return False
+        answered = [memory for memory in self._groups.values() if memory.counted_until == end]
+        due = [memory for memory in answered if memory.age_of_facts(end, usual) >= 1.0]
+        if not due:
+            return False
+        due[0].facts = await look_up(self._client, due[0].group, self._settings, end, due[0].facts)
+        return len(due) > 1
 
     async def history(self, target: PoolTarget, since_seconds: float, at_seconds: float) -> History:
         """Return requests per minute of one pool."""
@@ -139,8 +162,9 @@ class PrometheusTelemetry:
     async def _read_group(
         self, group_id: GroupId, group: Group, members: Sequence[PoolTarget], end: int
     ) -> GroupRound:
-        memory = self._groups.setdefault(group_id, _GroupMemory())
-        await self._refresh_facts(memory, group, end)
+        memory = self._groups.setdefault(group_id, _GroupMemory(group))
+        memory.group = group
+        await self._look_up_what_is_missing(memory, end)
         slots = self._slots(memory, end)
         reader = Reader(
             self._client,
@@ -159,14 +183,14 @@ class PrometheusTelemetry:
         new = await self._refresh_slow(memory, group, members, end)
         return GroupRound(group, readings, memory.births, memory.slow, lengths_are_new=new)
 
-    async def _refresh_facts(self, memory: _GroupMemory, group: Group, end: int) -> None:
-        patience = self._settings.discovery_seconds
-        if memory.incomplete:
-            patience = min(patience, _LOOK_AGAIN_SECONDS)
-        if not memory.facts.knows_any_of(group.dialect.metric_names(group.dialect.anchor)):
-            patience = min(patience, self._settings.interval_seconds)
-        if end - memory.facts.at_seconds >= patience:
-            memory.facts = await look_up(self._client, group, self._settings, end, memory.facts)
+    async def _look_up_what_is_missing(self, memory: _GroupMemory, end: int) -> None:
+        """Look facts up within the round if it cannot go on without, or if no pause came to do so."""
+        dialect = memory.group.dialect
+        usual, most = self._settings.discovery_seconds, _LATE
+        if not memory.facts.knows_any_of(dialect.metric_names(dialect.anchor)):
+            usual, most = self._settings.interval_seconds, 1.0
+        if memory.age_of_facts(end, usual) >= most:
+            memory.facts = await look_up(self._client, memory.group, self._settings, end, memory.facts)
 
     def _slots(self, memory: _GroupMemory, end: int) -> Slots:
         pace = round(self._settings.interval_seconds)

@@ -97,6 +97,10 @@ class TelemetrySource(Protocol):
         """Observe all pools at once; the answer has every key of ``targets``, in Unix seconds."""
         ...
 
+    async def look_up(self) -> bool:
+        """Do, between two rounds, a piece of what `observe` need not do itself; whether there is more."""
+        ...
+
     async def history(self, target: PoolTarget, since_seconds: float, at_seconds: float) -> History:
         """Return requests per minute of one pool from ``since_seconds`` to ``at_seconds``."""
         ...

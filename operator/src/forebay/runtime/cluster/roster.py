@@ -79,26 +79,46 @@ class Roster:
     invalid: tuple[Invalid, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Translated:
+    """A pool's entry, or what is wrong with the pool, and when to look at it again."""
+
+    generation: int
+    catalogue: int
+    """Stands for all that pools refer to."""
+    epoch: float
+    entry: PoolEntry | str
+    follows_schedules: bool = False
+
+    def holds(self, generation: int, catalogue: int, epoch: float) -> bool:
+        """Whether nothing has changed since that it depends on."""
+        same_time = epoch == self.epoch or not self.follows_schedules
+        return same_time and (generation, catalogue) == (self.generation, self.catalogue)
+
+
 @dataclass(slots=True)
 class RosterKeeper:
-    """Builds rosters and remembers what was parsed and translated, until the resource changes."""
+    """Builds rosters and remembers what was parsed and translated, until the resource changes.
+
+    Of a pool only the translation is kept: as parsed it takes ten times the memory, in a fleet of thousands.
+    """
 
     store: Store
     _parsed: dict[tuple[Kind, str], tuple[int, Resource | str]] = field(default_factory=dict)
-    _entries: dict[str, tuple[object, PoolEntry]] = field(default_factory=dict)
+    _pools: dict[str, _Translated] = field(default_factory=dict)
 
     async def build(self, now_seconds: float) -> Roster:
         """Return who takes part now; gives way to other tasks while many resources are new."""
         invalid: list[Invalid] = []
         catalogue = await self._catalogue(invalid)
-        version = self._version(now_seconds)
+        version = self._version()
         pools: dict[PoolKey, PoolEntry] = {}
-        for index, resource in enumerate(await self._valid(Kind.POOLS, InferencePool, invalid)):
-            record = self.store.resources[Kind.POOLS].get((resource.namespace, resource.name))
-            if record is None:
-                continue
-            entry = self._entry(record, resource, catalogue, version, now_seconds)
-            pools[entry.pool.key] = entry
+        for index, record in enumerate(list(self.store.resources[Kind.POOLS].values())):
+            entry = self._entry(record, catalogue, version, now_seconds)
+            if isinstance(entry, PoolEntry):
+                pools[entry.pool.key] = entry
+            else:
+                invalid.append(Invalid(Kind.POOLS, record, entry))
             if index % _YIELD_EVERY == 0:
                 await asyncio.sleep(0)
         self._forget_others()
@@ -146,34 +166,27 @@ class RosterKeeper:
                 invalid.append(Invalid(kind, record, str(resource)))
         return found
 
-    def _version(self, now_seconds: float) -> object:
-        """Return what changes when pools have to be translated anew, beside themselves."""
+    def _version(self) -> int:
+        """Return what changes when something does that pools refer to."""
         referred = tuple(
             (record.uid, record.generation)
             for kind in (Kind.NODE_POOLS, Kind.PROFILES, Kind.POLICIES)
             for record in self.store.resources[kind].values()
         )
-        return hash((referred, frozenset(self.store.without))), now_seconds // _SCHEDULE_EPOCH_SECONDS
+        return hash((referred, frozenset(self.store.without)))
 
     def _entry(
-        self,
-        record: ResourceRecord,
-        resource: InferencePool,
-        catalogue: Catalogue,
-        version: object,
-        now_seconds: float,
-    ) -> PoolEntry:
-        key = (record.generation, version)
-        known = self._entries.get(record.uid)
-        if known is not None and known[0] == key:
-            entry = known[1] if known[1].record is record else replace(known[1], record=record)
-        else:
-            binding = translate_pool(
-                resource, catalogue, now_seconds=now_seconds, horizon_seconds=_SCHEDULE_HORIZON_SECONDS
-            )
-            entry = _pool_entry(record, binding)
-        self._entries[record.uid] = (key, entry)
-        return entry
+        self, record: ResourceRecord, catalogue: Catalogue, version: int, now_seconds: float
+    ) -> PoolEntry | str:
+        """Return a pool's entry, or a sentence that says what is wrong with it."""
+        epoch = now_seconds // _SCHEDULE_EPOCH_SECONDS
+        known = self._pools.get(record.uid)
+        if known is None or not known.holds(record.generation, version, epoch):
+            known = _translated(record, catalogue, version, epoch, now_seconds)
+        elif isinstance(known.entry, PoolEntry) and known.entry.record is not record:
+            known = replace(known, entry=replace(known.entry, record=record))
+        self._pools[record.uid] = known
+        return known.entry
 
     def _node_pool_entry(self, resource: GPUNodePool) -> NodePoolEntry:
         prior = resource.spec.lead_time_prior
@@ -187,7 +200,7 @@ class RosterKeeper:
     def _forget_others(self) -> None:
         alive = {record.uid for records in self.store.resources.values() for record in records.values()}
         self._parsed = {key: value for key, value in self._parsed.items() if key[1] in alive}
-        self._entries = {uid: value for uid, value in self._entries.items() if uid in alive}
+        self._pools = {uid: value for uid, value in self._pools.items() if uid in alive}
 
 
 def _parse(kind: Kind, record: ResourceRecord) -> Resource | str:
@@ -206,6 +219,19 @@ def _parse(kind: Kind, record: ResourceRecord) -> Resource | str:
         return parse(model, body)
     except InvalidResourceError as error:
         return str(error)
+
+
+def _translated(
+    record: ResourceRecord, catalogue: Catalogue, version: int, epoch: float, now_seconds: float
+) -> _Translated:
+    kept = _Translated(generation=record.generation, catalogue=version, epoch=epoch, entry="")
+    resource = _parse(Kind.POOLS, record)
+    if not isinstance(resource, InferencePool):
+        return replace(kept, entry=str(resource))
+    binding = translate_pool(
+        resource, catalogue, now_seconds=now_seconds, horizon_seconds=_SCHEDULE_HORIZON_SECONDS
+    )
+    return replace(kept, entry=_pool_entry(record, binding), follows_schedules=binding.follows_schedules)
 
 
 def _pool_entry(record: ResourceRecord, binding: PoolBinding) -> PoolEntry:

@@ -1,5 +1,6 @@
 """What the informer keeps of each object: small frozen records, parsed once when the object changes."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -88,6 +89,9 @@ class NodeRecord:
         return self.ready and not self.cordoned and not self.startup_tainted and self.gpus > 0
 
 
+_LONGEST_WORD = 64
+"""Longer strings are sentences with figures in them, each of its own."""
+
 # Taints that say "not yet" or "going away"; taints that keep other workloads off GPU nodes are no obstacle,
 # because GPU pods tolerate them.
 _BLOCKING_TAINTS = (
@@ -119,9 +123,20 @@ def parse_resource(body: Mapping[str, Any]) -> ResourceRecord:
         resource_version=str(metadata.get("resourceVersion") or ""),
         labels=dict(metadata.get("labels") or {}),
         # What is no object is refused with a sentence when it is read as its kind.
-        spec=body.get("spec"),
-        status=usable_status(body.get("status")),
+        spec=_shared(body.get("spec")),
+        status=_shared(usable_status(body.get("status"))),
     )
+
+
+def _shared(value: Any) -> Any:
+    """Return JSON data with its words held once for the whole fleet: objects of one kind say mostly the same."""
+    if isinstance(value, str):
+        return sys.intern(value) if len(value) <= _LONGEST_WORD else value
+    if isinstance(value, Mapping):
+        return {sys.intern(key): _shared(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_shared(inner) for inner in value]
+    return value
 
 
 def parse_workload(body: Mapping[str, Any]) -> WorkloadRecord:
