@@ -4,8 +4,9 @@
 
 Each pool has a prefill and a decode Deployment with one Ready pod each. The operator runs as it does in
 production, under its own service account, with its default settings but for `--history` and a longer lease; it
-only recommends. After it has settled, rounds are watched under constant traffic, in which nothing may be written,
-and under traffic that breathes. Its CPU time is its own process's; Prometheus and the API server are others.
+only recommends. With `--days`, it finds forecasters that have seen so many days in its state directory. After it
+has settled, rounds are watched under constant traffic, in which nothing may be written, and under traffic that
+breathes. Its CPU time is its own process's; Prometheus and the API server are others.
 """
 
 import argparse
@@ -19,14 +20,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.request import urlopen
 
 import pytest
 
 import devcluster
 from devcluster.ports import free_ports
+from forebay.runtime.memory import StateFiles
 from runoperator import NAMESPACE, SERVICE_ACCOUNT, RunningOperator, start_operator
 from tests.benchmarks.operator_fleet.fleet import create_fleet, namespace_of, shared_objects, stop_controllers
+from tests.benchmarks.operator_fleet.inprocess import InProcess
+from tests.benchmarks.operator_fleet.mature import ROUNDS_BEFORE_AGEING, age
 from tests.benchmarks.operator_fleet.watch import (
     STEPS,
     Phase,
@@ -45,6 +50,7 @@ _START_SECONDS = 600.0
 _SCRAPE_SECONDS = 60.0
 #: More than the four rounds for which drifting figures may be kept back (`--status-drift`).
 _QUIET_ROUNDS = 5
+_AGED_ROUNDS = 12
 _SWING = 0.3
 
 
@@ -59,13 +65,13 @@ class Result:
     first_round_seconds: float
     """Until a round had decided on every pool and written its status."""
     first_round_cpu_seconds: float
-    settled_rounds: int
-    """Rounds until nothing was written any more."""
+    settled_rounds: int = 0
+    """Rounds until nothing was written any more, or that were let pass."""
     phases: list[Phase] = field(default_factory=list)
     prometheus_cpu_seconds_per_round: float = 0.0
 
 
-def run(pools: int, rounds: int, *, history: str, swing: float) -> Result:
+def run(pools: int, rounds: int, *, history: str, swing: float, days: int) -> Result:
     """Set a fleet up, start the operator and measure it.
 
     Raises:
@@ -76,19 +82,20 @@ def run(pools: int, rounds: int, *, history: str, swing: float) -> Result:
             raise TypeError("this benchmark stops the cluster's controllers, which only a local one allows")
         set_up = _set_up(cluster, pools)
         kubeconfig = cluster.kubeconfig_for(NAMESPACE, SERVICE_ACCOUNT)
-        with synthetic_prometheus(pools) as (url, prometheus_pid):
+        with synthetic_prometheus(pools) as (url, prometheus_pid), saved_pasts(pools, days) as state:
             started = time.monotonic()
             operator = start_operator(
                 cluster,
                 url,
                 kubeconfig=kubeconfig,
-                options=_production(history),
+                options=_production(history) | state,
                 wait=False,
                 start_seconds=_START_SECONDS,
                 patience_seconds=_SCRAPE_SECONDS,
             )
             pid = pid_of([f"--identity={operator.identity}", f"--prometheus-url={url}"])
             result = _first_rounds(operator, pid, pools, set_up, started)
+            result.settled_rounds = _pass_rounds(operator, _AGED_ROUNDS) if days else _settle(operator)
             served = cpu_seconds(prometheus_pid)
             result.phases.append(observe_rounds(operator, pid, "constant", rounds, _INTERVAL_SECONDS))
             show([result])
@@ -115,6 +122,26 @@ def _production(history: str) -> dict[str, str]:
         "log-format": "json",
         "history": history,
     }
+
+
+@contextmanager
+def saved_pasts(pools: int, days: int) -> Iterator[dict[str, str]]:
+    """Yield the option with which the operator finds memories of a fleet that has run for ``days``; 0: none."""
+    if not days:
+        yield {}
+        return
+    with TemporaryDirectory(prefix="forebay-state-") as directory:
+        asyncio.run(_save_pasts(StateFiles(Path(directory)), pools, days))
+        yield {"state-directory": directory}
+
+
+async def _save_pasts(files: StateFiles, pools: int, days: int) -> None:
+    fleet = InProcess(pools, now_seconds=time.time())
+    for _ in range(ROUNDS_BEFORE_AGEING):
+        await fleet.round()
+    age(fleet, days)
+    state = fleet.loop._state
+    files.save(state, state.keys())
 
 
 def _set_up(cluster: devcluster.LocalCluster, pools: int) -> float:
@@ -156,7 +183,7 @@ def _answers(url: str) -> bool:
 
 
 def _first_rounds(operator: RunningOperator, pid: int, pools: int, set_up: float, started: float) -> Result:
-    """Wait until every pool was decided on, and then until some rounds in a row wrote nothing."""
+    """Wait until every pool was decided on and told of it."""
     operator.component.wait_ready()
     ready = time.monotonic() - started
     print(f"ready after {ready:.0f} s, set-up took {set_up:.0f} s", flush=True)
@@ -169,6 +196,25 @@ def _first_rounds(operator: RunningOperator, pid: int, pools: int, set_up: float
     )
     first, cpu = time.monotonic() - started, cpu_seconds(pid)
     print(f"a status of every pool after {first:.0f} s, {cpu:.0f} CPU s", flush=True)
+    return Result(
+        pools=pools,
+        set_up_seconds=set_up,
+        ready_seconds=ready,
+        first_round_seconds=first,
+        first_round_cpu_seconds=cpu,
+    )
+
+
+def _pass_rounds(operator: RunningOperator, rounds: int) -> int:
+    """Let so many rounds pass: forecasters with a past learn on, so that there are always figures to write."""
+    first = look(operator).rounds
+    while (now := look(operator).rounds) < first + rounds:
+        time.sleep(_INTERVAL_SECONDS)
+    return now - first
+
+
+def _settle(operator: RunningOperator) -> int:
+    """Wait until some rounds in a row wrote nothing; return the number of rounds before."""
     quiet, before = 0, look(operator)
     deadline = time.monotonic() + _SETTLE_SECONDS
     while quiet < _QUIET_ROUNDS:
@@ -180,14 +226,7 @@ def _first_rounds(operator: RunningOperator, pid: int, pools: int, set_up: float
         if now.rounds > before.rounds:
             quiet = quiet + 1 if now.writes == before.writes else 0
             before = now
-    return Result(
-        pools=pools,
-        set_up_seconds=set_up,
-        ready_seconds=ready,
-        first_round_seconds=first,
-        first_round_cpu_seconds=cpu,
-        settled_rounds=before.rounds - _QUIET_ROUNDS,
-    )
+    return before.rounds - _QUIET_ROUNDS
 
 
 def show(results: Sequence[Result]) -> None:
@@ -268,7 +307,7 @@ def _phase_json(phase: Phase) -> dict[str, object]:
 @pytest.mark.parametrize("pools", [100, 2000])
 def test_rounds_of_a_large_fleet(pools: int) -> None:
     """Prints the figures; asserts only that rounds end well and that constant traffic causes no write."""
-    result = run(pools, 20, history="0s", swing=_SWING)
+    result = run(pools, 20, history="0s", swing=_SWING, days=0)
     show([result])
     assert all(phase.failed_rounds == 0 for phase in result.phases)
     assert result.phases[0].writes_per_round == 0
@@ -283,9 +322,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20, help="rounds to watch per kind of traffic")
     parser.add_argument("--history", default="0s", help="`forebay run --history`")
     parser.add_argument("--swing", type=float, default=_SWING, help="amplitude of the breathing traffic; 0: none")
+    parser.add_argument("--days", type=int, default=0, help="age of the forecasters when the operator starts")
     parser.add_argument("--json", type=Path, help="where to write all figures")
     options = parser.parse_args()
-    results = [run(pools, options.rounds, history=options.history, swing=options.swing) for pools in options.pools]
+    results = [
+        run(pools, options.rounds, history=options.history, swing=options.swing, days=options.days)
+        for pools in options.pools
+    ]
     show(results)
     if options.json is not None:
         options.json.write_text(as_json(results))

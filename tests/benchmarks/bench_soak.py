@@ -4,8 +4,8 @@
     python -m tests.benchmarks.bench_soak --pools 2000 --rounds 24 --every 4 --days 8
 
 With `--days`, forecasters are given a past after the first rounds, so that memory is that of a fleet that has run
-for so long. One process, no API server and no network: see `operator_fleet.inprocess`. CPU is the process's own, less what was
-spent on making up the answers of the Prometheus.
+for so long. One process, no API server and no network: see `operator_fleet.inprocess`. CPU is the process's own,
+less what was spent on making up the answers of the Prometheus.
 """
 
 import argparse
@@ -16,11 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.benchmarks.operator_fleet.inprocess import InProcess
-from tests.benchmarks.operator_fleet.mature import age
+from tests.benchmarks.operator_fleet.mature import ROUNDS_BEFORE_AGEING, age
 from tests.benchmarks.operator_fleet.watch import STEPS
-
-_ROUNDS_BEFORE_AGEING = 3
-"""Enough to know which lead times are asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +81,9 @@ def resident_mib() -> float:
 
 async def _run(fleet: InProcess, options: argparse.Namespace) -> None:
     if options.days:
-        for _ in range(_ROUNDS_BEFORE_AGEING):
+        for _ in range(ROUNDS_BEFORE_AGEING):
             await fleet.round()
-        print(f"{resident_mib():.0f} MiB after {_ROUNDS_BEFORE_AGEING} rounds, without a past")
+        print(f"{resident_mib():.0f} MiB after {ROUNDS_BEFORE_AGEING} rounds, without a past")
         age(fleet, options.days)
         print(f"{resident_mib():.0f} MiB with a past of {options.days} days")
     await soak(fleet, options.rounds, options.every)

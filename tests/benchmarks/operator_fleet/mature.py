@@ -8,6 +8,8 @@ from forebay.forecast import Forecaster
 from forebay.forecast.resolution import ONE_MINUTE
 from tests.benchmarks.operator_fleet.inprocess import InProcess
 
+ROUNDS_BEFORE_AGEING = 3
+"""Enough to know which lead times are asked for."""
 _SERIES = 4
 _MINUTES_PER_DAY = 1440
 

@@ -233,7 +233,7 @@ def test_a_decision_explains_itself() -> None:
 def test_what_one_pool_cannot_be_sized_by_holds_that_pool_alone() -> None:
     small = fleet_world({KEY: split_pool(), OTHER: split_pool(OTHER)}, {KEY: 20.0, OTHER: 20.0})
     small.run(4)
-    small.state.memory(small.fleet.pools[OTHER]).burstiness.samples = [math.inf]
+    small.state.memory(small.fleet.pools[OTHER]).burstiness.push(math.inf)
     decisions = small.step()
     assert "StepFailed" in codes(decisions[OTHER])
     assert decisions[OTHER].held

@@ -3,9 +3,9 @@
 Everything is saved as it is held, so that a restored forecaster says what the saved one would have said.
 """
 
-import io
+import json
+import math
 import struct
-import zipfile
 import zlib
 from collections.abc import Mapping
 
@@ -22,6 +22,11 @@ from forebay.forecast.tracks import Track
 MAGIC = b"FBFC"
 VERSION = 6
 _HEADER = struct.Struct(">4sH")
+_CONTENTS = struct.Struct(">I")
+"""Length of the table of contents, which is JSON: name, type and shape of each array."""
+_MOST_BYTES = 64 * 2**20
+_FAST = 1
+"""Of zlib's levels: a fleet is saved every few minutes, and the best level saves a tenth more."""
 _NONE = -1
 """Stands for a step that there is not."""
 
@@ -31,9 +36,9 @@ ArrayMap = Mapping[str, npt.NDArray[np.generic]]
 
 def dump(arrays: ArrayMap) -> bytes:
     """Return ``arrays`` as versioned bytes."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    return _HEADER.pack(MAGIC, VERSION) + buffer.getvalue()
+    contents = json.dumps([(name, array.dtype.str, array.shape) for name, array in arrays.items()]).encode()
+    values = b"".join(array.tobytes() for array in arrays.values())
+    return _HEADER.pack(MAGIC, VERSION) + zlib.compress(_CONTENTS.pack(len(contents)) + contents + values, _FAST)
 
 
 def parse(data: bytes) -> Arrays:
@@ -53,12 +58,27 @@ def parse(data: bytes) -> Arrays:
             "remove it and the forecaster warms up from history again"
         )
     try:
-        with np.load(io.BytesIO(data[_HEADER.size :]), allow_pickle=False) as found:
-            return {name: found[name] for name in found.files}
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError, OSError) as error:
+        return _arrays(data[_HEADER.size :])
+    except (zlib.error, struct.error, ValueError, TypeError) as error:
         raise ValueError(
             f"the saved forecaster state is damaged ({error}); remove it and the forecaster warms up again"
         ) from error
+
+
+def _arrays(packed: bytes) -> Arrays:
+    stream = zlib.decompressobj()
+    plain = stream.decompress(packed, _MOST_BYTES)
+    if not stream.eof:
+        raise ValueError("it is cut off or too large")
+    (length,) = _CONTENTS.unpack_from(plain)
+    place = _CONTENTS.size + length
+    found: Arrays = {}
+    for name, kind, shape in json.loads(plain[_CONTENTS.size : place]):
+        dtype = np.dtype(kind)
+        size = math.prod(shape)
+        found[name] = np.frombuffer(plain, dtype, size, place).reshape(shape)
+        place += size * dtype.itemsize
+    return found
 
 
 def phase_arrays(phase: Phase) -> Arrays:

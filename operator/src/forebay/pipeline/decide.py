@@ -1,6 +1,6 @@
 """One round over the fleet: observe -> forecast -> size -> plan -> guard, as a function of values."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from forebay.flow.decision import FleetDecision, PoolDecision, Reason, VariantDecision
 from forebay.flow.fleet import Fleet, Pool, PoolKey
@@ -17,6 +17,8 @@ from forebay.pipeline.supply import Supply
 from forebay.pipeline.turns import Turns
 
 _HOUR_SECONDS = 3600.0
+_AT_ONCE = 250
+"""Pools whose curves are computed together: enough for large arrays, few enough for a large fleet's memory."""
 
 
 def decide(fleet: Fleet, observed: FleetObservation, state: FleetState, *, jobs: int = 1) -> FleetDecision:
@@ -32,11 +34,45 @@ def decide(fleet: Fleet, observed: FleetObservation, state: FleetState, *, jobs:
     for key in set(state.keys()) - set(fleet.pools):
         state.drop(key)
     decided: dict[PoolKey, PoolDecision] = {}
-    drafts: dict[PoolKey, PoolDraft] = {}
-    said: dict[PoolKey, list[Reason]] = {}
+    drafts: dict[PoolKey, tuple[PoolDraft, list[Reason]]] = {}
     turns = Turns()
+    keys = sorted(fleet.pools)
+    for first in range(0, len(keys), _AT_ONCE):
+        _draft(fleet, observed, state, turns, keys[first : first + _AT_ONCE], drafts, decided)
+    sized = {key: draft for key, (draft, _said) in drafts.items()}
+    allocation, failure = _allocate(fleet, observed, sized, state.plan)
+    sized.clear()
+    state.plan = allocation.plan or state.plan
+    while drafts:  # what is finished is let go: a fleet's drafts take as much as its decisions
+        key, (draft, said) = drafts.popitem()
+        memory = state.memory(draft.pool)
+        try:
+            decided[key] = _finish(fleet, observed, draft, allocation, memory, said, failure)
+        except Exception as error:  # noqa: BLE001 - one pool's bad data must not take the others down
+            reasons = [*said, _failure("guard", error)]
+            decided[key] = _held(fleet, observed, draft.pool, draft.observed, memory, reasons)
+    plan = allocation.plan
+    state.work(jobs)
+    return FleetDecision(
+        at_seconds=observed.at_seconds,
+        pools={key: decided[key] for key in sorted(decided)},
+        shadow_prices=plan.shadow_prices if plan is not None else (),
+        solver=plan.solver if plan is not None else (failure.message if failure else "each pool on its own"),
+    )
+
+
+def _draft(
+    fleet: Fleet,
+    observed: FleetObservation,
+    state: FleetState,
+    turns: Turns,
+    keys: Iterable[PoolKey],
+    drafts: dict[PoolKey, tuple[PoolDraft, list[Reason]]],
+    decided: dict[PoolKey, PoolDecision],
+) -> None:
+    """Size some pools: into ``drafts`` with what there is to say, or into ``decided`` where they must hold."""
     bases: dict[PoolKey, PoolBasis] = {}
-    for key in sorted(fleet.pools):
+    for key in keys:
         pool, seen = fleet.pools[key], observed.pools.get(key)
         try:
             found = pool_basis(fleet, observed, pool, seen, state, turns)
@@ -47,34 +83,16 @@ def decide(fleet: Fleet, observed: FleetObservation, state: FleetState, *, jobs:
         else:
             decided[key] = _held(fleet, observed, pool, seen, state.memory(pool), found)
     curves, failed = compute_curves(bases)
+    for key, basis in bases.items():
+        if key not in failed:
+            try:
+                drafts[key] = pool_draft(basis, curves)
+            except Exception as error:  # noqa: BLE001 - as above
+                failed[key] = error
     for key, why in failed.items():
-        basis = bases.pop(key)
+        basis = bases[key]
         reasons = [_failure("size", why)]
         decided[key] = _held(fleet, observed, basis.pool, basis.observed, basis.memory, reasons)
-    for key, basis in bases.items():
-        try:
-            drafts[key], said[key] = pool_draft(basis, curves)
-        except Exception as error:  # noqa: BLE001 - as above
-            reasons = [_failure("size", error)]
-            decided[key] = _held(fleet, observed, basis.pool, basis.observed, basis.memory, reasons)
-    allocation, failure = _allocate(fleet, observed, drafts, state.plan)
-    state.plan = allocation.plan or state.plan
-    for key, draft in drafts.items():
-        try:
-            decided[key] = _finish(
-                fleet, observed, draft, allocation, state.memory(draft.pool), said[key], failure
-            )
-        except Exception as error:  # noqa: BLE001 - as above
-            reasons = [*said[key], _failure("guard", error)]
-            decided[key] = _held(fleet, observed, draft.pool, draft.observed, state.memory(draft.pool), reasons)
-    plan = allocation.plan
-    state.work(jobs)
-    return FleetDecision(
-        at_seconds=observed.at_seconds,
-        pools={key: decided[key] for key in sorted(decided)},
-        shadow_prices=plan.shadow_prices if plan is not None else (),
-        solver=plan.solver if plan is not None else (failure.message if failure else "each pool on its own"),
-    )
 
 
 def _failure(step: str, error: Exception) -> Reason:

@@ -43,9 +43,8 @@ def dump(memory: PoolMemory) -> bytes:
         "last_round_seconds": memory.last_round_seconds,
         "fed_until_seconds": memory.fed_until_seconds,
     }
-    return (
-        json.dumps(document, separators=(",", ":"), default=list).encode() + b"\n" + memory.forecaster.snapshot()
-    )
+    head = json.dumps(document, separators=(",", ":"), default=list)
+    return head.encode() + b"\n" + memory.forecaster.snapshot()
 
 
 def parse(data: bytes, settings: PolicySettings, resolution: Resolution = ONE_MINUTE) -> PoolMemory:

@@ -52,7 +52,7 @@ class _GroupMemory:
     """Some workload had no sample: perhaps its metrics have only just appeared."""
 
     def age_of_facts(self, end: int, usual_seconds: float) -> float:
-        """Return the age of the facts over that at which they are looked up again: sooner if something is missing."""
+        """Return the age of the facts over that at which they are looked up again; sooner if one is missing."""
         patience = min(usual_seconds, _LOOK_AGAIN_SECONDS) if self.incomplete else usual_seconds
         return (end - self.facts.at_seconds) / patience
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import kopf
+from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 from kubernetes.aio.client.configuration import Configuration
 
 from forebay.api.base import GROUP, VERSION
@@ -94,6 +95,18 @@ def connection_info(configuration: Configuration) -> kopf.ConnectionInfo:
         private_key_path=configuration.key_file or None,
         proxy_url=configuration.proxy or None,
     )
+
+
+class NoMemories(ResourceMemories):
+    """Has kopf keep nothing of an object between its events.
+
+    What it would keep is for kinds of handlers that are not used here; of ten thousand objects it is over ten
+    megabytes.
+    """
+
+    async def recall(self, raw_body: Any, **options: Any) -> ResourceMemory:
+        """Return a memory that nobody keeps."""
+        return await super().recall(raw_body, **(options | {"ephemeral": True}))
 
 
 class Informer:
@@ -184,6 +197,7 @@ class Informer:
             settings=kopf_settings(self._scope),
             clusterwide=self._scope.whole_cluster,
             namespaces=self._scope.namespaces,
+            memories=NoMemories(),
             standalone=True,
             # Without one kopf asks for the user's name, and an image's user id need not have any.
             identity=cast("Any", "forebay"),

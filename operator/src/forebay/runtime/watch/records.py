@@ -89,9 +89,6 @@ class NodeRecord:
         return self.ready and not self.cordoned and not self.startup_tainted and self.gpus > 0
 
 
-_LONGEST_WORD = 64
-"""Longer strings are sentences with figures in them, each of its own."""
-
 # Taints that say "not yet" or "going away"; taints that keep other workloads off GPU nodes are no obstacle,
 # because GPU pods tolerate them.
 _BLOCKING_TAINTS = (
@@ -128,14 +125,18 @@ def parse_resource(body: Mapping[str, Any]) -> ResourceRecord:
     )
 
 
-def _shared(value: Any) -> Any:
-    """Return JSON data with its words held once for the whole fleet: objects of one kind say mostly the same."""
+def _shared(value: Any, seen: dict[str, str] | None = None) -> Any:
+    """Return JSON data with its words held once for the whole fleet, and other strings once per object.
+
+    Objects of one kind say mostly the same, and each is parsed by itself.
+    """
+    seen = {} if seen is None else seen
     if isinstance(value, str):
-        return sys.intern(value) if len(value) <= _LONGEST_WORD else value
+        return sys.intern(value) if value.isalpha() else seen.setdefault(value, value)
     if isinstance(value, Mapping):
-        return {sys.intern(key): _shared(inner) for key, inner in value.items()}
+        return {sys.intern(key): _shared(inner, seen) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_shared(inner) for inner in value]
+        return [_shared(inner, seen) for inner in value]
     return value
 
 
