@@ -66,6 +66,14 @@ _OFFSET = re.compile(r" offset (\d+)s")
 _EDGES = re.compile(r'le=~"([^"]*)"')
 _ONE_WORKLOAD = re.compile(r'namespace="([^"]*)".*"forebay_workload","([^"$]+)","pod"', re.DOTALL)
 
+LOWEST_RATE, HIGHEST_RATE = 0.3, 1.2
+
+
+def requests_per_second(number: float) -> float:
+    """Return the rate of a pool by its number, the same for both roles."""
+    return LOWEST_RATE + (HIGHEST_RATE - LOWEST_RATE) * (number * 0.6180339887 % 1.0)
+
+
 Values = Callable[[float], "np.ndarray[tuple[int], np.dtype[np.float64]]"]
 
 
@@ -82,7 +90,7 @@ class Answers:
         self._index = {workload: position for position, workload in enumerate(workloads)}
         count = len(workloads)
         pools = np.array([int(name.split("-")[1]) for _, name in workloads])
-        self._rates = 0.3 + 0.9 * (pools * 0.6180339887 % 1.0)  # requests per second, the same for both roles
+        self._rates = np.array([requests_per_second(pool) for pool in pools.tolist()])
         self._phases = 2.0 * math.pi * (pools * 0.7548776662 % 1.0)
         self._held = np.array([_HELD_SECONDS[name.rpartition("-")[2]] for _, name in workloads])
         self._labels = [f'"namespace":"{namespace}","forebay_workload":"{name}"' for namespace, name in workloads]

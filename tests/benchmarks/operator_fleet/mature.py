@@ -6,38 +6,35 @@ from forebay.flow.settings import PolicySettings
 from forebay.flow.trace import FloatArray
 from forebay.forecast import Forecaster
 from forebay.forecast.resolution import ONE_MINUTE
+from tests.benchmarks.operator_fleet.answers import HIGHEST_RATE, LOWEST_RATE, requests_per_second
 from tests.benchmarks.operator_fleet.inprocess import InProcess
 
 ROUNDS_BEFORE_AGEING = 3
 """Enough to know which lead times are asked for."""
-_SERIES = 4
+_RATES = np.linspace(LOWEST_RATE, HIGHEST_RATE, 8)
+"""Each pool gets the past of the rate that is nearest to its own."""
 _MINUTES_PER_DAY = 1440
 
 
 def age(fleet: InProcess, days: int) -> None:
-    """Give every pool that has decided once a forecaster with a past of ``days``, and the lead times that it has.
-
-    A few series stand for all: what is restored from a snapshot takes memory of its own, which does not depend
-    on the values in it.
-    """
-    snapshots: dict[tuple[float, ...], list[bytes]] = {}
+    """Give every pool that has decided once a forecaster with a past of ``days``, for its lead times."""
+    snapshots: dict[tuple[float, ...], bytes] = {}
     state = fleet.loop._state
-    for number, (key, memory) in enumerate(state._pools.items()):
+    for key, memory in state._pools.items():
+        rate = requests_per_second(float(key.name.rpartition("-")[2]))
+        nearest = float(_RATES[np.abs(_RATES - rate).argmin()])
         leads = tuple(sorted(set(memory.leads.values())))
-        past = snapshots.setdefault(leads, [])
-        if len(past) < _SERIES:
-            past.append(_snapshot(fleet.now_seconds, days, leads, seed=len(past)))
-        memory.forecaster = Forecaster.restore(
-            past[number % len(past)],
-            memory.forecaster.settings,
-            resolution=state._resolution(key),
-        )
+        past = snapshots.get((nearest, *leads))
+        if past is None:
+            past = snapshots[nearest, *leads] = _snapshot(fleet.now_seconds, days, leads, nearest)
+        settings, resolution = memory.forecaster.settings, state._resolution(key)
+        memory.forecaster = Forecaster.restore(past, settings, resolution=resolution)
         memory.forecasts.clear()
 
 
-def _snapshot(now_seconds: float, days: int, leads: tuple[float, ...], *, seed: int) -> bytes:
+def _snapshot(now_seconds: float, days: int, leads: tuple[float, ...], rate: float) -> bytes:
     forecaster = Forecaster(PolicySettings(), lead_times_seconds=leads, resolution=ONE_MINUTE)
-    counts = _days(days, np.random.default_rng(seed))
+    counts = _counts(days, rate, np.random.default_rng(round(100.0 * rate)))
     forecaster.warm(counts, start_index=int(now_seconds // 60.0) - len(counts))
     job = forecaster.job()
     while job is not None:
@@ -46,9 +43,7 @@ def _snapshot(now_seconds: float, days: int, leads: tuple[float, ...], *, seed: 
     return forecaster.snapshot()
 
 
-def _days(days: int, random: np.random.Generator) -> FloatArray:
-    """Return requests per minute of a day that repeats, with noise beyond that of counting."""
-    minutes = np.arange(days * _MINUTES_PER_DAY)
-    rate = 600.0 * (1.0 + 0.6 * np.sin(2.0 * np.pi * minutes / _MINUTES_PER_DAY))
-    noisy = rate * np.exp(0.1 * random.standard_normal(len(minutes)))
-    return random.poisson(noisy).astype(np.float64)
+def _counts(days: int, rate: float, random: np.random.Generator) -> FloatArray:
+    """Return requests per minute at a mean that stays, with noise beyond that of counting."""
+    means = 60.0 * rate * np.exp(0.05 * random.standard_normal(days * _MINUTES_PER_DAY))
+    return random.poisson(means).astype(np.float64)

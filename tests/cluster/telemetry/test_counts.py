@@ -200,13 +200,13 @@ async def test_history_is_counted_like_live_rounds_and_gaps_stay_gaps(server: Se
     gap = (start + 900.0, start + 1100.0)
     fleet = Fleet(requests, deployment_pods("chat", 2), namespace, start=start, skip={0: gap, 1: gap})
     write(server.url, fleet.samples(start + 1620.0))
-    pool = target(namespace, "chat", ready=2)
+    pool, nobody = target(namespace, "chat", ready=2), target(namespace, "nobody")
     source = PrometheusTelemetry(PrometheusSettings(url=server.url, history_chunk_minutes=7))
     try:
-        history = await source.history(pool, start - 600.0, start + 1602.0)
-        nothing = await source.history(target(namespace, "nobody"), start, start + 1602.0)
+        found = await source.history([pool, nobody], start - 600.0, start + 1602.0)
     finally:
         await source.close()
+    history, nothing = found[pool.key], found[nobody.key]
     minutes = history.requests_per_minute
     assert history.start_seconds == start - 600.0
     assert len(minutes) == 36

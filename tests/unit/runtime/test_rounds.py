@@ -52,7 +52,7 @@ class Telemetry:
     async def look_up(self) -> bool:
         return False
 
-    async def history(self, target: PoolTarget, since_seconds: float, at_seconds: float) -> Any:
+    async def history(self, targets: Sequence[PoolTarget], since_seconds: float, at_seconds: float) -> Any:
         raise AssertionError("no history was asked for")
 
     async def close(self) -> None:
@@ -265,11 +265,14 @@ async def test_a_reference_that_leads_nowhere_is_told_and_does_not_stop_scaling(
 async def test_a_pool_that_waits_for_its_past_takes_part_after_a_minute_and_is_given_it_in_a_pause(
     rig: Rig, objects: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def history(target: PoolTarget, since_seconds: float, at_seconds: float) -> History:
+    async def history(
+        targets: Sequence[PoolTarget], since_seconds: float, at_seconds: float
+    ) -> Mapping[PoolKey, History]:
         counts = np.full(30, 60.0)
-        return History(
+        past = History(
             start_seconds=at_seconds - 1800.0, requests_per_minute=counts, freshness=Freshness(signal="history")
         )
+        return {target.key: past for target in targets}
 
     monkeypatch.setattr(rig.telemetry, "history", history)
     monkeypatch.setattr(rig.warm_up, "_history_seconds", 1800.0)

@@ -189,14 +189,30 @@ async def test_replicas_that_do_not_report_are_partial() -> None:
     assert (told.problem, told.detail) == (Problem.PARTIAL, "1 of 3 ready replicas report")
 
 
-async def test_a_first_value_that_is_too_large_is_not_believed() -> None:
+async def test_a_first_value_counts_unless_it_is_too_large() -> None:
     client = scripted(SERVE)
+    source = PrometheusTelemetry(SETTINGS, client=client)
+
+    async def arrivals(round_: int) -> float:
+        return traffic((await source.observe([pool()], T0 + 15.0 * round_))[pool().key]).arrivals
+
+    for round_ in range(4):
+        assert await arrivals(round_) == 30.0
     client.script["born finished"] = {SERVE: 12.0}
-    (seen,) = await observe(client, [pool()], T0)
-    assert traffic(seen).arrivals == 42.0
+    assert await arrivals(4) == 42.0
     client.script["born finished"] = {SERVE: 1e6}
-    (seen,) = await observe(client, [pool()], T0)
-    assert traffic(seen).arrivals == 30.0
+    assert await arrivals(5) == 30.0
+
+
+async def test_what_replicas_had_counted_before_they_were_first_seen_has_not_just_arrived() -> None:
+    """Protects: of three replicas that had served for a while, two came to sight in the second round.
+
+    Their counts looked like a burst, and the pool grew from three replicas to ten.
+    """
+    client = scripted(SERVE)
+    client.script["born finished"] = lambda at: {SERVE: 15.0} if at < T0 + 15.0 else {}
+    seen = await observe(client, [pool()], *(T0 + 15.0 * round_ for round_ in range(4)))
+    assert [traffic(each).arrivals for each in seen] == [30.0] * 4
 
 
 async def test_a_lazy_counter_beside_a_fresh_gauge_is_zero() -> None:

@@ -119,7 +119,7 @@ async def read_recorded(
     Raises:
         QueryError: the server does not answer.
     """
-    history = await read_history(client, settings, target, since_seconds, at_seconds)
+    history = (await read_history(client, settings, [target], since_seconds, at_seconds))[target.key]
     start = int(history.start_seconds)
     bins = len(history.requests_per_minute) * _MINUTE // _LENGTH_BIN_SECONDS
     plan = make_plan([target], settings)

@@ -12,11 +12,12 @@ from forebay.telemetry.source import History, PoolTarget, TelemetrySource
 
 logger = logging.getLogger(__name__)
 
-_PARALLEL = 4
+_TOGETHER = 20
+"""Pools whose histories are read by the same queries."""
 _PATIENCE_SECONDS = 30.0
 _LONGEST_WAIT_SECONDS = 60.0
 _MOST_WAITING = 4
-"""Histories that are read ahead: an old one would leave a gap before the first live minute."""
+"""Histories that may wait when others are read: an old one would leave a gap before the first live minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,9 @@ class WarmUp:
         self._files = files
         self._history_seconds = history_seconds
         self._wall_clock = wall_clock
-        self._slots = asyncio.Semaphore(_PARALLEL)
-        self._tasks: dict[PoolKey, asyncio.Task[None]] = {}
+        self._asked: dict[PoolKey, tuple[Pool, Callable[[], PoolTarget]]] = {}
+        """Whose histories are still to be read."""
+        self._reader: asyncio.Task[None] | None = None
         self._arrived: dict[PoolKey, Warmed] = {}
         self._begun: dict[PoolKey, float] = {}
         self._room = asyncio.Event()
@@ -62,15 +64,12 @@ class WarmUp:
 
     def start(self, pool: Pool, target: Callable[[], PoolTarget]) -> None:
         """Begin to read a pool's history, if that was not begun yet."""
-        key = pool.key
-        knows_all = key in self._known and key not in self._begun
-        if not knows_all and not self._is_begun(key):
-            self._begun.setdefault(key, self._wall_clock())
-            self._tasks[key] = asyncio.create_task(self._read(pool, target()), name=f"warm-up {key}")
-
-    def _is_begun(self, key: PoolKey) -> bool:
-        task = self._tasks.get(key)
-        return task is not None and (not task.done() or key in self._arrived)
+        if pool.key in self._begun or pool.key in self._known:
+            return
+        self._begun[pool.key] = self._wall_clock()
+        self._asked[pool.key] = (pool, target)
+        if self._reader is None or self._reader.done():
+            self._reader = asyncio.create_task(self._read_all(), name="warm-up")
 
     def is_known(self, key: PoolKey) -> bool:
         """Whether the pool takes part in decisions."""
@@ -104,7 +103,6 @@ class WarmUp:
     def _take(self, key: PoolKey) -> Warmed:
         self._known.add(key)
         self._begun.pop(key, None)
-        self._tasks.pop(key, None)
         self._room.set()
         return self._arrived.pop(key)
 
@@ -115,17 +113,16 @@ class WarmUp:
         """Forget pools that are gone."""
         kept = set(keys)
         self._known &= kept
-        for key in self._tasks.keys() - kept:
-            self._tasks.pop(key).cancel()
-            self._begun.pop(key, None)
-            self._arrived.pop(key, None)
+        for gone in (self._begun, self._asked, self._arrived):
+            for key in gone.keys() - kept:
+                del gone[key]
+        self._room.set()
 
     async def stop(self) -> None:
         """Cancel what is under way."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
 
     def apply(
         self,
@@ -148,17 +145,32 @@ class WarmUp:
                 lead_times_seconds=lead_times_seconds.get(item.pool.key, ()),
             )
 
-    async def _read(self, pool: Pool, target: PoolTarget) -> None:
-        history: History | None = None
+    async def _read_all(self) -> None:
+        while self._asked:
+            while len(self._arrived) >= _MOST_WAITING:
+                self._room.clear()
+                await self._room.wait()
+            some = dict(list(self._asked.items())[:_TOGETHER])
+            histories = await self._read([target() for _pool, target in some.values()])
+            for key, (pool, _target) in some.items():
+                if self._asked.pop(key, None) is not None:
+                    self._arrived[key] = Warmed(pool, histories.get(key))
+
+    async def _read(self, targets: Sequence[PoolTarget]) -> Mapping[PoolKey, History]:
+        """Return histories; nothing where they do not come."""
+        if self._history_seconds <= 0:
+            return {}
+        now = self._wall_clock()
         try:
-            if self._history_seconds > 0:
-                async with self._slots:
-                    while len(self._arrived) >= _MOST_WAITING:
-                        self._room.clear()
-                        await self._room.wait()
-                    async with asyncio.timeout(_PATIENCE_SECONDS):
-                        now = self._wall_clock()
-                        history = await self._source.history(target, now - self._history_seconds, now)
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                return await self._source.history(targets, now - self._history_seconds, now)
         except TimeoutError:
-            logger.warning("the history of %s did not come in time; it starts without", pool.key)
-        self._arrived[pool.key] = Warmed(pool, history)
+            logger.warning("the history of %s did not come in time; no past", _named(targets))
+        except Exception:  # a task's edge: whoever's history cannot be read goes on without
+            logger.exception("the history of %s could not be read", _named(targets))
+        return {}
+
+
+def _named(targets: Sequence[PoolTarget]) -> str:
+    others = f" and {len(targets) - 1} others" if len(targets) > 1 else ""
+    return f"{targets[0].key}{others}"

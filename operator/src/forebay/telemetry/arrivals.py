@@ -18,6 +18,9 @@ from forebay.telemetry.readings import NEWEST, Readings, Slots, born, change, gr
 
 _RATE_HALF_LIFE_SECONDS = 60.0
 _BORN_ALLOWANCE = 20.0
+_SETTLED_SCRAPES = 2.0
+_DISCOVERY_SECONDS = 5.0
+"""Prometheus takes up what it discovers every five seconds."""
 
 
 @dataclass(slots=True)
@@ -26,13 +29,18 @@ class BirthControl:
 
     A replica that has just started shows a handful of requests at its first scrape; they have arrived. A replica
     that comes back after a long silence, or any replica after Prometheus lost its data, shows all that it ever
-    counted. Believed is no more than the workload as a whole saw in the last two minutes, and a few.
+    counted. Believed is no more than the workload as a whole saw in the last two minutes, and a few; and nothing
+    until the workload was watched for as long as it takes to scrape all replicas that were there before: what
+    these had counted when they were first seen arrived earlier.
     """
 
     _rates: dict[Labels, float] = field(default_factory=dict)
+    _watched_seconds: dict[Labels, float] = field(default_factory=dict)
 
-    def believed(self, key: Labels, count: float) -> float:
-        """Return ``count`` if it is plausible, else 0."""
+    def believed(self, key: Labels, count: float, scrape_seconds: float) -> float:
+        """Return ``count`` if it is plausible, else 0; ``scrape_seconds`` lie between two scrapes of a replica."""
+        if self._watched_seconds.get(key, 0.0) < _SETTLED_SCRAPES * scrape_seconds + _DISCOVERY_SECONDS:
+            return 0.0
         limit = _BORN_ALLOWANCE + 2.0 * _RATE_HALF_LIFE_SECONDS * self._rates.get(key, 0.0)
         return count if 0.0 < count <= limit else 0.0
 
@@ -42,10 +50,12 @@ class BirthControl:
         rate = self._rates.get(key)
         fresh = max(0.0, count) / seconds
         self._rates[key] = fresh if rate is None else rate + weight * (fresh - rate)
+        self._watched_seconds[key] = self._watched_seconds.get(key, 0.0) + seconds
 
     def forget_all_but(self, keys: set[Labels]) -> None:
         """Drop workloads that are gone."""
         self._rates = {key: rate for key, rate in self._rates.items() if key in keys}
+        self._watched_seconds = {key: seconds for key, seconds in self._watched_seconds.items() if key in keys}
 
 
 def arrivals_by_slot(
@@ -60,7 +70,7 @@ def arrivals_by_slot(
         return None
     slots = readings.slots
     newest = readings.row(NEWEST, key) or [math.nan] * (slots.count + 1)
-    stale = readings.facts.stale_after(key)
+    stale, scrape = readings.facts.stale_after(key), readings.facts.scrape_interval(key)
     grown = readings.row(growth(rule.count), key)
     new = readings.row(born(rule.count), key)
     held = [readings.row(change(signal), key) for signal in rule.held]
@@ -74,7 +84,7 @@ def arrivals_by_slot(
         if not math.isnan(steady):
             control.saw(key, steady, slots.slot_seconds)
         first = _at(new, index, missing=0.0) if covered else 0.0
-        result.append(steady + control.believed(key, first))
+        result.append(steady + control.believed(key, first, scrape))
     return result
 
 

@@ -6,11 +6,12 @@ what it is fed: smoothed history would teach it to be too sure.
 
 import asyncio
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from forebay.flow.fleet import Role
+from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.observation import Freshness, Problem
 from forebay.flow.trace import FloatArray
 from forebay.telemetry.answer import Labels, Matrix, parse_matrix
@@ -19,7 +20,7 @@ from forebay.telemetry.client import PromQlClient
 from forebay.telemetry.errors import QueryError
 from forebay.telemetry.facts import Facts, look_up
 from forebay.telemetry.groups import Expressions, Group
-from forebay.telemetry.plan import make_plan
+from forebay.telemetry.plan import GroupId, Place, Plan, make_plan
 from forebay.telemetry.promql import Matcher
 from forebay.telemetry.readings import NEWEST, Readings, Slots, born, change, growth
 from forebay.telemetry.settings import PrometheusSettings
@@ -29,64 +30,74 @@ from forebay.telemetry.workloads import pods_matcher
 _MINUTE = 60
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Subject:
-    """One group's part of a pool's history."""
+    """What one group of queries tells of the pools."""
 
     group: Group
-    facts: Facts
-    keys: tuple[Labels, ...]
+    owners: dict[Labels, PoolKey] = field(default_factory=dict)
+    workloads: list[WorkloadTarget] = field(default_factory=list)
+    """Whose pods to look for; of a gateway none."""
+    facts: Facts = field(default_factory=Facts)
 
 
 async def read_history(
     client: PromQlClient,
     settings: PrometheusSettings,
-    target: PoolTarget,
+    targets: Sequence[PoolTarget],
     since_seconds: float,
     at_seconds: float,
-) -> History:
-    """Read the minutes from ``since_seconds`` to ``at_seconds``, newest first, in chunks."""
+) -> dict[PoolKey, History]:
+    """Read the minutes from ``since_seconds`` to ``at_seconds`` of all pools, newest first, in chunks."""
     end = math.floor((at_seconds - settings.settle_seconds) / _MINUTE) * _MINUTE
     since = max(since_seconds, end - settings.history_limit_seconds)
     start = min(end, math.ceil(since / _MINUTE) * _MINUTE)
-    minutes = np.full((end - start) // _MINUTE, np.nan)
-    groups, problem = _groups(target, settings)
-    if not groups:
-        return _history(start, minutes, problem)
-    subjects = [
-        _Subject(group, await look_up(client, group, settings, end, Facts()), keys) for group, keys in groups
-    ]
+    subjects, without = _subjects(targets, settings)
+    minutes = {target.key: np.full((end - start) // _MINUTE, np.nan) for target in targets}
+    found = {key: _history(start, minutes[key], why) for key, why in without.items()}
+    asked = [key for key in minutes if key not in found]
+    problem, why = Problem.MISSING, "the server has no counts of this pool"
     try:
-        await _fill(client, settings, subjects, start, end, minutes)
+        for subject in subjects:
+            subject.facts = await look_up(client, subject.group, settings, end, Facts())
+        await _fill(client, settings, subjects, start, end, {key: minutes[key] for key in asked})
     except QueryError as error:
-        return _history(start, minutes, str(error), Problem.UNREACHABLE)
-    return _history(start, minutes, "the server has no counts of this pool")
+        problem, why = Problem.UNREACHABLE, str(error)
+    return found | {key: _history(start, minutes[key], why, problem) for key in asked}
 
 
 async def _fill(
     client: PromQlClient,
     settings: PrometheusSettings,
-    subjects: list[_Subject],
+    subjects: Sequence[_Subject],
     start: int,
     end: int,
-    minutes: FloatArray,
+    minutes: Mapping[PoolKey, FloatArray],
 ) -> None:
     """Fill ``minutes``; stop at the end of the server's retention."""
     empty = 0
     high = end
-    while high > start and empty < 2:
+    while high > start and empty < 2 and subjects:
         low = max(start, high - settings.history_chunk_minutes * _MINUTE)
-        parts = [await _chunk(client, settings, subject, low, high) for subject in subjects]
-        counts = np.sum(parts, axis=0)
-        minutes[(low - start) // _MINUTE : (high - start) // _MINUTE] = np.maximum(counts, 0.0)
-        empty = empty + 1 if bool(np.isnan(counts).all()) else 0
+        chunk = slice((low - start) // _MINUTE, (high - start) // _MINUTE)
+        rows: dict[PoolKey, list[list[float]]] = {}
+        for subject in subjects:
+            await _add_chunk(client, settings, subject, low, high, rows)
+        for key, mine in rows.items():
+            minutes[key][chunk] = np.maximum(_sum(np.array(mine)), 0.0)
+        empty = 0 if rows else empty + 1
         high = low
 
 
-async def _chunk(
-    client: PromQlClient, settings: PrometheusSettings, subject: _Subject, low: int, high: int
-) -> FloatArray:
-    """Return the arrivals per minute of one group; a workload that did not exist yet adds nothing."""
+async def _add_chunk(
+    client: PromQlClient,
+    settings: PrometheusSettings,
+    subject: _Subject,
+    low: int,
+    high: int,
+    rows: dict[PoolKey, list[list[float]]],
+) -> None:
+    """Add the arrivals per minute of what counts some; a workload that did not exist yet adds nothing."""
     ask = Expressions(subject.group, settings, subject.facts.known, subject.facts.window_seconds)
     readings = Readings(Slots(low, high, _MINUTE, _MINUTE), subject.facts)
     rules = subject.group.dialect.arrivals
@@ -114,42 +125,61 @@ async def _chunk(
         ),
     )
     births = BirthControl()
-    rows = [arrivals_by_slot(subject.group.dialect, readings, key, births) for key in subject.keys]
-    known = np.array([row for row in rows if row is not None], dtype=np.float64)
-    if known.size == 0:
-        return np.full((high - low) // _MINUTE, np.nan)
-    absent = np.isnan(known).all(axis=0)
-    total: FloatArray = np.where(absent, np.nan, np.nansum(known, axis=0))
+    for labels, key in subject.owners.items():
+        row = arrivals_by_slot(subject.group.dialect, readings, labels, births)
+        if row is not None and not all(map(math.isnan, row)):
+            rows.setdefault(key, []).append(row)
+
+
+def _sum(rows: FloatArray) -> FloatArray:
+    """Return the sum over rows of minutes, NaN where none is known."""
+    total: FloatArray = np.where(np.isnan(rows).all(axis=0), np.nan, np.nansum(rows, axis=0))
     return total
 
 
-def _groups(
-    target: PoolTarget, settings: PrometheusSettings
-) -> tuple[list[tuple[Group, tuple[Labels, ...]]], str]:
-    """Return what to ask about one pool alone: its gateway, else the workloads where requests enter."""
-    plan = make_plan([target], settings)
+def _subjects(
+    targets: Sequence[PoolTarget], settings: PrometheusSettings
+) -> tuple[list[_Subject], dict[PoolKey, str]]:
+    """Return what to ask, and the pools of which nothing can be asked, with the reason.
+
+    A pool's arrivals are counted by its gateway, else by the workloads where requests enter.
+    """
+    plan = make_plan(targets, settings)
+    found: dict[GroupId, _Subject] = {}
+    without: dict[PoolKey, str] = {}
+    for target in targets:
+        counting, why = _counting(target, plan)
+        if not counting:
+            without[target.key] = why
+        for place, workload in counting:
+            subject = found.setdefault(place.group, _Subject(plan.groups[place.group]))
+            subject.owners[place.key] = target.key
+            if workload is not None:
+                subject.workloads.append(workload)
+    for subject in found.values():
+        subject.group = _narrowed(subject, settings)
+    return list(found.values()), without
+
+
+def _counting(target: PoolTarget, plan: Plan) -> tuple[list[tuple[Place, WorkloadTarget | None]], str]:
+    """Return where a pool's arrivals are counted; where nowhere, why."""
     place = plan.pools[target.key]
     if place.gateway is not None and not place.gateway_problem:
-        return [(plan.groups[place.gateway.group], (place.gateway.key,))], ""
+        return [(place.gateway, None)], ""
     if place.problem or target.gateway is not None:
         return [], place.problem or place.gateway_problem
     workloads = [each for each in target.workloads if each.role is not Role.DECODE]
-    if not workloads:
-        return [], "no workload of this pool counts arrivals"
-    group = plan.groups[place.workloads[workloads[0].variant].group]
-    keys = tuple((*place.workloads[each.variant].key[:-1], each.name) for each in workloads)
-    return [(_narrowed(group, target, workloads, settings), keys)], ""
+    return [
+        (place.workloads[each.variant], each) for each in workloads
+    ], "no workload of this pool counts arrivals"
 
 
-def _narrowed(
-    group: Group, target: PoolTarget, workloads: list[WorkloadTarget], settings: PrometheusSettings
-) -> Group:
-    namespace = Matcher(settings.namespace_label, "=", target.key.namespace)
-    if settings.workload_label is not None:
-        return Group(group.dialect, group.labels, (namespace,))
-    pods = "|".join(pods_matcher(workload, settings.pod_label).value for workload in workloads)
-    matchers = (namespace, Matcher(settings.pod_label, "=~", pods))
-    return Group(group.dialect, group.labels, matchers, alone=tuple(workloads))
+def _narrowed(subject: _Subject, settings: PrometheusSettings) -> Group:
+    """Return the group with nothing but the pods of its workloads, where these can be told by their names."""
+    if not subject.workloads or settings.workload_label is not None:
+        return subject.group
+    pods = "|".join(dict.fromkeys(pods_matcher(each, settings.pod_label).value for each in subject.workloads))
+    return replace(subject.group, matchers=(*subject.group.matchers, Matcher(settings.pod_label, "=~", pods)))
 
 
 def _history(start: int, minutes: FloatArray, detail: str, problem: Problem = Problem.MISSING) -> History:

@@ -109,9 +109,11 @@ class PrometheusTelemetry:
         due[0].facts = await look_up(self._client, due[0].group, self._settings, end, due[0].facts)
         return len(due) > 1
 
-    async def history(self, target: PoolTarget, since_seconds: float, at_seconds: float) -> History:
-        """Return requests per minute of one pool."""
-        return await read_history(self._client, self._settings, target, since_seconds, at_seconds)
+    async def history(
+        self, targets: Sequence[PoolTarget], since_seconds: float, at_seconds: float
+    ) -> Mapping[PoolKey, History]:
+        """Return requests per minute of each pool."""
+        return await read_history(self._client, self._settings, targets, since_seconds, at_seconds)
 
     async def close(self) -> None:
         """Release connections and threads."""

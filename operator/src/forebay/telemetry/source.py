@@ -101,8 +101,10 @@ class TelemetrySource(Protocol):
         """Do, between two rounds, a piece of what `observe` need not do itself; whether there is more."""
         ...
 
-    async def history(self, target: PoolTarget, since_seconds: float, at_seconds: float) -> History:
-        """Return requests per minute of one pool from ``since_seconds`` to ``at_seconds``."""
+    async def history(
+        self, targets: Sequence[PoolTarget], since_seconds: float, at_seconds: float
+    ) -> Mapping[PoolKey, History]:
+        """Return requests per minute of each pool from ``since_seconds`` to ``at_seconds``."""
         ...
 
     async def close(self) -> None:
