@@ -80,7 +80,7 @@ def test_old_prompts_fade_and_new_bounds_start_afresh() -> None:
     tracker.histogram(_histogram(np.full(1000, 100.0)), 15.0)
     tracker.histogram(_histogram(np.full(1000, 4000.0)), 3000.0)
     assert tracker.current().input_sample[0] > 3000.0
-    tracker.histogram(LengthHistogram(upper_tokens=(10.0, float("inf")), counts=(5.0, 5.0)), 15.0)
+    tracker.histogram(LengthHistogram(upper_tokens=(10.0, float("inf")), counts=(50.0, 50.0)), 15.0)
     sample = tracker.current().input_sample
     assert sample[0] <= 10.0
     assert 10.0 < sample[-1] <= 20.0
@@ -94,3 +94,13 @@ def test_the_first_few_requests_do_not_stand_for_minutes() -> None:
         tracker.finished(requests=5.0, output_tokens=1000.0, elapsed=15.0, half_life=180.0)
     plain_mean = (30.0 + 12 * 1000.0) / 63.0
     assert tracker.output_tokens == pytest.approx(plain_mean)
+
+
+def test_a_handful_of_prompts_tells_no_distribution() -> None:
+    """Protects: a pool that had just been seen was sized as if all prompts were as long as its first two."""
+    tracker = LengthTracker()
+    usual = tracker.current().input_sample
+    tracker.histogram(LengthHistogram(upper_tokens=(1000.0, 8000.0, float("inf")), counts=(0.0, 2.0, 0.0)), 15.0)
+    assert tracker.current().input_sample == usual
+    tracker.histogram(LengthHistogram(upper_tokens=(1000.0, 8000.0, float("inf")), counts=(0.0, 40.0, 0.0)), 15.0)
+    assert min(tracker.current().input_sample) > 1000.0

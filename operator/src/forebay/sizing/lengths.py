@@ -7,6 +7,8 @@ from forebay.flow.observation import LengthHistogram
 from forebay.sizing.work import Lengths
 
 _HISTOGRAM_HALF_LIFE_SECONDS = 300.0
+_FEWEST_PROMPTS = 30.0
+"""Deciles of fewer are chance: three long prompts, and a pool would be sized for nothing but long prompts."""
 _CONTEXT_WEIGHT = 0.1
 _FEWEST_RUNNING = 5.0
 _SETTLED_REQUESTS = 200.0
@@ -90,7 +92,7 @@ class LengthTracker:
 
     def _sample(self, mean: float) -> tuple[tuple[float, ...], float | None]:
         total = sum(self.counts)
-        if total < 1.0:
+        if total < _FEWEST_PROMPTS:
             log_mean = math.log(max(mean, 1.0)) - 0.5 * _ASSUMED_LOG_DEVIATION**2
             return tuple(math.exp(log_mean + _ASSUMED_LOG_DEVIATION * z) for z in _LOGNORMAL_DECILES), 2.0
         if self.sampled is None:
