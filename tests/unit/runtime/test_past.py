@@ -200,3 +200,11 @@ async def test_without_a_past_nobody_waits_for_a_turn(clock: Any) -> None:
     for _ in range(20):
         await asyncio.sleep(0)
     assert [item.pool.key for item in warm_up.take_without_past()] == [pool.key for pool in pools]
+
+
+async def test_a_fleet_that_reads_no_history_joins_at_once(clock: Any) -> None:
+    past = Past(30)
+    warm_up = WarmUp(past, None, history_seconds=0.0, wall_clock=clock)  # type: ignore[arg-type]
+    start(warm_up, [replace(POOL, key=PoolKey("serving", f"chat-{number}")) for number in range(50)])
+    assert len(warm_up.take_without_past()) == 50
+    assert past.asked == []

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from forebay.flow.fleet import Pool, PoolKey
 from forebay.pipeline import FleetState
@@ -67,6 +68,9 @@ class WarmUp:
         if pool.key in self._begun or pool.key in self._known:
             return
         self._begun[pool.key] = self._wall_clock()
+        if self._history_seconds <= 0:
+            self._arrived[pool.key] = Warmed(pool, None)
+            return
         self._asked[pool.key] = (pool, target)
         if self._reader is None or self._reader.done():
             self._reader = asyncio.create_task(self._read_all(), name="warm-up")
@@ -150,16 +154,15 @@ class WarmUp:
             while len(self._arrived) >= _MOST_WAITING:
                 self._room.clear()
                 await self._room.wait()
-            some = dict(list(self._asked.items())[:_TOGETHER])
+            some = dict(islice(self._asked.items(), _TOGETHER))
             histories = await self._read([target() for _pool, target in some.values()])
-            for key, (pool, _target) in some.items():
-                if self._asked.pop(key, None) is not None:
-                    self._arrived[key] = Warmed(pool, histories.get(key))
+            for key in some:
+                asked = self._asked.pop(key, None)
+                if asked is not None:
+                    self._arrived[key] = Warmed(asked[0], histories.get(key))
 
     async def _read(self, targets: Sequence[PoolTarget]) -> Mapping[PoolKey, History]:
         """Return histories; nothing where they do not come."""
-        if self._history_seconds <= 0:
-            return {}
         now = self._wall_clock()
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):

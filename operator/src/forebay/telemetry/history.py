@@ -35,7 +35,8 @@ class _Subject:
     """What one group of queries tells of the pools."""
 
     group: Group
-    owners: dict[Labels, PoolKey] = field(default_factory=dict)
+    owners: list[tuple[Labels, PoolKey]] = field(default_factory=list)
+    """Two pools may count the same workload."""
     workloads: list[WorkloadTarget] = field(default_factory=list)
     """Whose pods to look for; of a gateway none."""
     facts: Facts = field(default_factory=Facts)
@@ -54,16 +55,17 @@ async def read_history(
     start = min(end, math.ceil(since / _MINUTE) * _MINUTE)
     subjects, without = _subjects(targets, settings)
     minutes = {target.key: np.full((end - start) // _MINUTE, np.nan) for target in targets}
-    found = {key: _history(start, minutes[key], why) for key, why in without.items()}
-    asked = [key for key in minutes if key not in found]
     problem, why = Problem.MISSING, "the server has no counts of this pool"
     try:
         for subject in subjects:
             subject.facts = await look_up(client, subject.group, settings, end, Facts())
-        await _fill(client, settings, subjects, start, end, {key: minutes[key] for key in asked})
+        await _fill(client, settings, subjects, start, end, minutes)
     except QueryError as error:
         problem, why = Problem.UNREACHABLE, str(error)
-    return found | {key: _history(start, minutes[key], why, problem) for key in asked}
+    return {
+        key: _history(start, counts, without[key]) if key in without else _history(start, counts, why, problem)
+        for key, counts in minutes.items()
+    }
 
 
 async def _fill(
@@ -125,7 +127,7 @@ async def _add_chunk(
         ),
     )
     births = BirthControl()
-    for labels, key in subject.owners.items():
+    for labels, key in subject.owners:
         row = arrivals_by_slot(subject.group.dialect, readings, labels, births)
         if row is not None and not all(map(math.isnan, row)):
             rows.setdefault(key, []).append(row)
@@ -153,7 +155,7 @@ def _subjects(
             without[target.key] = why
         for place, workload in counting:
             subject = found.setdefault(place.group, _Subject(plan.groups[place.group]))
-            subject.owners[place.key] = target.key
+            subject.owners.append((place.key, target.key))
             if workload is not None:
                 subject.workloads.append(workload)
     for subject in found.values():
@@ -169,9 +171,9 @@ def _counting(target: PoolTarget, plan: Plan) -> tuple[list[tuple[Place, Workloa
     if place.problem or target.gateway is not None:
         return [], place.problem or place.gateway_problem
     workloads = [each for each in target.workloads if each.role is not Role.DECODE]
-    return [
-        (place.workloads[each.variant], each) for each in workloads
-    ], "no workload of this pool counts arrivals"
+    if not workloads:
+        return [], "no workload of this pool counts arrivals"
+    return [(place.workloads[each.variant], each) for each in workloads], ""
 
 
 def _narrowed(subject: _Subject, settings: PrometheusSettings) -> Group:
