@@ -17,7 +17,7 @@ REFRESH = 5
 """Values that a well filled window may take before its kept quantiles are looked up again."""
 WELL_FILLED = 120
 DENSE = 480
-"""Every value is taken until it holds this many, or is full."""
+"""Every value is taken until it holds this many."""
 _UNUSED = 127
 """Sorts behind everything."""
 
@@ -25,10 +25,10 @@ _UNUSED = 127
 class ErrorWindows(PerTrack):
     """The last ``size`` values of ``kinds`` windows per track.
 
-    Once a window holds ``DENSE`` values or is full, only a ``share`` of what comes is taken: errors of forecasts
-    that overlap are so alike that those between tell nothing new, and the same memory reaches further back. They
-    are taken at the steps of an irrational rate, which fall evenly on any clock's minutes; every second one would
-    see only half of them.
+    Once a window holds ``DENSE`` values, only a ``share`` of what comes is taken: errors of forecasts that overlap
+    are so alike that those between tell nothing new, and the same memory reaches further back. They are taken at
+    the steps of an irrational rate, which fall evenly on any clock's minutes; every second one would see only half
+    of them.
     Values are sorted when quantiles are looked up: sorting a thousand bytes takes a few microseconds.
     """
 
@@ -50,7 +50,6 @@ class ErrorWindows(PerTrack):
         """Values that may be offered until they are looked up again."""
         self._unit = unit
         self._share = share
-        self._dense = min(DENSE, size)
 
     def push(self, windows: IndexArray, values: FloatArray) -> None:
         """Offer ``values`` to one of ``windows`` each (none twice); the oldest leaves a full one.
@@ -61,7 +60,7 @@ class ErrorWindows(PerTrack):
         self.offered[windows] = offered
         taken = self.taken[windows]
         self.fresh[windows] = np.where(taken < WELL_FILLED, 0, self.fresh[windows] - 1)
-        chosen = (taken < self._dense) | (offered * self._share % 1.0 < self._share)
+        chosen = (taken < DENSE) | (offered * self._share % 1.0 < self._share)
         if not chosen.all():
             windows, values, taken = windows[chosen], values[chosen], taken[chosen]
             if not len(windows):

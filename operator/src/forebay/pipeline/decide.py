@@ -34,22 +34,25 @@ def decide(fleet: Fleet, observed: FleetObservation, state: FleetState, *, jobs:
     for key in set(state.keys()) - set(fleet.pools):
         state.drop(key)
     decided: dict[PoolKey, PoolDecision] = {}
-    drafts: dict[PoolKey, tuple[PoolDraft, list[Reason]]] = {}
+    drafts: dict[PoolKey, PoolDraft] = {}
+    said: dict[PoolKey, list[Reason]] = {}
     turns = Turns()
     keys = sorted(fleet.pools)
     for first in range(0, len(keys), _AT_ONCE):
-        _draft(fleet, observed, state, turns, keys[first : first + _AT_ONCE], drafts, decided)
-    sized = {key: draft for key, (draft, _said) in drafts.items()}
-    allocation, failure = _allocate(fleet, observed, sized, state.plan)
-    sized.clear()
+        for key, outcome in _draft(fleet, observed, state, turns, keys[first : first + _AT_ONCE]).items():
+            if isinstance(outcome, PoolDecision):
+                decided[key] = outcome
+            else:
+                drafts[key], said[key] = outcome
+    allocation, failure = _allocate(fleet, observed, drafts, state.plan)
     state.plan = allocation.plan or state.plan
     while drafts:  # what is finished is let go: a fleet's drafts take as much as its decisions
-        key, (draft, said) = drafts.popitem()
+        key, draft = drafts.popitem()
         memory = state.memory(draft.pool)
         try:
-            decided[key] = _finish(fleet, observed, draft, allocation, memory, said, failure)
+            decided[key] = _finish(fleet, observed, draft, allocation, memory, said[key], failure)
         except Exception as error:  # noqa: BLE001 - one pool's bad data must not take the others down
-            reasons = [*said, _failure("guard", error)]
+            reasons = [*said[key], _failure("guard", error)]
             decided[key] = _held(fleet, observed, draft.pool, draft.observed, memory, reasons)
     plan = allocation.plan
     state.work(jobs)
@@ -67,10 +70,9 @@ def _draft(
     state: FleetState,
     turns: Turns,
     keys: Iterable[PoolKey],
-    drafts: dict[PoolKey, tuple[PoolDraft, list[Reason]]],
-    decided: dict[PoolKey, PoolDecision],
-) -> None:
-    """Size some pools: into ``drafts`` with what there is to say, or into ``decided`` where they must hold."""
+) -> dict[PoolKey, tuple[PoolDraft, list[Reason]] | PoolDecision]:
+    """Size some pools: the draft of each with what there is to say, or the decision to hold where it must."""
+    outcomes: dict[PoolKey, tuple[PoolDraft, list[Reason]] | PoolDecision] = {}
     bases: dict[PoolKey, PoolBasis] = {}
     for key in keys:
         pool, seen = fleet.pools[key], observed.pools.get(key)
@@ -81,18 +83,19 @@ def _draft(
         if isinstance(found, PoolBasis):
             bases[key] = found
         else:
-            decided[key] = _held(fleet, observed, pool, seen, state.memory(pool), found)
+            outcomes[key] = _held(fleet, observed, pool, seen, state.memory(pool), found)
     curves, failed = compute_curves(bases)
     for key, basis in bases.items():
         if key not in failed:
             try:
-                drafts[key] = pool_draft(basis, curves)
+                outcomes[key] = pool_draft(basis, curves)
             except Exception as error:  # noqa: BLE001 - as above
                 failed[key] = error
     for key, why in failed.items():
         basis = bases[key]
         reasons = [_failure("size", why)]
-        decided[key] = _held(fleet, observed, basis.pool, basis.observed, basis.memory, reasons)
+        outcomes[key] = _held(fleet, observed, basis.pool, basis.observed, basis.memory, reasons)
+    return outcomes
 
 
 def _failure(step: str, error: Exception) -> Reason:

@@ -24,6 +24,14 @@ _DISCOVERY_SECONDS = 5.0
 
 
 @dataclass(slots=True)
+class _Seen:
+    """One workload's rate of late, and for how long it has been watched."""
+
+    rate: float
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
 class BirthControl:
     """Decides whether the first value of a new series counts as arrivals.
 
@@ -34,28 +42,26 @@ class BirthControl:
     these had counted when they were first seen arrived earlier.
     """
 
-    _rates: dict[Labels, float] = field(default_factory=dict)
-    _watched_seconds: dict[Labels, float] = field(default_factory=dict)
+    _seen: dict[Labels, _Seen] = field(default_factory=dict)
 
     def believed(self, key: Labels, count: float, scrape_seconds: float) -> float:
         """Return ``count`` if it is plausible, else 0; ``scrape_seconds`` lie between two scrapes of a replica."""
-        if self._watched_seconds.get(key, 0.0) < _SETTLED_SCRAPES * scrape_seconds + _DISCOVERY_SECONDS:
+        seen = self._seen.get(key)
+        if seen is None or seen.seconds < _SETTLED_SCRAPES * scrape_seconds + _DISCOVERY_SECONDS:
             return 0.0
-        limit = _BORN_ALLOWANCE + 2.0 * _RATE_HALF_LIFE_SECONDS * self._rates.get(key, 0.0)
+        limit = _BORN_ALLOWANCE + 2.0 * _RATE_HALF_LIFE_SECONDS * seen.rate
         return count if 0.0 < count <= limit else 0.0
 
     def saw(self, key: Labels, count: float, seconds: float) -> None:
         """Note arrivals that need no belief."""
-        weight = 1.0 - 0.5 ** (seconds / _RATE_HALF_LIFE_SECONDS)
-        rate = self._rates.get(key)
         fresh = max(0.0, count) / seconds
-        self._rates[key] = fresh if rate is None else rate + weight * (fresh - rate)
-        self._watched_seconds[key] = self._watched_seconds.get(key, 0.0) + seconds
+        seen = self._seen.setdefault(key, _Seen(fresh))
+        seen.rate += (1.0 - 0.5 ** (seconds / _RATE_HALF_LIFE_SECONDS)) * (fresh - seen.rate)
+        seen.seconds += seconds
 
     def forget_all_but(self, keys: set[Labels]) -> None:
         """Drop workloads that are gone."""
-        self._rates = {key: rate for key, rate in self._rates.items() if key in keys}
-        self._watched_seconds = {key: seconds for key, seconds in self._watched_seconds.items() if key in keys}
+        self._seen = {key: seen for key, seen in self._seen.items() if key in keys}
 
 
 def arrivals_by_slot(

@@ -88,7 +88,7 @@ class _Translated:
     """Stands for all that pools refer to."""
     epoch: float
     entry: PoolEntry | str
-    follows_schedules: bool = False
+    follows_schedules: bool
 
     def holds(self, generation: int, catalogue: int, epoch: float) -> bool:
         """Whether nothing has changed since that it depends on."""
@@ -224,14 +224,21 @@ def _parse(kind: Kind, record: ResourceRecord) -> Resource | str:
 def _translated(
     record: ResourceRecord, catalogue: Catalogue, version: int, epoch: float, now_seconds: float
 ) -> _Translated:
-    kept = _Translated(generation=record.generation, catalogue=version, epoch=epoch, entry="")
     resource = _parse(Kind.POOLS, record)
-    if not isinstance(resource, InferencePool):
-        return replace(kept, entry=str(resource))
-    binding = translate_pool(
-        resource, catalogue, now_seconds=now_seconds, horizon_seconds=_SCHEDULE_HORIZON_SECONDS
+    entry: PoolEntry | str = str(resource)
+    follows_schedules = False
+    if isinstance(resource, InferencePool):
+        binding = translate_pool(
+            resource, catalogue, now_seconds=now_seconds, horizon_seconds=_SCHEDULE_HORIZON_SECONDS
+        )
+        entry, follows_schedules = _pool_entry(record, binding), binding.follows_schedules
+    return _Translated(
+        generation=record.generation,
+        catalogue=version,
+        epoch=epoch,
+        entry=entry,
+        follows_schedules=follows_schedules,
     )
-    return replace(kept, entry=_pool_entry(record, binding), follows_schedules=binding.follows_schedules)
 
 
 def _pool_entry(record: ResourceRecord, binding: PoolBinding) -> PoolEntry:
