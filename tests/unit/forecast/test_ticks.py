@@ -7,6 +7,7 @@ from forebay.flow.settings import PolicySettings
 from forebay.flow.trace import FloatArray
 from forebay.forecast import ONE_MINUTE, Forecaster
 from forebay.forecast.phase import Phase
+from forebay.forecast.samples import Taken
 from forebay.forecast.ticks import ChangeClock
 from forebay.forecast.tracks import Track
 from tests.unit.forecast.driver import Driver, quantiles
@@ -99,3 +100,22 @@ def test_tracks_that_come_and_go_take_both_of_their_rows_with_them() -> None:
     phase.drop(2)
     assert phase.regressions.weights[:, 0].tolist() == [3.0, 9.0, 3.5, 9.0]
     assert len(phase.scores.scored) == 2
+
+
+def test_a_lead_time_whose_ways_miss_the_ticks_joins_one_whose_ways_all_cross_them() -> None:
+    """Protects: the two did not fit together, and the forecaster that they left behind failed in every round."""
+    rng, start = np.random.default_rng(0), 1_440 * 20_000
+    counts = np.repeat(600.0 * np.exp(0.3 * rng.standard_normal(577)), 5)[:2_880]
+    forecaster = Forecaster(PolicySettings(), lead_times_seconds=[240.0])
+    forecaster.warm(counts, start_index=start)
+    forecaster.prepare([240.0])
+    forecaster._state.next_fit = 10**9
+    forecaster.prepare([60.0])
+    horizons = forecaster.horizons
+    assert {forecaster.horizon(60.0), forecaster.horizon(240.0)} <= set(horizons)
+    assert forecaster.update((start + len(counts) + 1) * 60.0, 600.0) is Taken.YES
+    assert Forecaster.restore(forecaster.snapshot(), PolicySettings()).horizons == horizons
+    forecaster._state.next_fit = 0
+    refit = forecaster.job()
+    assert refit is not None
+    forecaster.apply(refit.run())

@@ -204,14 +204,14 @@ class Phase:
 
     def adopt(self, other: "Phase") -> None:
         """Add the tracks of ``other``, which has seen the same history, with all that they learned."""
+        other = copy.deepcopy(other)
+        for undivided in (self, other):  # before anything is added: rows are divided by the tracks that there are
+            if not undivided.split and (self.split or other.split):
+                undivided.divide()
         self.tracks += other.tracks
         self.issued = np.concatenate([self.issued, other.issued])
         self.issued_persistence = np.concatenate([self.issued_persistence, other.issued_persistence])
         self.pending.add(self.tracks, other.tracks)
-        other = copy.deepcopy(other)
-        for undivided in (self, other):
-            if not undivided.split and (self.split or other.split):
-                undivided.divide()
         for mine, theirs in zip(self._per_track(), other._per_track(), strict=True):  # noqa: SLF001
             mine.extend(theirs)
         if self.split:

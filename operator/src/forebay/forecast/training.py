@@ -83,10 +83,12 @@ class TrainingBuffer(PerTrack):
         return index // self.stride % self.capacity
 
     def extend(self, other: Self) -> None:
-        """Append the tracks of ``other``, which has seen the same steps."""
+        """Append the tracks of ``other``, which has seen the same steps; features that only one has are kept."""
         if len(self.shared) != len(other.shared):
+            features = self.shared if len(self.shared) else other.shared
             for buffer in (self, other):
                 buffer._fill(len(buffer.own))  # noqa: SLF001
+            self.shared = features.copy()
         super().extend(other)
 
     def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
