@@ -82,12 +82,12 @@ def test_no_more_is_bought_than_the_cap_can_use(
     waiting=st.floats(0.0, 1e5),
     rate=st.floats(0.0, 500.0),
     ready=st.floats(0.0, 100.0),
-    starting=st.lists(st.floats(-10.0, 900.0), max_size=20),
+    starting=st.lists(st.tuples(st.floats(-10.0, 900.0), st.floats(0.0, 4.0)), max_size=20),
     lead=st.floats(1.0, 900.0),
     price=prices,
 )
 def test_a_backlog_is_finite_and_more_starting_replicas_never_leave_more(
-    waiting: float, rate: float, ready: float, starting: list[float], lead: float, price: float
+    waiting: float, rate: float, ready: float, starting: list[tuple[float, float]], lead: float, price: float
 ) -> None:
     needs = [
         backlog_need(
@@ -95,7 +95,7 @@ def test_a_backlog_is_finite_and_more_starting_replicas_never_leave_more(
             seconds_per_request=0.1,
             rate=rate,
             ready=ready,
-            ready_in_seconds=arriving,
+            starting=arriving,
             lead_time_seconds=lead,
             ttft_seconds=0.5,
             miss_price_replica_seconds=price,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from forebay.flow.fleet import NodePool, Pool, PoolKey, Role, Variant
+from forebay.flow.fleet import NodePool, Pool, PoolKey, RatioBand, Role, Variant
 from forebay.flow.observation import NodePoolObservation
 from forebay.flow.plan import FleetPlan, PlanProblem
 from forebay.pipeline import allocation
@@ -155,3 +155,40 @@ def test_a_plan_that_fails_leaves_everything_as_it_is(monkeypatch: pytest.Monkey
     decision = shared.step()[KEY]
     assert counts(decision) == before
     assert any("solver is gone" in reason.message for reason in decision.reasons)
+
+
+def _priced(key: PoolKey) -> Pool:
+    cheap = variant(Role.SERVE, "x", usd_per_replica_hour=1.0)
+    return Pool(key=key, slo=split_pool().slo, variants=(cheap, variant(Role.SERVE, "y", min_replicas=0)))
+
+
+def test_a_pool_that_is_held_keeps_its_part_of_the_budget() -> None:
+    """Protects the fleet's budget while telemetry of one pool is lost: the others were given all of it again."""
+    shared = fleet_world(
+        {KEY: _priced(KEY), OTHER: _priced(OTHER)},
+        {KEY: 60.0, OTHER: 60.0},
+        replicas={KEY: {"x": 8, "y": 0}, OTHER: {"x": 4, "y": 0}},
+        budget_usd_per_hour=20.0,
+    )
+    for _ in range(12):
+        shared.step()
+    kept = dict(shared.replicas[KEY])
+    shared.blind, shared.rates[OTHER] = {KEY}, 400.0
+    for _ in range(6):
+        decisions = shared.step()
+    assert decisions[KEY].held
+    assert counts(decisions[KEY]) == kept
+    assert sum(decision.usd_per_hour or 0.0 for decision in decisions.values()) <= 20.0
+
+
+@pytest.mark.parametrize(("budget", "expected"), [(None, (6, 4)), (9.0, (6, 3))])
+def test_the_ratio_band_goes_not_beyond_the_budget(budget: float | None, expected: tuple[int, int]) -> None:
+    """Protects: what fitted before the band was raised into it afterwards, past the fleet's budget."""
+    one_dollar = tuple(variant(role, usd_per_replica_hour=1.0) for role in (Role.PREFILL, Role.DECODE))
+    pool = split_pool(variants=one_dollar, prefill_to_decode=RatioBand(lowest=0.2, highest=1.5))
+    small = fleet_world(
+        {KEY: pool}, {KEY: 80.0}, replicas={KEY: {"prefill": 2, "decode": 2}}, budget_usd_per_hour=budget
+    )
+    decision = small.run(8)
+    assert (counts(decision)["prefill"], counts(decision)["decode"]) == expected
+    assert ("RatioBand" in codes(decision)) is (budget is not None), "where limits are in the way it is said"

@@ -40,3 +40,15 @@ def test_a_time_in_which_nothing_was_seen_does_not_count(memory: PoolMemory) -> 
 def test_little_is_remembered_of_a_constant_need(memory: PoolMemory) -> None:
     seen(memory, 0.0, [4] * 100, hold=0.0)
     assert memory.reactive_peaks[Role.DECODE] == [(99 * 15.0, 4)]
+
+
+@pytest.mark.parametrize(("lead", "interval"), [(5.0, 15.0), (0.0, 15.0), (20.0, 60.0), (30.0, 15.0)])
+def test_needs_are_forgotten_however_short_the_lead_time_is(
+    memory: PoolMemory, lead: float, interval: float
+) -> None:
+    """Protects: beside a hold of a minute an ordinary round looked like a gap, and nothing was ever released."""
+    for number in range(40):
+        need = 10 if number == 0 else 2
+        held = _reactive_peak(memory, Role.SERVE, need, interval * number, lead, 0.0)
+    assert held == 2
+    assert len(memory.reactive_peaks[Role.SERVE]) <= 2

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from forebay.flow.fleet import PoolKey, Role
+from forebay.flow.settings import PolicySettings
 from forebay.forecast.resolution import ONE_MINUTE, steps_of
 from forebay.pipeline import FleetState, StateError, decide
 from tests.unit.pipeline.fleets import KEY, codes, counts, fleet_world, split_pool, world
@@ -124,28 +125,39 @@ def test_a_long_history_is_learned_in_a_round_and_not_before() -> None:
 
 def test_forecasters_of_a_staggered_fleet_take_their_samples_in_turns() -> None:
     """Protects the longest round of a large fleet: not every forecaster works in the same one."""
-    pools = [PoolKey("serving", f"pool-{number}") for number in range(12)]
+    pools = [PoolKey("serving", f"pool-{number:02}") for number in range(12)]
     fleet = fleet_world({key: split_pool(key) for key in pools}, dict.fromkeys(pools, 40.0))
     fleet.state = FleetState(stagger_seconds=15.0)
     fed: list[set[PoolKey]] = []
+    learned: list[set[PoolKey]] = []
     for _ in range(40):
-        before = {key: fleet.state.memory(fleet.fleet.pools[key]).fed_until_seconds for key in pools}
+        before = {key: fleet.state.memory(fleet.fleet.pools[key]) for key in pools}
+        seen = {key: (memory.fed_until_seconds, memory.known_steps) for key, memory in before.items()}
         decisions = fleet.step()
-        after = {key: fleet.state.memory(fleet.fleet.pools[key]).fed_until_seconds for key in pools}
-        fed.append({key for key in pools if after[key] != before[key]})
-    assert all(2 <= len(each) <= 10 for each in fed[-8:])
+        after = {key: fleet.state.memory(fleet.fleet.pools[key]) for key in pools}
+        fed.append({key for key in pools if after[key].fed_until_seconds != seen[key][0]})
+        learned.append({key for key in pools if after[key].known_steps != seen[key][1]})
     assert all(
         one | other == set(pools) and not one & other for one, other in zip(fed[-8:], fed[-7:], strict=False)
     )
+    assert sorted(key for each in learned[-4:] for key in each) == pools, "each once within a minute"
+    assert all(1 <= len(each) <= 6 for each in learned[-4:])
     assert all(decision.forecasts for decision in decisions.values())
 
 
-@pytest.mark.parametrize("offset", [0.0, 15.0])
+def test_the_steps_of_a_staggered_fleet_end_all_over_the_minute() -> None:
+    fleet = FleetState(stagger_seconds=15.0)
+    keys = [PoolKey("serving", f"pool-{number}") for number in range(40)]
+    offsets = {fleet.memory(split_pool(key)).forecaster.resolution.offset_seconds for key in keys}
+    assert offsets == {0.0, 15.0, 30.0, -15.0}, "history of full minutes is never half a minute off"
+
+
+@pytest.mark.parametrize("offset", [0.0, 15.0, 30.0, -15.0])
 def test_samples_follow_on_history_and_on_a_restart_without_a_gap(offset: float) -> None:
     """Protects a pool whose minutes end elsewhere than on the full minute: none is lost, none counts twice."""
     small = world(rate=40.0)
     small.clock = 7200.0
-    small.state = FleetState(replace(ONE_MINUTE, offset_seconds=offset), stagger_seconds=offset)
+    small.state = FleetState(replace(ONE_MINUTE, offset_seconds=offset))
     pool = small.fleet.pools[KEY]
     small.state.warm_start(pool, requests_per_minute=[2400.0] * 120, end_seconds=7200.0, lead_times_seconds=[60.0])
     fed = []
@@ -153,7 +165,7 @@ def test_samples_follow_on_history_and_on_a_restart_without_a_gap(offset: float)
         if number == 12:
             snapshot = small.state.snapshot(KEY)
             assert snapshot is not None
-            small.state = FleetState(replace(ONE_MINUTE, offset_seconds=offset), stagger_seconds=offset)
+            small.state = FleetState(replace(ONE_MINUTE, offset_seconds=offset))
             small.state.restore(KEY, snapshot)
         small.step()
         fed.append(small.state.memory(pool).fed_until_seconds)
@@ -161,3 +173,33 @@ def test_samples_follow_on_history_and_on_a_restart_without_a_gap(offset: float)
     assert known[0] == 7200.0 + offset
     assert np.diff(known[1:]) == pytest.approx(30.0)
     assert known[-1] >= 7200.0 + 24 * 15.0 - 30.0
+
+
+def test_a_clock_that_was_set_back_is_followed() -> None:
+    """Protects: demand stood still until the clock had caught up, while telemetry counted as fresh."""
+    small = world(rate=20.0, clock=1_000_000.0)
+    small.run(60)
+    small.state.memory(small.fleet.pools[KEY]).actions[Role.PREFILL] = [small.clock]
+    small.clock -= 3_600.0
+    small.rates[KEY] = 200.0
+    decision = small.run(6)
+    assert decision.demand_requests_per_second == pytest.approx(200.0, rel=0.15)
+    assert sum(counts(decision).values()) > 10
+    memory = small.state.memory(small.fleet.pools[KEY])
+    assert memory.fed_until_seconds is not None
+    assert memory.fed_until_seconds <= small.clock
+    assert all(at <= small.clock for at in memory.actions[Role.PREFILL])
+
+
+def test_a_wish_that_nobody_carries_out_spends_no_action() -> None:
+    """Protects `Recommend`, and targets that refuse writes: the wish was given up after a few rounds."""
+    pool = split_pool(settings=PolicySettings(actions_per_hour=4))
+    small = world(pool, rate=80.0, replicas={KEY: {"prefill": 2, "decode": 2}})
+    wishes = [counts(decide(small.fleet, small.observe(), small.state).pools[KEY]) for _ in range(12)]
+    assert all(wish["prefill"] > 2 for wish in wishes)
+
+
+def test_actions_that_were_carried_out_are_counted() -> None:
+    pool = split_pool(settings=PolicySettings(actions_per_hour=2, max_scale_out_step=1))
+    small = world(pool, rate=80.0, replicas={KEY: {"prefill": 2, "decode": 4}})
+    assert [counts(small.run(1))["prefill"] for _ in range(5)] == [3, 4, 4, 4, 4]

@@ -66,3 +66,17 @@ def test_what_cannot_be_scaled_is_frozen() -> None:
     memory.desired["a"] = 4
     assert supply_of(VARIANT, None, None, memory, 0.0).desired == 4
     assert supply_of(VARIANT, None, None, _memory(), 0.0).desired == 2
+
+
+def test_what_the_observation_has_given_up_is_overdue_as_well() -> None:
+    """Protects: replicas that left `starting` before the deadline here blocked nothing, and were counted on."""
+    given_up = replace(SEEN, starting=(), overdue=2, lead_time_seconds=560.0)
+    supply = supply_of(VARIANT, given_up, None, _memory(), 1_000.0)
+    assert (supply.live, supply.overdue) == (3, 2)
+    assert supply.blocked is not None
+
+
+def test_a_replica_that_fails_for_good_does_not_keep_a_variant_without_alternative_from_growing() -> None:
+    given_up = replace(SEEN, starting=(), overdue=1)
+    supply = supply_of(VARIANT, given_up, None, _memory(), 1_000.0, alone=True)
+    assert (supply.live, supply.blocked) == (3, None)

@@ -1,6 +1,7 @@
 """One pool alone gets the rule `buy while it saves more than it costs`; many respect what they share."""
 
 import itertools
+from typing import Any
 
 import pytest
 
@@ -155,3 +156,13 @@ def test_the_answer_does_not_depend_on_the_order_of_pools() -> None:
         for some in itertools.permutations(pools)
     }
     assert len(answers) == 1
+
+
+@pytest.mark.parametrize("unavailable", [{"blocked": True}, {"max_replicas": 0}])
+def test_a_cheap_type_that_cannot_be_had_does_not_make_misses_cheaper(unavailable: dict[str, Any]) -> None:
+    """Protects: with the cheap type out of stock the price of a miss fell with it, and too little was bought."""
+    need = role_need(queue_curve(6.7))
+    dear = option("a", usd_per_replica_hour=10.0)
+    alone = solve(problem(pool("chat", [need], [dear]))).replicas[CHAT]["a"]
+    cheap = option("b", usd_per_replica_hour=2.0, **unavailable)
+    assert solve(problem(pool("chat", [need], [dear, cheap]))).replicas[CHAT]["a"] == alone

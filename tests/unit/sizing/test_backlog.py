@@ -12,7 +12,7 @@ BASE: dict[str, Any] = {
     "seconds_per_request": 0.1,
     "rate": 20.0,
     "ready": 3.0,
-    "ready_in_seconds": (),
+    "starting": (),
     "lead_time_seconds": 60.0,
     "ttft_seconds": 0.5,
     "miss_price_replica_seconds": 4.0,
@@ -42,7 +42,7 @@ def test_a_queue_that_stands_is_bought_down_at_the_least_cost() -> None:
 
 def test_what_is_starting_drains_the_queue_too() -> None:
     alone = backlog_need(**{**BASE, "waiting": 300.0, "ready": 2.0})
-    helped = backlog_need(**{**BASE, "waiting": 300.0, "ready": 2.0, "ready_in_seconds": (10.0, 20.0)})
+    helped = backlog_need(**{**BASE, "waiting": 300.0, "ready": 2.0, "starting": ((10.0, 1.0), (20.0, 1.0))})
     assert alone.order is not None
     assert helped.left_seconds == 0.0
     assert helped.order is None
@@ -56,3 +56,26 @@ def test_no_ready_replica_is_not_a_division_by_zero() -> None:
     need = backlog_need(**{**BASE, "waiting": 5.0, "ready": 0.0})
     assert need.hold
     assert need.order is not None
+
+
+@pytest.mark.parametrize(
+    ("ready", "starting", "left", "order"),
+    [(6.0, [(60.0, 0.25)] * 4, 400.0, True), (2.0, [(60.0, 4.0)] * 3, 0.0, False)],
+)
+def test_a_replica_on_its_way_drains_as_much_as_its_type_can(
+    ready: float, starting: list[tuple[float, float]], left: float, order: bool
+) -> None:
+    """Protects fleets of unequal GPUs: four small replicas were taken for four of the large ones."""
+    need = backlog_need(
+        **{
+            **BASE,
+            "waiting": 200.0,
+            "seconds_per_request": 0.5,
+            "rate": 16.0,
+            "ready": ready,
+            "starting": starting,
+            "lead_time_seconds": 240.0,
+        }
+    )
+    assert need.left_seconds == pytest.approx(left)
+    assert (need.order is not None) is order

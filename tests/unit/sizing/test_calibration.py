@@ -52,7 +52,7 @@ def _run(profile: Performance, requests: float, minutes: float, *, queued: bool 
     for index in range(round(minutes * 60.0 / ROUND)):
         sample = _sample(requests, noise=float(rng.lognormal(0.0, 0.05)))
         calibration.prefilled(sample, profile)
-        calibration.decoded(_decode_only(sample), profile, ready=1, at_seconds=index * ROUND, queued=queued)
+        calibration.decoded(_decode_only(sample), profile, engines=1, at_seconds=index * ROUND, queued=queued)
     return calibration
 
 
@@ -87,10 +87,10 @@ def test_latency_that_contains_queueing_never_calibrates() -> None:
     calibration = Calibration.fresh()
     for index in range(40):
         sample = _decode_only(_sample(60.0, itl_factor=8.0))
-        calibration.decoded(sample, PERFORMANCE, ready=1, at_seconds=index * ROUND, queued=True)
+        calibration.decoded(sample, PERFORMANCE, engines=1, at_seconds=index * ROUND, queued=True)
     assert calibration.correction.decode == 1.0
     after = 40 * ROUND
-    calibration.decoded(sample, PERFORMANCE, ready=1, at_seconds=after + 60.0, queued=False)
+    calibration.decoded(sample, PERFORMANCE, engines=1, at_seconds=after + 60.0, queued=False)
     assert calibration.correction.decode == 1.0, "two minutes after a queue still contain it"
 
 
@@ -107,7 +107,7 @@ def test_missing_measurements_change_nothing() -> None:
     calibration = Calibration.fresh()
     empty = EngineSample(interval_seconds=ROUND)
     calibration.prefilled(empty, PERFORMANCE)
-    calibration.decoded(empty, PERFORMANCE, ready=3, at_seconds=0.0, queued=False)
+    calibration.decoded(empty, PERFORMANCE, engines=3, at_seconds=0.0, queued=False)
     assert calibration.correction == Calibration.fresh().correction
 
 
@@ -118,5 +118,5 @@ def test_prefills_on_the_same_replica_do_not_look_like_slow_decoding() -> None:
         sample = _sample(100.0)
         share = prefill_busy_share(sample, 1)
         stretched = replace(sample, itl_seconds=(sample.itl_seconds or 0.0) / (1.0 - share))
-        calibration.decoded(stretched, PERFORMANCE, ready=1, at_seconds=index * ROUND, queued=False)
+        calibration.decoded(stretched, PERFORMANCE, engines=1, at_seconds=index * ROUND, queued=False)
     assert calibration.correction.decode == pytest.approx(1.0, abs=0.02)

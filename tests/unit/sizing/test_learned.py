@@ -1,5 +1,7 @@
 """Capacity learned from telemetry alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -39,7 +41,7 @@ def _learn(minutes: float, largest_batch: float = 100.0) -> LearnedCapacity:
             kv_tokens=sample.kv_tokens,
             kv_usage=sample.kv_usage,
         )
-        learned.decoded(quiet, ready=1, queued=False)
+        learned.decoded(quiet, engines=1, queued=False)
     return learned
 
 
@@ -78,5 +80,14 @@ def test_the_kv_cache_size_follows_from_its_use() -> None:
 
 def test_waiting_for_a_slot_teaches_nothing() -> None:
     learned, rng = LearnedCapacity.fresh(SLO), np.random.default_rng(0)
-    learned.decoded(_sample(rng, batch=50.0, requests=10.0), ready=1, queued=True)
+    learned.decoded(_sample(rng, batch=50.0, requests=10.0), engines=1, queued=True)
     assert learned.decode.samples == 0
+
+
+def test_replicas_that_drain_share_the_load() -> None:
+    """Protects: after a scale-in one replica seemed to have run the batches of four, and was believed able to."""
+    learned = LearnedCapacity.fresh(SLO)
+    sample = _sample(np.random.default_rng(0), batch=30.0, requests=50.0)
+    load = replace(sample, running=120.0, kv_tokens=4.0 * (sample.kv_tokens or 0.0))
+    learned.decoded(load, engines=4, queued=False)
+    assert learned.largest_batch == 30.0

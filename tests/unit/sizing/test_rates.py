@@ -108,3 +108,18 @@ def test_a_fresh_rate_counts_only_beyond_doubt() -> None:
     assert window.fresh(60.0) == pytest.approx(4.2)
     window.push(_traffic(90.0, (100.0,) * 6))
     assert window.fresh(60.0) == pytest.approx(20.0 - 1.5 * math.sqrt(20.0 / 30.0))
+
+
+def test_a_clock_that_was_set_back_begins_the_window_anew() -> None:
+    """Protects: the window waited for the clock to catch up, and showed the rate of an hour ago meanwhile."""
+    window = _filled(4.0, 3_600.0)
+    for index in range(12):
+        assert window.push(_traffic(600.0 + 5.0 * index, (50.0,))) == 50.0
+    assert window.rate(60.0) == pytest.approx(10.0)
+    assert window.end_seconds == 660.0
+
+
+def test_an_old_slot_or_two_is_no_clock_that_was_set_back() -> None:
+    window = _filled(4.0, 600.0)
+    assert window.push(_traffic(500.0, (50.0,))) == 0.0
+    assert window.end_seconds == 600.0

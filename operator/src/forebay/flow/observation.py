@@ -117,6 +117,8 @@ class VariantObservation:
     """The replica count that the target's ``/scale`` holds now."""
     ready: int
     starting: tuple[StartingReplica, ...] = ()
+    overdue: int = 0
+    """Replicas that should have been ready long ago, and are not among ``starting`` any more."""
     draining: int = 0
     engine: EngineSample | None = None
     lead_time_seconds: float = 120.0

@@ -50,7 +50,8 @@ class Resolution:
     regression_memory_days: float = 3.0
     """Half-life of the regression's memory."""
     offset_seconds: float = 0.0
-    """How long after the full minute (or whatever the step is) steps end, so that forecasters can take turns."""
+    """How long after the full minute (or whatever the step is) steps end, so that forecasters can take turns;
+    negative: before it."""
 
     @property
     def steps_per_day(self) -> int:

@@ -47,8 +47,10 @@ def _absorb_traffic(pool: Pool, traffic: Traffic, memory: PoolMemory) -> None:
     before = memory.window.end_seconds
     added = memory.window.push(traffic)
     end = memory.window.end_seconds
-    if end is None or (before is not None and end <= before):
+    if end is None or end == before:
         return
+    if before is not None and end < before:
+        _follow_clock(memory, end)
     _feed_forecaster(memory, end)
     memory.burstiness.push(memory.window.burst_sample())
     elapsed = traffic.end_seconds - traffic.start_seconds
@@ -64,10 +66,20 @@ def _absorb_traffic(pool: Pool, traffic: Traffic, memory: PoolMemory) -> None:
         memory.lengths.histogram(traffic.input_lengths, elapsed)
 
 
+def _follow_clock(memory: PoolMemory, end: float) -> None:
+    """Forget times that lie ahead since the clock was set back; what was learned stays."""
+    memory.fed_until_seconds = None
+    memory.started_seconds = end
+    for forgotten in (memory.forecasts, memory.actions, memory.blocks, memory.reactive_peaks):
+        forgotten.clear()
+    for calibration in memory.calibrations.values():
+        calibration.last_queue_seconds = None
+
+
 def _feed_forecaster(memory: PoolMemory, end: float) -> None:
     """Give the forecaster every fully observed step since the last time: minutes that ended at :00 or :30.
 
-    In a staggered fleet, those of every other pool end a quarter of a minute later.
+    In a staggered fleet they are shifted by some seconds that are each pool's own.
     """
     step, apart = memory.forecaster.resolution.step_seconds, memory.forecaster.sample_seconds
     offset = memory.forecaster.resolution.offset_seconds
@@ -123,7 +135,7 @@ def _learn(
     if variant.role is not Role.DECODE:
         learned.prefilled(sample)
     if variant.role is not Role.PREFILL:
-        learned.decoded(sample, ready=seen.ready, queued=queued)
+        learned.decoded(sample, engines=_engines(seen, sample), queued=queued)
 
 
 def _calibrate(
@@ -140,4 +152,11 @@ def _calibrate(
     if variant.role is not Role.DECODE:
         calibration.prefilled(sample, performance)
     if variant.role is not Role.PREFILL:
-        calibration.decoded(sample, performance, ready=seen.ready, at_seconds=at_seconds, queued=queued)
+        calibration.decoded(
+            sample, performance, engines=_engines(seen, sample), at_seconds=at_seconds, queued=queued
+        )
+
+
+def _engines(seen: VariantObservation, sample: EngineSample) -> int:
+    """Return the replicas that share the load of ``sample``: those that drain still work and report."""
+    return seen.ready + seen.draining if sample.reporting_replicas is None else sample.reporting_replicas

@@ -9,6 +9,7 @@ from forebay.flow.plan import FleetPlan, PlanProblem, PoolNeed, VariantOption
 from forebay.flow.sizing import RoleNeed, WorkBucket
 from forebay.pipeline.need import RoleDraft
 from forebay.pipeline.prices import usd_per_replica_hour, watts_per_replica
+from forebay.pipeline.ratio import lacking
 from forebay.pipeline.supply import Supply
 from forebay.planning import solve
 from forebay.sizing.buckets import Believing, length_buckets
@@ -50,13 +51,14 @@ def allocate(
     direct = {key: _alone(draft) for key, draft in drafts.items() if _has_no_choice(draft)}
     open_keys = [key for key in drafts if key not in direct]
     stock = _stock(fleet, observed, drafts)
-    if not _fits(fleet, drafts, direct, stock) or (open_keys and _shares_money(fleet)):
-        open_keys, direct = list(drafts), {}
+    in_band = {key: _in_band(drafts[key].pool, counts) for key, counts in direct.items()}
+    if not _fits(fleet, drafts, in_band, stock) or (open_keys and _shares_money(fleet)):
+        open_keys, direct, in_band = list(drafts), {}, {}
     if not open_keys:
         return Allocation(direct, None)
     problem = PlanProblem(
         pools=tuple(_pool_need(fleet, drafts[key]) for key in open_keys),
-        gpu_stock=_left(stock, drafts, direct),
+        gpu_stock=_left(stock, drafts, in_band),
         budget_usd_per_hour=fleet.budget_usd_per_hour,
         power_limit_watts=fleet.power_limit_watts,
     )
@@ -86,6 +88,16 @@ def _alone(draft: PoolDraft) -> dict[str, int]:
             wanted = min(wanted, current)
         counts[variant.name] = min(max(wanted, variant.min_replicas), variant.max_replicas)
     return counts
+
+
+def _in_band(pool: Pool, counts: dict[str, int]) -> dict[str, int]:
+    """Return what ``counts`` come to once the lacking role is raised into the prefill:decode band."""
+    found = lacking(pool, counts)
+    if found is None:
+        return counts
+    role, wanted = found
+    variant = pool.of_role(role)[0]
+    return {**counts, variant.name: max(counts[variant.name], min(wanted, variant.max_replicas))}
 
 
 def _stock(fleet: Fleet, observed: FleetObservation, drafts: Mapping[PoolKey, PoolDraft]) -> dict[str, int]:

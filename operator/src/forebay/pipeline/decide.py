@@ -1,6 +1,7 @@
 """One round over the fleet: observe -> forecast -> size -> plan -> guard, as a function of values."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from forebay.flow.decision import FleetDecision, PoolDecision, Reason, VariantDecision
 from forebay.flow.fleet import Fleet, Pool, PoolKey
@@ -11,7 +12,7 @@ from forebay.pipeline.draft import PoolBasis, compute_curves, pool_basis, pool_d
 from forebay.pipeline.explain import alternatives, plan_reasons
 from forebay.pipeline.guards import GuardContext, guarded
 from forebay.pipeline.memory import PoolMemory
-from forebay.pipeline.prices import pool_usd_per_hour
+from forebay.pipeline.prices import pool_usd_per_hour, usd_per_replica_hour, watts_per_replica
 from forebay.pipeline.state import FleetState
 from forebay.pipeline.supply import Supply
 from forebay.pipeline.turns import Turns
@@ -44,7 +45,7 @@ def decide(fleet: Fleet, observed: FleetObservation, state: FleetState, *, jobs:
                 decided[key] = outcome
             else:
                 drafts[key], said[key] = outcome
-    allocation, failure = _allocate(fleet, observed, drafts, state.plan)
+    allocation, failure = _allocate(_beside(fleet, decided.values()), observed, drafts, state.plan)
     state.plan = allocation.plan or state.plan
     while drafts:  # what is finished is let go: a fleet's drafts take as much as its decisions
         key, draft = drafts.popitem()
@@ -98,6 +99,27 @@ def _draft(
     return outcomes
 
 
+def _beside(fleet: Fleet, held: Iterable[PoolDecision]) -> Fleet:
+    """Return the fleet with what is left of its limits beside the pools that keep what they have."""
+    if fleet.budget_usd_per_hour is None and fleet.power_limit_watts is None:
+        return fleet
+    usd = watts = 0.0
+    for decision in held:
+        variants = {variant.name: variant for variant in fleet.pools[decision.key].variants}
+        for each in decision.variants:
+            usd += usd_per_replica_hour(fleet, variants[each.name]) * each.desired
+            watts += watts_per_replica(fleet, variants[each.name]) * each.desired
+    return replace(
+        fleet,
+        budget_usd_per_hour=_less(fleet.budget_usd_per_hour, usd),
+        power_limit_watts=_less(fleet.power_limit_watts, watts),
+    )
+
+
+def _less(limit: float | None, used: float) -> float | None:
+    return None if limit is None else max(0.0, limit - used)
+
+
 def _failure(step: str, error: Exception) -> Reason:
     message = f"capacity is held, because the {step} step failed: {type(error).__name__}: {error}"
     return Reason(step=step, code="StepFailed", message=message)
@@ -128,19 +150,23 @@ def _finish(
     planned = {
         v.name: allocation.counts[pool.key].get(v.name, draft.supplies[v.name].desired) for v in pool.variants
     }
+    # Then what the pool would keep for its queue goes to others that come first.
+    limited = allocation.plan is not None and pool.key in allocation.plan.limited_by
     context = GuardContext(
         pool=pool,
         memory=memory,
         supplies=draft.supplies,
-        held=draft.held - draft.yielding if _must_yield(draft, allocation.plan) else draft.held,
+        held=draft.held - draft.yielding if limited else draft.held,
         queued=frozenset(role for role, sized in draft.roles.items() if sized.backlog.hold),
         unknown=frozenset(role for role, sized in draft.roles.items() if not sized.capacity_known),
         release_need={role: float(sized.release_alone) for role, sized in draft.roles.items()},
         speed={name: speed for sized in draft.roles.values() for name, speed in sized.speed.items()},
+        limited=limited,
         at_seconds=observed.at_seconds,
     )
+    _count_actions(context)
     counts, guard_reasons = guarded(context, planned)
-    _remember(context, counts)
+    memory.desired = dict(counts)
     plan_said = [failure] if failure is not None else plan_reasons(draft, allocation.plan)
     rate = next(iter(draft.roles.values())).rate
     lengths = memory.current_lengths
@@ -168,11 +194,6 @@ def _finish(
     )
 
 
-def _must_yield(draft: PoolDraft, plan: FleetPlan | None) -> bool:
-    """Return whether the plan gave what the pool would keep for its queue to others that come first."""
-    return plan is not None and draft.pool.key in plan.limited_by
-
-
 def _corrections(draft: PoolDraft) -> dict[str, float]:
     found = {}
     for role, sized in draft.roles.items():
@@ -194,14 +215,16 @@ def _unserved_share(draft: PoolDraft, counts: Mapping[str, int]) -> float:
     return worst
 
 
-def _remember(context: GuardContext, counts: Mapping[str, int]) -> None:
+def _count_actions(context: GuardContext) -> None:
+    """Note which roles' targets have changed since the last round: a wish that nobody carried out is no action."""
     memory = context.memory
-    memory.desired = dict(counts)
     for role in context.pool.roles:
         recent = [t for t in memory.actions.get(role, []) if context.at_seconds - t < _HOUR_SECONDS]
-        if any(counts[v.name] != context.supplies[v.name].desired for v in context.pool.of_role(role)):
+        now = {v.name: context.supplies[v.name].desired for v in context.pool.of_role(role)}
+        if any(memory.targets.get(name, count) != count for name, count in now.items()):
             recent.append(context.at_seconds)
         memory.actions[role] = recent
+        memory.targets.update(now)
 
 
 def _variant_decisions(

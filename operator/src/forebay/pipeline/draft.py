@@ -135,6 +135,7 @@ def _supplies(
             observed.node_pools.get(variant.node_pool or ""),
             memory,
             observed.at_seconds,
+            alone=len(pool.of_role(variant.role)) == 1,
         )
         for variant in pool.variants
     }

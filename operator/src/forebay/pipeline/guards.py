@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from forebay.flow.decision import Reason
 from forebay.flow.fleet import Pool, Role
 from forebay.pipeline.memory import PoolMemory
+from forebay.pipeline.ratio import lacking
 from forebay.pipeline.supply import Supply
 
 _HOUR_SECONDS = 3600.0
@@ -31,6 +32,8 @@ class GuardContext:
     """Reference replicas that must serve now, whatever is on its way."""
     speed: Mapping[str, float] = field(default_factory=dict)
     """Capacity of one replica of each variant in reference replicas."""
+    limited: bool = False
+    """Whether stock, budget or power kept the pool from what it would buy."""
     at_seconds: float
 
     def current(self, role: Role) -> int:
@@ -157,18 +160,19 @@ def explore_with_care(context: GuardContext, counts: Counts) -> tuple[Counts, li
 
 
 def keep_ratio(context: GuardContext, counts: Counts) -> tuple[Counts, list[Reason]]:
-    """Keep prefill and decode within the pool's band: raise the deficient role, never lower the other."""
-    band = context.pool.prefill_to_decode
-    if band is None or set(context.pool.roles) != {Role.PREFILL, Role.DECODE}:
+    """Keep prefill and decode within the pool's band: raise the deficient role, never lower the other.
+
+    Where limits kept the pool from what it would buy, they go before the band, which the plan has weighed already.
+    """
+    found = lacking(context.pool, counts)
+    if found is None:
         return counts, []
-    prefill = sum(counts[v.name] for v in context.pool.of_role(Role.PREFILL))
-    decode = sum(counts[v.name] for v in context.pool.of_role(Role.DECODE))
-    if prefill < band.lowest * decode - 1e-9:
-        role, wanted = Role.PREFILL, math.ceil(band.lowest * decode - 1e-9)
-    elif prefill > band.highest * decode + 1e-9:
-        role, wanted = Role.DECODE, math.ceil(prefill / band.highest - 1e-9)
-    else:
-        return counts, []
+    role, wanted = found
+    if context.limited:
+        message = (
+            f"{role.value} would need {wanted} for the prefill:decode band, which the fleet's limits do not allow"
+        )
+        return counts, [_reason("RatioBand", message, role, changed=False)]
     result = _raised(context, counts, role, wanted)
     reached = sum(result[v.name] for v in context.pool.of_role(role))
     limit = "" if reached >= wanted else f", of which limits allow {reached}"

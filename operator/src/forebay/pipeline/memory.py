@@ -71,6 +71,9 @@ class PoolMemory:
     signals_seen: set[str] = field(default_factory=set)
     last_round_seconds: float | None = None
     # What follows is not in a snapshot: a restart begins it anew.
+    usual_round_seconds: dict[Role, float] = field(default_factory=dict)
+    targets: dict[str, int] = field(default_factory=dict)
+    """Replicas that each variant's target was set to in the last round."""
     awaits_past: bool = False
     """Whether history is still to come: until then the pool knows too little to release anything."""
     known_steps: int = 0

@@ -24,7 +24,11 @@ does not know yet that bursts come back."""
 _HOLD_LEAD_TIMES = 12.0
 """And of no more than so many lead times: where capacity is back within seconds, a long hold only costs."""
 _UNSEEN_SHARE = 0.2
-"""Rounds farther apart than this share of the hold had a time between them in which nothing was seen."""
+_UNSEEN_ROUNDS = 2.5
+"""Rounds farther apart than this share of the hold, and than so many usual ones, had a time between them in which
+nothing was seen."""
+_SLOWING = 1.1
+"""Rounds that come more slowly are taken for the usual ones by this factor a round."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +154,8 @@ def _reactive_peak(
     longest = min(_YOUNG_HOLD_SECONDS, _HOLD_LEAD_TIMES * lead_seconds)
     peaks = memory.reactive_peaks.setdefault(role, [])
     unseen = at_seconds - peaks[-1][0] if peaks else 0.0
-    if unseen > _UNSEEN_SHARE * longest:
+    usual = _usual_round(memory, role, unseen) if peaks else 0.0
+    if unseen > max(_UNSEEN_SHARE * longest, _UNSEEN_ROUNDS * usual):
         peaks[:] = [(seen + unseen, need) for seen, need in peaks]
     while peaks and peaks[-1][1] <= present:
         peaks.pop()
@@ -160,23 +165,32 @@ def _reactive_peak(
     return next(need for seen, need in peaks if at_seconds - seen <= hold_seconds)
 
 
+def _usual_round(memory: PoolMemory, role: Role, seconds: float) -> float:
+    """Return the time between two rounds as it was before the last one, which took ``seconds``."""
+    before = memory.usual_round_seconds.get(role, seconds)
+    memory.usual_round_seconds[role] = min(seconds, max(_SLOWING * before, 1.0))
+    return before
+
+
 def _backlog(
     pool: Pool, basis: RoleBasis, observed: PoolObservation, supplies: Mapping[str, Supply], present: int
 ) -> BacklogNeed:
     role, speed = basis.role, basis.speed
     waiting = observed.waiting_decode if role is Role.DECODE else _savable(observed)
     ready = sum(speed[v.name] * supplies[v.name].ready for v in pool.of_role(role))
-    starting: list[float] = []
+    starting: list[tuple[float, float]] = []
     for variant in pool.of_role(role):
         seen = observed.variant(variant.name)
         if seen is not None and supplies[variant.name].blocked is None:
-            starting.extend(r.expected_ready_seconds - observed.at_seconds for r in seen.starting)
+            starting.extend(
+                (r.expected_ready_seconds - observed.at_seconds, speed[variant.name]) for r in seen.starting
+            )
     return backlog_need(
         waiting=waiting or 0.0,
         seconds_per_request=basis.seconds_per_request,
         rate=basis.rate,
         ready=ready,
-        ready_in_seconds=starting,
+        starting=starting,
         lead_time_seconds=basis.lead_seconds,
         ttft_seconds=pool.slo.ttft_seconds,
         miss_price_replica_seconds=basis.miss_price_replica_seconds,

@@ -30,10 +30,12 @@ class FleetState:
     def __init__(self, resolution: Resolution = ONE_MINUTE, *, stagger_seconds: float = 0.0) -> None:
         """Begin with nothing.
 
-        ``resolution`` is that of all forecasters; the steps of every other pool end ``stagger_seconds`` later, so
-        that the rounds of a large fleet cost about the same.
+        ``resolution`` is that of all forecasters. Where ``stagger_seconds`` is not zero, the steps of different
+        pools end at different multiples of it, so that the rounds of a large fleet cost about the same.
         """
-        self._resolutions = (resolution, replace(resolution, offset_seconds=stagger_seconds))
+        self._resolutions = tuple(
+            replace(resolution, offset_seconds=offset) for offset in _offsets(resolution, stagger_seconds)
+        )
         self._pools: dict[PoolKey, PoolMemory] = {}
         self.plan: FleetPlan | None = None
         """The last plan, an incumbent of the next one."""
@@ -113,7 +115,7 @@ class FleetState:
         """Feed minute counts that precede ``end_seconds`` to the forecaster, newest last; NaN marks a gap.
 
         A forecaster that has seen some live minutes begins anew: history has them, too. Where steps are staggered,
-        history is taken for as much later.
+        history is taken for as much later, or earlier.
 
         Raises:
             ValueError: the forecasters do not count in minutes.
@@ -166,7 +168,15 @@ class FleetState:
 
     def _resolution(self, key: PoolKey) -> Resolution:
         """Return the resolution of one pool's forecaster: always the same one for the same name."""
-        return self._resolutions[zlib.crc32(str(key).encode()) % 2]
+        return self._resolutions[zlib.crc32(str(key).encode()) % len(self._resolutions)]
+
+
+def _offsets(resolution: Resolution, stagger_seconds: float) -> list[float]:
+    """Return by how much steps can be shifted: multiples that fill a step, none farther than half a step."""
+    step = resolution.step_seconds
+    count = max(1, int(step // stagger_seconds)) if stagger_seconds > 0.0 else 1
+    shifts = [number * stagger_seconds for number in range(count)]
+    return [resolution.offset_seconds + (shift if shift <= step / 2.0 else shift - step) for shift in shifts]
 
 
 def _without_loads(settings: PolicySettings) -> PolicySettings:

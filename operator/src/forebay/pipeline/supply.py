@@ -34,11 +34,15 @@ def supply_of(
     node_pool: NodePoolObservation | None,
     memory: PoolMemory,
     at_seconds: float,
+    *,
+    alone: bool = False,
 ) -> Supply:
     """Return the supply of ``variant``, and block it where orders are overdue.
 
-    A starting replica counts until twice the lead time after its order. Then the variant is blocked for ten
-    minutes, longer each time it happens again, so that another GPU type is tried.
+    A starting replica counts until twice the lead time after its order, or until the observation gives it up. Then
+    the variant is blocked for ten minutes, longer each time it happens again, so that another GPU type is tried.
+    Where there is no other (``alone``), one replica that fails for good must not keep the others from growing:
+    what the observation has given up blocks nothing then.
     """
     if seen is None:
         last = memory.desired.get(variant.name, variant.min_replicas)
@@ -50,11 +54,12 @@ def supply_of(
             seen.desired, seen.supply, seen.ready, 0, frozen=f"another writer scales it: {seen.conflict}"
         )
     deadline = max(_DEADLINE_LEAD_TIMES * seen.lead_time_seconds, _SHORTEST_DEADLINE_SECONDS)
-    overdue = sum(1 for replica in seen.starting if at_seconds - replica.ordered_seconds > deadline)
+    late = sum(1 for replica in seen.starting if at_seconds - replica.ordered_seconds > deadline)
+    overdue = late if alone else seen.overdue + late
     blocked = _block(variant, memory, overdue, at_seconds)
     if blocked is None and node_pool is not None and _is_blocked(node_pool, at_seconds):
         blocked = node_pool.blocked_reason or f"node pool {node_pool.name} is out of stock"
-    return Supply(seen.desired, seen.supply - overdue, seen.ready, overdue, blocked=blocked)
+    return Supply(seen.desired, seen.supply - late, seen.ready, overdue, blocked=blocked)
 
 
 def _is_blocked(node_pool: NodePoolObservation, at_seconds: float) -> bool:

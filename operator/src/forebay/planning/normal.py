@@ -106,14 +106,16 @@ def role_model(need: PoolNeed, role: RoleNeed) -> RoleModel:
     choices = tuple(
         _choice(option, may_release=need.may_release) for option in need.options if option.role is role.role
     )
-    useful = [choice.option for choice in choices if choice.option.speed > 0]
-    if not useful or any(option.usd_per_replica_hour <= 0 for option in useful):
+    useful = [choice for choice in choices if choice.option.speed > 0]
+    if not useful or any(choice.option.usd_per_replica_hour <= 0 for choice in useful):
         raise ValueError(
             f"{need.key}: role {role.role} needs at least one variant with a speed, and a price above 0 for each"
         )
-    usd_per_capacity = min(option.usd_per_replica_hour / option.speed for option in useful)
+    # A type that cannot be had now does not make a miss cheaper.
+    to_be_had = [choice for choice in useful if choice.highest > 0 and not choice.option.blocked] or useful
+    usd_per_capacity = min(choice.option.usd_per_replica_hour / choice.option.speed for choice in to_be_had)
     usd_per_miss_rate = role.miss_price_replica_seconds * usd_per_capacity
-    spare = need.spare_replicas * max(option.speed for option in useful)
+    spare = need.spare_replicas * max(choice.option.speed for choice in useful)
     worth = band(
         role.order,
         role.release,

@@ -28,7 +28,7 @@ def backlog_need(
     seconds_per_request: float,
     rate: float,
     ready: float,
-    ready_in_seconds: Sequence[float],
+    starting: Sequence[tuple[float, float]],
     lead_time_seconds: float,
     ttft_seconds: float,
     miss_price_replica_seconds: float,
@@ -36,13 +36,16 @@ def backlog_need(
 ) -> BacklogNeed:
     """Return what ``waiting`` requests of one role ask for.
 
+    ``ready`` is in replicas of the reference variant; ``starting`` has the seconds until each replica on its way is
+    ready, and its capacity in the same unit.
+
     The queue is followed as a fluid until ``lead_time_seconds`` from now, with each starting replica added at its
     ready time. The order minimises extra replicas x lead time + drain time x price of the misses meanwhile:
     ``offered + sqrt(left * rate * price / lead)``.
     """
     queued = waiting * seconds_per_request
     offered = rate * seconds_per_request
-    left = _fluid(queued, offered, ready, sorted(ready_in_seconds), lead_time_seconds)
+    left = _fluid(queued, offered, ready, sorted(starting), lead_time_seconds)
     per_replica = queued / max(ready, 1e-9)
     hold = per_replica > _HOLD_WAIT_SHARE * ttft_seconds
     if left <= _STANDING_SHARE * max(1.0, ready) or per_replica <= _ORDER_WAIT_SHARE * ttft_seconds:
@@ -52,13 +55,16 @@ def backlog_need(
     return BacklogNeed(min(math.ceil(offered + drain), ceiling), hold, left)
 
 
-def _fluid(queued: float, offered: float, ready: float, arrivals: Sequence[float], horizon: float) -> float:
-    """Return the work left at ``horizon``; the seconds at which capacity arrives are ascending."""
+def _fluid(
+    queued: float, offered: float, ready: float, arrivals: Sequence[tuple[float, float]], horizon: float
+) -> float:
+    """Return the work left at ``horizon``; ``arrivals`` of capacity are in the order of their time."""
     left, capacity, clock = queued, ready, 0.0
-    for moment in [*(min(max(s, 0.0), horizon) for s in arrivals), horizon]:
+    for seconds, more in [*arrivals, (horizon, 0.0)]:
+        moment = min(max(seconds, 0.0), horizon)
         stays_empty = left <= 0.0 and queued <= 0.0 and offered <= _KEEPS_UP * capacity
         if not stays_empty:
             left = max(0.0, left + (offered - capacity) * (moment - clock))
         clock = moment
-        capacity += 1.0
+        capacity += more
     return left

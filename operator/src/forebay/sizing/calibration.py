@@ -91,7 +91,7 @@ class Calibration:
         self.prefills = self.prefill_tokens = self.prefill_seconds = 0.0
 
     def decoded(
-        self, sample: EngineSample, performance: Performance, *, ready: int, at_seconds: float, queued: bool
+        self, sample: EngineSample, performance: Performance, *, engines: int, at_seconds: float, queued: bool
     ) -> None:
         """Compare the measured ITL with the profile's at the present batch.
 
@@ -103,20 +103,20 @@ class Calibration:
         last = self.last_queue_seconds
         if last is not None and at_seconds - last < _QUIET_AFTER_QUEUE_SECONDS:
             return
-        if sample.itl_seconds is None or sample.running is None or sample.finished is None or ready < 1:
+        if sample.itl_seconds is None or sample.running is None or sample.finished is None or engines < 1:
             return
         if sample.running < _FEWEST_RUNNING or sample.finished <= _FEWEST_FINISHED:
             return
-        batch = sample.running / ready
+        batch = sample.running / engines
         context = sample.kv_tokens / max(sample.running_now or sample.running, 1.0) if sample.kv_tokens else 0.0
         believed = performance.decode_step_seconds(batch, batch * context)
-        believed /= 1.0 - prefill_busy_share(sample, ready)
+        believed /= 1.0 - prefill_busy_share(sample, engines)
         if believed > 0.0:
             self.decode.push(sample.itl_seconds / believed, sample.finished, _DECODE_GAIN_LIMIT)
 
 
-def prefill_busy_share(sample: EngineSample, ready: int) -> float:
+def prefill_busy_share(sample: EngineSample, engines: int) -> float:
     """Return the share of time that the engines of one variant spent in prefills, at most .8."""
     if not sample.prefill_seconds or sample.interval_seconds <= 0.0:
         return 0.0
-    return min(0.8, sample.prefill_seconds / (sample.interval_seconds * max(ready, 1)))
+    return min(0.8, sample.prefill_seconds / (sample.interval_seconds * max(engines, 1)))

@@ -110,16 +110,16 @@ class LearnedCapacity:
         self.prefills_seen += self.prefills
         self.prefills = self.tokens = self.seconds = 0.0
 
-    def decoded(self, sample: EngineSample, *, ready: int, queued: bool) -> None:
+    def decoded(self, sample: EngineSample, *, engines: int, queued: bool) -> None:
         """Learn from the ITL at the present batch, unless requests wait for a slot."""
-        if sample.kv_usage and sample.kv_tokens and ready > 0 and sample.kv_usage > 0.01:
-            self.kv_capacity = sample.kv_tokens / ready / sample.kv_usage
-        if queued or sample.itl_seconds is None or not sample.running or ready < 1 or sample.itl_seconds <= 0.0:
+        if sample.kv_usage and sample.kv_tokens and engines > 0 and sample.kv_usage > 0.01:
+            self.kv_capacity = sample.kv_tokens / engines / sample.kv_usage
+        if queued or sample.itl_seconds is None or not sample.running or engines < 1 or sample.itl_seconds <= 0.0:
             return
-        batch = sample.running / ready
+        batch = sample.running / engines
         self.largest_batch = max(self.largest_batch, batch)
-        kv = (sample.kv_tokens or 0.0) / ready
-        milliseconds = 1000.0 * sample.itl_seconds * (1.0 - prefill_busy_share(sample, ready))
+        kv = (sample.kv_tokens or 0.0) / engines
+        milliseconds = 1000.0 * sample.itl_seconds * (1.0 - prefill_busy_share(sample, engines))
         self.decode.push([1.0, batch / 10.0, kv / 10_000.0], milliseconds, _NOISE_SHARE * milliseconds)
 
     @property

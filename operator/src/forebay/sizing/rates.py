@@ -43,10 +43,15 @@ class RateWindow:
         return self.ends[-1] if self.ends else None
 
     def push(self, traffic: Traffic) -> float:
-        """Append the slots of ``traffic`` that are new, and return the arrivals in them."""
+        """Append the slots of ``traffic`` that are new, and return the arrivals in them.
+
+        Where traffic ends before all that is kept, the clock was set back, and the window begins anew.
+        """
         length = traffic.slot_seconds
         if not length > 0.0:
             return 0.0
+        if self.ends and traffic.end_seconds < self.ends[-1] - _KEPT_SECONDS:
+            self.forget()
         added = 0.0
         for index, count in enumerate(traffic.slot_counts):
             start = traffic.start_seconds + index * length
@@ -54,6 +59,12 @@ class RateWindow:
         self.known_rates.clear()
         self._forget()
         return added
+
+    def forget(self) -> None:
+        """Forget everything."""
+        for numbers_kept in (self.starts, self.ends, self.counts):
+            del numbers_kept[:]
+        self.known_rates.clear()
 
     def _push_slot(self, start: float, end: float, count: float) -> float:
         if not math.isfinite(count) or count < 0.0:
