@@ -85,7 +85,7 @@ lock: ## Renew the hash-pinned requirement files (no index address in them)
 pictures: setup ## Draw the pictures of docs/concepts.md from a replay (about three minutes)
 	$(BIN)/python tools/conceptpictures.py
 
-bench: bench-plan bench-forecast bench-replay bench-policy bench-operator ## Measure everything that docs/benchmarks.md reports (an hour or so)
+bench: bench-plan bench-forecast bench-replay bench-policy bench-operator ## Measure a selection of what docs/benchmarks.md reports (traces in FOREBAY_DATA)
 
 bench-plan: setup ## Time and quality of fleet plans, and closed loops over mixed fleets
 	$(BIN)/python -m tests.benchmarks.bench_plan
@@ -97,7 +97,7 @@ bench-forecast: setup ## Forecasts against persistence and the peers' forecaster
 bench-replay: setup ## Speed and memory of the simulator at 10 million requests
 	$(BIN)/python -m tests.benchmarks.bench_simulation
 
-bench-policy: setup ## Cost and attainment of the default policy on ten traces
+bench-policy: setup ## Cost and attainment of the default policy on ten traces (in FOREBAY_DATA)
 	$(BIN)/python -m tests.benchmarks.bench_policy
 
 bench-operator: setup ## 2,000 pools on a real API server

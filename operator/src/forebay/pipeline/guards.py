@@ -247,7 +247,7 @@ def pause_scale_out(context: GuardContext, counts: Counts) -> tuple[Counts, list
     result = {name: min(count, context.supplies[name].desired) for name, count in counts.items()}
     if result == counts:
         return counts, []
-    return result, [_reason("ScaleOutPaused", "scale-out is paused by the scaling policy", None, changed=True)]
+    return result, [_reason("ScaleOutPaused", "scale-out is paused (spec.pause)", None, changed=True)]
 
 
 def within_limits(context: GuardContext, counts: Counts) -> tuple[Counts, list[Reason]]:

@@ -33,7 +33,7 @@ ReleaseRule = Callable[[ReleaseContext], Reason | None]
 
 
 def after_restart(context: ReleaseContext) -> Reason | None:
-    """Hold for ten minutes or two lead times after the first round: windows fill, replicas may be starting."""
+    """Hold for some minutes or two lead times after the first round: windows fill, replicas may be starting."""
     started = context.memory.started_seconds
     lead = context.memory.leads.get(context.draft.role, 0.0)
     guard = max(context.pool.settings.restart_guard_seconds, _GUARD_LEAD_TIMES * lead)
@@ -73,7 +73,7 @@ def release_paused(context: ReleaseContext) -> Reason | None:
     """Hold where the user paused scale-in."""
     if not context.pool.settings.pause_scale_in:
         return None
-    return _hold(context, "ScaleInPaused", "scale-in is paused by the scaling policy")
+    return _hold(context, "ScaleInPaused", "scale-in is paused (spec.pause)")
 
 
 def _hold(context: ReleaseContext, code: str, message: str, **numbers: float) -> Reason:

@@ -99,7 +99,11 @@ class FleetState:
             if found is None:
                 return done
             key, job = found
-            self.apply(key, job.run())
+            try:
+                self.apply(key, job.run())
+            except Exception as error:
+                error.add_note(f"It is the forecaster of {key}.")
+                raise
         return most
 
     # --- what comes from outside -------------------------------------------------------------------------------

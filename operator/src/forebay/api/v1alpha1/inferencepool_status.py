@@ -117,7 +117,7 @@ class InferencePoolStatus(ApiModel):
     error_budget_left: Short | None = None
     """What is left of the error budget: 100% is untouched, negative is overspent."""
     cost_per_hour: Short | None = None
-    """Cost of the ready and starting replicas per hour, as a decimal string."""
+    """Cost of the recommended replicas per hour, as a decimal string."""
     message: Sentence | None = None
     """Why the pool has what it has, in a sentence."""
     forecast: ForecastStatus | None = None
