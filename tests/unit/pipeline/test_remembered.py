@@ -7,6 +7,7 @@ import pytest
 
 from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.settings import PolicySettings
+from forebay.forecast.jobs import WarmJob
 from forebay.forecast.resolution import ONE_MINUTE, steps_of
 from forebay.pipeline import FleetState, StateError, decide
 from tests.unit.pipeline.fleets import KEY, codes, counts, fleet_world, split_pool, world
@@ -203,3 +204,15 @@ def test_actions_that_were_carried_out_are_counted() -> None:
     pool = split_pool(settings=PolicySettings(actions_per_hour=2, max_scale_out_step=1))
     small = world(pool, rate=80.0, replicas={KEY: {"prefill": 2, "decode": 4}})
     assert [counts(small.run(1))["prefill"] for _ in range(5)] == [3, 4, 4, 4, 4]
+
+
+def test_a_forecasters_failure_names_its_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = world(rate=20.0)
+    pool = small.fleet.pools[KEY]
+    small.state.warm_start(pool, requests_per_minute=[1200.0] * 600, end_seconds=0.0)
+    for _ in range(2):
+        decide(small.fleet, small.observe(), small.state, jobs=0)
+    monkeypatch.setattr(WarmJob, "run", lambda _: 1 // 0)
+    with pytest.raises(ZeroDivisionError) as failure:
+        small.state.work()
+    assert failure.value.__notes__ == [f"It is the forecaster of {KEY}."]

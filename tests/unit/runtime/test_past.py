@@ -1,148 +1,42 @@
 """A pool's past: saved states, and history that is read in the pauses."""
 
-import asyncio
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pytest
-
-from forebay.flow.fleet import Pool, PoolKey, Slo
-from forebay.flow.observation import Freshness
-from forebay.pipeline import FleetState, StateError
+from forebay.flow.fleet import Pool, PoolKey
 from forebay.runtime.memory import StateFiles
 from forebay.runtime.warmup import WarmUp
-from forebay.telemetry.source import History, PoolTarget
-
-CHAT = PoolKey("serving", "chat")
-POOL = Pool(key=CHAT, slo=Slo(ttft_seconds=1.0, itl_seconds=0.05), variants=())
-TARGET = PoolTarget(key=CHAT, slo=POOL.slo, engine="vllm", workloads=())
+from tests.unit.runtime.pasts import CHAT, POOL, TARGET, Past, State, drained, settled, some_pools, start
 
 
-class State(FleetState):
-    """Snapshots that a test can see through."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kept: dict[PoolKey, bytes] = {}
-        self.warmed: list[tuple[int, float]] = []
-
-    def snapshot(self, key: PoolKey) -> bytes | None:
-        return self.kept.get(key)
-
-    def restore(self, key: PoolKey, data: bytes) -> None:
-        if data == b"damaged":
-            raise StateError("damaged")
-        self.kept[key] = data
-
-    def warm_start(
-        self, pool: Pool, *, requests_per_minute: Any, end_seconds: float, lead_times_seconds: Any = ()
-    ) -> None:
-        self.warmed.append((len(list(requests_per_minute)), end_seconds))
-
-
-def test_states_are_saved_restored_and_forgotten_with_their_pools(tmp_path: Path) -> None:
-    files, state = StateFiles(tmp_path / "states"), State()
-    state.kept[CHAT] = b"memory"
-    assert files.save(state, [CHAT, PoolKey("serving", "new")]) == 1
-    fresh = State()
-    assert files.restore(fresh, CHAT)
-    assert fresh.kept == {CHAT: b"memory"}
-    files.forget_others([])
-    assert not files.restore(State(), CHAT)
-
-
-def test_a_damaged_state_is_removed_and_the_pool_starts_afresh(tmp_path: Path) -> None:
-    files = StateFiles(tmp_path)
-    path = tmp_path / "serving_chat.state"
-    path.write_bytes(b"damaged")
-    assert not files.restore(State(), CHAT)
-    assert not path.exists()
-
-
-class Past:
-    """History that comes, fails or never comes."""
-
-    def __init__(self, minutes: int | None, error: Exception | None = None) -> None:
-        self.minutes = minutes
-        self.error = error
-        self.asked: list[int] = []
-
-    async def history(
-        self, targets: Sequence[PoolTarget], since_seconds: float, at_seconds: float
-    ) -> Mapping[PoolKey, History]:
-        self.asked.append(len(targets))
-        if self.error is not None:
-            raise self.error
-        if self.minutes is None:
-            await asyncio.Event().wait()
-        rates = np.full(self.minutes or 0, 3.0)
-        past = History(start_seconds=0.0, requests_per_minute=rates, freshness=Freshness(signal="arrivals"))
-        return {target.key: past for target in targets}
-
-
-def start(warm_up: WarmUp, pools: Sequence[Pool]) -> None:
-    for pool in pools:
-        warm_up.start(pool, partial(replace, TARGET, key=pool.key))
-
-
-async def drained(warm_up: WarmUp) -> Any:
-    for _ in range(20):
-        await asyncio.sleep(0)
-        arrived = warm_up.take_arrived()
-        if arrived:
-            return arrived
-    return []
+def new(past: Past, clock: Any, files: StateFiles | None = None, history_seconds: float = 1800.0) -> WarmUp:
+    return WarmUp(past, files, history_seconds=history_seconds, wall_clock=clock)  # type: ignore[arg-type]
 
 
 async def test_a_pool_joins_when_its_history_came(clock: Any) -> None:
-    warm_up, state = WarmUp(Past(30), None, history_seconds=1800.0, wall_clock=clock), State()  # type: ignore[arg-type]
+    warm_up, state = new(Past(30), clock), State()
     warm_up.start(POOL, lambda: TARGET)
     warm_up.start(POOL, lambda: TARGET)
     assert not warm_up.is_known(CHAT)
+    assert warm_up.is_waiting(CHAT)
     arrived = await drained(warm_up)
     assert warm_up.is_known(CHAT)
-    warm_up.apply(state, arrived, {})
+    assert not warm_up.is_waiting(CHAT)
+    assert warm_up.apply(state, arrived, {}) == []
     assert state.warmed == [(30, 1800.0)]
     warm_up.keep_only([])
     assert not warm_up.is_known(CHAT)
 
 
-async def test_a_pool_whose_history_does_not_come_joins_without(
-    clock: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("forebay.runtime.warmup._PATIENCE_SECONDS", 0.0)
-    warm_up, state = WarmUp(Past(None), None, history_seconds=1800.0, wall_clock=clock), State()  # type: ignore[arg-type]
-    warm_up.start(POOL, lambda: TARGET)
-    arrived = await drained(warm_up)
-    warm_up.apply(state, arrived, {})
-    assert warm_up.is_known(CHAT)
-    assert state.warmed == []
-
-
-async def test_a_saved_state_goes_before_history(clock: Any, tmp_path: Path) -> None:
-    files = StateFiles(tmp_path)
-    (tmp_path / "serving_chat.state").write_bytes(b"memory")
-    warm_up, state = WarmUp(Past(30), files, history_seconds=1800.0, wall_clock=clock), State()  # type: ignore[arg-type]
-    warm_up.start(POOL, lambda: TARGET)
-    warm_up.apply(state, await drained(warm_up), {})
-    assert state.kept == {CHAT: b"memory"}
-    assert state.warmed == []
-
-
 async def test_histories_are_read_ahead_for_a_few_pools_only_and_applied_one_by_one(clock: Any) -> None:
     """A history that waits for hours would leave a gap before the first live minute."""
     past = Past(30)
-    warm_up = WarmUp(past, None, history_seconds=1800.0, wall_clock=clock)  # type: ignore[arg-type]
-    pools = [replace(POOL, key=PoolKey("serving", f"chat-{number}")) for number in range(50)]
+    warm_up, pools = new(past, clock), some_pools(50)
     start(warm_up, pools)
     joined = []
     for _ in pools:
-        for _ in range(20):
-            await asyncio.sleep(0)
+        await settled()
         assert warm_up.waiting == sum(1 for pool in pools if not warm_up.is_known(pool.key))
         one = warm_up.take_one()
         assert one is not None
@@ -153,21 +47,8 @@ async def test_histories_are_read_ahead_for_a_few_pools_only_and_applied_one_by_
     assert past.asked == [20, 20, 10], "the same queries for many"
 
 
-async def test_pools_whose_history_cannot_be_read_join_without(clock: Any) -> None:
-    past = Past(30, RuntimeError("a bug"))
-    warm_up = WarmUp(past, None, history_seconds=1800.0, wall_clock=clock)  # type: ignore[arg-type]
-    start(warm_up, [POOL])
-    (arrived,) = await drained(warm_up)
-    assert arrived.history is None
-    past.error = None
-    other = replace(POOL, key=PoolKey("serving", "other"))
-    start(warm_up, [other])
-    (arrived,) = await drained(warm_up)
-    assert arrived.history is not None
-
-
 async def test_a_pool_that_is_gone_does_not_arrive(clock: Any) -> None:
-    warm_up = WarmUp(Past(30), None, history_seconds=1800.0, wall_clock=clock)  # type: ignore[arg-type]
+    warm_up = new(Past(30), clock)
     other = replace(POOL, key=PoolKey("serving", "other"))
     start(warm_up, [POOL, other])
     warm_up.keep_only([other.key])
@@ -176,7 +57,7 @@ async def test_a_pool_that_is_gone_does_not_arrive(clock: Any) -> None:
 
 
 async def test_who_waits_for_long_takes_part_meanwhile_and_is_given_the_past_later(clock: Any) -> None:
-    warm_up = WarmUp(Past(30), None, history_seconds=1800.0, wall_clock=clock)  # type: ignore[arg-type]
+    warm_up = new(Past(30), clock)
     warm_up.start(POOL, lambda: TARGET)
     assert warm_up.join_late() == []
     clock.now += 61.0
@@ -184,8 +65,7 @@ async def test_who_waits_for_long_takes_part_meanwhile_and_is_given_the_past_lat
     assert warm_up.join_late() == [], "once"
     assert warm_up.is_known(CHAT)
     assert warm_up.waiting == 1
-    for _ in range(20):
-        await asyncio.sleep(0)
+    await settled()
     warm_up.start(POOL, lambda: TARGET)
     one = warm_up.take_one()
     assert one is not None
@@ -193,18 +73,113 @@ async def test_who_waits_for_long_takes_part_meanwhile_and_is_given_the_past_lat
     assert warm_up.waiting == 0
 
 
-async def test_without_a_past_nobody_waits_for_a_turn(clock: Any) -> None:
-    warm_up = WarmUp(Past(0), None, history_seconds=1800.0, wall_clock=clock)  # type: ignore[arg-type]
-    pools = [replace(POOL, key=PoolKey("serving", f"chat-{number}")) for number in range(3)]
-    start(warm_up, pools)
-    for _ in range(20):
-        await asyncio.sleep(0)
-    assert [item.pool.key for item in warm_up.take_without_past()] == [pool.key for pool in pools]
+async def test_a_pool_that_changed_while_it_waited_is_given_its_past_as_it_is_now(clock: Any) -> None:
+    warm_up = new(Past(30), clock)
+    start(warm_up, [POOL])
+    changed = replace(POOL, slo=replace(POOL.slo, ttft_seconds=2.0))
+    start(warm_up, [changed])
+    assert [item.pool for item in await drained(warm_up)] == [changed]
+
+
+async def test_without_a_past_nobody_waits_for_a_turn(clock: Any, tmp_path: Path) -> None:
+    for files in (None, StateFiles(tmp_path)):
+        warm_up, pools = new(Past(0), clock, files), some_pools(3)
+        start(warm_up, pools)
+        await settled()
+        assert [item.pool.key for item in warm_up.take_without_past()] == [pool.key for pool in pools]
 
 
 async def test_a_fleet_that_reads_no_history_joins_at_once(clock: Any) -> None:
     past = Past(30)
-    warm_up = WarmUp(past, None, history_seconds=0.0, wall_clock=clock)  # type: ignore[arg-type]
-    start(warm_up, [replace(POOL, key=PoolKey("serving", f"chat-{number}")) for number in range(50)])
+    warm_up = new(past, clock, history_seconds=0.0)
+    start(warm_up, some_pools(50))
     assert len(warm_up.take_without_past()) == 50
     assert past.asked == []
+
+
+# --- saved states ----------------------------------------------------------------------------------------------
+
+
+async def test_a_saved_state_goes_before_history_and_waits_for_none(clock: Any, tmp_path: Path) -> None:
+    """Protects the start of a large fleet: pools waited an hour for histories that nobody used then."""
+    past, files = Past(30), StateFiles(tmp_path)
+    pools = some_pools(30)
+    for pool in pools:
+        (tmp_path / f"serving_{pool.key.name}.state").write_bytes(b"memory")
+    warm_up, state = new(past, clock, files), State()
+    start(warm_up, pools)
+    assert warm_up.take_without_past() == [], "a restore is for the pause"
+    for pool in pools:
+        one = warm_up.take_one()
+        assert one is not None
+        assert one.pool.key == pool.key
+        assert warm_up.apply(state, [one], {}) == []
+    assert state.kept == {pool.key: b"memory" for pool in pools}
+    assert state.warmed == []
+    assert past.asked == []
+
+
+async def test_saved_states_do_not_keep_histories_from_being_read(clock: Any, tmp_path: Path) -> None:
+    pools = some_pools(10)
+    for pool in pools:
+        (tmp_path / f"serving_{pool.key.name}.state").write_bytes(b"memory")
+    past = Past(30)
+    warm_up = new(past, clock, StateFiles(tmp_path))
+    start(warm_up, [*pools, POOL])
+    await settled()
+    assert past.asked == [1]
+    arrived = await drained(warm_up)
+    assert [item.pool.key for item in arrived] == [*(pool.key for pool in pools), CHAT]
+
+
+async def test_a_history_that_was_read_is_not_replaced_by_a_state_saved_meanwhile(
+    clock: Any, tmp_path: Path
+) -> None:
+    """Protects a new pool's history: its own cold state, saved while it waited, used to be restored instead."""
+    warm_up, state = new(Past(30), clock, StateFiles(tmp_path)), State()
+    start(warm_up, [POOL])
+    await settled()
+    (tmp_path / "serving_chat.state").write_bytes(b"cold")
+    warm_up.apply(state, await drained(warm_up), {})
+    assert state.kept == {}
+    assert state.warmed == [(30, 1800.0)]
+
+
+async def test_a_saved_state_of_no_use_is_replaced_by_history(clock: Any, tmp_path: Path) -> None:
+    """A pool that takes part already does so without a gap, as one that waits; another one waits on."""
+    for waited_seconds, takes_part in ((0.0, False), (61.0, True)):
+        (tmp_path / "serving_chat.state").write_bytes(b"damaged")
+        warm_up, state = new(Past(30), clock, StateFiles(tmp_path)), State()
+        start(warm_up, [POOL])
+        clock.now += waited_seconds
+        warm_up.join_late()
+        (useless,) = warm_up.apply(state, await drained(warm_up), {})
+        warm_up.ask_instead(useless)
+        assert warm_up.is_waiting(CHAT)
+        start(warm_up, [POOL])
+        assert warm_up.join_late() == ([CHAT] if takes_part else [])
+        assert warm_up.is_known(CHAT) is takes_part
+        assert warm_up.apply(state, await drained(warm_up), {}) == []
+        assert state.warmed == [(30, 1800.0)]
+        assert not warm_up.is_waiting(CHAT)
+
+
+async def test_a_past_that_cannot_be_used_holds_nobody_up(
+    clock: Any, tmp_path: Path, caplog: Any, monkeypatch: Any
+) -> None:
+    """Protects the fleet from a bug that one pool's past runs into: the pool begins anew, or asks for history."""
+
+    def fail(*_given: Any, **_named: Any) -> None:
+        raise ZeroDivisionError("a bug")
+
+    (tmp_path / "serving_chat.state").write_bytes(b"memory")
+    other = Pool(key=PoolKey("serving", "other"), slo=POOL.slo, variants=())
+    warm_up, state = new(Past(30), clock, StateFiles(tmp_path)), State()
+    state.await_past(other)
+    monkeypatch.setattr(state, "restore", fail)
+    monkeypatch.setattr(state, "warm_start", fail)
+    start(warm_up, [POOL, other])
+    useless = warm_up.apply(state, await drained(warm_up), {})
+    assert [item.pool.key for item in useless] == [CHAT]
+    assert state.keys() == (), "nothing is held for ever"
+    assert caplog.text.count("could not be used") == 2

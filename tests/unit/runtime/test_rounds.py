@@ -7,114 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from forebay.actuation.capacity import PodDrivenProvider
 from forebay.actuation.kube import ApiError
-from forebay.actuation.scale import ScaleWriter
-from forebay.actuation.targets import TargetDirectory
-from forebay.flow.decision import FleetDecision, PoolDecision, Reason, VariantDecision
-from forebay.flow.fleet import Fleet, PoolKey
-from forebay.flow.observation import FleetObservation, Freshness, Problem
-from forebay.pipeline import FleetState
-from forebay.runtime import rounds as module
-from forebay.runtime.cluster.references import GatewayPools
-from forebay.runtime.cluster.roster import RosterKeeper
-from forebay.runtime.cluster.targetreader import TargetReader
-from forebay.runtime.cluster.world import World
+from forebay.flow.fleet import PoolKey
+from forebay.flow.observation import Freshness, Problem
 from forebay.runtime.leader import LeaseLostError
-from forebay.runtime.metrics import Metrics
-from forebay.runtime.report.events import EventRecorder
-from forebay.runtime.report.reporter import Reporter
-from forebay.runtime.report.status import StatusWriter
-from forebay.runtime.rounds import ControlLoop, Steps
-from forebay.runtime.warmup import WarmUp
 from forebay.runtime.watch.store import Kind, Store
-from forebay.telemetry.source import History, PoolTarget, PoolTelemetry
-
-CHAT = PoolKey("serving", "chat")
-SCALE = "/apis/apps/v1/namespaces/serving/deployments/chat/scale"
-STATUS = "/apis/forebay.io/v1alpha1/namespaces/serving/inferencepools/chat/status"
-
-
-class Telemetry:
-    """Answers nothing, or hangs, as told."""
-
-    def __init__(self) -> None:
-        self.hangs = False
-        self.asked: list[Sequence[PoolTarget]] = []
-
-    async def observe(self, targets: Sequence[PoolTarget], at_seconds: float) -> Mapping[PoolKey, PoolTelemetry]:
-        self.asked.append(targets)
-        if self.hangs:
-            await asyncio.Event().wait()
-        problem = Freshness(signal="arrivals", problem=Problem.MISSING)
-        return {target.key: PoolTelemetry(at_seconds=at_seconds, freshness=(problem,)) for target in targets}
-
-    async def look_up(self) -> bool:
-        return False
-
-    async def history(self, targets: Sequence[PoolTarget], since_seconds: float, at_seconds: float) -> Any:
-        raise AssertionError("no history was asked for")
-
-    async def close(self) -> None:
-        """Nothing to close."""
-
-
-class Rig:
-    """A loop over an API in memory, and a decision that a test sets."""
-
-    def __init__(self, store: Store, api: Any, clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.store, self.api, self.telemetry, self.metrics = store, api, Telemetry(), Metrics()
-        self.desired: int | Exception = 1
-        self.observed: list[FleetObservation] = []
-        monkeypatch.setattr(module, "decide", self.decide)
-        directory = TargetDirectory(api)
-        writer = ScaleWriter(api, directory, clock)
-        status = StatusWriter(api, store, self.metrics, drift_seconds=60.0, clock=clock)
-        events = EventRecorder(api, self.metrics, instance="me", clock=clock, wall_clock=clock)
-        self.world = World(store)
-        steps = Steps(
-            keeper=RosterKeeper(store),
-            gateway_pools=GatewayPools(api=api, resync_seconds=300.0, clock=clock),
-            target_reader=TargetReader(api, directory, writer),
-            world=self.world,
-            source=self.telemetry,
-            warm_up=WarmUp(self.telemetry, None, history_seconds=0.0, wall_clock=clock),
-            writer=writer,
-            provider=PodDrivenProvider(),
-            reporter=Reporter(status, events, self.metrics),
-            metrics=self.metrics,
-            files=None,
-            wall_clock=clock,
-        )
-        self.warm_up = steps.warm_up
-        self.loop = ControlLoop(steps, interval_seconds=15.0, telemetry_patience_seconds=0.05)
-
-    def decide(self, fleet: Fleet, observed: FleetObservation, state: FleetState, *, jobs: int) -> FleetDecision:
-        assert jobs == 0, "what can wait is left to the pause"
-        if isinstance(self.desired, Exception):
-            raise self.desired
-        self.observed.append(observed)
-        return FleetDecision(
-            at_seconds=observed.at_seconds,
-            pools={key: self._decision(pool, observed, self.desired) for key, pool in fleet.pools.items()},
-        )
-
-    def _decision(self, pool: Any, observed: FleetObservation, desired: int) -> PoolDecision:
-        seen = observed.pools[pool.key].variants[0]
-        return PoolDecision(
-            key=pool.key,
-            at_seconds=observed.at_seconds,
-            variants=(VariantDecision(name=seen.name, role=seen.role, current=seen.desired, desired=desired),),
-            reasons=(Reason(step="size", code="Sized", message="because.", changed=True),),
-        )
-
-    async def warm(self) -> None:
-        """Run the first round, in which a new pool is only prepared."""
-        await self.loop.round()
-        await asyncio.sleep(0)
-
-    def scaled(self) -> list[Any]:
-        return [body["spec"]["replicas"] for method, path, body in self.api.sent if path == SCALE]
+from forebay.telemetry.source import History, PoolTarget
+from tests.unit.runtime.rig import CHAT, SCALE, STATUS, Rig
 
 
 @pytest.fixture
@@ -298,3 +197,48 @@ async def test_a_pool_that_waits_for_its_past_takes_part_after_a_minute_and_is_g
     async with asyncio.timeout(10.0):
         await warmed.wait()
     running.cancel()
+
+
+async def test_a_pool_is_held_until_a_prometheus_that_was_away_has_told_its_history(
+    rig: Rig, objects: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects the daily pattern: a pool whose history could not be read at the start went without it for good."""
+    late, answers = PoolKey("serving", "late"), False
+
+    async def history(
+        targets: Sequence[PoolTarget], since_seconds: float, at_seconds: float
+    ) -> Mapping[PoolKey, History]:
+        counts = np.full(30, 60.0 if answers else np.nan)
+        freshness = Freshness(signal="history", problem=None if answers else Problem.UNREACHABLE)
+        start = at_seconds - 1800.0
+        return {
+            target.key: History(start_seconds=start, requests_per_minute=counts, freshness=freshness)
+            for target in targets
+        }
+
+    monkeypatch.setattr(rig.telemetry, "history", history)
+    monkeypatch.setattr(rig.warm_up, "_history_seconds", 1800.0)
+    rig.store.apply(Kind.POOLS, objects.pool("late"))
+    rig.api.objects[STATUS.replace("/chat/", "/late/")] = objects.pool("late")
+
+    async def a_minute() -> None:
+        for _ in range(4):
+            await rig.loop.round()
+            await asyncio.sleep(0)
+            await rig.loop.use_pause(asyncio.get_running_loop().time())
+            clock.now += 15.0
+
+    def is_held() -> bool:
+        return rig.loop._state._pools[late].awaits_past
+
+    await a_minute()
+    assert rig.loop.record_of(late) is None
+    await a_minute()
+    assert rig.loop.record_of(late) is not None
+    assert is_held()
+    answers = True
+    await a_minute()
+    await a_minute()
+    assert not is_held()
+    assert rig.loop._state._pools[late].fed_until_seconds is not None
+    assert rig.warm_up.waiting == 0

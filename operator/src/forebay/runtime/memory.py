@@ -28,22 +28,14 @@ class StateFiles:
 
     def save(self, state: FleetState, keys: Iterable[PoolKey]) -> int:
         """Write the snapshots of pools; returns how many. A full disk costs the snapshot, not the round."""
-        saved = 0
-        for key in keys:
-            data = state.snapshot(key)
-            if data is None:
-                continue
-            path = self._path(key)
-            try:
-                self._directory.mkdir(parents=True, exist_ok=True)
-                scratch = path.with_suffix(".tmp")
-                scratch.write_bytes(data)
-                scratch.replace(path)
-            except OSError as error:
-                logger.warning("the state of %s was not saved: %s", key, error)
-                continue
-            saved += 1
-        return saved
+        return sum(self._save_one(state, key) for key in keys)
+
+    def has(self, key: PoolKey) -> bool:
+        """Whether there is a snapshot of this pool; not whether it is of any use."""
+        try:
+            return self._path(key).is_file()
+        except OSError:  # the directory may not be entered
+            return False
 
     def restore(self, state: FleetState, key: PoolKey) -> bool:
         """Give a pool its memory back; False if there is none or it is of no use (then the file is removed)."""
@@ -56,17 +48,44 @@ class StateFiles:
             state.restore(key, data)
         except StateError as error:
             logger.warning("the saved state of %s is not used: %s", key, error)
-            path.unlink(missing_ok=True)
+            _remove(path)
             return False
         return True
 
     def forget_others(self, keys: Iterable[PoolKey]) -> None:
-        """Remove the files of pools that are gone."""
+        """Remove the files of pools that are gone: of all but these."""
         kept = {self._path(key).name for key in keys}
         for path in self._directory.glob(f"*{_SUFFIX}"):
             if path.name not in kept:
-                path.unlink(missing_ok=True)
+                _remove(path)
+
+    def _save_one(self, state: FleetState, key: PoolKey) -> bool:
+        try:
+            data = state.snapshot(key)
+        except Exception:  # one pool's edge: the others are saved all the same
+            logger.exception("the state of %s cannot be written down", key)
+            return False
+        if data is None:
+            return False
+        path = self._path(key)
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            scratch = path.with_suffix(".tmp")
+            scratch.write_bytes(data)
+            scratch.replace(path)
+        except OSError as error:
+            logger.warning("the state of %s was not saved: %s", key, error)
+            return False
+        return True
 
     def _path(self, key: PoolKey) -> Path:
         # Kubernetes names have no underscore.
         return self._directory / f"{key.namespace}_{key.name}{_SUFFIX}"
+
+
+def _remove(path: Path) -> None:
+    """Remove a file; one that cannot be removed (a volume turned read-only) stays."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        logger.warning("%s was not removed: %s", path, error)

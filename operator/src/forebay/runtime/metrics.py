@@ -36,6 +36,12 @@ class Metrics:
         self.rounds = Counter(
             "forebay_rounds", "Control rounds by outcome: ok or failed.", ["outcome"], registry=registry
         )
+        self.pause_failures = Counter(
+            "forebay_pause_failures",
+            "Work between two rounds that failed, by kind: figures, look-up, past, forecaster or states.",
+            ["piece"],
+            registry=registry,
+        )
         self.last_round = Gauge(
             "forebay_last_round_timestamp_seconds", "Unix time of the last completed round.", registry=registry
         )

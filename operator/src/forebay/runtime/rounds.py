@@ -17,7 +17,6 @@ from forebay.flow.decision import FleetDecision, PoolDecision
 from forebay.flow.fleet import PoolKey
 from forebay.flow.observation import FleetObservation, PoolObservation
 from forebay.forecast.resolution import ONE_MINUTE, Resolution
-from forebay.forecast.samples import SampleClock
 from forebay.pipeline import FleetState, decide
 from forebay.runtime.act import Done, act, actions
 from forebay.runtime.capacity import capacity_wishes, ensure_capacity
@@ -35,6 +34,7 @@ from forebay.runtime.report.record import decision_record
 from forebay.runtime.report.reporter import Reporter
 from forebay.runtime.unhurried import unhurried
 from forebay.runtime.warmup import Warmed, WarmUp
+from forebay.runtime.watch.store import Kind
 from forebay.telemetry.source import PoolTelemetry, TelemetrySource
 
 logger = logging.getLogger(__name__)
@@ -69,12 +69,9 @@ class _Remembered:
 
 
 def _stagger_seconds(resolution: Resolution, interval_seconds: float) -> float:
-    """Return by how much to shift the samples of every other forecaster: half of the time between two of them.
-
-    Where there is more than one round between two samples, half of the fleet takes one in each.
-    """
-    apart = SampleClock(resolution).sample_seconds
-    return apart / 2.0 if interval_seconds <= apart / 2.0 else 0.0
+    """Return by how much to shift the steps of different forecasters, so that each round has its share of them."""
+    rounds = int(resolution.step_seconds // interval_seconds)
+    return resolution.step_seconds / rounds if rounds > 1 else 0.0
 
 
 class ControlLoop:
@@ -95,6 +92,8 @@ class ControlLoop:
         self._decider = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decide")
         self._records: dict[PoolKey, _Remembered] = {}
         self._lead_times: dict[PoolKey, tuple[float, ...]] = {}
+        self._existing: frozenset[PoolKey] | None = None
+        """Also the pools that cannot be used as they are written; unknown before the first look."""
         self._pause = PauseWork(
             self._state,
             self._decider,
@@ -104,6 +103,8 @@ class ControlLoop:
             look_up=steps.source.look_up,
             lead_times_seconds=lambda: self._lead_times,
             memories=lambda: self._records,
+            existing=lambda: self._existing,
+            failed=lambda piece: steps.metrics.pause_failures.labels(piece).inc(),
         )
         self._one_at_a_time = asyncio.Lock()
 
@@ -205,6 +206,7 @@ class ControlLoop:
             pool.entry.pool.key: tuple(variant.lead_time_seconds for variant in pool.variants)
             for pool in look.pools
         }
+        self._existing = frozenset(PoolKey(*key) for key in steps.world.store.keys(Kind.POOLS))
         keys = {pool.entry.pool.key for pool in look.pools}
         steps.warm_up.keep_only(keys)
         for pool in look.pools:

@@ -29,6 +29,10 @@ def times(uid: str = "a", **changes: object) -> PodTimes:
     return PodTimes(**{**given_times, **changes})  # type: ignore[arg-type]
 
 
+def see(book: LeadTimeBook, seen: PodTimes, *, variant: str = "v") -> None:
+    book.see(seen, variant=variant, node_pool="h100", now_seconds=500.0, shortest_deadline_seconds=900.0)
+
+
 def test_without_observations_the_prior_speaks() -> None:
     quantiles = LeadTimeEstimator(NODE_PRIOR).quantiles()
     assert quantiles.p50_seconds == pytest.approx(240.0)
@@ -69,18 +73,19 @@ def test_what_a_status_says_is_taken_back() -> None:
     for seconds in (100.0, 120.0, 90.0, 110.0, 150.0, 95.0, 105.0, 115.0):
         estimator.observe(seconds)
     before = estimator.quantiles()
-    restored.restore(p50_seconds=before.p50_seconds, p90_seconds=before.p90_seconds, samples=before.observed)
+    told = {"p50_seconds": before.p50_seconds, "p90_seconds": before.p90_seconds}
+    restored.restore(**told, samples=before.observed, at_seconds=0.0)
     after = restored.quantiles()
     assert after.p50_seconds == pytest.approx(before.p50_seconds, rel=0.1)
     assert after.p90_seconds == pytest.approx(before.p90_seconds, rel=0.25)
-    restored.restore(p50_seconds=math.nan, p90_seconds=-1.0, samples=5)
+    restored.restore(p50_seconds=math.nan, p90_seconds=-1.0, samples=5, at_seconds=0.0)
     assert restored.quantiles() == after
 
 
 def test_a_pod_teaches_its_start_up_once() -> None:
     book = LeadTimeBook()
     for _ in range(3):
-        book.see(times(), variant="serving/chat/h100", node_pool="h100")
+        see(book, times(), variant="serving/chat/h100")
     assert book.of_variant("serving/chat/h100").count == 1
     assert book.of_node_pool("h100").count == 0
 
@@ -88,21 +93,21 @@ def test_a_pod_teaches_its_start_up_once() -> None:
 def test_a_pod_that_waited_for_its_node_teaches_the_node_pool() -> None:
     book = LeadTimeBook()
     waited = times(scheduled_seconds=340.0, ready_seconds=400.0, node_created_seconds=250.0)
-    book.see(waited, variant="v", node_pool="h100")
+    see(book, waited)
     assert book.of_node_pool("h100").count == 1
     assert book.of_variant("v").count == 1
 
 
 def test_a_restarted_pod_teaches_nothing() -> None:
     book = LeadTimeBook()
-    book.see(times(restarted=True), variant="v", node_pool="h100")
+    see(book, times(restarted=True))
     assert book.of_variant("v").count == 0
 
 
 def test_a_declared_start_up_is_the_prior_of_its_variant() -> None:
     book = LeadTimeBook()
     assert book.of_variant("v", 30.0).quantiles().p50_seconds == pytest.approx(30.0)
-    book.see(times(), variant="v", node_pool="h100")
+    see(book, times())
     assert 30.0 < book.of_variant("v", 30.0).quantiles().p50_seconds < 41.0
 
 

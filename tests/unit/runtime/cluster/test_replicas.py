@@ -44,7 +44,15 @@ def test_after_its_deadline_a_replica_is_no_supply_any_more(view: Any, objects: 
     before = view(pods, replicas=1, now=NOW + 899)
     after = view(pods, replicas=1, now=NOW + 3000)
     assert (len(before.starting), before.overdue) == (1, 0)
-    assert (len(after.starting), after.overdue, after.waiting_for_nodes) == (0, 1, 1)
+    assert (len(after.starting), after.overdue, after.overdue_for_nodes) == (0, 1, 1)
+
+
+def test_only_what_is_overdue_itself_and_has_no_node_is_overdue_for_nodes(view: Any, objects: Any) -> None:
+    """Protects node pools from a block that a crashing pod and a pod of this minute make together."""
+    crashing = objects.pod("a", ready=None, restarts=9)
+    waiting = objects.pod("b", created="2026-11-20T00:49:00Z", scheduled=None, ready=None)
+    seen = view([crashing, waiting], replicas=2, now=NOW + 3000)
+    assert (len(seen.starting), seen.overdue, seen.overdue_for_nodes) == (1, 1, 0)
 
 
 def test_a_late_replica_is_expected_soon_not_in_the_past(view: Any, objects: Any) -> None:

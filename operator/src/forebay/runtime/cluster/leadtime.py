@@ -8,10 +8,24 @@ Two phases are told apart because they have different causes and different owner
 Durations of provisioning are skewed to the right, so each phase is a log-normal distribution. Its prior counts as
 a few observations and fades as real ones arrive; old observations fade too, because images, quotas and hardware
 change.
+
+A pod tells since when it is Ready, not since when it was Ready first: one whose probe failed once at the age of
+ten hours looks as if its start had taken ten hours. What a pod teaches therefore depends on how it was met:
+
+* *starting*, that is without a node yet, or not Ready within the deadline of a start-up: it teaches both phases
+  when it is Ready, however long that takes;
+* *not Ready after that deadline*: it may have served before, and never teaches;
+* *Ready already*: it teaches a phase only if its duration is within that phase's deadline. The node lead time it
+  teaches only if it was created after that was recalled from a status: an earlier process has learned from it.
+
+A phase's deadline is that of a replica: the shortest deadline, or the phase's 99th percentile if that is longer.
+Each pod teaches each of its variants once per process, and a node pool once. No status tells the start-up of a
+variant, so after a restart the living pods teach it anew from the prior, and nothing adds up over restarts.
 """
 
 import math
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from statistics import NormalDist
 
@@ -71,6 +85,8 @@ class LeadTimeEstimator:
     _weight: float = 0.0
     _sum: float = 0.0
     _sum_of_squares: float = 0.0
+    restored_seconds: float | None = None
+    """Unix time at which it was taken back from a status; None if it began with its prior."""
     _told: tuple[LeadTimePrior, int, LeadTimeQuantiles] | None = None
     """The quantiles last computed, with the prior and the count that they were computed from."""
 
@@ -112,16 +128,23 @@ class LeadTimeEstimator:
         )
         return math.sqrt(variance)
 
-    def restore(self, *, p50_seconds: float, p90_seconds: float, samples: int) -> None:
-        """Take back what a status says was learned; nonsense is ignored, since it only costs what was learned."""
+    def restore(self, *, p50_seconds: float, p90_seconds: float, samples: int, at_seconds: float) -> None:
+        """Take back what a status says was learned; nonsense is ignored, since it only costs what was learned.
+
+        ``at_seconds`` is the Unix time of now: what pods older than that teach is in the status already.
+        """
         plausible = math.isfinite(p50_seconds) and math.isfinite(p90_seconds) and 0 < p50_seconds <= p90_seconds
         if samples <= 0 or not plausible:
             return
         mean, spread = math.log(p50_seconds), math.log(p90_seconds / p50_seconds) / _Z90
-        self.count, self._told = samples, None
+        self.count, self._told, self.restored_seconds = samples, None, at_seconds
         self._weight = (1.0 - _FADE**samples) / (1.0 - _FADE)
         self._sum = self._weight * mean
         self._sum_of_squares = self._weight * (mean * mean + spread * spread)
+
+    def recalls(self, created_seconds: float) -> bool:
+        """Whether a pod created at this Unix time may be part of what was taken back from a status."""
+        return self.restored_seconds is not None and created_seconds < self.restored_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,14 +158,25 @@ class PodTimes:
     restarted: bool
     node_created_seconds: float | None
 
+    @property
+    def waited_for_node(self) -> bool:
+        """Whether the node came because of this pod, or of one like it: the pod waited for the whole way."""
+        return self.node_created_seconds is not None and self.node_created_seconds > self.created_seconds
+
 
 @dataclass(slots=True)
 class LeadTimeBook:
-    """Estimators of start-up per workload and of node lead time per node pool, fed by pods."""
+    """Estimators of start-up per variant and of node lead time per node pool, fed by pods.
+
+    The module's docstring says which pods teach what.
+    """
 
     node: dict[str, LeadTimeEstimator] = field(default_factory=dict)
     start_up: dict[str, LeadTimeEstimator] = field(default_factory=dict)
-    _reported: set[str] = field(default_factory=set)
+    _met: dict[str, dict[str, bool]] = field(default_factory=dict)
+    """The pods of each variant by uid, and whether they have told all; the others were met while they started."""
+    _taught_node: set[str] = field(default_factory=set)
+    """Pods that a node pool learned from: variants may share a workload, or come back."""
 
     def of_node_pool(self, name: str, prior: LeadTimePrior | None = None) -> LeadTimeEstimator:
         """Return the estimator of a node pool; ``""`` stands for variants without one. A given prior is kept."""
@@ -151,9 +185,9 @@ class LeadTimeBook:
             estimator.prior = prior
         return estimator
 
-    def knows(self, uid: str) -> bool:
-        """Whether this pod's way to Ready was learned from already."""
-        return uid in self._reported
+    def knows(self, variant: str, uid: str) -> bool:
+        """Whether this pod has nothing more to teach about this variant."""
+        return self._met.get(variant, {}).get(uid, False)
 
     def of_variant(self, key: str, declared_seconds: float | None = None) -> LeadTimeEstimator:
         """Return the start-up estimator of a variant; a declared start-up is its prior instead of the general one.
@@ -167,21 +201,67 @@ class LeadTimeBook:
         estimator.prior = prior
         return estimator
 
-    def see(self, times: PodTimes, *, variant: str, node_pool: str) -> None:
-        """Look at one pod; learns from it once, when it is first Ready.
+    def see(
+        self,
+        times: PodTimes,
+        *,
+        variant: str,
+        node_pool: str,
+        now_seconds: float,
+        shortest_deadline_seconds: float,
+    ) -> None:
+        """Look at one pod; learns from it once, when it is first seen Ready, as far as it can be believed.
 
         A pod that restarted tells the age of a crash, not of a start-up.
+
+        Args:
+            times: of the pod.
+            variant: whose replica it is.
+            node_pool: of the variant; ``""`` stands for none.
+            now_seconds: Unix time.
+            shortest_deadline_seconds: no deadline of a phase is shorter.
         """
-        if times.uid in self._reported or times.ready_seconds is None or times.scheduled_seconds is None:
+        met = self._met.setdefault(variant, {})
+        if met.get(times.uid):
             return
-        self._reported.add(times.uid)
+        start_up = self.start_up.get(variant) or self.of_variant(variant)
+        if times.scheduled_seconds is None or times.ready_seconds is None:
+            if times.uid not in met:
+                # Without a node it was never Ready.
+                age_seconds = 0.0 if times.scheduled_seconds is None else now_seconds - times.scheduled_seconds
+                met[times.uid] = not _in_time(age_seconds, start_up, shortest_deadline_seconds)
+            return
+        watched = times.uid in met
+        met[times.uid] = True
         if times.restarted:
             return
-        self.of_variant(variant).observe(times.ready_seconds - times.scheduled_seconds)
-        if times.node_created_seconds is not None and times.node_created_seconds > times.created_seconds:
-            # The node came because of this pod, or of one like it: the pod waited for the whole way.
-            self.of_node_pool(node_pool).observe(times.scheduled_seconds - times.created_seconds)
+        took_seconds = times.ready_seconds - times.scheduled_seconds
+        if watched or _in_time(took_seconds, start_up, shortest_deadline_seconds):
+            start_up.observe(took_seconds)
+        if times.waited_for_node and times.uid not in self._taught_node:
+            node, waited_seconds = self.of_node_pool(node_pool), times.scheduled_seconds - times.created_seconds
+            in_time = _in_time(waited_seconds, node, shortest_deadline_seconds)
+            if watched or (in_time and not node.recalls(times.created_seconds)):
+                self._taught_node.add(times.uid)
+                node.observe(waited_seconds)
 
     def forget_others(self, uids: Iterable[str]) -> None:
         """Drop the memory of pods that are gone."""
-        self._reported.intersection_update(uids)
+        alive = set(uids)
+        self._taught_node &= alive
+        for met in self._met.values():
+            for gone in [uid for uid in met if uid not in alive]:
+                del met[gone]
+
+    def keep_only(self, *, variants: AbstractSet[str], node_pools: AbstractSet[str]) -> None:
+        """Forget variants and node pools that are gone; what comes back under a name begins afresh."""
+        for variant in self.start_up.keys() - variants:
+            del self.start_up[variant]
+        for variant in self._met.keys() - variants:
+            del self._met[variant]
+        for name in self.node.keys() - node_pools:
+            del self.node[name]
+
+
+def _in_time(seconds: float, estimator: LeadTimeEstimator, shortest_deadline_seconds: float) -> bool:
+    return seconds <= max(shortest_deadline_seconds, estimator.quantiles().p99_seconds)

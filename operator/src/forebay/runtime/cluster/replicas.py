@@ -42,8 +42,8 @@ class ReplicaView:
     draining: int
     overdue: int
     """Replicas past their deadline: no supply any more."""
-    waiting_for_nodes: int
-    """Of the starting and overdue ones, those that the scheduler cannot place."""
+    overdue_for_nodes: int
+    """Of the overdue ones, those that the scheduler cannot place: the others have their node, and fail on it."""
     waiting_for_quota: int
     lead_time: LeadTimeQuantiles
 
@@ -87,15 +87,15 @@ def view_replicas(
     """
     alive = [pod for pod in pods if not pod.terminating]
     starting: list[StartingReplica] = []
-    overdue = waiting_for_nodes = waiting_for_quota = 0
+    overdue = overdue_for_nodes = waiting_for_quota = 0
     for pod in alive:
         if pod.ready:
             continue
-        waiting_for_nodes += pod.unschedulable
         waiting_for_quota += pod.gated
         total = lead_times.total(needs_node=pod.unschedulable)
         if now_seconds - pod.created_seconds > max(shortest_deadline_seconds, total.p99_seconds):
             overdue += 1
+            overdue_for_nodes += pod.unschedulable
         else:
             starting.append(_starting(pod, lead_times, now_seconds))
     lead_time = lead_times.total(needs_node=needs_node)
@@ -115,7 +115,7 @@ def view_replicas(
         starting=tuple(starting),
         draining=sum(pod.terminating for pod in pods),
         overdue=overdue,
-        waiting_for_nodes=waiting_for_nodes,
+        overdue_for_nodes=overdue_for_nodes,
         waiting_for_quota=waiting_for_quota,
         lead_time=lead_time,
     )

@@ -16,7 +16,7 @@ from forebay.runtime.cluster.replicas import LeadTimes, PodIndex, ReplicaView, v
 from forebay.runtime.cluster.roster import NodePoolEntry, PoolEntry, Roster
 from forebay.runtime.cluster.writes import Writes
 from forebay.runtime.watch.records import PodRecord, WorkloadRecord
-from forebay.runtime.watch.store import Store
+from forebay.runtime.watch.store import Kind, Store
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class World:
     book: LeadTimeBook = field(default_factory=LeadTimeBook)
     back_offs: BackOffs = field(default_factory=BackOffs)
     other_workloads: dict[TargetRef, WorkloadRecord | str] = field(default_factory=dict)
-    """Targets of kinds that are not watched, read before each look; a string says why one was not found."""
+    """Targets of kinds that are not watched, read before each look; a string says why one cannot be used."""
 
     def look(self, roster: Roster, now_seconds: float) -> Look:
         """Return what the caches show now."""
@@ -60,17 +60,25 @@ class World:
         )
 
     def tidy(self, roster: Roster) -> None:
-        """Forget what belongs to objects that are gone."""
+        """Forget what belongs to objects that are gone; those with an invalid spec are still there."""
+        self.book.keep_only(variants=self._variants(roster), node_pools={"", *_node_pools(roster)})
         self.book.forget_others(pod.uid for pod in self.store.all_pods())
         self.back_offs.keep_only(roster.node_pools)
         self.writes.keep_only({target for entry in roster.pools.values() for target in entry.targets.values()})
+
+    def _variants(self, roster: Roster) -> set[str]:
+        """Return the keys of all variants; of a pool whose spec is invalid now, those that were known."""
+        alive = {variant_key(entry, variant) for entry in roster.pools.values() for variant in entry.pool.variants}
+        pools = [item.record for item in roster.invalid if item.kind is Kind.POOLS]
+        prefixes = tuple(f"{record.namespace}/{record.name}/" for record in pools)
+        return alive | {key for key in self.book.start_up if key.startswith(prefixes)}
 
     def _observe_nodes(
         self, entry: NodePoolEntry, held: Mapping[str, int], now_seconds: float
     ) -> NodePoolObservation:
         name = entry.node_pool.name
         if name not in self.book.node:
-            self._recall(entry)
+            self._recall(entry, now_seconds)
         return observe_node_pool(
             name,
             (node for node in self.store.nodes.values() if matches(node, entry.selector)),
@@ -80,7 +88,7 @@ class World:
             now_seconds=now_seconds,
         )
 
-    def _recall(self, entry: NodePoolEntry) -> None:
+    def _recall(self, entry: NodePoolEntry, now_seconds: float) -> None:
         """Take the node lead time that an earlier process learned from the status that it left."""
         for phase in entry.record.status.get("leadTime") or ():
             if phase.get("phase") == "node":
@@ -88,6 +96,7 @@ class World:
                     p50_seconds=Duration(phase.get("p50", "")).seconds,
                     p90_seconds=Duration(phase.get("p90", "")).seconds,
                     samples=int(phase.get("samples") or 0),
+                    at_seconds=now_seconds,
                 )
 
     def _node_pool_look(
@@ -186,9 +195,10 @@ class _Glance:
             now_seconds=self._now,
             shortest_deadline_seconds=self._world.shortest_deadline_seconds,
         )
-        if view.overdue and view.waiting_for_nodes and variant.node_pool is not None:
+        if view.overdue_for_nodes and variant.node_pool is not None:
             self._world.back_offs.of(variant.node_pool).failed(
-                self._now, f"{view.overdue} replicas of {entry.pool.key} got no node before their deadline."
+                self._now,
+                f"{view.overdue_for_nodes} replicas of {entry.pool.key} got no node before their deadline.",
             )
         return view
 
@@ -201,8 +211,10 @@ class _Glance:
         book, nodes, key = self._world.book, self._world.store.nodes, variant_key(entry, variant)
         estimator = book.of_node_pool(variant.node_pool or "")
         before = estimator.count
+        # A declared start-up moves the deadline up to which a pod is believed.
+        book.of_variant(key, variant.start_up_seconds)
         for pod in pods:
-            if pod.ready_seconds is None or book.knows(pod.uid):
+            if book.knows(key, pod.uid):
                 continue
             node = nodes.get(pod.node or "")
             times = PodTimes(
@@ -213,7 +225,13 @@ class _Glance:
                 restarted=pod.restarts > 0,
                 node_created_seconds=node.created_seconds if node else None,
             )
-            book.see(times, variant=key, node_pool=variant.node_pool or "")
+            book.see(
+                times,
+                variant=key,
+                node_pool=variant.node_pool or "",
+                now_seconds=self._now,
+                shortest_deadline_seconds=self._world.shortest_deadline_seconds,
+            )
         if estimator.count > before and variant.node_pool is not None:
             self._world.back_offs.of(variant.node_pool).succeeded()
 
@@ -236,6 +254,8 @@ class _Glance:
             desired=workload.replicas,
             ready=view.ready,
             starting=view.starting,
+            # Pods beyond the wanted count are going to be removed, and are not waited for.
+            overdue=min(view.overdue, max(0, workload.replicas - view.ready - len(view.starting))),
             draining=view.draining,
             lead_time_seconds=view.lead_time.p90_seconds,
             conflict=self._conflict(workload),
@@ -256,6 +276,12 @@ class _Glance:
         target = workload.target
         others = self._autoscalers.get((target.namespace, target.kind, target.name), ())
         return autoscaler_conflict(target, others) or self._world.writes.foreign(workload, self._now)
+
+
+def _node_pools(roster: Roster) -> set[str]:
+    """Return the names of all node pools, those with an invalid spec included."""
+    invalid = {item.record.name for item in roster.invalid if item.kind is Kind.NODE_POOLS}
+    return invalid | roster.node_pools.keys()
 
 
 def variant_key(entry: PoolEntry, variant: Variant) -> str:
