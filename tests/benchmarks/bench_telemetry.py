@@ -146,8 +146,8 @@ async def test_a_round_of_two_thousand_pools() -> None:
     source = PrometheusTelemetry(PrometheusSettings(), client=client)
     start = 1_800_000_002.0
     await source.observe(targets, start)
-    quick: list[float] = []
-    slow: list[float] = []
+    rounds: list[float] = []
+    pieces: list[float] = []
     for index in range(1, ROUNDS + 1):
         client.rendered.clear()
         await _render(client, targets, start + 15.0 * index)
@@ -156,11 +156,16 @@ async def test_a_round_of_two_thousand_pools() -> None:
         client.octets = client.samples = 0
         before = time.process_time()
         seen = await source.observe(targets, start + 15.0 * index)
-        (slow if client.asked["lengths prompt_length"] else quick).append(time.process_time() - before)
+        rounds.append(time.process_time() - before)
         assert len(seen) == POOLS
         assert all(each.traffic is not None and len(each.engines) == 2 for each in seen.values())
         assert all(each.missed is not None for each in seen.values())
         questions, octets, samples = client.asked.total(), client.octets, client.samples
+        more = True
+        while more:
+            before = time.process_time()
+            more = await source.look_up()
+            pieces.append(time.process_time() - before)
     tracemalloc.start()
     await source.observe(targets, start + 15.0 * (ROUNDS + 1))
     peak = tracemalloc.get_traced_memory()[1]
@@ -168,10 +173,10 @@ async def test_a_round_of_two_thousand_pools() -> None:
     print(
         f"\n{POOLS} pools, {len(workloads)} workloads: {questions} queries a round, {samples} series, "
         f"{octets / 1e6:.1f} MB of JSON\n"
-        f"CPU per round: median {statistics.median(quick):.3f} s, with the once-a-minute questions "
-        f"{statistics.median(slow):.3f} s; peak allocation {peak / 1e6:.0f} MB (answers held at once)"
+        f"CPU per round: median {statistics.median(rounds):.3f} s; longest piece in a pause {max(pieces):.3f} s; "
+        f"peak allocation {peak / 1e6:.0f} MB (answers held at once)"
     )
-    assert statistics.median(quick) < BUDGET_SECONDS
+    assert statistics.median(rounds) < BUDGET_SECONDS
 
 
 async def _render(client: RenderedClient, targets: list[PoolTarget], at_seconds: float) -> None:

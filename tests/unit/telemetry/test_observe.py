@@ -1,6 +1,5 @@
 """Whole rounds, with scripted answers."""
 
-import math
 from dataclasses import replace
 
 import pytest
@@ -363,17 +362,6 @@ async def test_misses_add_both_objectives_and_single_tokens_are_the_last_resort(
     (seen,) = await observe(client, [pool()], T0)
     assert seen.missed == pytest.approx(30.0 * (0.1 + 0.05))
     assert "judged by single tokens" in next(each.detail for each in seen.freshness if each.signal == "itl")
-
-
-async def test_lengths_come_once_a_minute_with_the_traffic() -> None:
-    client = scripted(SERVE)
-    client.script["lengths prompt_length"] = {(*SERVE, "100"): 5.0, (*SERVE, "+Inf"): 8.0}
-    seen = await observe(client, [pool()], *(T0 + 15.0 * index for index in range(5)))
-    found = [traffic(each).input_lengths is not None for each in seen]
-    assert found == [True, False, False, False, True]
-    lengths = traffic(seen[0]).input_lengths
-    assert lengths is not None
-    assert (lengths.upper_tokens, lengths.counts) == ((100.0, math.inf), (5.0, 3.0))
 
 
 async def test_closing_closes_the_client() -> None:

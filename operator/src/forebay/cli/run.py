@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from forebay.actuation.kube import CredentialsError, service_account_namespace
 from forebay.parameters import DURATION, HEADER, NAMESPACES
 from forebay.runtime.logs import set_up_logging
-from forebay.runtime.process import OperatorProcess
+from forebay.runtime.process import ListenError, OperatorProcess
 from forebay.runtime.report.text import duration
 from forebay.runtime.settings import OperatorSettings
 
@@ -183,12 +183,8 @@ def command(identity: str | None, **given: Any) -> None:
     set_up_logging(settings.log_format, settings.log_level)
     try:
         code = asyncio.run(_run(settings))
-    except (CredentialsError, ValueError) as error:
+    except (CredentialsError, ListenError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    except OSError as error:
-        raise click.ClickException(
-            f"cannot listen on {settings.listen_host}:{settings.listen_port}: {error.strerror or error}"
-        ) from error
     sys.exit(code)
 
 

@@ -25,6 +25,8 @@ class Health:
     """When the elector last finished an attempt."""
     caches_complete: bool = False
     waiting_for: str = "the caches to fill"
+    doubt: str = ""
+    """Why the caches may not be current, though they were complete once."""
 
     def __post_init__(self) -> None:
         self.started_seconds = self.clock()
@@ -55,4 +57,6 @@ class Health:
             return False, why
         if not self.caches_complete:
             return False, f"waiting for {self.waiting_for}"
+        if self.doubt:
+            return False, self.doubt
         return True, "the caches are complete"

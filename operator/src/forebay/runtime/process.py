@@ -12,7 +12,7 @@ import kopf
 from kubernetes.aio.client.configuration import Configuration
 
 from forebay.actuation.capacity import PodDrivenProvider
-from forebay.actuation.kube import KubeApi, load_configuration
+from forebay.actuation.kube import CredentialsError, KubeApi, load_configuration, ssl_context
 from forebay.actuation.scale import ScaleWriter
 from forebay.actuation.targets import TargetDirectory
 from forebay.forecast.resolution import steps_of
@@ -37,9 +37,11 @@ from forebay.runtime.warmup import WarmUp
 from forebay.runtime.watch.audit import Auditor
 from forebay.runtime.watch.caches import Caches
 from forebay.runtime.watch.informer import Informer, connection_info
+from forebay.runtime.watch.staleness import StaleCachesError
 from forebay.runtime.watch.store import Store
 from forebay.runtime.watch.watching import Scope
 from forebay.runtime.web import WebServer
+from forebay.telemetry.client import ROUND_PATIENCE
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +60,10 @@ class Parts:
     leader: Leader | None
     health: Health
     metrics: Metrics
+
+
+class ListenError(Exception):
+    """The address that probes and metrics are served at cannot be listened on: mostly its port is taken."""
 
 
 class OperatorProcess:
@@ -83,29 +89,36 @@ class OperatorProcess:
 
         Raises:
             CredentialsError: there is no access to a cluster.
-            OSError: the port is taken.
+            ListenError: the port is taken.
         """
         self._heap.set_up()
         async with AsyncExitStack() as stack:
             parts = await stack.enter_async_context(self._parts())
             web = WebServer(parts.health, parts.metrics, parts.loop.record_of)
-            port = await web.start(self._settings.listen_host, self._settings.listen_port)
             stack.push_async_callback(web.stop)
-            logger.info("listening on %s:%d", self._settings.listen_host, port, extra={"port": port})
+            await self._listen(web)
             return await self._supervise(parts)
+
+    async def _listen(self, web: WebServer) -> None:
+        host, port = self._settings.listen_host, self._settings.listen_port
+        try:
+            port = await web.start(host, port)
+        except OSError as error:
+            raise ListenError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        logger.info("listening on %s:%d", host, port, extra={"port": port})
 
     @asynccontextmanager
     async def _parts(self) -> AsyncIterator[Parts]:
         """Build everything; closes connections and threads at the end."""
         settings = self._settings
-        self._configuration = await load_configuration(settings.kubeconfig, settings.context)
+        configuration = await load_configuration(settings.kubeconfig, settings.context)
+        _check_files(configuration)
+        self._configuration = configuration
         metrics, store = Metrics(), Store()
         async with AsyncExitStack() as stack:
-            lease_api = KubeApi(self._configuration, timeout_seconds=settings.renew_deadline_seconds / 2)
+            lease_api = KubeApi(configuration, timeout_seconds=settings.renew_deadline_seconds / 2)
             leader = self._leader(await stack.enter_async_context(lease_api)) if settings.leader_election else None
-            api = await stack.enter_async_context(
-                KubeApi(self._configuration, fence=leader.fence if leader else None)
-            )
+            api = await stack.enter_async_context(KubeApi(configuration, fence=leader.fence if leader else None))
             source = telemetry_source(settings, metrics)
             stack.push_async_callback(source.close)
             scope = Scope(
@@ -130,7 +143,7 @@ class OperatorProcess:
             loop = ControlLoop(
                 steps,
                 interval_seconds=settings.interval_seconds,
-                telemetry_patience_seconds=2 * settings.prometheus_timeout_seconds,
+                telemetry_patience_seconds=ROUND_PATIENCE * settings.prometheus_timeout_seconds,
                 resolution=steps_of(settings.forecast_step_seconds),
             )
             stack.push_async_callback(loop.close)
@@ -166,10 +179,14 @@ class OperatorProcess:
             api, store, metrics, drift_seconds=self._settings.status_drift_seconds, clock=time.monotonic
         )
         events = EventRecorder(
-            api, metrics, instance=self._settings.identity, clock=time.monotonic, wall_clock=time.time
+            api,
+            metrics,
+            instance=self._settings.identity,
+            clock=time.monotonic,
+            wall_clock=time.time,
+            namespaces=self._settings.watch_namespaces,
         )
-        # Of single namespaces it sees a part of the pods that hold GPUs, and several operators may see parts.
-        return Reporter(status, events, metrics, tells_of_node_pools=not self._settings.watch_namespaces)
+        return Reporter(status, events, metrics, tells_of_node_pools=_tells_of_node_pools(self._settings))
 
     def _login(self) -> kopf.ConnectionInfo:
         if self._configuration is None:
@@ -179,13 +196,14 @@ class OperatorProcess:
     async def _supervise(self, parts: Parts) -> int:
         """Run all tasks until one ends or a signal comes; then end the others in order."""
         informer = asyncio.create_task(self._inform(parts), name="informer")
-        tasks: list[Coroutine[None, None, None]] = [
-            self._rounds(parts),
-            sample_lag(parts.metrics.lag_seconds.observe),
-        ]
+        tasks: dict[str, Coroutine[None, None, None]] = {
+            "rounds": self._rounds(parts),
+            "audit": parts.caches.keep(),
+            "lag": sample_lag(parts.metrics.lag_seconds.observe),
+        }
         if parts.leader is not None:
-            tasks.append(parts.leader.run(parts.health.lease_attempted))
-        workers = [asyncio.create_task(task) for task in tasks]
+            tasks["lease"] = parts.leader.run(parts.health.lease_attempted)
+        workers = [asyncio.create_task(task, name=name) for name, task in tasks.items()]
         stop = asyncio.create_task(self._stopping.wait(), name="stop")
         await asyncio.wait({informer, stop, *workers}, return_when=asyncio.FIRST_COMPLETED)
         code = _exit_code([task for task in (informer, *workers) if task.done()])
@@ -212,16 +230,12 @@ class OperatorProcess:
             loop.add_signal_handler(number, self.stop)
 
     async def _rounds(self, parts: Parts) -> None:
-        """Fill the caches, wait for the lease, then run rounds; audit the caches beside them."""
+        """Fill the caches, wait for the lease, then run rounds."""
         await parts.caches.fill()
-        auditing = asyncio.create_task(parts.caches.keep(), name="audit")
-        try:
-            if parts.leader is not None:
-                await self._stand_by(parts, parts.leader)
-            parts.metrics.leader.set(1)
-            await parts.loop.run(lambda: self._came_round(parts))
-        finally:
-            auditing.cancel()
+        if parts.leader is not None:
+            await self._stand_by(parts, parts.leader)
+        parts.metrics.leader.set(1)
+        await parts.loop.run(lambda: self._came_round(parts))
 
     def _came_round(self, parts: Parts) -> None:
         parts.health.round_done()
@@ -237,6 +251,31 @@ class OperatorProcess:
                 continue
 
 
+def _check_files(configuration: Configuration) -> None:
+    """Check that certificates and keys can be used, before anything is connected.
+
+    Raises:
+        CredentialsError: one cannot.
+    """
+    try:
+        ssl_context(configuration)
+    except OSError as error:  # those of TLS, too; none of them names its file
+        files = (configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file)
+        named = ", ".join(str(file) for file in files if file) or "the kubeconfig's own"
+        raise CredentialsError(
+            f"No access to a cluster: a certificate or key cannot be used: {error} (among {named})."
+        ) from error
+
+
+def _tells_of_node_pools(settings: OperatorSettings) -> bool:
+    """Whether this operator writes the status of node pools: nobody else must, and it must see all their pods.
+
+    One of single namespaces sees a part of the pods. One with a selector has others beside it that see the same
+    node pools, and each of them would write what it alone has learned.
+    """
+    return not settings.watch_namespaces and not settings.pool_selector
+
+
 def _exit_code(ended: Iterable[asyncio.Task[None]]) -> int:
     """Return the exit code for the tasks that ended by themselves; none means that we were asked to stop."""
     code = EXIT_OK
@@ -245,6 +284,9 @@ def _exit_code(ended: Iterable[asyncio.Task[None]]) -> int:
         if isinstance(error, LeaseLostError):
             logger.error("%s", error)
             return EXIT_LEASE_LOST
-        logger.error("task %s ended: %r", task.get_name(), error, exc_info=error)
         code = EXIT_FAILED
+        if isinstance(error, StaleCachesError):
+            logger.error("%s", error)
+            continue
+        logger.error("task %s ended: %r", task.get_name(), error, exc_info=error)
     return code

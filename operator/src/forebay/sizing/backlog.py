@@ -36,8 +36,8 @@ def backlog_need(
 ) -> BacklogNeed:
     """Return what ``waiting`` requests of one role ask for.
 
-    ``ready`` is in replicas of the reference variant; ``starting`` has the seconds until each replica on its way is
-    ready, and its capacity in the same unit.
+    ``ready`` is in replicas of the reference variant; ``starting`` has the seconds until each replica on its way
+    is ready, and its capacity in the same unit.
 
     The queue is followed as a fluid until ``lead_time_seconds`` from now, with each starting replica added at its
     ready time. The order minimises extra replicas x lead time + drain time x price of the misses meanwhile:

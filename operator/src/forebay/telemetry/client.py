@@ -2,30 +2,32 @@
 
 import asyncio
 import random
-import threading
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import Generic, Protocol, TypeVar
 
 import requests
 from prometheus_api_client import PrometheusConnect
-from urllib3.util.retry import Retry
 
 from forebay.telemetry.breaker import Admission, Breaker, BreakerState
+from forebay.telemetry.connections import Connections
 from forebay.telemetry.errors import QueryError, QueryFailure
-from forebay.telemetry.http_session import BoundedSession, read_secret
 from forebay.telemetry.meter import NullMeter, TelemetryMeter
 from forebay.telemetry.settings import PrometheusSettings
+from forebay.telemetry.slots import Slot, Slots
 
-_LONGEST_GET = 1500
 Read = TypeVar("Read")
 _Ask = Callable[[PrometheusConnect, tuple[float, float]], Read]
 """What a thread does with its connection and the two time-outs."""
 _RETRY_AFTER_LIMIT_SECONDS = 2.0
+ROUND_PATIENCE = 2.0
+"""Times of the limit of one query that a round waits for its telemetry; then it goes on without any of it."""
+_STAY = 0.9 * ROUND_PATIENCE
+"""Times of the limit of one query after which it ends, however long it waited for a thread: before the round's
+patience does, so that what was read by then counts."""
 
 
 class PromQlClient(Protocol):
@@ -56,37 +58,22 @@ class PromQlClient(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _Connection:
-    """What one thread owns."""
+@dataclass(frozen=True, slots=True)
+class _Question(Generic[Read]):
+    """One query, and how to ask it."""
 
-    session: BoundedSession
-    get: PrometheusConnect
-    post: PrometheusConnect
+    query: str
+    ask: _Ask[Read]
+    kind: str
 
 
-class _TokenFile:
-    """A secret's file that is read again when it changed."""
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """Until when a query may take, in monotonic seconds."""
 
-    def __init__(self, path: Path, what: str) -> None:
-        self._path, self._what = path, what
-        self._seen: tuple[int, int, int] | None = None
-        self._text = ""
-        self._lock = threading.Lock()
-
-    def text(self) -> str:
-        with self._lock:
-            try:
-                stat = self._path.stat()
-            except OSError:
-                raise QueryError(
-                    QueryFailure.CREDENTIALS, f"The {self._what} in {self._path} cannot be read."
-                ) from None
-            seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-            if seen != self._seen:
-                self._text = read_secret(self._path, self._what)
-                self._seen = seen
-            return self._text
+    deadline_seconds: float
+    is_short: bool
+    """The queue took so much of its time that the rest says nothing of a server that does not answer in it."""
 
 
 class PrometheusClient:
@@ -95,20 +82,14 @@ class PrometheusClient:
     def __init__(self, settings: PrometheusSettings, meter: TelemetryMeter | None = None) -> None:
         self._settings = settings
         self._meter: TelemetryMeter = meter or NullMeter()
-        self._executor = ThreadPoolExecutor(settings.threads, thread_name_prefix="prometheus")
-        self._local = threading.local()
-        self._sessions: list[BoundedSession] = []
-        self._sessions_lock = threading.Lock()
+        self._slots = Slots(settings.threads, "prometheus")
+        self._connections = Connections(settings)
         self._breaker = Breaker(
             failures_to_open=settings.breaker_failures,
             cool_down_seconds=settings.breaker_cool_down_seconds,
             cool_down_max_seconds=settings.breaker_cool_down_max_seconds,
         )
         self._probe: asyncio.Future[None] | None = None
-        auth = settings.auth
-        self._token = _TokenFile(auth.bearer_token_file, "bearer token") if auth.bearer_token_file else None
-        self._password = _TokenFile(auth.basic_password_file, "password") if auth.basic_password_file else None
-        self._slots = asyncio.Semaphore(settings.threads)
 
     @property
     def breaker_state(self) -> BreakerState:
@@ -125,7 +106,7 @@ class PrometheusClient:
         def ask(connect: PrometheusConnect, timeout: tuple[float, float]) -> Read:
             return read(connect.custom_query(query, params={"time": at_seconds}, timeout=timeout))
 
-        return await self._ask(query, ask, kind)
+        return await self._ask(_Question(query, ask, kind))
 
     async def range(
         self,
@@ -147,27 +128,23 @@ class PrometheusClient:
         def ask(connect: PrometheusConnect, timeout: tuple[float, float]) -> Read:
             return read(connect.custom_query_range(query, start, end, f"{step_seconds}s", timeout=timeout))
 
-        return await self._ask(query, ask, kind)
+        return await self._ask(_Question(query, ask, kind))
 
     async def close(self) -> None:
         """Release threads and connections; threads that still wait for an answer end with their deadline."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
-        with self._sessions_lock:
-            for session in self._sessions:
-                session.close()
+        self._slots.close()
+        self._connections.close()
 
-    async def _ask(self, query: str, ask: _Ask[Read], kind: str) -> Read:
+    async def _ask(self, question: _Question[Read]) -> Read:
+        end = time.monotonic() + _STAY * self._settings.query_timeout_seconds
         probing = await self._admitted()
         try:
-            answer = await self._with_retries(query, ask, kind, retries=0 if probing else self._settings.retries)
+            answer = await self._in_a_slot(question, end, probing=probing)
         except QueryError as error:
-            if error.server_is_ill:
-                self._change(lambda: self._breaker.failed(time.monotonic(), jitter=random.random()))  # noqa: S311
-            else:
-                self._change(self._breaker.succeeded)
+            self._take_to_heart(error, probing=probing)
             raise
         except BaseException:
-            self._change(lambda: self._breaker.probe_inconclusive(time.monotonic()))
+            self._without_verdict(probing=probing)
             raise
         else:
             self._change(self._breaker.succeeded)
@@ -176,6 +153,19 @@ class PrometheusClient:
             if probing and self._probe is not None:
                 self._probe.set_result(None)
                 self._probe = None
+
+    def _take_to_heart(self, error: QueryError, *, probing: bool) -> None:
+        if error.says_nothing:
+            self._without_verdict(probing=probing)
+        elif error.server_is_ill:
+            self._change(lambda: self._breaker.failed(time.monotonic(), jitter=random.random()))  # noqa: S311
+        else:
+            self._change(self._breaker.succeeded)
+
+    def _without_verdict(self, *, probing: bool) -> None:
+        """Let the next query probe; one that was no probe leaves the probe under way alone."""
+        if probing:
+            self._change(lambda: self._breaker.probe_inconclusive(time.monotonic()))
 
     async def _admitted(self) -> bool:
         """Wait until this query may go; return whether it is a probe."""
@@ -188,12 +178,13 @@ class PrometheusClient:
                 self._probe = asyncio.get_running_loop().create_future()
                 return True
             if admission is Admission.REFUSE or self._probe is None:
-                wait = self._breaker.retry_in_seconds(time.monotonic())
-                raise QueryError(
-                    QueryFailure.BREAKER_OPEN,
-                    f"Prometheus failed repeatedly and is asked again in {wait:.0f} s.",
-                )
+                raise self._refusal()
             await asyncio.shield(self._probe)
+
+    def _refusal(self) -> QueryError:
+        wait = self._breaker.retry_in_seconds(time.monotonic())
+        message = f"Prometheus failed repeatedly and is asked again in {wait:.0f} s."
+        return QueryError(QueryFailure.BREAKER_OPEN, message)
 
     def _change(self, transition: Callable[[], None]) -> None:
         before = self._breaker.state
@@ -201,21 +192,38 @@ class PrometheusClient:
         if self._breaker.state is not before:
             self._meter.breaker_changed(self._breaker.state.value)
 
-    async def _with_retries(
-        self,
-        query: str,
-        ask: _Ask[Read],
-        kind: str,
-        *,
-        retries: int,
-    ) -> Read:
-        deadline = time.monotonic() + self._settings.query_timeout_seconds
+    async def _in_a_slot(self, question: _Question[Read], end: float, *, probing: bool) -> Read:
+        """Ask from a thread's slot. The query's time runs from when it has one, but not beyond ``end``."""
+        slot = await self._slot(question.kind, end)
+        try:
+            if not probing and self._breaker.state is not BreakerState.CLOSED:
+                raise self._refusal()  # the server was found ill while this query waited
+            retries = 0 if probing else self._settings.retries
+            return await self._with_retries(slot, question, self._limit(end), retries=retries)
+        finally:
+            slot.give_back()
+
+    async def _slot(self, kind: str, end: float) -> Slot:
+        began = time.monotonic()
+        try:
+            return await self._slots.take(end - began)
+        except TimeoutError:
+            self._meter.query_finished(kind, time.monotonic() - began, QueryFailure.NO_SLOT.value)
+            raise _no_slot() from None
+
+    def _limit(self, end: float) -> _Limit:
+        now, settings = time.monotonic(), self._settings
+        fair = min(settings.read_timeout_seconds, settings.query_timeout_seconds)
+        return _Limit(min(now + settings.query_timeout_seconds, end), is_short=end - now < fair)
+
+    async def _with_retries(self, slot: Slot, question: _Question[Read], limit: _Limit, *, retries: int) -> Read:
         for attempt in range(retries + 1):
             try:
-                return await self._attempt(query, ask, kind, deadline)
+                return await self._attempt(slot, question, limit)
             except QueryError as error:
                 pause = self._pause(error, attempt)
-                if not error.retryable or attempt == retries or time.monotonic() + pause >= deadline:
+                late = time.monotonic() + pause >= limit.deadline_seconds
+                if not error.retryable or attempt == retries or late:
                     raise
             await asyncio.sleep(pause)
         raise AssertionError("unreachable: the last attempt returns or raises")
@@ -225,70 +233,44 @@ class PrometheusClient:
         backoff = self._settings.retry_backoff_seconds * 2.0**attempt
         return max(told, backoff * (0.5 + random.random()))  # noqa: S311 - spreads retries, hides nothing
 
-    async def _attempt(
-        self,
-        query: str,
-        ask: _Ask[Read],
-        kind: str,
-        deadline: float,
-    ) -> Read:
+    async def _attempt(self, slot: Slot, question: _Question[Read], limit: _Limit) -> Read:
         started = time.monotonic()
         outcome = "ok"
         try:
-            async with asyncio.timeout_at(asyncio.get_running_loop().time() + max(0.0, deadline - started)):
-                async with self._slots:
-                    return await self._in_thread(query, ask, deadline)
-        except TimeoutError:
-            outcome = QueryFailure.TIMEOUT.value
-            self._meter.query_abandoned(kind)
-            raise QueryError(QueryFailure.TIMEOUT, "Prometheus did not answer in time.") from None
+            return await self._in_thread(slot, question, limit)
         except QueryError as error:
             outcome = error.failure.value
             raise
         finally:
-            self._meter.query_finished(kind, time.monotonic() - started, outcome)
+            self._meter.query_finished(question.kind, time.monotonic() - started, outcome)
 
-    async def _in_thread(self, query: str, ask: _Ask[Read], deadline: float) -> Read:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, self._blocking, query, ask, deadline)
+    async def _in_thread(self, slot: Slot, question: _Question[Read], limit: _Limit) -> Read:
+        left = limit.deadline_seconds - time.monotonic()
+        if left <= 0:
+            raise _no_slot()
+        try:
+            return await slot.run(partial(self._blocking, question, limit.deadline_seconds), left)
+        except TimeoutError:
+            self._meter.query_abandoned(question.kind)
+            error = QueryError(QueryFailure.TIMEOUT, "Prometheus did not answer in time.")
+        except QueryError as failed:
+            error = failed
+        raise _no_slot() if error.failure is QueryFailure.TIMEOUT and limit.is_short else error
 
-    def _blocking(self, query: str, ask: _Ask[Read], deadline: float) -> Read:
+    def _blocking(self, question: _Question[Read], deadline: float) -> Read:
         left = deadline - time.monotonic()
         if left <= 0:
-            raise QueryError(QueryFailure.TIMEOUT, "Every thread was busy with an earlier query.")
-        connection = self._connection()
-        connection.session.deadline_seconds = deadline
-        connect = connection.post if len(query) > _LONGEST_GET else connection.get
-        connect.headers = self._headers()
-        settings = self._settings
-        if settings.auth.basic_username is not None and self._password is not None:
-            connect.auth = (settings.auth.basic_username, self._password.text())
+            raise _no_slot()
+        connect, settings = self._connections.ready_for(question.query, deadline), self._settings
         timeout = (min(settings.connect_timeout_seconds, left), min(settings.read_timeout_seconds, left))
         try:
-            return ask(connect, timeout)
+            return question.ask(connect, timeout)
         except (requests.exceptions.JSONDecodeError, ValueError, KeyError, TypeError, RecursionError):
             raise QueryError(
                 QueryFailure.BAD_ANSWER, "What answered is not Prometheus' API, or its answer is cut off."
             ) from None
 
-    def _headers(self) -> Mapping[str, str]:
-        headers = dict(self._settings.auth.headers)
-        if self._token is not None:
-            headers["Authorization"] = f"Bearer {self._token.text()}"
-        return headers
 
-    def _connection(self) -> _Connection:
-        existing: _Connection | None = getattr(self._local, "connection", None)
-        if existing is not None:
-            return existing
-        session = BoundedSession(self._settings)
-        url = self._settings.url.rstrip("/")
-        connection = _Connection(
-            session,
-            PrometheusConnect(url=url, session=session, method="GET", retry=Retry(0, read=False)),
-            PrometheusConnect(url=url, session=session, method="POST", retry=Retry(0, read=False)),
-        )
-        self._local.connection = connection
-        with self._sessions_lock:
-            self._sessions.append(session)
-        return connection
+def _no_slot() -> QueryError:
+    message = "Earlier queries took all the time of this round: Prometheus is slow for so many."
+    return QueryError(QueryFailure.NO_SLOT, message)

@@ -20,9 +20,12 @@ class QueryFailure(StrEnum):
     BREAKER_OPEN = "breaker_open"
     CREDENTIALS = "credentials"
     """A token, password or certificate file cannot be read."""
+    NO_SLOT = "no_slot"
+    """Other queries had all threads for too long: the server was not asked, or had next to no time to answer."""
 
 
 _PASSING = frozenset({QueryFailure.TIMEOUT, QueryFailure.CONNECTION, QueryFailure.THROTTLED, QueryFailure.SERVER})
+_OUR_OWN = frozenset({QueryFailure.NO_SLOT, QueryFailure.BREAKER_OPEN})
 
 
 class QueryError(Exception):
@@ -40,8 +43,13 @@ class QueryError(Exception):
 
     @property
     def server_is_ill(self) -> bool:
-        """Return whether the failure speaks of the server, and not of one query."""
-        return self.failure not in {QueryFailure.REFUSED, QueryFailure.TOO_LARGE}
+        """Return whether the failure speaks of the server, and not of one query or of ourselves."""
+        return not self.says_nothing and self.failure not in {QueryFailure.REFUSED, QueryFailure.TOO_LARGE}
+
+    @property
+    def says_nothing(self) -> bool:
+        """Return whether the failure is our own and says neither good nor bad of the server."""
+        return self.failure in _OUR_OWN
 
 
 class DialectError(ValueError):

@@ -1,5 +1,6 @@
 """What changes seldom and is looked up seldom: metric names, bucket edges, scrape intervals, KV cache sizes."""
 
+import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -59,23 +60,37 @@ class Facts:
 async def look_up(
     client: PromQlClient, group: Group, settings: PrometheusSettings, at_seconds: float, last: Facts
 ) -> Facts:
-    """Look a group's facts up; what cannot be looked up stays as it was, and is looked up again soon."""
+    """Look a group's facts up; what cannot be looked up stays as it was, and is looked up again soon.
+
+    All but the names are asked for at once: one after the other they would take longer than a round waits, where
+    the server is slow.
+    """
     every = Expressions(group, settings, None, _LONGEST_WINDOW_SECONDS)
     names = await _vector(client, every.names(), ("__name__",), at_seconds)
     known = frozenset(name for (name,) in names.values) if names is not None else last.known
     some = Expressions(group, settings, known, _LONGEST_WINDOW_SECONDS)
     latencies = [signal for signal in LATENCIES if signal in group.dialect.signals]
-    buckets = (
-        await _vector(client, some.edges(latencies), ("__name__", "le"), at_seconds) if latencies else Vector()
+    buckets, scrape_seconds, kv_tokens = await asyncio.gather(
+        _buckets(client, some, latencies, at_seconds),
+        _scrape_seconds(client, some, at_seconds),
+        _kv_tokens(client, some, at_seconds),
     )
     edges = last.edges if buckets is None else _edges(group, latencies, buckets)
     return Facts(
         at_seconds=at_seconds if names is not None and buckets is not None else -math.inf,
         known=known,
         edges=edges,
-        scrape_seconds=await _scrape_seconds(client, some, at_seconds) or last.scrape_seconds,
-        kv_tokens_per_engine=await _kv_tokens(client, some, at_seconds) or last.kv_tokens_per_engine,
+        scrape_seconds=scrape_seconds or last.scrape_seconds,
+        kv_tokens_per_engine=kv_tokens or last.kv_tokens_per_engine,
     )
+
+
+async def _buckets(
+    client: PromQlClient, expressions: Expressions, latencies: Sequence[Signal], at_seconds: float
+) -> Vector | None:
+    if not latencies:
+        return Vector()
+    return await _vector(client, expressions.edges(latencies), ("__name__", "le"), at_seconds)
 
 
 async def _vector(
@@ -105,15 +120,21 @@ async def _scrape_seconds(
     client: PromQlClient, expressions: Expressions, at_seconds: float
 ) -> dict[Labels, float]:
     """Return the time between two scrapes per workload, by the scrapes of a short or else a long window."""
+    asked = [(seconds, of_late) for seconds in _SCRAPES_OVER_SECONDS for of_late in (False, True)]
+    answers = await asyncio.gather(
+        *(
+            _vector(client, expressions.scrapes(seconds, of_late=of_late), expressions.labels, at_seconds)
+            for seconds, of_late in asked
+        )
+    )
+    counted: dict[int, dict[Labels, float]] = {seconds: {} for seconds in _SCRAPES_OVER_SECONDS}
+    for (seconds, _), answer in zip(asked, answers, strict=True):
+        most = counted[seconds]
+        for key, count in (answer.values if answer is not None else {}).items():
+            most[key] = max(count, most.get(key, 0.0))
     result: dict[Labels, float] = {}
     for seconds, enough in zip(_SCRAPES_OVER_SECONDS, _ENOUGH_SCRAPES, strict=True):
-        most: dict[Labels, float] = {}
-        for of_late in (False, True):
-            query = expressions.scrapes(seconds, of_late=of_late)
-            answer = await _vector(client, query, expressions.labels, at_seconds)
-            for key, count in (answer.values if answer is not None else {}).items():
-                most[key] = max(count, most.get(key, 0.0))
-        for key, count in most.items():
+        for key, count in counted[seconds].items():
             if count >= enough:
                 result.setdefault(key, round(seconds / count, 1))
     return result
@@ -122,8 +143,10 @@ async def _scrape_seconds(
 async def _kv_tokens(client: PromQlClient, expressions: Expressions, at_seconds: float) -> dict[Labels, float]:
     """Return the mean KV capacity of a workload's engines, in tokens."""
     if Signal.KV_CAPACITY in expressions.group.dialect.signals:
-        total = await _vector(client, expressions.level(Signal.KV_CAPACITY), expressions.labels, at_seconds)
-        engines = await _vector(client, expressions.engines(), expressions.labels, at_seconds)
+        total, engines = await asyncio.gather(
+            _vector(client, expressions.level(Signal.KV_CAPACITY), expressions.labels, at_seconds),
+            _vector(client, expressions.engines(), expressions.labels, at_seconds),
+        )
         if total is None or engines is None:
             return {}
         return {key: value / engines.values[key] for key, value in total.values.items() if engines.values.get(key)}

@@ -238,7 +238,9 @@ class Expressions:
 
     @property
     def _duplicate_labels(self) -> tuple[str, ...]:
-        return (*self.settings.duplicate_labels, *self.group.dialect.same_value_labels)
+        """Labels to count series once over; never those by which this group's pools are told apart."""
+        every = (*self.settings.duplicate_labels, *self.group.dialect.same_value_labels)
+        return tuple(label for label in every if label not in self.group.labels)
 
     def _reduced(
         self,

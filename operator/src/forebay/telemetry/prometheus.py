@@ -3,18 +3,19 @@
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from forebay.flow.fleet import PoolKey
 from forebay.flow.observation import Freshness, Problem
 from forebay.telemetry.answer import Labels, parse_single
-from forebay.telemetry.arrivals import BirthControl, choose_slot
+from forebay.telemetry.arrivals import choose_slot
 from forebay.telemetry.assemble import Assembler
 from forebay.telemetry.client import PrometheusClient, PromQlClient
 from forebay.telemetry.dialect import Signal
 from forebay.telemetry.errors import QueryError
-from forebay.telemetry.facts import LATENCIES, Facts, look_up
-from forebay.telemetry.groups import Expressions, Group
+from forebay.telemetry.facts import LATENCIES, Facts
+from forebay.telemetry.group_memory import GroupMemory
+from forebay.telemetry.groups import Group
 from forebay.telemetry.history import read_history
 from forebay.telemetry.latency import wanted_edges
 from forebay.telemetry.meter import NullMeter, TelemetryMeter
@@ -22,39 +23,12 @@ from forebay.telemetry.plan import GroupId, Plan, make_plan
 from forebay.telemetry.pool_view import GroupRound, PoolMemory, PoolView
 from forebay.telemetry.readings import NEWEST, Reader, Slots, arrival_names
 from forebay.telemetry.settings import PrometheusSettings
-from forebay.telemetry.slow import Slow, read_lengths, read_percentiles
 from forebay.telemetry.source import ExternalForecast, History, PoolTarget, PoolTelemetry
 
 _LONGEST_INTERVAL_ROUNDS = 8
-_LOOK_AGAIN_SECONDS = 30.0
-_LATE = 2.0
-"""Times of that, or of `discovery_seconds`, after which a round looks facts up itself."""
 _EARLY_SECONDS = 1.0
 _LONGEST_FORECAST_QUERY = 4096
 _POOLS_AT_A_TIME = 20
-
-
-@dataclass(slots=True)
-class _GroupMemory:
-    """What is remembered of a group between rounds."""
-
-    group: Group
-    facts: Facts = field(default_factory=Facts)
-    births: BirthControl = field(default_factory=BirthControl)
-    slow: Slow = field(default_factory=Slow)
-    counted_until: int | None = None
-    """End of the last interval whose arrivals were read."""
-    asked_until: int | None = None
-    may_have_duplicates: bool = True
-    """Whether the last round saw an engine that is scraped twice. A second scrape that begins now adds nothing to
-    this round's growth, because its series have no past, and is counted once from the next round on."""
-    incomplete: bool = False
-    """Some workload had no sample: perhaps its metrics have only just appeared."""
-
-    def age_of_facts(self, end: int, usual_seconds: float) -> float:
-        """Return the age of the facts over that at which they are looked up again; sooner if one is missing."""
-        patience = min(usual_seconds, _LOOK_AGAIN_SECONDS) if self.incomplete else usual_seconds
-        return (end - self.facts.at_seconds) / patience
 
 
 class PrometheusTelemetry:
@@ -70,7 +44,7 @@ class PrometheusTelemetry:
         self._settings = settings
         self._meter: TelemetryMeter = meter or NullMeter()
         self._client: PromQlClient = client or PrometheusClient(settings, self._meter)
-        self._groups: dict[GroupId, _GroupMemory] = {}
+        self._groups: dict[GroupId, GroupMemory] = {}
         self._pools: dict[PoolKey, PoolMemory] = {}
         self._forecasts: dict[str, tuple[float, ExternalForecast | Freshness]] = {}
         self._end: int | None = None
@@ -95,19 +69,17 @@ class PrometheusTelemetry:
         return result
 
     async def look_up(self) -> bool:
-        """Look up what changes seldom about one group of pools, and return whether another's is due as well.
+        """Read a part of what is read now and then about one group of pools, and return whether another is due.
 
         A server that did not answer the last round is left alone.
         """
-        end, usual = self._end, self._settings.discovery_seconds
+        end = self._end
         if end is None:
             return False
-        answered = [memory for memory in self._groups.values() if memory.counted_until == end]
-        due = [memory for memory in answered if memory.age_of_facts(end, usual) >= 1.0]
+        due = [memory for memory in self._groups.values() if memory.counted_until == end and memory.is_due(end)]
         if not due:
             return False
-        due[0].facts = await look_up(self._client, due[0].group, self._settings, end, due[0].facts)
-        return len(due) > 1
+        return await due[0].read_next(end) or len(due) > 1
 
     async def history(
         self, targets: Sequence[PoolTarget], since_seconds: float, at_seconds: float
@@ -164,9 +136,9 @@ class PrometheusTelemetry:
     async def _read_group(
         self, group_id: GroupId, group: Group, members: Sequence[PoolTarget], end: int
     ) -> GroupRound:
-        memory = self._groups.setdefault(group_id, _GroupMemory(group))
-        memory.group = group
-        await self._look_up_what_is_missing(memory, end)
+        memory = self._groups.setdefault(group_id, GroupMemory(self._client, self._settings, group))
+        memory.update(group, (target.slo.target for target in members))
+        await memory.read_late_facts(end)
         slots = self._slots(memory, end)
         reader = Reader(
             self._client,
@@ -182,19 +154,10 @@ class PrometheusTelemetry:
         if readings.failed(arrival_names(group.dialect)) is None:
             memory.counted_until = end
         memory.asked_until = end
-        new = await self._refresh_slow(memory, group, members, end)
-        return GroupRound(group, readings, memory.births, memory.slow, lengths_are_new=new)
+        await memory.read_late_figures(end)
+        return GroupRound(group, readings, memory.births, memory.slow, lengths_are_new=memory.slow.take_news())
 
-    async def _look_up_what_is_missing(self, memory: _GroupMemory, end: int) -> None:
-        """Look facts up within the round if it cannot go on without, or if no pause came to do so."""
-        dialect = memory.group.dialect
-        usual, most = self._settings.discovery_seconds, _LATE
-        if not memory.facts.knows_any_of(dialect.metric_names(dialect.anchor)):
-            usual, most = self._settings.interval_seconds, 1.0
-        if memory.age_of_facts(end, usual) >= most:
-            memory.facts = await look_up(self._client, memory.group, self._settings, end, memory.facts)
-
-    def _slots(self, memory: _GroupMemory, end: int) -> Slots:
+    def _slots(self, memory: GroupMemory, end: int) -> Slots:
         pace = round(self._settings.interval_seconds)
         asked = end - pace if memory.asked_until is None else memory.asked_until
         interval = end - asked if 0 < end - asked <= _LONGEST_INTERVAL_ROUNDS * pace else pace
@@ -205,22 +168,6 @@ class PrometheusTelemetry:
             math.gcd(end - start, interval), memory.facts.finest_scrape_seconds, self._settings.grid_seconds
         )
         return Slots(start, end, slot, interval)
-
-    async def _refresh_slow(
-        self, memory: _GroupMemory, group: Group, members: Sequence[PoolTarget], end: int
-    ) -> bool:
-        """Read what is due of the slow questions, and return whether lengths were: half a period lies between."""
-        pace, slow = self._settings.slow_seconds, memory.slow
-        first = math.isinf(slow.lengths_at_seconds)
-        ask = Expressions(group, self._settings, memory.facts.known, memory.facts.window_seconds)
-        if end - slow.percentiles_at_seconds >= pace:
-            await read_percentiles(self._client, ask, {target.slo.target for target in members}, end, slow)
-            slow.percentiles_at_seconds -= pace / 2.0 if first else 0.0
-        since = end - slow.lengths_at_seconds
-        if since < pace:
-            return False
-        await read_lengths(self._client, ask, end, round(pace if first else min(since, 5 * pace)), slow)
-        return True
 
     async def _read_forecasts(
         self, targets: Sequence[PoolTarget], end: int

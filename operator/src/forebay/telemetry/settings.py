@@ -46,7 +46,7 @@ class PrometheusSettings:
     connect_timeout_seconds: float = 2.0
     read_timeout_seconds: float = 5.0
     query_timeout_seconds: float = 8.0
-    """Limit of one query with its retries."""
+    """Limit of one query with its retries, from when it has a thread."""
     retries: int = 2
     retry_backoff_seconds: float = 0.2
     threads: int = 8

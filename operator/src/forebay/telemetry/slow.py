@@ -27,6 +27,13 @@ class Slow:
     percentiles_at_seconds: float = -math.inf
     percentiles: dict[tuple[Signal, float], dict[Labels, float]] = field(default_factory=dict)
     lengths: dict[Signal, dict[Labels, dict[str, float]]] = field(default_factory=dict)
+    untold: bool = False
+    """No round has told of these lengths yet."""
+
+    def take_news(self) -> bool:
+        """Return whether lengths were read that no round has told of; from now on one has."""
+        news, self.untold = self.untold, False
+        return news
 
     def percentile(self, signals: Iterable[Signal], share: float, keys: Iterable[Labels]) -> float | None:
         """Return the highest percentile of ``keys``, by the first signal that has one.
@@ -92,7 +99,7 @@ async def read_lengths(
             by_key.setdefault(key[:-1], {})[key[-1]] = count
 
     await asyncio.gather(*(read(signal) for signal in _LENGTHS if signal in signals))
-    slow.lengths, slow.lengths_at_seconds = found, at_seconds
+    slow.lengths, slow.lengths_at_seconds, slow.untold = found, at_seconds, True
 
 
 async def _ask(

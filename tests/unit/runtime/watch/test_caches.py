@@ -1,6 +1,7 @@
 """The caches: nothing is watched that may not be read, and what may be read later counts when it is whole."""
 
 import asyncio
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from forebay.runtime.health import Health
 from forebay.runtime.watch import caches as module
 from forebay.runtime.watch.audit import Auditor
 from forebay.runtime.watch.caches import Caches
+from forebay.runtime.watch.staleness import StaleCachesError
 from forebay.runtime.watch.store import OWN_KINDS, Kind, Store
 from forebay.runtime.watch.watching import CLUSTER_SCOPED, Scope
 
@@ -25,8 +27,10 @@ class Cluster:
         self.refused = set(refused)
         self.served = {kind.value for kind in OWN_KINDS}
         self.items: dict[str, list[Any]] = {}
+        self.asked = 0
 
     async def get(self, path: str, *, params: Mapping[str, str] | None = None, accept: str | None = None) -> Any:
+        self.asked += 1
         if path in self.refused:
             raise ApiError(f"GET {path}: 403", status=403)
         if path == "/apis/forebay.io/v1alpha1":
@@ -49,7 +53,7 @@ def caches(cluster: Cluster, store: Store, watches: Watches, clock: Any) -> Cach
         api=cluster,  # type: ignore[arg-type]
         store=store,
         scope=SCOPE,
-        auditor=Auditor(cluster, store, SCOPE),  # type: ignore[arg-type]
+        auditor=Auditor(cluster, store, SCOPE, clock=clock),  # type: ignore[arg-type]
         informer=watches,  # type: ignore[arg-type]
         health=Health(clock=clock, interval_seconds=15.0),
         resync_seconds=300.0,
@@ -133,3 +137,63 @@ async def test_crds_that_are_gone_for_a_while_are_waited_for(store: Store, clock
     cluster.served.add("scalingpolicies")
     async with asyncio.timeout(5.0):
         assert frozenset(await waiting) == frozenset(Kind)
+
+
+async def test_what_cannot_be_watched_for_minutes_is_not_decided_on(store: Store, clock: Any) -> None:
+    """Protects: rights that were taken away were waited for without end, and rounds went on on old caches."""
+    cluster = Cluster()
+    kept = caches(cluster, store, Watches(), clock)
+    await kept.readable()
+    cluster.refused = set(SCOPE.paths(Kind.PODS))
+    waiting = asyncio.create_task(kept.readable())
+    for _ in range(20):
+        await asyncio.sleep(0)
+        clock.now += 14.0
+    assert not waiting.done()
+    clock.now += 100.0
+    with pytest.raises(StaleCachesError, match=r"nothing could be watched for .* pods in serving"):
+        async with asyncio.timeout(5.0):
+            await waiting
+
+
+async def test_the_first_rights_are_waited_for_without_end(store: Store, clock: Any) -> None:
+    cluster = Cluster(*SCOPE.paths(Kind.PODS))
+    waiting = asyncio.create_task(caches(cluster, store, Watches(), clock).readable())
+    for _ in range(20):
+        await asyncio.sleep(0)
+        clock.now += 3600.0
+    assert not waiting.done()
+    waiting.cancel()
+
+
+async def test_caches_are_compared_from_when_they_are_full_and_for_ever(store: Store, clock: Any) -> None:
+    """Protects: an odd answer ended the comparisons, and nothing told that there were none any more."""
+    cluster = Cluster()
+    kept = caches(cluster, store, Watches(), clock)
+    kept.resync_seconds = 0.0
+    keeping = asyncio.create_task(kept.keep())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert cluster.asked == 0
+    await kept.readable()
+    await kept.fill()
+    cluster.items.update({path: [{"metadata": None}] for path in SCOPE.paths(Kind.PODS)})
+    before = cluster.asked
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert cluster.asked > before + 5
+    assert not keeping.done()
+    keeping.cancel()
+
+
+async def test_caches_that_are_too_old_end_what_looks_after_them(store: Store) -> None:
+    """Protects: the task ended in silence, or was caught by what keeps it alive, and rounds went on."""
+    cluster = Cluster()
+    kept = caches(cluster, store, Watches(), itertools.count(0.0, 100.0).__next__)
+    kept.resync_seconds = 0.0
+    await kept.readable()
+    await kept.fill()
+    cluster.refused = set(SCOPE.paths(Kind.PODS))
+    with pytest.raises(StaleCachesError, match="pods may not be read any more"):
+        async with asyncio.timeout(5.0):
+            await kept.keep()

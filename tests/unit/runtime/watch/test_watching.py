@@ -11,19 +11,26 @@ from forebay.runtime.watch.watching import CLUSTER_SCOPED, UNFINISHED_PODS, WATC
 
 
 class Rights:
-    """Refuses to list some paths."""
+    """Refuses to list some paths, and to watch others."""
 
-    def __init__(self, *refused: str, status: int = 403) -> None:
+    def __init__(self, *refused: str, status: int = 403, unwatched: Mapping[str, int] | None = None) -> None:
         self.refused = refused
         self.status = status
+        self.unwatched = unwatched or {}
         self.asked: list[tuple[str, dict[str, str]]] = []
+        self.watched: list[tuple[str, dict[str, str]]] = []
 
-    async def get(self, path: str, *, params: Mapping[str, str], accept: str) -> Any:
+    async def get(self, path: str, *, params: Mapping[str, str], accept: str = "") -> Any:
+        if "watch" in params:
+            self.watched.append((path, dict(params)))
+            if path in self.unwatched:
+                raise ApiError(f"GET {path}: {self.unwatched[path]}", status=self.unwatched[path])
+            return {}
         assert "PartialObjectMetadataList" in accept
         self.asked.append((path, dict(params)))
         if path in self.refused:
             raise ApiError(f"GET {path}: {self.status}", status=self.status)
-        return {"items": []}
+        return {"items": [], "metadata": {"resourceVersion": "77"}}
 
 
 async def access(rights: Rights, *namespaces: str) -> Any:
@@ -74,3 +81,36 @@ async def test_a_namespace_without_its_role_is_named() -> None:
 async def test_an_api_server_that_fails_is_no_refusal() -> None:
     with pytest.raises(ApiError):
         await access(Rights("/api/v1/nodes", status=500), "a")
+
+
+async def test_what_may_be_listed_and_not_watched_is_refused() -> None:
+    """Protects: such a cache was full at the start and was decided on, and never told of anything afterwards."""
+    found = await access(Rights(unwatched={"/api/v1/pods": 403}))
+    assert found.problem == "allow Forebay's service account to list and watch pods in all namespaces"
+
+
+async def test_a_watch_is_tried_for_a_moment_and_from_the_list_on() -> None:
+    """Protects from having every object of a cluster sent once more, or waiting for news that do not come."""
+    rights = Rights()
+    await access(rights)
+    assert len(rights.watched) == len(WATCHED)
+    of_pods = dict(rights.watched)["/api/v1/pods"]
+    assert of_pods == {
+        "fieldSelector": UNFINISHED_PODS,
+        "watch": "true",
+        "timeoutSeconds": "1",
+        "resourceVersion": "77",
+    }
+
+
+@pytest.mark.parametrize("status", [0, 410, 500])
+async def test_a_watch_that_fails_otherwise_is_no_refusal(status: int) -> None:
+    """News within the moment are several objects in one answer, which the client takes for none (status 0)."""
+    found = await access(Rights(unwatched={"/api/v1/pods": status}))
+    assert found.problem == ""
+
+
+async def test_kinds_that_are_read_already_are_not_tried_again() -> None:
+    rights = Rights()
+    await find_access(rights, Scope(), {Kind.NODES})  # type: ignore[arg-type]
+    assert [path for path, _ in rights.asked] == ["/api/v1/nodes"]

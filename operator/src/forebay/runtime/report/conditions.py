@@ -51,13 +51,13 @@ def judge(
     Args:
         observed: of this round.
         decision: of this round.
-        target_problems: sentences about targets that are missing or cannot be scaled.
+        target_problems: sentences about targets that are missing, cannot be scaled, or could not be read.
         reference_problems: sentences about references that lead nowhere.
         obstacles: sentences about why the last wish could not be written.
     """
     conflicts = [variant.conflict for variant in observed.variants if variant.conflict]
     return (
-        _ready(observed, decision, bool(target_problems)),
+        _ready(observed, decision, target_problems),
         _metrics_fresh(observed.freshness, decision),
         _first(Type.TARGETS_FOUND, target_problems, "TargetMissing", "AllFound", "All targets exist.", good=True),
         _first(Type.CONFLICTED, conflicts, "OtherWriter", "NoOtherWriter", "Nobody else scales the targets."),
@@ -73,11 +73,11 @@ def judge(
     )
 
 
-def _ready(observed: PoolObservation, decision: PoolDecision, targets_missing: bool) -> Verdict:
+def _ready(observed: PoolObservation, decision: PoolDecision, target_problems: Sequence[str]) -> Verdict:
     ready = sum(variant.ready for variant in observed.variants)
     wanted = sum(variant.desired for variant in decision.variants)
-    if targets_missing:
-        return Verdict(Type.READY, status=False, reason="TargetMissing", message="A target does not exist.")
+    if target_problems:
+        return Verdict(Type.READY, status=False, reason="TargetMissing", message=_joined(target_problems))
     short = [
         f"{role.value} {have} of {want}"
         for role in dict.fromkeys(variant.role for variant in decision.variants)
@@ -119,7 +119,7 @@ def _limited(decision: PoolDecision, obstacles: Sequence[str]) -> Verdict:
     if obstacles:
         return Verdict(Type.SCALING_LIMITED, status=True, reason="WriteFailed", message=" ".join(obstacles))
     if decision.unserved_share > 0:
-        why = next((reason for reason in reversed(decision.reasons) if reason.step == "plan"), None)
+        why = next((reason for reason in decision.reasons if reason.code == "Limited"), None)
         return Verdict(
             Type.SCALING_LIMITED,
             status=True,
@@ -140,9 +140,13 @@ def _first(
 ) -> Verdict:
     """Return a condition that is ``good`` without problems and its opposite with them."""
     if problems:
-        message = " ".join(problem if problem.endswith(".") else f"{problem}." for problem in problems)
-        return Verdict(kind, status=not good, reason=bad_reason, message=message)
+        return Verdict(kind, status=not good, reason=bad_reason, message=_joined(problems))
     return Verdict(kind, status=good, reason=good_reason, message=good_message)
+
+
+def _joined(problems: Sequence[str]) -> str:
+    """Return one text of several sentences, each of which ends."""
+    return " ".join(problem if problem.endswith(".") else f"{problem}." for problem in problems)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Literal
 
 from forebay.actuation.kube import ApiError, JsonObject, KubeApi
@@ -27,6 +27,15 @@ class EventRecorder:
 
     What the API server was too busy for, or not there for, is kept and posted later with the time at which it
     happened: the status may have moved on by then, and nothing else would tell of the trouble.
+
+    Args:
+        api: a fenced client.
+        metrics: count what became of each event.
+        instance: name of this process.
+        clock: monotonic seconds.
+        wall_clock: Unix seconds.
+        namespaces: the only ones where it may post; all where empty. Events about objects of the cluster belong
+            to `default`, where an operator of other namespaces has no rights.
     """
 
     def __init__(
@@ -37,12 +46,14 @@ class EventRecorder:
         instance: str,
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
+        namespaces: Collection[str] = (),
     ) -> None:
         self._api = api
         self._metrics = metrics
         self._instance = instance
         self._clock = clock
         self._wall_clock = wall_clock
+        self._namespaces = frozenset(namespaces)
         self._posted: dict[tuple[str, str, str], float] = {}
         self._tokens = _BUCKET
         self._refilled = clock()
@@ -52,9 +63,11 @@ class EventRecorder:
         self, about: ResourceRecord, kind: Literal["Normal", "Warning"], reason: str, message: str
     ) -> bool:
         """Post an event unless it is a repetition or one too many; failures are counted, never raised."""
+        namespace = about.namespace or "default"
+        if self._namespaces and namespace not in self._namespaces:
+            return False
         if not self._admit(about, reason, message):
             return False
-        namespace = about.namespace or "default"
         path = f"/api/v1/namespaces/{namespace}/events"
         body = self._body(about, namespace, kind, reason, message)
         error = await self._send(path, body)

@@ -53,7 +53,8 @@ class Reporter:
         status: writes statuses.
         events: posts events.
         metrics: gauges of what is reported.
-        tells_of_node_pools: whether it writes their status, too: it must see all pods that hold GPUs for that.
+        tells_of_node_pools: whether it writes their status, too: it must see all pods that hold GPUs for that, and
+            be the only one that does.
     """
 
     def __init__(
@@ -169,13 +170,14 @@ class Reporter:
         if self._told_invalid.get(record.uid) != record.generation:
             self._told_invalid[record.uid] = record.generation
             logger.warning("%s", item.message)
+        if item.kind is Kind.NODE_POOLS and not self._tells_of_node_pools:
+            return
         render = _INVALID_STATUS.get(item.kind)
         if render is None:
             await self._events.post(record, "Warning", "InvalidSpec", item.message)
             return
         report = render(record.status, verdicts, generation=record.generation, now_seconds=now_seconds)
-        if item.kind is Kind.POOLS or self._tells_of_node_pools:
-            await self._status.write(item.kind, record, report.status)
+        await self._status.write(item.kind, record, report.status)
         await self._say_transitions(record, report.transitions)
 
     async def _node_pool(self, look: NodePoolLook, now_seconds: float) -> None:

@@ -3,16 +3,18 @@
 A watch that reconnects after the server forgot its position re-lists what exists; deletions in between are never
 told. And at the start nothing says when the last object of the first list has been handled. One comparison of
 names answers both: every object listed must be in the store (or gone by now), and objects in the store that are
-neither listed nor new are dropped.
+neither listed nor new are dropped. The versions of the objects tell whether the watches still tell of changes.
 """
 
 import logging
-from collections.abc import AsyncIterator, Collection, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 
 from forebay.actuation.conflicts import Autoscaler
 from forebay.actuation.kube import METADATA_LIST, ApiError, JsonObject, KubeApi
 from forebay.runtime.watch.records import parse_autoscaler
-from forebay.runtime.watch.store import Kind, ObjectKey, Store
+from forebay.runtime.watch.staleness import Staleness
+from forebay.runtime.watch.store import Kind, ObjectKey, Seen, Store, key_of
 from forebay.runtime.watch.watching import Scope, collection_path
 
 logger = logging.getLogger(__name__)
@@ -24,11 +26,14 @@ _KEDA = ("keda.sh", "v1alpha1", "scaledobjects")
 class Auditor:
     """Lists names and compares them with the store."""
 
-    def __init__(self, api: KubeApi, store: Store, scope: Scope) -> None:
+    def __init__(
+        self, api: KubeApi, store: Store, scope: Scope, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._api = api
         self._store = store
         self._scope = scope
         self._complete: set[Kind] = set()
+        self.staleness = Staleness(clock)
 
     @property
     def complete(self) -> bool:
@@ -59,25 +64,34 @@ class Auditor:
         self._complete |= whole
         return whole >= set(kinds)
 
-    async def drop_ghosts(self) -> int:
-        """Drop objects that are gone from the server; returns how many.
+    async def compare(self) -> int:
+        """Drop objects that are gone from the server, note how old the caches are; returns how many were dropped.
 
-        An object that appeared after the list was taken is in the store and not in the list: only what was in the
-        store *before* the list counts.
-
-        Raises:
-            ApiError: a list failed.
+        A kind, or a namespace of it, that cannot be listed is left to the next time: the others are compared.
         """
         dropped = 0
-        for kind in self._store.kinds:
-            before = self._store.keys(kind)
-            listed = await self._list(kind)
-            for key in before - listed.keys():
-                self._store.drop(kind, key)
-                dropped += 1
+        for kind in sorted(self._store.kinds):
+            for namespace in self._scope.namespaces_of(kind):
+                dropped += await self._compare(kind, namespace)
         if dropped:
             logger.warning("dropped %d objects whose deletion no watch had told", dropped)
         return dropped
+
+    async def _compare(self, kind: Kind, namespace: str | None) -> int:
+        """Compare one place; what came or changed while the list was under way may be newer than the list."""
+        before = self._store.seen(kind, namespace)
+        try:
+            listed = await self._list_in(kind, namespace)
+        except ApiError as error:
+            logger.warning("the cache of %s was not compared with the API server: %s", kind.value, error)
+            self.staleness.failed((kind, namespace), error)
+            return 0
+        now = self._store.seen(kind, namespace)
+        ghosts = [key for key in before.keys() - listed.keys() if now.get(key) == before[key]]
+        for key in ghosts:
+            self._store.drop(kind, key)
+        self.staleness.compared((kind, namespace), before, listed, now, self._store.told(kind, namespace))
+        return len(ghosts)
 
     async def read_keda(self) -> None:
         """List KEDA's ScaledObjects where their CRD is installed; without it, or without rights, there are none.
@@ -97,14 +111,19 @@ class Auditor:
             found.extend(item for item in items if item is not None)
         self._store.keda = tuple(found)
 
-    async def _list(self, kind: Kind) -> Mapping[ObjectKey, str]:
-        """Return namespace and name of every object of a kind, with its uid."""
-        names: dict[ObjectKey, str] = {}
-        for path in self._scope.paths(kind):
-            async for page in self._pages(path, self._scope.parameters(kind)):
-                for item in page.get("items") or ():
-                    metadata = item["metadata"]
-                    names[(str(metadata.get("namespace") or ""), str(metadata["name"]))] = str(metadata["uid"])
+    async def _list(self, kind: Kind) -> Mapping[ObjectKey, Seen]:
+        """Return every object of a kind, wherever it is watched."""
+        names: dict[ObjectKey, Seen] = {}
+        for namespace in self._scope.namespaces_of(kind):
+            names |= await self._list_in(kind, namespace)
+        return names
+
+    async def _list_in(self, kind: Kind, namespace: str | None) -> dict[ObjectKey, Seen]:
+        """Return every object of a kind in a namespace, or (``None``) in all."""
+        names: dict[ObjectKey, Seen] = {}
+        async for page in self._pages(self._scope.path(kind, namespace), self._scope.parameters(kind)):
+            for item in page.get("items") or ():
+                names[key_of(item["metadata"])] = Seen.of(item["metadata"])
         return names
 
     async def _pages(self, path: str, parameters: Mapping[str, str]) -> AsyncIterator[JsonObject]:

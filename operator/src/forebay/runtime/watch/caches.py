@@ -10,6 +10,7 @@ from forebay.api.base import GROUP, VERSION
 from forebay.runtime.health import Health
 from forebay.runtime.watch.audit import Auditor
 from forebay.runtime.watch.informer import Informer
+from forebay.runtime.watch.staleness import StaleCachesError
 from forebay.runtime.watch.store import OWN_KINDS, Kind, Store
 from forebay.runtime.watch.watching import Access, Scope, find_access
 
@@ -17,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 _ACCESS_SECONDS = 2.0
 _COMPLETENESS_SECONDS = 0.5
+_PATIENCE_SECONDS = 300.0
+"""Caches that nobody could watch for so long are too old to decide on."""
 _MOST_LOOKS = 120
 """At a kind that may be read from now on and does not arrive; the next resync tries again."""
 _OWN_PLURALS = frozenset(kind.value for kind in OWN_KINDS)
@@ -35,22 +38,29 @@ class Caches:
     """Told that waiting is no standstill, and what is waited for."""
     resync_seconds: float
     _may_watch: asyncio.Event = field(default_factory=asyncio.Event)
+    _filled: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def readable(self) -> Collection[Kind]:
         """Wait until our kinds are served and may be read, and return what is to be watched.
 
         kopf looks for them once, and waits for ever at a refusal. What could be read once is watched for ever.
+
+        Raises:
+            StaleCachesError: the wait took too long, not for the first time: what was read then is decided on.
         """
-        said = ""
+        said, since = "", self.health.clock()
         while (access := await self._access()).problem:
             if access.problem != said:
                 logger.warning("waiting: %s", access.problem)
                 said = access.problem
             self._waits_for(access.problem)
+            waited = self.health.clock() - since
+            if self._may_watch.is_set() and waited > _PATIENCE_SECONDS:
+                raise StaleCachesError(f"nothing could be watched for {waited:.0f} s: {access.problem}")
             await asyncio.sleep(_ACCESS_SECONDS)
         if self._may_watch.is_set():
             # Deletions of the time in which nobody watched are told by nobody.
-            await self._drop_ghosts()
+            await self.auditor.compare()
         else:
             for sentence in access.without.values():
                 logger.warning("%s", sentence)
@@ -72,18 +82,47 @@ class Caches:
             await asyncio.sleep(_COMPLETENESS_SECONDS)
         await self._read_keda()
         self.health.caches_complete = True
+        self._filled.set()
         logger.info("caches are complete", extra={kind.value: n for kind, n in self.store.counts().items()})
 
     async def keep(self) -> None:
-        """Compare the caches with the API server once in a while, for ever."""
+        """Once the caches are filled, compare them with the API server once in a while, for ever.
+
+        Raises:
+            StaleCachesError: they do not follow the cluster any more.
+        """
+        await self._filled.wait()
         while True:
             await asyncio.sleep(self.resync_seconds)
-            await self._read_keda()
             try:
-                await self.take_new_rights()
-            except ApiError as error:
-                logger.warning("whether more may be read by now is not known: %s", error)
-            await self._drop_ghosts()
+                await self._look_after()
+            except StaleCachesError:
+                raise
+            except Exception:  # whatever one comparison runs into, the next one comes
+                logger.exception("the caches were not compared with the API server")
+
+    async def _look_after(self) -> None:
+        await self._read_keda()
+        try:
+            await self.take_new_rights()
+        except ApiError as error:
+            logger.warning("whether more may be read by now is not known: %s", error)
+        await self.check_age()
+
+    async def check_age(self) -> None:
+        """Compare the caches with the API server; what could not be compared for minutes takes readiness back.
+
+        Raises:
+            StaleCachesError: they do not follow the cluster any more. A new process begins with fresh ones, or
+                says what it waits for.
+        """
+        await self.auditor.compare()
+        staleness = self.auditor.staleness
+        if why := (*staleness.silent, *staleness.refused):
+            raise StaleCachesError(f"the caches are too old to decide on: {'; '.join(why)}")
+        self.health.doubt = "; ".join(staleness.unread)
+        if self.health.doubt:
+            logger.error("the caches may be too old to decide on: %s", self.health.doubt)
 
     async def take_new_rights(self) -> None:
         """Watch what was refused at the start and may be read by now; it counts when its cache is complete.
@@ -93,7 +132,7 @@ class Caches:
         """
         if not self.store.without:
             return
-        without = (await find_access(self.api, self.scope)).without
+        without = (await find_access(self.api, self.scope, self.store.without.keys())).without
         gained = self.store.without.keys() - without.keys()
         if not gained:
             return
@@ -117,12 +156,6 @@ class Caches:
             return await find_access(self.api, self.scope)
         except ApiError as error:
             return _no_access("install the CRDs: the cluster has none" if error.not_found else str(error))
-
-    async def _drop_ghosts(self) -> None:
-        try:
-            await self.auditor.drop_ghosts()
-        except ApiError as error:
-            logger.warning("the caches were not compared with the API server: %s", error)
 
     async def _read_keda(self) -> None:
         try:

@@ -1,10 +1,10 @@
 """The world as the informer last saw it: one record per object, indexed the way the rounds ask for them."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from forebay.actuation.conflicts import Autoscaler
 from forebay.actuation.targets import TargetRef
@@ -42,6 +42,23 @@ ObjectKey = tuple[str, str]
 """Namespace ("" for cluster-scoped objects) and name."""
 
 
+class Seen(NamedTuple):
+    """Which object was seen, and which version of it."""
+
+    uid: str
+    version: str
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any]) -> Self:
+        """Return what an object's metadata says."""
+        return cls(str(metadata["uid"]), str(metadata.get("resourceVersion") or ""))
+
+
+def key_of(metadata: Mapping[str, Any]) -> ObjectKey:
+    """Return an object's key."""
+    return str(metadata.get("namespace") or ""), str(metadata["name"])
+
+
 @dataclass(slots=True)
 class Store:
     """Records by kind and key. Used from the event loop only."""
@@ -57,19 +74,22 @@ class Store:
     keda: tuple[Autoscaler, ...] = ()
     """ScaledObjects, listed now and then because their CRD may be absent."""
     _pods: dict[str, dict[str, PodRecord]] = field(default_factory=lambda: defaultdict(dict))
-    _keys: dict[Kind, dict[ObjectKey, str]] = field(default_factory=lambda: {kind: {} for kind in Kind})
-    """Every object seen, with its uid: also those that have no record (finished pods)."""
+    _keys: dict[Kind, dict[ObjectKey, Seen]] = field(default_factory=lambda: {kind: {} for kind in Kind})
+    """Every object as a watch told of it last: also those that have no record (finished pods)."""
+    _told: Counter[tuple[Kind, str]] = field(default_factory=Counter)
+    """Watch events by kind and namespace."""
 
     def apply(self, kind: Kind, body: Mapping[str, Any], *, deleted: bool = False) -> None:
         """Take in one watch event; an object that is deleted, or finished, leaves."""
         metadata = body["metadata"]
-        key = (str(metadata.get("namespace") or ""), str(metadata["name"]))
+        key, seen = key_of(metadata), Seen.of(metadata)
+        self._told[kind, key[0]] += 1
         if deleted:
             # A late deletion of a predecessor must not remove the successor of the same name.
-            if self._keys[kind].get(key, metadata.get("uid")) == metadata.get("uid"):
+            if self._keys[kind].get(key, seen).uid == seen.uid:
                 self.drop(kind, key)
             return
-        self._keys[kind][key] = str(metadata["uid"])
+        self._keys[kind][key] = seen
         if kind in OWN_KINDS:
             self.resources[kind][key] = parse_resource(body)
         elif kind in WORKLOAD_KINDS:
@@ -109,6 +129,19 @@ class Store:
         """Return every object of a kind that was seen and not deleted."""
         return frozenset(self._keys[kind])
 
+    def seen(self, kind: Kind, namespace: str | None) -> dict[ObjectKey, Seen]:
+        """Return the versions of a kind's objects in a namespace, or (``None``) in all."""
+        every = self._keys[kind]
+        if namespace is None:
+            return dict(every)
+        return {key: seen for key, seen in every.items() if key[0] == namespace}
+
+    def told(self, kind: Kind, namespace: str | None) -> int:
+        """Return how many events of a kind watches told so far in a namespace, or (``None``) in all."""
+        if namespace is not None:
+            return self._told[kind, namespace]
+        return sum(count for (each, _), count in self._told.items() if each is kind)
+
     def counts(self) -> dict[Kind, int]:
         """Return the number of objects per kind."""
         return {kind: len(keys) for kind, keys in self._keys.items()}
@@ -132,8 +165,9 @@ class Store:
         An object that was deleted, or replaced, in the meantime is left alone.
         """
         metadata = body["metadata"]
-        key = (str(metadata.get("namespace") or ""), str(metadata["name"]))
-        if self._keys[kind].get(key) == metadata.get("uid"):
+        key = key_of(metadata)
+        seen = self._keys[kind].get(key)
+        if seen is not None and seen.uid == metadata.get("uid"):
             self.resources[kind][key] = parse_resource(body)
 
     def _apply_pod(self, key: ObjectKey, pod: PodRecord | None) -> None:

@@ -1,6 +1,7 @@
 """What is watched: which kinds, in which namespaces, by which selectors; and what of it may be read."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from forebay.actuation.kube import METADATA_LIST, ApiError, KubeApi
@@ -23,6 +24,8 @@ WATCHED: dict[Kind, tuple[str, str]] = {
 CLUSTER_SCOPED = frozenset({Kind.NODE_POOLS, Kind.PROFILES, Kind.NODES})
 #: Finished pods hold nothing; clusters with batch jobs have many.
 UNFINISHED_PODS = "status.phase!=Succeeded,status.phase!=Failed"
+_AT_ONCE = 8
+"""Places that are tried at once: a watch takes a second, and half of the client's requests are for others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +50,13 @@ class Scope:
 
     def paths(self, kind: Kind) -> Iterator[str]:
         """Yield the collections that together hold what is watched of ``kind``."""
-        group, version = WATCHED[kind]
         for namespace in self.namespaces_of(kind):
-            yield collection_path(group, version, kind.value, namespace)
+            yield self.path(kind, namespace)
+
+    def path(self, kind: Kind, namespace: str | None) -> str:
+        """Return the collection of ``kind`` in a namespace, or (``None``) in the whole cluster."""
+        group, version = WATCHED[kind]
+        return collection_path(group, version, kind.value, namespace)
 
     def parameters(self, kind: Kind) -> dict[str, str]:
         """Return the query parameters with which a LIST of ``kind`` equals what is watched."""
@@ -80,39 +87,54 @@ class Access:
     problem: str
 
 
-async def find_access(api: KubeApi, scope: Scope) -> Access:
-    """Try to list each kind in each place.
+async def find_access(api: KubeApi, scope: Scope, kinds: Collection[Kind] = frozenset(Kind)) -> Access:
+    """Try to list and to watch each kind in each place.
 
     Raises:
         ApiError: the API server failed; a refusal by its authorisation is an answer.
     """
+    places = [(kind, namespace) for kind in WATCHED if kind in kinds for namespace in scope.namespaces_of(kind)]
+    some = asyncio.Semaphore(_AT_ONCE)
+
+    async def may_read(kind: Kind, namespace: str | None) -> bool:
+        async with some:
+            return await _may_read(api, scope, kind, namespace)
+
+    answers = await asyncio.gather(*(may_read(*place) for place in places))
     without: dict[Kind, str] = {}
     refused: list[str] = []
-    for kind, (group, _) in WATCHED.items():
+    for (kind, namespace), allowed in zip(places, answers, strict=True):
+        if allowed:
+            continue
+        group, _ = WATCHED[kind]
         name = f"{kind.value}.{group}" if group else kind.value
-        for namespace in scope.namespaces_of(kind):
-            if await _may_list(api, scope, kind, namespace):
-                continue
-            if not scope.whole_cluster and kind in CLUSTER_SCOPED:
-                without[kind] = (
-                    f"{name} may not be read; allow Forebay's service account to list and watch it"
-                    " by a ClusterRole"
-                )
-            else:
-                refused.append(f"{name} in {namespace or 'all namespaces'}")
+        if not scope.whole_cluster and kind in CLUSTER_SCOPED:
+            without[kind] = (
+                f"{name} may not be read; allow Forebay's service account to list and watch it by a ClusterRole"
+            )
+        else:
+            refused.append(f"{name} in {namespace or 'all namespaces'}")
     problem = f"allow Forebay's service account to list and watch {', '.join(refused)}" if refused else ""
     return Access(without=without, problem=problem)
 
 
-async def _may_list(api: KubeApi, scope: Scope, kind: Kind, namespace: str | None) -> bool:
-    group, version = WATCHED[kind]
+async def _may_read(api: KubeApi, scope: Scope, kind: Kind, namespace: str | None) -> bool:
     parameters = {**scope.parameters(kind), "limit": "1"}
     try:
-        await api.get(
-            collection_path(group, version, kind.value, namespace), params=parameters, accept=METADATA_LIST
-        )
+        found = await api.get(scope.path(kind, namespace), params=parameters, accept=METADATA_LIST)
     except ApiError as error:
         if error.forbidden:
             return False
         raise
+    version = str((found.get("metadata") or {}).get("resourceVersion") or "")
+    return not version or await _may_watch(api, scope, kind, namespace, version)
+
+
+async def _may_watch(api: KubeApi, scope: Scope, kind: Kind, namespace: str | None, version: str) -> bool:
+    """Watch for a moment: what was not refused is allowed, also where there was news, which is not one object."""
+    moment = {"watch": "true", "timeoutSeconds": "1", "resourceVersion": version}
+    try:
+        await api.get(scope.path(kind, namespace), params={**scope.parameters(kind), **moment})
+    except ApiError as error:
+        return not error.forbidden
     return True

@@ -1,0 +1,53 @@
+"""Gateways that are told apart by a label in which duplicate scrapes usually differ."""
+
+import re
+
+import pytest
+
+from forebay.flow.fleet import PoolKey, Slo
+from forebay.telemetry.dialect import Signal
+from forebay.telemetry.groups import Expressions
+from forebay.telemetry.plan import make_plan
+from forebay.telemetry.settings import PrometheusSettings
+from forebay.telemetry.source import GatewayTarget, PoolTarget
+
+SETTINGS = PrometheusSettings()
+
+
+def pool(name: str, **labels: str) -> PoolTarget:
+    gateway = GatewayTarget(dialect="requests-counter", labels=labels)
+    slo = Slo(ttft_seconds=1.0, itl_seconds=0.05)
+    return PoolTarget(key=PoolKey("ns", name), slo=slo, engine="vllm", workloads=(), gateway=gateway)
+
+
+def questions(*targets: PoolTarget) -> list[str]:
+    """Return what is asked about the only group of these pools."""
+    (group,) = make_plan(targets, SETTINGS).groups.values()
+    ask = Expressions(group, SETTINGS, None, window_seconds=60)
+    found = [
+        ask.arrivals(Signal.STARTED, 15),
+        ask.growth(Signal.STARTED, 15),
+        ask.born(Signal.STARTED, 15),
+        ask.replicas(),
+        ask.duplicates(),
+    ]
+    return [query for query in found if query is not None]
+
+
+def left_out(query: str) -> set[str]:
+    """Return every label that the query drops from series on its way."""
+    return {name for names in re.findall(r"without\(([^)]*)\)", query) for name in names.split(",")}
+
+
+@pytest.mark.parametrize("label", ["job", "service", "endpoint", "replica"])
+def test_a_label_that_tells_pools_apart_reaches_the_answers(label: str) -> None:
+    """Protects: it was dropped as one in which two scrapes of a gateway differ, and with it all of its traffic."""
+    asked = questions(pool("a", **{label: "one"}), pool("b", **{label: "two"}))
+    assert len(asked) >= 4
+    for query in asked:
+        assert left_out(query) == set(SETTINGS.duplicate_labels) - {label}
+
+
+def test_other_gateways_are_counted_once_as_ever() -> None:
+    for query in questions(pool("a", route="one")):
+        assert left_out(query) == set(SETTINGS.duplicate_labels)
