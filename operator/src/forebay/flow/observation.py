@@ -118,7 +118,7 @@ class VariantObservation:
     ready: int
     starting: tuple[StartingReplica, ...] = ()
     overdue: int = 0
-    """Replicas that should have been ready long ago, and are not among ``starting`` any more."""
+    """Replicas that were ordered, should have been ready long ago, and are not among ``starting`` any more."""
     draining: int = 0
     engine: EngineSample | None = None
     lead_time_seconds: float = 120.0

@@ -19,7 +19,8 @@ def view(objects: Any) -> Any:
     def make(pods: list[Any], *, replicas: int, now: float = NOW + 30, **more: Any) -> ReplicaView:
         records = [record for body in pods if (record := parse_pod(body)) is not None]
         workload = parse_workload(objects.deployment("chat", replicas))
-        given = {"lead_times": LEAD_TIMES, "needs_node": False, "shortest_deadline_seconds": 900.0, **more}
+        given = {"lead_times": LEAD_TIMES, "needs_node": False, "awaited": frozenset(), **more}
+        given.setdefault("shortest_deadline_seconds", 900.0)
         return view_replicas(workload, records, now_seconds=now, **given)
 
     return make
@@ -53,6 +54,16 @@ def test_only_what_is_overdue_itself_and_has_no_node_is_overdue_for_nodes(view: 
     waiting = objects.pod("b", created="2026-11-20T00:49:00Z", scheduled=None, ready=None)
     seen = view([crashing, waiting], replicas=2, now=NOW + 3000)
     assert (len(seen.starting), seen.overdue, seen.overdue_for_nodes) == (1, 1, 0)
+
+
+def test_only_what_never_came_is_undelivered(view: Any, objects: Any) -> None:
+    """Protects capacity from a kubelet that falls silent: its replicas served, and are not withdrawn."""
+    never, served = objects.pod("a", ready=None), objects.pod("b", ready=None)
+    awaited = {record.uid for record in (parse_pod(never),) if record is not None}
+    seen = view([never, served], replicas=2, now=NOW + 3000, awaited=awaited)
+    assert (seen.overdue, seen.undelivered) == (2, 1)
+    fewer = view([never, served], replicas=1, now=NOW + 3000, awaited=awaited)
+    assert fewer.undelivered == 0, "one of them is going to be removed"
 
 
 def test_a_late_replica_is_expected_soon_not_in_the_past(view: Any, objects: Any) -> None:

@@ -113,6 +113,19 @@ async def test_a_crashing_replica_does_not_block_the_node_pool_of_one_that_just_
     assert seen.observed.blocked_until_seconds is None
 
 
+async def test_what_served_and_failed_is_no_order_that_did_not_come(store: Store, objects: Any) -> None:
+    """Protects capacity from a node that falls silent: overdue orders are withdrawn, what served is not."""
+    world = World(store)
+    store.apply(Kind.DEPLOYMENTS, objects.deployment("chat", 2))
+    store.apply(Kind.PODS, waited(objects, "a"))
+    store.apply(Kind.PODS, waited(objects, "b", ready=None))
+    await look(world, NOW + 300.0)
+    store.apply(Kind.PODS, waited(objects, "a", ready=None))
+    (pool,) = (await look(world, NOW + 9000.0)).pools
+    (variant,) = pool.variants
+    assert (variant.ready, variant.starting, variant.overdue) == (0, (), 1)
+
+
 async def test_the_sentence_of_a_block_counts_those_that_wait_for_a_node(store: Store, objects: Any) -> None:
     store.apply(Kind.DEPLOYMENTS, objects.deployment("chat", 2))
     store.apply(Kind.PODS, waited(objects, "a", ready=None, restarts=40))

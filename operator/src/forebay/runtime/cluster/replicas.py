@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from forebay.flow.observation import StartingReplica
@@ -44,6 +45,8 @@ class ReplicaView:
     """Replicas past their deadline: no supply any more."""
     overdue_for_nodes: int
     """Of the overdue ones, those that the scheduler cannot place: the others have their node, and fail on it."""
+    undelivered: int
+    """Of the overdue ones, those that were ordered and never came: the others served once, and failed."""
     waiting_for_quota: int
     lead_time: LeadTimeQuantiles
 
@@ -68,6 +71,7 @@ def view_replicas(
     pods: Sequence[PodRecord],
     *,
     lead_times: LeadTimes,
+    awaited: AbstractSet[str],
     needs_node: bool,
     now_seconds: float,
     shortest_deadline_seconds: float,
@@ -81,13 +85,14 @@ def view_replicas(
         workload: the scale target.
         pods: its unfinished pods.
         lead_times: of its variant.
+        awaited: pods that were never Ready since they were ordered, by uid.
         needs_node: a replica ordered now would wait for a new node.
         now_seconds: Unix time.
         shortest_deadline_seconds: a replica is given up after this, or its 99th percentile if that is longer.
     """
     alive = [pod for pod in pods if not pod.terminating]
     starting: list[StartingReplica] = []
-    overdue = overdue_for_nodes = waiting_for_quota = 0
+    overdue = overdue_for_nodes = undelivered = waiting_for_quota = 0
     for pod in alive:
         if pod.ready:
             continue
@@ -96,6 +101,7 @@ def view_replicas(
         if now_seconds - pod.created_seconds > max(shortest_deadline_seconds, total.p99_seconds):
             overdue += 1
             overdue_for_nodes += pod.unschedulable
+            undelivered += pod.uid in awaited
         else:
             starting.append(_starting(pod, lead_times, now_seconds))
     lead_time = lead_times.total(needs_node=needs_node)
@@ -116,6 +122,8 @@ def view_replicas(
         draining=sum(pod.terminating for pod in pods),
         overdue=overdue,
         overdue_for_nodes=overdue_for_nodes,
+        # Pods beyond the wanted count are going to be removed, and are not waited for.
+        undelivered=max(0, undelivered - surplus),
         waiting_for_quota=waiting_for_quota,
         lead_time=lead_time,
     )

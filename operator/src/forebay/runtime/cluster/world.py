@@ -191,6 +191,7 @@ class _Glance:
             workload,
             pods,
             lead_times=self._lead_times(entry, variant),
+            awaited=self._world.book.awaited(variant_key(entry, variant)),
             needs_node=self._needs_node(variant),
             now_seconds=self._now,
             shortest_deadline_seconds=self._world.shortest_deadline_seconds,
@@ -254,8 +255,7 @@ class _Glance:
             desired=workload.replicas,
             ready=view.ready,
             starting=view.starting,
-            # Pods beyond the wanted count are going to be removed, and are not waited for.
-            overdue=min(view.overdue, max(0, workload.replicas - view.ready - len(view.starting))),
+            overdue=view.undelivered,
             draining=view.draining,
             lead_time_seconds=view.lead_time.p90_seconds,
             conflict=self._conflict(workload),
