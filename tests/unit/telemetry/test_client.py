@@ -6,7 +6,6 @@ import gzip
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,9 @@ import pytest
 from forebay.telemetry.breaker import BreakerState
 from forebay.telemetry.client import PrometheusClient
 from forebay.telemetry.errors import QueryError, QueryFailure
-from forebay.telemetry.meter import NullMeter, TelemetryMeter
+from forebay.telemetry.meter import TelemetryMeter
 from forebay.telemetry.settings import PrometheusAuth, PrometheusSettings
+from tests.unit.telemetry.counting_meter import CountingMeter
 from tests.unit.telemetry.fake_server import FakeServer, Reply, drip, hang, raw, status, success
 
 ONE = [{"metric": {}, "value": [1.0, "1"]}]
@@ -23,24 +23,6 @@ ONE = [{"metric": {}, "value": [1.0, "1"]}]
 
 def as_it_is(result: object) -> object:
     return result
-
-
-@dataclass
-class CountingMeter(NullMeter):
-    """Remembers what it was told."""
-
-    outcomes: list[str] = field(default_factory=list)
-    states: list[str] = field(default_factory=list)
-    abandoned: int = 0
-
-    def query_finished(self, kind: str, seconds: float, outcome: str) -> None:
-        self.outcomes.append(outcome)
-
-    def breaker_changed(self, state: str) -> None:
-        self.states.append(state)
-
-    def query_abandoned(self, kind: str) -> None:
-        self.abandoned += 1
 
 
 @asynccontextmanager

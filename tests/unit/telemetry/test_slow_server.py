@@ -13,9 +13,9 @@ from forebay.telemetry import http_session
 from forebay.telemetry.breaker import BreakerState
 from forebay.telemetry.client import ROUND_PATIENCE, PrometheusClient
 from forebay.telemetry.errors import QueryError, QueryFailure
-from forebay.telemetry.meter import NullMeter
 from forebay.telemetry.prometheus import PrometheusTelemetry
 from forebay.telemetry.settings import PrometheusSettings
+from tests.unit.telemetry.counting_meter import CountingMeter
 from tests.unit.telemetry.fake_server import FakeServer, Handler, hang, status, success
 from tests.unit.telemetry.scripted import ScriptedClient, pool
 
@@ -32,24 +32,6 @@ class Clock:
 
     def monotonic(self) -> float:
         return self.now
-
-
-@dataclass
-class CountingMeter(NullMeter):
-    """Remembers what it was told."""
-
-    outcomes: list[str] = field(default_factory=list)
-    states: list[str] = field(default_factory=list)
-    abandoned: int = 0
-
-    def query_finished(self, kind: str, seconds: float, outcome: str) -> None:
-        self.outcomes.append(outcome)
-
-    def breaker_changed(self, state: str) -> None:
-        self.states.append(state)
-
-    def query_abandoned(self, kind: str) -> None:
-        self.abandoned += 1
 
 
 def client_of(server: FakeServer, meter: CountingMeter, **settings: object) -> PrometheusClient:

@@ -116,12 +116,23 @@ async def load_configuration(kubeconfig: str | None, context: str | None = None)
 
 
 def ssl_context(configuration: Configuration) -> ssl.SSLContext | bool:
-    """Return the TLS settings of a configuration; `True` (defaults) for a plain-HTTP server."""
+    """Return the TLS settings of a configuration; `True` (defaults) for a plain-HTTP server.
+
+    Raises:
+        CredentialsError: a certificate or key cannot be used.
+    """
     if not str(configuration.host).startswith("https"):
         return True
-    context = ssl.create_default_context(cafile=configuration.ssl_ca_cert, cadata=configuration.ca_cert_data)
-    if configuration.cert_file:
-        context.load_cert_chain(configuration.cert_file, keyfile=configuration.key_file)
+    try:
+        context = ssl.create_default_context(cafile=configuration.ssl_ca_cert, cadata=configuration.ca_cert_data)
+        if configuration.cert_file:
+            context.load_cert_chain(configuration.cert_file, keyfile=configuration.key_file)
+    except OSError as error:  # those of TLS, too; none of them names its file
+        files = (configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file)
+        named = ", ".join(str(file) for file in files if file) or "the kubeconfig's own"
+        raise CredentialsError(
+            f"No access to a cluster: a certificate or key cannot be used: {error} (among {named})."
+        ) from error
     if not configuration.verify_ssl:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

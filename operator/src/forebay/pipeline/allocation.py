@@ -8,7 +8,7 @@ from forebay.flow.observation import FleetObservation, NodePoolObservation, Pool
 from forebay.flow.plan import FleetPlan, PlanProblem, PoolNeed, VariantOption
 from forebay.flow.sizing import RoleNeed, WorkBucket
 from forebay.pipeline.need import RoleDraft
-from forebay.pipeline.prices import usd_per_replica_hour, watts_per_replica
+from forebay.pipeline.prices import usd_of, usd_per_replica_hour, watts_of, watts_per_replica
 from forebay.pipeline.ratio import lacking
 from forebay.pipeline.supply import Supply
 from forebay.planning import solve
@@ -144,15 +144,9 @@ def _fits(
     if any(left < 0 for left in _left(stock, drafts, counts).values()):
         return False
     chosen = [(v, counts[key][v.name]) for key in counts for v in drafts[key].pool.variants]
-    if fleet.budget_usd_per_hour is not None:
-        cost = sum(usd_per_replica_hour(fleet, v) * count for v, count in chosen)
-        if cost > fleet.budget_usd_per_hour + 1e-9:
-            return False
-    if fleet.power_limit_watts is not None:
-        watts = sum(watts_per_replica(fleet, v) * count for v, count in chosen)
-        if watts > fleet.power_limit_watts + 1e-9:
-            return False
-    return True
+    if fleet.budget_usd_per_hour is not None and usd_of(fleet, chosen) > fleet.budget_usd_per_hour + 1e-9:
+        return False
+    return fleet.power_limit_watts is None or watts_of(fleet, chosen) <= fleet.power_limit_watts + 1e-9
 
 
 def _left(

@@ -12,7 +12,7 @@ from forebay.pipeline.draft import PoolBasis, compute_curves, pool_basis, pool_d
 from forebay.pipeline.explain import alternatives, plan_reasons
 from forebay.pipeline.guards import GuardContext, guarded
 from forebay.pipeline.memory import PoolMemory
-from forebay.pipeline.prices import pool_usd_per_hour, usd_per_replica_hour, watts_per_replica
+from forebay.pipeline.prices import pool_usd_per_hour, usd_of, watts_of
 from forebay.pipeline.state import FleetState
 from forebay.pipeline.supply import Supply
 from forebay.pipeline.turns import Turns
@@ -103,16 +103,15 @@ def _beside(fleet: Fleet, held: Iterable[PoolDecision]) -> Fleet:
     """Return the fleet with what is left of its limits beside the pools that keep what they have."""
     if fleet.budget_usd_per_hour is None and fleet.power_limit_watts is None:
         return fleet
-    usd = watts = 0.0
-    for decision in held:
-        variants = {variant.name: variant for variant in fleet.pools[decision.key].variants}
-        for each in decision.variants:
-            usd += usd_per_replica_hour(fleet, variants[each.name]) * each.desired
-            watts += watts_per_replica(fleet, variants[each.name]) * each.desired
+    chosen = [
+        (variant, each.desired)
+        for decision in held
+        for variant, each in zip(fleet.pools[decision.key].variants, decision.variants, strict=True)
+    ]
     return replace(
         fleet,
-        budget_usd_per_hour=_less(fleet.budget_usd_per_hour, usd),
-        power_limit_watts=_less(fleet.power_limit_watts, watts),
+        budget_usd_per_hour=_less(fleet.budget_usd_per_hour, usd_of(fleet, chosen)),
+        power_limit_watts=_less(fleet.power_limit_watts, watts_of(fleet, chosen)),
     )
 
 

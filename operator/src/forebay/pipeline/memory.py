@@ -72,6 +72,7 @@ class PoolMemory:
     last_round_seconds: float | None = None
     # What follows is not in a snapshot: a restart begins it anew.
     usual_round_seconds: dict[Role, float] = field(default_factory=dict)
+    """Time between two rounds in which a role was sized."""
     targets: dict[str, int] = field(default_factory=dict)
     """Replicas that each variant's target was set to in the last round."""
     awaits_past: bool = False

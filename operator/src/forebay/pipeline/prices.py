@@ -1,5 +1,7 @@
 """What a replica costs."""
 
+from collections.abc import Iterable
+
 from forebay.flow.fleet import Fleet, Pool, Variant
 
 
@@ -43,3 +45,13 @@ def known_watts_per_replica(fleet: Fleet, variant: Variant) -> float | None:
 def watts_per_replica(fleet: Fleet, variant: Variant) -> float:
     """Return the power of a replica, 0 where it is not known."""
     return known_watts_per_replica(fleet, variant) or 0.0
+
+
+def usd_of(fleet: Fleet, replicas: Iterable[tuple[Variant, int]]) -> float:
+    """Return the dollars per hour of so many replicas of variants, as the fleet's budget counts them."""
+    return sum(usd_per_replica_hour(fleet, variant) * count for variant, count in replicas)
+
+
+def watts_of(fleet: Fleet, replicas: Iterable[tuple[Variant, int]]) -> float:
+    """Return the watts of so many replicas of variants, as the fleet's power limit counts them."""
+    return sum(watts_per_replica(fleet, variant) * count for variant, count in replicas)

@@ -12,7 +12,7 @@ import kopf
 from kubernetes.aio.client.configuration import Configuration
 
 from forebay.actuation.capacity import PodDrivenProvider
-from forebay.actuation.kube import CredentialsError, KubeApi, load_configuration, ssl_context
+from forebay.actuation.kube import KubeApi, load_configuration
 from forebay.actuation.scale import ScaleWriter
 from forebay.actuation.targets import TargetDirectory
 from forebay.forecast.resolution import steps_of
@@ -112,7 +112,6 @@ class OperatorProcess:
         """Build everything; closes connections and threads at the end."""
         settings = self._settings
         configuration = await load_configuration(settings.kubeconfig, settings.context)
-        _check_files(configuration)
         self._configuration = configuration
         metrics, store = Metrics(), Store()
         async with AsyncExitStack() as stack:
@@ -249,22 +248,6 @@ class OperatorProcess:
                     await leader.is_leading.wait()
             except TimeoutError:
                 continue
-
-
-def _check_files(configuration: Configuration) -> None:
-    """Check that certificates and keys can be used, before anything is connected.
-
-    Raises:
-        CredentialsError: one cannot.
-    """
-    try:
-        ssl_context(configuration)
-    except OSError as error:  # those of TLS, too; none of them names its file
-        files = (configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file)
-        named = ", ".join(str(file) for file in files if file) or "the kubeconfig's own"
-        raise CredentialsError(
-            f"No access to a cluster: a certificate or key cannot be used: {error} (among {named})."
-        ) from error
 
 
 def _tells_of_node_pools(settings: OperatorSettings) -> bool:

@@ -51,7 +51,7 @@ class RateWindow:
         if not length > 0.0:
             return 0.0
         if self.ends and traffic.end_seconds < self.ends[-1] - _KEPT_SECONDS:
-            self.forget()
+            del self.starts[:], self.ends[:], self.counts[:]
         added = 0.0
         for index, count in enumerate(traffic.slot_counts):
             start = traffic.start_seconds + index * length
@@ -59,12 +59,6 @@ class RateWindow:
         self.known_rates.clear()
         self._forget()
         return added
-
-    def forget(self) -> None:
-        """Forget everything."""
-        for numbers_kept in (self.starts, self.ends, self.counts):
-            del numbers_kept[:]
-        self.known_rates.clear()
 
     def _push_slot(self, start: float, end: float, count: float) -> float:
         if not math.isfinite(count) or count < 0.0:

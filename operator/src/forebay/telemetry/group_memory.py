@@ -3,6 +3,7 @@
 import math
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 from forebay.telemetry.arrivals import BirthControl
 from forebay.telemetry.client import PromQlClient
@@ -65,20 +66,14 @@ class GroupMemory:
         """Read lengths and percentiles within a round, if there are none yet or if no pause came to do so."""
         await self._read_late(self._slow_parts(end), end)
 
-    async def read_next(self, end: int) -> bool:
-        """Read, in a pause, one part that is due, and return whether another is."""
-        due = self._due(end)
-        if due:
-            await self._read(due[0], end)
-        return len(due) > 1
-
-    def is_due(self, end: int) -> bool:
-        """Return whether a part is to be read in the pause after the round of ``end``."""
-        return bool(self._due(end))
-
-    def _due(self, end: int) -> list[_Part]:
+    def due(self, end: int) -> list[Callable[[], Awaitable[None]]]:
+        """Return what is to be read in the pause after the round of ``end``, piece by piece."""
         parts = (self._facts_part(end), *self._slow_parts(end))
-        return [part for part in parts if part.age >= 1.0 and self.tried.get(part.name) != end]
+        return [
+            partial(self._read, part, end)
+            for part in parts
+            if part.age >= 1.0 and self.tried.get(part.name) != end
+        ]
 
     async def _read_late(self, parts: Iterable[_Part], end: int) -> None:
         for part in parts:

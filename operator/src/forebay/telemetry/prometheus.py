@@ -76,10 +76,11 @@ class PrometheusTelemetry:
         end = self._end
         if end is None:
             return False
-        due = [memory for memory in self._groups.values() if memory.counted_until == end and memory.is_due(end)]
-        if not due:
-            return False
-        return await due[0].read_next(end) or len(due) > 1
+        answered = [memory for memory in self._groups.values() if memory.counted_until == end]
+        pieces = [piece for memory in answered for piece in memory.due(end)]
+        if pieces:
+            await pieces[0]()
+        return len(pieces) > 1
 
     async def history(
         self, targets: Sequence[PoolTarget], since_seconds: float, at_seconds: float

@@ -19,7 +19,7 @@ def view(objects: Any) -> Any:
     def make(pods: list[Any], *, replicas: int, now: float = NOW + 30, **more: Any) -> ReplicaView:
         records = [record for body in pods if (record := parse_pod(body)) is not None]
         workload = parse_workload(objects.deployment("chat", replicas))
-        given = {"lead_times": LEAD_TIMES, "needs_node": False, "awaited": frozenset(), **more}
+        given = {"lead_times": LEAD_TIMES, "needs_node": False, "is_awaited": frozenset().__contains__, **more}
         given.setdefault("shortest_deadline_seconds", 900.0)
         return view_replicas(workload, records, now_seconds=now, **given)
 
@@ -60,9 +60,9 @@ def test_only_what_never_came_is_undelivered(view: Any, objects: Any) -> None:
     """Protects capacity from a kubelet that falls silent: its replicas served, and are not withdrawn."""
     never, served = objects.pod("a", ready=None), objects.pod("b", ready=None)
     awaited = {record.uid for record in (parse_pod(never),) if record is not None}
-    seen = view([never, served], replicas=2, now=NOW + 3000, awaited=awaited)
+    seen = view([never, served], replicas=2, now=NOW + 3000, is_awaited=awaited.__contains__)
     assert (seen.overdue, seen.undelivered) == (2, 1)
-    fewer = view([never, served], replicas=1, now=NOW + 3000, awaited=awaited)
+    fewer = view([never, served], replicas=1, now=NOW + 3000, is_awaited=awaited.__contains__)
     assert fewer.undelivered == 0, "one of them is going to be removed"
 
 

@@ -189,9 +189,9 @@ class LeadTimeBook:
         """Whether this pod has nothing more to teach about this variant."""
         return self._met.get(variant, {}).get(uid, False)
 
-    def awaited(self, variant: str) -> AbstractSet[str]:
-        """Return the pods of a variant that were met while they started, and have not been Ready since, by uid."""
-        return {uid for uid, told in self._met.get(variant, {}).items() if not told}
+    def awaits(self, variant: str, uid: str) -> bool:
+        """Whether this pod was met while it started, and has not been Ready since."""
+        return not self._met.get(variant, {}).get(uid, True)
 
     def of_variant(self, key: str, declared_seconds: float | None = None) -> LeadTimeEstimator:
         """Return the start-up estimator of a variant; a declared start-up is its prior instead of the general one.

@@ -2,8 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from forebay.flow.observation import StartingReplica
@@ -71,7 +70,7 @@ def view_replicas(
     pods: Sequence[PodRecord],
     *,
     lead_times: LeadTimes,
-    awaited: AbstractSet[str],
+    is_awaited: Callable[[str], bool],
     needs_node: bool,
     now_seconds: float,
     shortest_deadline_seconds: float,
@@ -85,7 +84,7 @@ def view_replicas(
         workload: the scale target.
         pods: its unfinished pods.
         lead_times: of its variant.
-        awaited: pods that were never Ready since they were ordered, by uid.
+        is_awaited: whether a pod, by uid, was never Ready since it was ordered.
         needs_node: a replica ordered now would wait for a new node.
         now_seconds: Unix time.
         shortest_deadline_seconds: a replica is given up after this, or its 99th percentile if that is longer.
@@ -101,7 +100,7 @@ def view_replicas(
         if now_seconds - pod.created_seconds > max(shortest_deadline_seconds, total.p99_seconds):
             overdue += 1
             overdue_for_nodes += pod.unschedulable
-            undelivered += pod.uid in awaited
+            undelivered += is_awaited(pod.uid)
         else:
             starting.append(_starting(pod, lead_times, now_seconds))
     lead_time = lead_times.total(needs_node=needs_node)

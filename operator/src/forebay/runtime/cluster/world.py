@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from forebay.actuation.conflicts import Autoscaler, autoscaler_conflict
 from forebay.actuation.targets import TargetRef
@@ -191,7 +192,7 @@ class _Glance:
             workload,
             pods,
             lead_times=self._lead_times(entry, variant),
-            awaited=self._world.book.awaited(variant_key(entry, variant)),
+            is_awaited=partial(self._world.book.awaits, variant_key(entry, variant)),
             needs_node=self._needs_node(variant),
             now_seconds=self._now,
             shortest_deadline_seconds=self._world.shortest_deadline_seconds,
