@@ -14,20 +14,20 @@ import numpy as np
 from forebay.flow.decision import PoolDecision
 from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.observation import FleetObservation
+from forebay.offline.replay.jobs import FOREBAY, jobs_for, policies_named
+from forebay.offline.replay.outcome import course_of
+from forebay.offline.replay.output import Replay, against_oracle
+from forebay.offline.replay.parallel import run_jobs
+from forebay.offline.replay.policy import Targets
+from forebay.offline.replay.prepare import Wanted, prepare
+from forebay.offline.replay.recorder import RecordedForebay
+from forebay.offline.replay.report.charts import capacity_chart, frontier_figure
+from forebay.offline.replay.report.figure import Figure
+from forebay.offline.replay.report.svg import Chart, hours, linear
+from forebay.offline.replay.run import run
+from forebay.offline.replay.scenario import Scenario
+from forebay.offline.replay.table import to_table
 from forebay.pipeline import FleetState
-from forebay.replay.jobs import FOREBAY, jobs_for, policies_named
-from forebay.replay.outcome import course_of
-from forebay.replay.output import Replay, against_oracle
-from forebay.replay.parallel import run_jobs
-from forebay.replay.policy import Targets
-from forebay.replay.prepare import Wanted, prepare
-from forebay.replay.recorder import RecordedForebay
-from forebay.replay.report.charts import capacity_chart, frontier_figure
-from forebay.replay.report.figure import Figure
-from forebay.replay.report.svg import Chart, hours, linear
-from forebay.replay.run import run
-from forebay.replay.scenario import Scenario
-from forebay.replay.table import to_table
 from forebay.sizing.curve import SizedCurve
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"

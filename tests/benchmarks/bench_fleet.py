@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from forebay.flow.fleet import Pool
-from forebay.replay.run import PolicyRun
-from forebay.simulation import StockOut
+from forebay.offline.replay.run import PolicyRun
+from forebay.offline.simulation import StockOut
 from tests.unit.replay.fleetruns import CHEAP, DEAR, USD, fleet_run, held, model
 from tests.unit.replay.scenarios import SLO
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 import pytest
 
 from forebay.flow.settings import PolicySettings
-from forebay.simulation import QueueOrder
+from forebay.offline.simulation import QueueOrder
 from tests.benchmarks.policy_levers import LEVERS, Lever
 from tests.benchmarks.policy_loop import Options, Outcome, run_case
 from tests.benchmarks.policy_traces import CASES, DATA, LONG_CASES, Case

@@ -18,17 +18,17 @@ from pathlib import Path
 import pytest
 
 from forebay.flow.fleet import Fleet, Pool, PoolKey, Role, Variant
-from forebay.replay.baselines import Facts, baselines
-from forebay.replay.baselines.common.traffic import fleet_for_busiest_minute, starting_fleet
-from forebay.replay.floor import floor
-from forebay.replay.oracle import FAST, THOROUGH, Effort, oracle
-from forebay.replay.policy import Forebay
-from forebay.replay.recorder import warm_state
-from forebay.replay.run import run
-from forebay.replay.scenario import Scenario
-from forebay.replay.score import PolicyScore, score
-from forebay.replay.sweep import first_part
-from forebay.simulation import QueueOrder, SimulationOptions, StartUp
+from forebay.offline.replay.baselines import Facts, baselines
+from forebay.offline.replay.baselines.common.traffic import fleet_for_busiest_minute, starting_fleet
+from forebay.offline.replay.floor import floor
+from forebay.offline.replay.oracle import FAST, THOROUGH, Effort, oracle
+from forebay.offline.replay.policy import Forebay
+from forebay.offline.replay.recorder import warm_state
+from forebay.offline.replay.run import run
+from forebay.offline.replay.scenario import Scenario
+from forebay.offline.replay.score import PolicyScore, score
+from forebay.offline.replay.sweep import first_part
+from forebay.offline.simulation import QueueOrder, SimulationOptions, StartUp
 from tests.benchmarks.policy_traces import CASES, DATA, Case, azure_week, servegen
 
 KEY = PoolKey("bench", "chat")

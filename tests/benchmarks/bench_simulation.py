@@ -16,7 +16,7 @@ import numpy as np
 from forebay.flow.fleet import Pool, PoolKey, Role, Slo, Variant
 from forebay.flow.performance import Performance
 from forebay.flow.trace import RequestTrace
-from forebay.simulation import SimulatedPool, accelerate
+from forebay.offline.simulation import SimulatedPool, accelerate
 
 BAR_REQUESTS_PER_SECOND = 2e6
 TICK_SECONDS = 15.0

@@ -16,7 +16,7 @@ import pytest
 from forebay.flow.fleet import Pool, PoolKey, Role, Slo, Variant
 from forebay.flow.performance import Performance
 from forebay.flow.trace import FloatArray, RequestTrace
-from forebay.simulation import SimulatedPool
+from forebay.offline.simulation import SimulatedPool
 from forebay.sizing.curve import certain, miss_curve
 from forebay.sizing.queueing import miss_share
 from forebay.sizing.work import Correction, Lengths, ReplicaWork, replica_work

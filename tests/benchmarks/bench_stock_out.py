@@ -10,12 +10,12 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 
-from forebay.replay.jobs import FOREBAY, jobs_for, policies_named
-from forebay.replay.outcome import Outcome
-from forebay.replay.parallel import run_jobs
-from forebay.replay.prepare import Wanted, prepare
-from forebay.replay.scenario import Scenario
-from forebay.simulation import StockOut
+from forebay.offline.replay.jobs import FOREBAY, jobs_for, policies_named
+from forebay.offline.replay.outcome import Outcome
+from forebay.offline.replay.parallel import run_jobs
+from forebay.offline.replay.prepare import Wanted, prepare
+from forebay.offline.replay.scenario import Scenario
+from forebay.offline.simulation import StockOut
 
 HOUR_SECONDS = 3600.0
 POLICIES = (FOREBAY, "static-peak", "reactive", "hpa", "keda-rate", "heteroscale", "dynamo-throughput")

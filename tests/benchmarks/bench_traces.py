@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from forebay.flow.trace import RequestTrace
-from forebay.traces import PRESETS, generate, load_trace, write_plain
+from forebay.offline.traces import PRESETS, generate, load_trace, write_plain
 
 T = TypeVar("T")
 

@@ -11,8 +11,8 @@ from forebay.flow.fleet import Fleet, Pool, PoolKey, Role, Variant
 from forebay.flow.observation import FleetObservation
 from forebay.flow.performance import Performance
 from forebay.flow.settings import PolicySettings
+from forebay.offline.simulation import QueueOrder, SimulatedPool, SimulationOptions, StartUp
 from forebay.pipeline import FleetState, decide
-from forebay.simulation import QueueOrder, SimulatedPool, SimulationOptions, StartUp
 from tests.benchmarks.policy_traces import Case
 
 KEY = PoolKey("bench", "chat")

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from devcluster.remotewrite import write
-from forebay.replay.command import command
+from forebay.offline.replay.command import command
 from tests.cluster.telemetry_world import Fleet, Requests, Server, deployment_pods, joined, stream
 
 POOL = """
@@ -107,8 +107,8 @@ def test_rates_and_lengths_are_those_that_were_recorded(server: Server, pool: Pa
 
 
 def test_mean_lengths_are_read_from_the_token_counters(server: Server, pool: Path, history: Requests) -> None:
-    from forebay.replay.build import load_fleet
-    from forebay.replay.history import recorded_trace
+    from forebay.offline.replay.build import load_fleet
+    from forebay.offline.replay.history import recorded_trace
     from forebay.telemetry.settings import PrometheusSettings
 
     (binding,) = load_fleet([pool], span_seconds=3600.0).bindings.values()

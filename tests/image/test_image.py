@@ -65,7 +65,7 @@ def test_the_replay_is_left_out_and_says_so(image: str) -> None:
 @pytest.mark.timeout(900)
 def test_nothing_that_only_replay_or_development_needs_is_in_it(image: str) -> None:
     unwanted = (
-        "forebay.replay forebay.simulation forebay.traces numba llvmlite matplotlib rich pip setuptools pytest "
+        "forebay.offline numba llvmlite matplotlib rich pip setuptools pytest "
         "hypothesis mypy ruff cryptography enginesim enginepod devcluster"
     )
     script = (

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from forebay.flow.fleet import Pool, PoolKey, Role, Variant
 from forebay.flow.trace import FloatArray, RequestTrace
-from forebay.simulation import (
+from forebay.offline.simulation import (
     GpuSupply,
     QueueOrder,
     SimulatedPool,
@@ -16,8 +16,8 @@ from forebay.simulation import (
     SpotReclaims,
     StockOut,
 )
-from forebay.simulation.replicas import Life
-from forebay.simulation.state import BATCH, DONE, REJECTED, TIMED_OUT
+from forebay.offline.simulation.replicas import Life
+from forebay.offline.simulation.state import BATCH, DONE, REJECTED, TIMED_OUT
 from tests.unit.simulation.builders import EIGHT_B, PLAIN, SLO, disaggregated, mixed, poisson
 
 ORDERS = st.sampled_from(QueueOrder)

@@ -20,7 +20,7 @@ from demo.verdict import in_words, judge
 from devcluster.binaries import Binaries
 from enginesim.pods import PodLister
 from enginesim.runner import playing
-from forebay.traces import TraceError
+from forebay.offline.traces import TraceError
 
 OUT = Path("build/demo")
 LOOK_SECONDS = 1.0

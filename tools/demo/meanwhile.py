@@ -5,9 +5,9 @@ from pathlib import Path
 import yaml
 
 from demo.scene import Scene, resources
-from forebay.replay.build import load_fleet
-from forebay.replay.quick import quick_table
-from forebay.traces import at_rate, write_plain
+from forebay.offline.replay.build import load_fleet
+from forebay.offline.replay.quick import quick_table
+from forebay.offline.traces import at_rate, write_plain
 
 START_UP_SECONDS = 240.0
 MEAN_REQUESTS_PER_SECOND = 9.0

@@ -10,7 +10,7 @@ import devcluster
 from devcluster import ColdStart, NodePool
 from devcluster.rest import Json
 from forebay.flow.trace import RequestTrace
-from forebay.traces import PRESETS, LoadOptions, TraceError, TrafficSpec, generate, load_trace
+from forebay.offline.traces import PRESETS, LoadOptions, TraceError, TrafficSpec, generate, load_trace
 from runoperator.scenario import engine_deployment
 
 NAMESPACE = "serving"

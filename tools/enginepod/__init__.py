@@ -3,7 +3,7 @@
     python -m enginepod engine --help
     python -m enginepod load --help
 
-`engine` answers OpenAI-style requests after the times that `forebay.simulation` would give them, and serves the
-metrics of vLLM; where `enginesim` plays all pods of a KWOK cluster in one process, here each pod is one engine
+`engine` answers OpenAI-style requests at the times that `forebay.offline.simulation` would give, and serves
+the metrics of vLLM; where `enginesim` plays all pods of a KWOK cluster in one process, here each pod is one engine
 with sockets of its own. `load` sends requests after a trace, spread over the Ready pods behind a headless Service.
 """

@@ -135,7 +135,7 @@ def _traffic(options: argparse.Namespace) -> Iterator[Request]:
     if options.trace is None:
         steps = parse_steps(options.steps, most_per_second=options.max_rate)
         return stepped(steps, input_tokens=options.input_tokens, output_tokens=options.output_tokens, seed=1)
-    from forebay.traces import LoadOptions, compress_time, load_trace
+    from forebay.offline.traces import LoadOptions, compress_time, load_trace
 
     trace = load_trace(options.trace, LoadOptions(requests_per_second=options.trace_rate, history_seconds=0.0))
     return played(compress_time(trace, options.trace_speed, seed=1) if options.trace_speed > 1 else trace)

@@ -3,5 +3,5 @@
     python -m enginesim --help
 
 `Simulator` holds the pools, `MetricsServer` serves them, `Runner` keeps them in step with clock and cluster. The
-physics is `forebay.simulation`; what each engine calls its metrics is data, one file per dialect in `tables/`.
+physics is `forebay.offline.simulation`. The names of metrics are data: one file per dialect in `tables/`.
 """

@@ -17,7 +17,7 @@ from enginesim.runner import Runner
 from enginesim.server import MetricsServer
 from enginesim.simulator import Simulator
 from enginesim.tables import load_table, table_names
-from forebay.traces import PRESETS, TraceError
+from forebay.offline.traces import PRESETS, TraceError
 
 _DESCRIPTION = """\
 Simulated inference engines for the Ready pods of a cluster, for tests and demos.

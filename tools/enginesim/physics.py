@@ -1,4 +1,4 @@
-"""The bridge to `forebay.simulation`: pods are its replicas, and what happened since the last look comes out.
+"""Bridge to `forebay.offline.simulation`: pods are its replicas; events since the last look come out.
 
 Nothing here serves a request; it starts and ends replicas by the names of their pods, lets time pass, and reads
 the simulated pool's arrays (prefill queue, decode batches, KV transfer) for what an engine would have counted.
@@ -14,9 +14,9 @@ import numpy.typing as npt
 from enginesim.config import PoolConfig
 from forebay.flow.fleet import Pool, PoolKey, Role, Slo, Variant
 from forebay.flow.trace import RequestTrace
-from forebay.simulation import SimulatedPool, SimulationOptions, kernel
-from forebay.simulation.accelerate import interpreted
-from forebay.simulation.state import (
+from forebay.offline.simulation import SimulatedPool, SimulationOptions, kernel
+from forebay.offline.simulation.accelerate import interpreted
+from forebay.offline.simulation.state import (
     BATCH,
     CURRENT,
     DONE,
@@ -34,7 +34,7 @@ from forebay.simulation.state import (
     UPDATED,
     World,
 )
-from forebay.simulation.structures import LENGTH
+from forebay.offline.simulation.structures import LENGTH
 
 Indices = npt.NDArray[np.int64]
 

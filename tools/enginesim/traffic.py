@@ -5,7 +5,7 @@ from dataclasses import replace
 from enginesim.config import Traffic
 from enginesim.errors import EngineSimError
 from forebay.flow.trace import RequestTrace
-from forebay.traces import PRESETS, LoadOptions, compress_time, generate, load_trace
+from forebay.offline.traces import PRESETS, LoadOptions, compress_time, generate, load_trace
 
 
 def build_trace(traffic: Traffic) -> RequestTrace:

@@ -13,7 +13,7 @@ from demo.scene import BUSIEST_REQUESTS_PER_SECOND, Scene, clock_of_day, scene
 from demo.table import plain
 from demo.verdict import forecasts_that_came_true, in_words, judge
 from devcluster import DevClusterError
-from forebay.traces import TraceError
+from forebay.offline.traces import TraceError
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ import numpy as np
 
 from forebay.flow.fleet import Fleet, NodePool, Pool, PoolKey, Role, Variant
 from forebay.flow.trace import IntArray, RequestTrace
-from forebay.replay.policy import Forebay
-from forebay.replay.run import PolicyRun, run
-from forebay.replay.scenario import Scenario
-from forebay.simulation import SimulationOptions, StartUp, StockOut
+from forebay.offline.replay.policy import Forebay
+from forebay.offline.replay.run import PolicyRun, run
+from forebay.offline.replay.scenario import Scenario
+from forebay.offline.simulation import SimulationOptions, StartUp, StockOut
 from tests.unit.replay.scenarios import PERFORMANCE, SLO
 
 CHEAP, DEAR = "l40s", "h100"

@@ -1,8 +1,8 @@
 """Made-up outcomes, and a small scenario that is replayed in a second."""
 
-from forebay.replay.outcome import Kind, Outcome
-from forebay.replay.prepare import Prepared, Wanted, prepare
-from forebay.replay.score import PolicyScore
+from forebay.offline.replay.outcome import Kind, Outcome
+from forebay.offline.replay.prepare import Prepared, Wanted, prepare
+from forebay.offline.replay.score import PolicyScore
 
 
 def outcome(

@@ -5,8 +5,8 @@ import numpy as np
 from forebay.flow.fleet import Fleet, Pool, PoolKey, Role, Slo, Variant
 from forebay.flow.performance import Performance
 from forebay.flow.trace import RequestTrace
-from forebay.replay.scenario import Scenario
-from forebay.simulation import StartUp
+from forebay.offline.replay.scenario import Scenario
+from forebay.offline.simulation import StartUp
 
 KEY = PoolKey("test", "chat")
 SLO = Slo(ttft_seconds=0.5, itl_seconds=0.025, target=0.95)

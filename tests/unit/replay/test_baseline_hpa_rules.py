@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.replay.baselines.common.hpa_rules import HpaRules, from_pods, from_total
+from forebay.offline.replay.baselines.common.hpa_rules import HpaRules, from_pods, from_total
 
 
 def test_within_tolerance_nothing_changes() -> None:

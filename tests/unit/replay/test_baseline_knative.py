@@ -2,7 +2,7 @@
 
 import pytest
 
-from forebay.replay.baselines.knative import Kpa
+from forebay.offline.replay.baselines.knative import Kpa
 
 
 def panics(kpa: Kpa) -> bool:

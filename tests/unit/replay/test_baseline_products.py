@@ -8,17 +8,17 @@ import pytest
 
 from forebay.flow.fleet import Role
 from forebay.flow.observation import PoolObservation, Traffic
-from forebay.replay.baselines import Facts, baseline_named, facts_of
-from forebay.replay.baselines.aibrix import Apa
-from forebay.replay.baselines.aibrix import Kpa as AibrixKpa
-from forebay.replay.baselines.common.signals import Arrivals, RoleSignals
-from forebay.replay.baselines.common.workload import workload
-from forebay.replay.baselines.dynamo import Load, Sla, Throughput
-from forebay.replay.baselines.hpa import OnBoth, OnQueue, OnUtilisation
-from forebay.replay.baselines.keda import KvUse, PrefillBacklog, Rate, Velocity
-from forebay.replay.baselines.learned import features, miss_share, penalised_cost, train
-from forebay.replay.baselines.reactive import Reactive
-from forebay.replay.baselines.seasonal import Seasonal
+from forebay.offline.replay.baselines import Facts, baseline_named, facts_of
+from forebay.offline.replay.baselines.aibrix import Apa
+from forebay.offline.replay.baselines.aibrix import Kpa as AibrixKpa
+from forebay.offline.replay.baselines.common.signals import Arrivals, RoleSignals
+from forebay.offline.replay.baselines.common.workload import workload
+from forebay.offline.replay.baselines.dynamo import Load, Sla, Throughput
+from forebay.offline.replay.baselines.hpa import OnBoth, OnQueue, OnUtilisation
+from forebay.offline.replay.baselines.keda import KvUse, PrefillBacklog, Rate, Velocity
+from forebay.offline.replay.baselines.learned import features, miss_share, penalised_cost, train
+from forebay.offline.replay.baselines.reactive import Reactive
+from forebay.offline.replay.baselines.seasonal import Seasonal
 from forebay.sizing.work import Lengths
 from tests.unit.replay.scenarios import KEY, SLO, scenario
 

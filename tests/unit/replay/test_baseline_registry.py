@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from forebay.flow.fleet import Role
-from forebay.replay.baselines import Baseline, baseline_named, baselines
-from forebay.replay.policy import PoolPolicy
-from forebay.replay.run import run
-from forebay.replay.score import score
+from forebay.offline.replay.baselines import Baseline, baseline_named, baselines
+from forebay.offline.replay.policy import PoolPolicy
+from forebay.offline.replay.run import run
+from forebay.offline.replay.score import score
 from tests.unit.replay.scenarios import KEY, scenario, trace, variant
 
 EXPECTED = {

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from forebay.flow.fleet import Role
 from forebay.flow.observation import EngineSample, PoolObservation, Traffic, VariantObservation
-from forebay.replay.baselines import facts_of
-from forebay.replay.baselines.common.signals import Arrivals, SignalReader
-from forebay.replay.baselines.common.window import Window
-from forebay.replay.baselines.common.workload import workload
+from forebay.offline.replay.baselines import facts_of
+from forebay.offline.replay.baselines.common.signals import Arrivals, SignalReader
+from forebay.offline.replay.baselines.common.window import Window
+from forebay.offline.replay.baselines.common.workload import workload
 from forebay.sizing.work import Lengths
 from tests.unit.replay.scenarios import KEY, scenario, variant
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from forebay.flow.trace import RequestTrace
-from forebay.replay.build import BuildError, assign_traces, build_scenario, load_fleet
-from forebay.replay.defaults import DEFAULT_POOL, default_fleet, preset_trace
-from forebay.simulation import SimulationOptions
+from forebay.offline.replay.build import BuildError, assign_traces, build_scenario, load_fleet
+from forebay.offline.replay.defaults import DEFAULT_POOL, default_fleet, preset_trace
+from forebay.offline.simulation import SimulationOptions
 
 POOL = """
 apiVersion: forebay.io/v1alpha1

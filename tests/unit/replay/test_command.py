@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from forebay.replay.command import command
-from forebay.replay.jobs import UnknownPolicyError, policies_named
-from forebay.replay.output import Replay, against_oracle
-from forebay.replay.table import to_table
+from forebay.offline.replay.command import command
+from forebay.offline.replay.jobs import UnknownPolicyError, policies_named
+from forebay.offline.replay.output import Replay, against_oracle
+from forebay.offline.replay.table import to_table
 from tests.unit.replay.outcomes import outcome, ten_minutes
 
 SHORT = ["--preset", "steady", "--until", "5m", "--rate", "5", "--jobs", "1"]
@@ -105,7 +105,7 @@ def test_an_interrupt_prints_what_is_done(monkeypatch: pytest.MonkeyPatch) -> No
         yield 0, made
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("forebay.replay.command.run_jobs", interrupted)
+    monkeypatch.setattr("forebay.offline.replay.command.run_jobs", interrupted)
     result = CliRunner().invoke(command, [*SHORT, "--policies", "forebay,hpa"])
     assert result.exit_code == 130
     assert "forebay" in result.output
@@ -119,7 +119,7 @@ def test_an_interrupt_before_anything_is_done_says_so(monkeypatch: pytest.Monkey
     def interrupted(*_: object, **__: object) -> Any:
         yield from map(interrupt, [0])
 
-    monkeypatch.setattr("forebay.replay.command.run_jobs", interrupted)
+    monkeypatch.setattr("forebay.offline.replay.command.run_jobs", interrupted)
     result = CliRunner().invoke(command, [*SHORT, "--policies", "forebay,hpa"])
     assert result.exit_code == 130
     assert result.output == "interrupted before any policy was done\n"

@@ -2,8 +2,8 @@
 
 from xml.etree import ElementTree as ET
 
-from forebay.replay.report.figure import Figure
-from forebay.replay.report.svg import WIDTH, Chart, linear
+from forebay.offline.replay.report.figure import Figure
+from forebay.offline.replay.report.svg import WIDTH, Chart, linear
 
 SVG = "{http://www.w3.org/2000/svg}"
 

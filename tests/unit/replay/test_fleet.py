@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from forebay.replay.command import command
+from forebay.offline.replay.command import command
 
 SAMPLE = Path(__file__).parents[3] / "manifests" / "samples" / "fleet-three-models.yaml"
 POOLS = {"serving/dialog": 100, "serving/completion": 50, "serving/summaries": 10}

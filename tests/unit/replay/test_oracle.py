@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.flow.fleet import Role
-from forebay.replay.baselines import baseline_named
-from forebay.replay.floor import floor
-from forebay.replay.oracle import FAST, Effort, oracle
-from forebay.replay.oracle.schedule import RoleGrid, grids
-from forebay.replay.run import run
-from forebay.replay.scenario import Scenario
-from forebay.replay.score import score
-from forebay.replay.sweep import best_in_hindsight, evaluate, tasks
+from forebay.offline.replay.baselines import baseline_named
+from forebay.offline.replay.floor import floor
+from forebay.offline.replay.oracle import FAST, Effort, oracle
+from forebay.offline.replay.oracle.schedule import RoleGrid, grids
+from forebay.offline.replay.run import run
+from forebay.offline.replay.scenario import Scenario
+from forebay.offline.replay.score import score
+from forebay.offline.replay.sweep import best_in_hindsight, evaluate, tasks
 from tests.unit.replay.scenarios import KEY, scenario, trace
 
 SHORT = replace(FAST, margins=(0.0, 1.0, 2.5, 5.0), bisections=6, rounds=12)

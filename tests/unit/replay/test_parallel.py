@@ -1,8 +1,8 @@
 """Jobs in spawned processes give what they give in one."""
 
-from forebay.replay.jobs import Job, run_job
-from forebay.replay.parallel import run_jobs
-from forebay.replay.quick import quick_table
+from forebay.offline.replay.jobs import Job, run_job
+from forebay.offline.replay.parallel import run_jobs
+from forebay.offline.replay.quick import quick_table
 from tests.unit.replay.outcomes import ten_minutes
 
 JOBS = (Job(policy="forebay"), Job(policy="hpa"), Job(policy="hpa", knob=0.5))

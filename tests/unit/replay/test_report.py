@@ -3,9 +3,9 @@
 import re
 from html.parser import HTMLParser
 
-from forebay.replay.jobs import Job, run_job
-from forebay.replay.output import Replay
-from forebay.replay.report import render
+from forebay.offline.replay.jobs import Job, run_job
+from forebay.offline.replay.output import Replay
+from forebay.offline.replay.report import render
 from tests.unit.replay.outcomes import outcome, ten_minutes
 
 VOID = {"meta", "input", "br", "line", "circle", "polyline", "polygon"}

@@ -2,9 +2,9 @@
 
 import pytest
 
-from forebay.replay.baselines import baselines
-from forebay.replay.score import PolicyScore
-from forebay.replay.sweep import (
+from forebay.offline.replay.baselines import baselines
+from forebay.offline.replay.score import PolicyScore
+from forebay.offline.replay.sweep import (
     Task,
     best_in_hindsight,
     evaluate,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from forebay.replay.outcome import Kind
-from forebay.replay.verdict import Result, remarks, verdict
+from forebay.offline.replay.outcome import Kind
+from forebay.offline.replay.verdict import Result, remarks, verdict
 from tests.unit.replay.outcomes import outcome
 
 

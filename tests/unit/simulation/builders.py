@@ -8,8 +8,8 @@ import numpy as np
 from forebay.flow.fleet import Pool, PoolKey, Role, Slo, Variant
 from forebay.flow.performance import Performance
 from forebay.flow.trace import RequestTrace
-from forebay.simulation import SimulatedPool, SimulationOptions, SimulationResult, kernel
-from forebay.simulation.accelerate import interpreted
+from forebay.offline.simulation import SimulatedPool, SimulationOptions, SimulationResult, kernel
+from forebay.offline.simulation.accelerate import interpreted
 
 PLAIN = cast("Mapping[str, Callable[..., object]]", interpreted(vars(kernel)))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from forebay.flow.trace import RequestTrace
-from forebay.simulation import QueueOrder, SimulatedPool, SimulationOptions, SimulationResult, accelerate
+from forebay.offline.simulation import QueueOrder, SimulatedPool, SimulationOptions, SimulationResult, accelerate
 from tests.unit.simulation.builders import PLAIN, disaggregated, mixed, poisson
 
 
@@ -82,7 +82,7 @@ def test_it_runs_where_numba_is_not_installed() -> None:
     script = """
 import sys
 sys.modules["numba"] = None  # importing it raises ImportError
-from forebay.simulation import SimulatedPool, accelerate
+from forebay.offline.simulation import SimulatedPool, accelerate
 from tests.unit.simulation.builders import disaggregated, poisson
 assert not accelerate.COMPILED
 simulated = SimulatedPool(disaggregated(), poisson(300, 20.0), initial={"p": 2, "d": 1})

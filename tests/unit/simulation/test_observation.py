@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from forebay.flow.observation import PoolObservation
-from forebay.simulation import QueueOrder, SimulatedPool, SimulationOptions
+from forebay.offline.simulation import QueueOrder, SimulatedPool, SimulationOptions
 from tests.unit.simulation.builders import EIGHT_B, PLAIN, SLO, disaggregated, mixed, poisson, requests
 
 

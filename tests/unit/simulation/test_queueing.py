@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from forebay.flow.fleet import Role, Variant
-from forebay.simulation import QueueOrder, SimulatedPool, SimulationOptions
+from forebay.offline.simulation import QueueOrder, SimulatedPool, SimulationOptions
 from tests.unit.simulation.builders import (
     EIGHT_B,
     PLAIN,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from forebay.flow.fleet import Pool
-from forebay.simulation import (
+from forebay.offline.simulation import (
     GpuSupply,
     Phase,
     SimulatedPool,
@@ -15,7 +15,7 @@ from forebay.simulation import (
     StartUp,
     StockOut,
 )
-from forebay.simulation.state import BATCH
+from forebay.offline.simulation.state import BATCH
 from tests.unit.simulation.builders import EIGHT_B, PLAIN, disaggregated, poisson, requests
 
 

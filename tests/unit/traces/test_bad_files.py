@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from forebay.traces import LoadOptions, TraceError, load_trace
+from forebay.offline.traces import LoadOptions, TraceError, load_trace
 
 PLAIN = "arrival_s,input_tokens,output_tokens\n"
 CACHED = "arrival_s,input_tokens,output_tokens,cached_tokens\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forebay.traces import LoadOptions, TraceError, load_trace, trace_formats
+from forebay.offline.traces import LoadOptions, TraceError, load_trace, trace_formats
 
 AZURE_2023 = """TIMESTAMP,ContextTokens,GeneratedTokens
 2023-11-16 18:15:46.6805900,374,44

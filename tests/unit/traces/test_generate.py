@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from forebay.traces import (
+from forebay.offline.traces import (
     PRESETS,
     FlashCrowds,
     LengthModel,
@@ -15,7 +15,7 @@ from forebay.traces import (
     compress_time,
     generate,
 )
-from forebay.traces.arrivals import IntensityNoise, noise_factors
+from forebay.offline.traces.arrivals import IntensityNoise, noise_factors
 
 QUIET = IntensityNoise(log_sd=0.0)
 

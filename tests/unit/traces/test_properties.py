@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.flow.trace import RequestTrace
-from forebay.traces import (
+from forebay.offline.traces import (
     PRESETS,
     LoadOptions,
     TraceError,

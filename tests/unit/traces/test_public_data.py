@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forebay.traces import LoadOptions, load_trace
+from forebay.offline.traces import LoadOptions, load_trace
 
 DATA = Path(os.environ.get("FOREBAY_DATA", Path(__file__).parents[4] / "shared" / "data")) / "traces"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"needs recorded traces in {DATA} (set FOREBAY_DATA)")

@@ -22,7 +22,10 @@ Exit codes:
 _COMMANDS = {
     "run": ("forebay.cli.run", "Run the operator."),
     "explain": ("forebay.cli.explain", "Say why a pool has the replicas that it has."),
-    "replay": ("forebay.replay.command", "Run the decision code over recorded traffic, beside other autoscalers."),
+    "replay": (
+        "forebay.offline.replay.command",
+        "Replay recorded traffic under Forebay and under other autoscalers.",
+    ),
     "crds": ("forebay.cli.crds", "Print the CustomResourceDefinitions."),
 }
 
@@ -54,8 +57,8 @@ class LazyGroup(click.Group):
 
 
 def _installed(module: str) -> bool:
-    """Whether a subcommand's package is here: the operator's image has no replay."""
-    package = module.rpartition(".")[0]
+    """Return whether a subcommand's package is here: the operator's image has no replay."""
+    package = ".".join(module.split(".")[:2])
     return importlib.util.find_spec(package) is not None
 
 

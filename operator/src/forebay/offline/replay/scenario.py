@@ -1,0 +1,59 @@
+"""What is replayed: a fleet, its traffic, and what is true of it, the same for every policy."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from forebay.flow.fleet import Fleet, PoolKey
+from forebay.flow.performance import Performance
+from forebay.flow.trace import RequestTrace
+from forebay.offline.simulation import QueueOrder, SimulationOptions, StartUp, StockOut
+
+NOT_SCORED_SECONDS = 60.0
+"""Requests that arrive in the last minute are not scored: no decision could have been made for them."""
+DRAIN_SECONDS = 600.0
+"""Time after the last arrival in which requests in flight may end, on the fleet as it is and free of charge; what
+has no answer by then counts as unserved."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scenario:
+    """A fleet and its traffic.
+
+    ``performance`` and ``start_up`` hold in the simulation; the fleet's own figures are what the policies are
+    told.
+    """
+
+    name: str
+    fleet: Fleet
+    traces: Mapping[PoolKey, RequestTrace]
+    performance: Mapping[PoolKey, Mapping[str, Performance]]
+    start_up: Mapping[PoolKey, Mapping[str, StartUp]]
+    initial: Mapping[PoolKey, Mapping[str, int]]
+    """Ready replicas per variant at the start, the same for every policy."""
+    fill_order: Mapping[PoolKey, tuple[str, ...]] = field(default_factory=dict)
+    """Variants of each pool in the order in which policies that choose no GPU type fill them."""
+    options: SimulationOptions = field(default_factory=SimulationOptions)
+    stock_outs: tuple[StockOut, ...] = ()
+
+    @property
+    def span_seconds(self) -> float:
+        """Return the time from the start to the last arrival."""
+        return max((trace.span_seconds for trace in self.traces.values()), default=0.0)
+
+    @property
+    def requests(self) -> int:
+        """Return the number of requests of all pools."""
+        return sum(len(trace) for trace in self.traces.values())
+
+    @property
+    def queue_order(self) -> QueueOrder:
+        """Return who is served first when requests wait."""
+        return self.options.queue_order
+
+    def gpu_limits(self) -> dict[str, int]:
+        """Return the GPUs that each node pool can have at most, where a maximum is set."""
+        return {
+            name: pool.max_nodes * pool.gpus_per_node
+            for name, pool in self.fleet.node_pools.items()
+            if pool.max_nodes is not None
+        }

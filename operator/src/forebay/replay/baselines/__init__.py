@@ -1,9 +1,0 @@
-"""What people scale inference with today, each faithful to its documented algorithm and defaults.
-
-Every baseline is given a perfect profile of its replicas and the same initial fleet, so that a comparison shows
-the rule and not its calibration. `baselines` finds them; a new one is one new file beside this.
-"""
-
-from forebay.replay.baselines.registry import Baseline, Facts, Knob, baseline_named, baselines, facts_of
-
-__all__ = ["Baseline", "Facts", "Knob", "baseline_named", "baselines", "facts_of"]
