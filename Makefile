@@ -44,6 +44,7 @@ lint: setup ## Check style, types and the layers of the pipeline
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
+	tools/check-subjects
 
 format: setup ## Format the code and apply safe fixes
 	$(BIN)/ruff check --fix .
