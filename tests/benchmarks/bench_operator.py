@@ -230,7 +230,7 @@ def _settle(operator: RunningOperator) -> int:
 
 
 def show(results: Sequence[Result]) -> None:
-    """Print tables as docs/benchmarks.md has them."""
+    """Print tables as docs/benchmarks/operator.md has them."""
     print(f"\nload average {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs\n")
     print("| pools | set-up s | caches complete s | every pool decided and reported s | CPU s until then |")
     print("|---|---|---|---|---|")

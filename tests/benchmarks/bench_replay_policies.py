@@ -3,7 +3,7 @@
 ``python -m tests.benchmarks.bench_replay_policies conv23 moon --start-up 60`` runs each policy at its documented
 default; ``--sweep`` also at every second setting of its main knob, over all of the traffic (the cheapest that
 meets the target is chosen in hindsight) and over its first third (the setting that one could have chosen by
-then). ``--published`` runs what docs/benchmarks.md shows. Runs go to a file of JSON lines (``--rows``) as they end
+then). ``--published`` runs what docs/benchmarks/others.md shows. Runs go to a file of JSON lines (``--rows``) as they end
 and are not repeated while it has them; ``--again forebay`` forgets a policy's.
 """
 
@@ -266,7 +266,7 @@ PUBLISHED_ORDERS = (("az20-day", 240.0), ("conv23", 240.0), ("onoff", 240.0))
 
 
 def published(rows: Rows) -> Iterable[str]:
-    """Yield the tables of docs/benchmarks.md."""
+    """Yield the tables of docs/benchmarks/others.md."""
     for seconds, names in PUBLISHED_CASES.items():
         yield ""
         yield from defaults_table(rows, [(name, seconds) for name in names], PUBLISHED_POLICIES)
@@ -298,7 +298,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--start-up", type=float, action="append", help="seconds (repeatable); default 60 and 240")
     parser.add_argument("--policies", nargs="*", metavar="NAME", help=", ".join(baselines()))
     parser.add_argument("--sweep", action="store_true", help="also over the settings of the knobs")
-    parser.add_argument("--published", action="store_true", help="the tables of docs/benchmarks.md")
+    parser.add_argument("--published", action="store_true", help="the tables of docs/benchmarks/others.md")
     parser.add_argument("--oracle", choices=("fast", "thorough"), default="fast")
     parser.add_argument("--rows", type=Path, help="file of JSON lines that keeps the runs")
     parser.add_argument("--again", nargs="*", default=(), metavar="NAME", help="policies whose runs are repeated")
