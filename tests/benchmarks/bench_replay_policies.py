@@ -3,8 +3,8 @@
 ``python -m tests.benchmarks.bench_replay_policies conv23 moon --start-up 60`` runs each policy at its documented
 default; ``--sweep`` also at every second setting of its main knob, over all of the traffic (the cheapest that
 meets the target is chosen in hindsight) and over its first third (the setting that one could have chosen by
-then). ``--published`` runs what docs/benchmarks/others.md shows. Runs go to a file of JSON lines (``--rows``) as they end
-and are not repeated while it has them; ``--again forebay`` forgets a policy's.
+then). ``--published`` runs what docs/benchmarks/others.md shows. Runs go to a file of JSON lines (``--rows``) as
+they end and are not repeated while it has them; ``--again forebay`` forgets a policy's.
 """
 
 import argparse
