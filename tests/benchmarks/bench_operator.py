@@ -27,7 +27,7 @@ import pytest
 
 import devcluster
 from devcluster.ports import free_ports
-from forebay.runtime.memory import StateFiles
+from forebay.runtime.statefiles import StateFiles
 from runoperator import NAMESPACE, SERVICE_ACCOUNT, RunningOperator, start_operator
 from tests.benchmarks.operator_fleet.fleet import create_fleet, namespace_of, shared_objects, stop_controllers
 from tests.benchmarks.operator_fleet.inprocess import InProcess
@@ -140,7 +140,7 @@ async def _save_pasts(files: StateFiles, pools: int, days: int) -> None:
     for _ in range(ROUNDS_BEFORE_AGEING):
         await fleet.round()
     age(fleet, days)
-    state = fleet.loop._state
+    state = fleet.loop._decider._state
     files.save(state, state.keys())
 
 

@@ -19,7 +19,7 @@ _MINUTES_PER_DAY = 1440
 def age(fleet: InProcess, days: int) -> None:
     """Give every pool that has decided once a forecaster with a past of ``days``, for its lead times."""
     snapshots: dict[tuple[float, ...], bytes] = {}
-    state = fleet.loop._state
+    state = fleet.loop._decider._state
     for key, memory in state._pools.items():
         rate = requests_per_second(float(key.name.rpartition("-")[2]))
         nearest = float(_RATES[np.abs(_RATES - rate).argmin()])

@@ -11,7 +11,8 @@ import numpy as np
 from forebay.flow.fleet import Pool, PoolKey, Slo
 from forebay.flow.observation import Freshness, Problem
 from forebay.pipeline import FleetState, StateError
-from forebay.runtime.warmup import Warmed, WarmUp
+from forebay.runtime.past import PoolPast
+from forebay.runtime.warmup import WarmUp
 from forebay.telemetry.source import History, PoolTarget
 
 CHAT = PoolKey("serving", "chat")
@@ -97,7 +98,7 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-async def drained(warm_up: WarmUp) -> list[Warmed]:
+async def drained(warm_up: WarmUp) -> list[PoolPast]:
     """Return everybody who has a past by now."""
     await settled()
     arrived = []

@@ -13,17 +13,17 @@ from forebay.flow.decision import FleetDecision, PoolDecision, Reason, VariantDe
 from forebay.flow.fleet import Fleet, PoolKey
 from forebay.flow.observation import FleetObservation, Freshness, Problem
 from forebay.pipeline import FleetState
-from forebay.runtime import rounds as module
+from forebay.runtime import decider as module
 from forebay.runtime.cluster.references import GatewayPools
 from forebay.runtime.cluster.roster import RosterKeeper
 from forebay.runtime.cluster.targetreader import TargetReader
 from forebay.runtime.cluster.world import World
-from forebay.runtime.memory import StateFiles
 from forebay.runtime.metrics import Metrics
 from forebay.runtime.report.events import EventRecorder
 from forebay.runtime.report.reporter import Reporter
 from forebay.runtime.report.status import StatusWriter
 from forebay.runtime.rounds import ControlLoop, Steps
+from forebay.runtime.statefiles import StateFiles
 from forebay.runtime.warmup import WarmUp
 from forebay.runtime.watch.store import Store
 from forebay.telemetry.source import PoolTarget, PoolTelemetry

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from forebay.actuation.capacity import PodDrivenProvider
+from forebay.actuation.capacity import CapacityWish, PodDrivenProvider
 from forebay.flow.decision import PoolDecision, VariantDecision
 from forebay.flow.fleet import PoolKey, Role
 from forebay.runtime.capacity import capacity_wishes, ensure_capacity
@@ -47,7 +47,17 @@ async def test_a_recommendation_asks_for_no_node(store: Store, objects: Any) -> 
     assert wish.nodes == 1
 
 
-async def test_the_provider_says_what_it_did(store: Store, objects: Any) -> None:
-    wishes = capacity_wishes(await look(store, objects, gpus=8), decisions(5), deadline_seconds=900.0)
-    said = await ensure_capacity(wishes, PodDrivenProvider())
-    assert said == {"h100": "h100: pending pods make the node autoscaler add nodes."}
+async def test_a_node_pool_whose_provider_fails_does_not_hold_up_the_others() -> None:
+    asked = []
+
+    class Provider(PodDrivenProvider):
+        async def ensure(self, wish: CapacityWish) -> str:
+            asked.append(wish.node_pool)
+            if wish.node_pool == "a":
+                raise ValueError("a bug")
+            return await super().ensure(wish)
+
+    wishes = [CapacityWish(node_pool=name, nodes=1, deadline_seconds=NOW) for name in "ab"]
+    assert not await ensure_capacity(wishes, Provider())
+    assert asked == ["a", "b"]
+    assert await ensure_capacity(wishes, PodDrivenProvider())

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from forebay.flow.fleet import Pool, PoolKey
-from forebay.runtime.memory import StateFiles
+from forebay.runtime.past import give_pasts
+from forebay.runtime.statefiles import StateFiles
 from forebay.runtime.warmup import WarmUp
 from tests.unit.runtime.pasts import CHAT, POOL, TARGET, Past, State, drained, settled, some_pools, start
 
@@ -23,7 +24,7 @@ async def test_a_pool_joins_when_its_history_came(clock: Any) -> None:
     arrived = await drained(warm_up)
     assert warm_up.is_known(CHAT)
     assert not warm_up.is_waiting(CHAT)
-    assert warm_up.apply(state, arrived, {}) == []
+    assert give_pasts(state, arrived, {}, None) == []
     assert state.warmed == [(30, 1800.0)]
     warm_up.keep_only([])
     assert not warm_up.is_known(CHAT)
@@ -113,7 +114,7 @@ async def test_a_saved_state_goes_before_history_and_waits_for_none(clock: Any, 
         one = warm_up.take_one()
         assert one is not None
         assert one.pool.key == pool.key
-        assert warm_up.apply(state, [one], {}) == []
+        assert give_pasts(state, [one], {}, files) == []
     assert state.kept == {pool.key: b"memory" for pool in pools}
     assert state.warmed == []
     assert past.asked == []
@@ -136,11 +137,12 @@ async def test_a_history_that_was_read_is_not_replaced_by_a_state_saved_meanwhil
     clock: Any, tmp_path: Path
 ) -> None:
     """Protects a new pool's history: its own cold state, saved while it waited, used to be restored instead."""
-    warm_up, state = new(Past(30), clock, StateFiles(tmp_path)), State()
+    files, state = StateFiles(tmp_path), State()
+    warm_up = new(Past(30), clock, files)
     start(warm_up, [POOL])
     await settled()
     (tmp_path / "serving_chat.state").write_bytes(b"cold")
-    warm_up.apply(state, await drained(warm_up), {})
+    give_pasts(state, await drained(warm_up), {}, files)
     assert state.kept == {}
     assert state.warmed == [(30, 1800.0)]
 
@@ -149,17 +151,18 @@ async def test_a_saved_state_of_no_use_is_replaced_by_history(clock: Any, tmp_pa
     """A pool that takes part already does so without a gap, as one that waits; another one waits on."""
     for waited_seconds, takes_part in ((0.0, False), (61.0, True)):
         (tmp_path / "serving_chat.state").write_bytes(b"damaged")
-        warm_up, state = new(Past(30), clock, StateFiles(tmp_path)), State()
+        files, state = StateFiles(tmp_path), State()
+        warm_up = new(Past(30), clock, files)
         start(warm_up, [POOL])
         clock.now += waited_seconds
         warm_up.join_late()
-        (useless,) = warm_up.apply(state, await drained(warm_up), {})
+        (useless,) = give_pasts(state, await drained(warm_up), {}, files)
         warm_up.ask_instead(useless)
         assert warm_up.is_waiting(CHAT)
         start(warm_up, [POOL])
         assert warm_up.join_late() == ([CHAT] if takes_part else [])
         assert warm_up.is_known(CHAT) is takes_part
-        assert warm_up.apply(state, await drained(warm_up), {}) == []
+        assert give_pasts(state, await drained(warm_up), {}, files) == []
         assert state.warmed == [(30, 1800.0)]
         assert not warm_up.is_waiting(CHAT)
 
@@ -174,12 +177,13 @@ async def test_a_past_that_cannot_be_used_holds_nobody_up(
 
     (tmp_path / "serving_chat.state").write_bytes(b"memory")
     other = Pool(key=PoolKey("serving", "other"), slo=POOL.slo, variants=())
-    warm_up, state = new(Past(30), clock, StateFiles(tmp_path)), State()
+    files, state = StateFiles(tmp_path), State()
+    warm_up = new(Past(30), clock, files)
     state.await_past(other)
     monkeypatch.setattr(state, "restore", fail)
     monkeypatch.setattr(state, "warm_start", fail)
     start(warm_up, [POOL, other])
-    useless = warm_up.apply(state, await drained(warm_up), {})
+    useless = give_pasts(state, await drained(warm_up), {}, files)
     assert [item.pool.key for item in useless] == [CHAT]
     assert state.keys() == (), "nothing is held for ever"
     assert caplog.text.count("could not be used") == 2

@@ -1,14 +1,15 @@
 """The pause between rounds: pieces of work in turn, one of each kind at least, no more than the pause holds."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 
 import pytest
 
 from forebay.flow.fleet import PoolKey
 from forebay.pipeline import FleetState
+from forebay.runtime.decider import Decider
 from forebay.runtime.leader import LeaseLostError
+from forebay.runtime.metrics import Metrics
 from forebay.runtime.pause import PauseWork
 
 EVERYBODY = [PoolKey("serving", f"pool-{number}") for number in range(5)]
@@ -64,12 +65,6 @@ class Clock:
         return self.now
 
 
-@pytest.fixture
-def decider() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(1) as executor:
-        yield executor
-
-
 class Figures:
     """So many statuses that could wait."""
 
@@ -87,54 +82,66 @@ class Names(Figures):
     look_up = Figures.tell_some
 
 
-def pause(
-    state: FleetState,
-    decider: ThreadPoolExecutor,
-    files: Files | None,
-    figures: Figures | None = None,
-    names: Names | None = None,
-    *,
-    existing: Sequence[PoolKey] | None = EVERYBODY,
-    clock: Clock | None = None,
-    warm_up: NobodyNew | None = None,
-    failures: list[str] | None = None,
-) -> PauseWork:
-    return PauseWork(
-        state,
-        decider,
-        warm_up or NobodyNew(),  # type: ignore[arg-type]
-        files,  # type: ignore[arg-type]
-        tell_some=(figures or Figures()).tell_some,
-        look_up=(names or Names()).look_up,
-        lead_times_seconds=dict,
-        memories=lambda: EVERYBODY,
-        existing=lambda: existing,
-        failed=([] if failures is None else failures).append,
-        clock=clock or Clock(),
-    )
+class Pause:
+    """The pause's work, with all that it does under a test's control."""
+
+    def __init__(
+        self,
+        state: FleetState,
+        files: Files | None,
+        figures: Figures | None = None,
+        names: Names | None = None,
+        *,
+        existing: Sequence[PoolKey] | None = EVERYBODY,
+        clock: Clock | None = None,
+        warm_up: NobodyNew | None = None,
+    ) -> None:
+        self.metrics = Metrics()
+        self.decider = Decider(state, files)  # type: ignore[arg-type]
+        if existing is not None:
+            self.decider.begin_round({}, existing)
+        for key in EVERYBODY:
+            self.decider._records[key] = None  # type: ignore[assignment]
+        self.work = PauseWork(
+            self.decider,
+            warm_up or NobodyNew(),  # type: ignore[arg-type]
+            figures or Figures(),  # type: ignore[arg-type]
+            names or Names(),  # type: ignore[arg-type]
+            self.metrics,
+            clock=clock or Clock(),
+        )
+        self.until = self.work.until
+        self.save_all = self.work.save_all
+
+    def failures(self) -> dict[str, float]:
+        """Return how many pieces failed, by kind."""
+        return {
+            sample.labels["piece"]: sample.value
+            for family in self.metrics.pause_failures.collect()
+            for sample in family.samples
+            if sample.name.endswith("_total")
+        }
 
 
-async def test_a_pause_that_is_over_still_does_one_job(decider: ThreadPoolExecutor) -> None:
+async def test_a_pause_that_is_over_still_does_one_job() -> None:
     state = Jobs()
     state.left = 3
-    await pause(state, decider, None).until(asyncio.get_running_loop().time())
+    await Pause(state, None).until(asyncio.get_running_loop().time())
     assert state.done == 1
 
 
-async def test_a_long_pause_does_them_all_and_ends_early(decider: ThreadPoolExecutor) -> None:
+async def test_a_long_pause_does_them_all_and_ends_early() -> None:
     state = Jobs()
     state.left = 3
     async with asyncio.timeout(10.0):
-        await pause(state, decider, None).until(asyncio.get_running_loop().time() + 3600.0)
+        await Pause(state, None).until(asyncio.get_running_loop().time() + 3600.0)
     assert state.done == 3
 
 
-async def test_memories_are_saved_a_few_at_a_time_when_it_is_time(
-    decider: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_memories_are_saved_a_few_at_a_time_when_it_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("forebay.runtime.pause._SAVED_AT_ONCE", 2)
     files, clock = Files(), Clock()
-    work = pause(Jobs(), decider, files, clock=clock)
+    work = Pause(Jobs(), files, clock=clock)
     over = asyncio.get_running_loop().time()
     await work.until(over)
     clock.now += 299.0
@@ -150,10 +157,10 @@ async def test_memories_are_saved_a_few_at_a_time_when_it_is_time(
     assert files.saved[-1] == EVERYBODY
 
 
-async def test_the_time_until_the_first_saving_runs_from_the_first_pause(decider: ThreadPoolExecutor) -> None:
+async def test_the_time_until_the_first_saving_runs_from_the_first_pause() -> None:
     """Protects the files of a standby that leads after an hour: its first pause must not begin a pass."""
     files, clock = Files(), Clock()
-    work = pause(Jobs(), decider, files, clock=clock)
+    work = Pause(Jobs(), files, clock=clock)
     clock.now += 3600.0
     await work.until(over())
     assert files.saved == []
@@ -163,20 +170,18 @@ async def test_the_time_until_the_first_saving_runs_from_the_first_pause(decider
     assert files.saved == [EVERYBODY]
 
 
-async def test_files_are_not_removed_while_it_is_not_known_which_pools_there_are(
-    decider: ThreadPoolExecutor,
-) -> None:
+async def test_files_are_not_removed_while_it_is_not_known_which_pools_there_are() -> None:
     """Protects saved states from a leader that has not seen a single round through."""
     files = Files()
-    await let_save(pause(Jobs(), decider, files, existing=None, clock=(clock := Clock())), clock)
+    await let_save(Pause(Jobs(), files, existing=None, clock=(clock := Clock())), clock)
     assert files.kept is None
     assert files.saved == [EVERYBODY]
 
 
-async def test_who_waits_for_a_past_is_not_saved_and_its_file_is_kept(decider: ThreadPoolExecutor) -> None:
+async def test_who_waits_for_a_past_is_not_saved_and_its_file_is_kept() -> None:
     """Protects saved states from being replaced by the few minutes that a waiting pool has seen."""
     files, warm_up = Files(), NobodyNew(EVERYBODY[1:3])
-    work = pause(Jobs(), decider, files, clock=(clock := Clock()), warm_up=warm_up)
+    work = Pause(Jobs(), files, clock=(clock := Clock()), warm_up=warm_up)
     await let_save(work, clock)
     assert files.kept == EVERYBODY
     assert files.saved == [[EVERYBODY[0], *EVERYBODY[3:]]]
@@ -184,20 +189,18 @@ async def test_who_waits_for_a_past_is_not_saved_and_its_file_is_kept(decider: T
     assert files.saved[-1] == [EVERYBODY[0], *EVERYBODY[3:]]
 
 
-async def test_who_begins_to_wait_in_the_middle_of_a_pass_is_not_saved(
-    decider: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_who_begins_to_wait_in_the_middle_of_a_pass_is_not_saved(monkeypatch: pytest.MonkeyPatch) -> None:
     """Protects the file of a pool that was deleted and made anew while a large fleet is being saved."""
     monkeypatch.setattr("forebay.runtime.pause._SAVED_AT_ONCE", 2)
     files, warm_up = Files(), NobodyNew()
-    work = pause(Jobs(), decider, files, clock=(clock := Clock()), warm_up=warm_up)
+    work = Pause(Jobs(), files, clock=(clock := Clock()), warm_up=warm_up)
     await let_save(work, clock)
     warm_up.still.add(EVERYBODY[2])
     await work.until(over())
     assert files.saved == [EVERYBODY[:2], [EVERYBODY[3]]]
 
 
-async def let_save(work: PauseWork, clock: Clock) -> None:
+async def let_save(work: Pause, clock: Clock) -> None:
     """Have two short pauses, the second one when it is time to save."""
     await work.until(over())
     clock.now += 300.0
@@ -209,19 +212,19 @@ def over() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def test_figures_that_could_wait_are_told_in_the_pause(decider: ThreadPoolExecutor) -> None:
+async def test_figures_that_could_wait_are_told_in_the_pause() -> None:
     now, figures = asyncio.get_running_loop().time(), Figures(9)
-    await pause(Jobs(), decider, None, figures).until(now)
+    await Pause(Jobs(), None, figures).until(now)
     assert figures.left == 8
-    await pause(Jobs(), decider, None, figures).until(now + 60.0)
+    await Pause(Jobs(), None, figures).until(now + 60.0)
     assert figures.left == 0
 
 
-async def test_metrics_are_looked_up_in_the_pause_one_group_at_least(decider: ThreadPoolExecutor) -> None:
+async def test_metrics_are_looked_up_in_the_pause_one_group_at_least() -> None:
     now, names = asyncio.get_running_loop().time(), Names(3)
-    await pause(Jobs(), decider, None, names=names).until(now)
+    await Pause(Jobs(), None, names=names).until(now)
     assert names.left == 2
-    await pause(Jobs(), decider, None, names=names).until(now + 60.0)
+    await Pause(Jobs(), None, names=names).until(now + 60.0)
     assert names.left == 0
 
 
@@ -236,17 +239,16 @@ class BrokenJobs(Jobs):
 
 
 async def test_a_piece_that_fails_is_logged_and_ends_its_kind_for_this_pause_only(
-    decider: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Protects the fleet from a bug in one pool's forecaster: it ended the process."""
     state, figures, files, clock = BrokenJobs(), Figures(9), Files(), Clock()
-    failures: list[str] = []
-    work = pause(state, decider, files, figures, clock=clock, failures=failures)
+    work = Pause(state, files, figures, clock=clock)
     async with asyncio.timeout(10.0):
         await work.until(over() + 3600.0)
     assert state.tried == 1, "not again and again for as long as the pause lasts"
     assert figures.left == 0, "the other kinds go on"
-    assert failures == ["forecaster"]
+    assert work.failures() == {"forecaster": 1.0}
     assert "a bug in one pool's forecaster" in caplog.text
     clock.now += 300.0
     await work.until(over())
@@ -255,7 +257,7 @@ async def test_a_piece_that_fails_is_logged_and_ends_its_kind_for_this_pause_onl
 
 
 async def test_a_piece_that_fails_early_in_a_pause_does_not_end_the_others(
-    decider: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Protects the process from a state volume that turns read-only."""
     state, files, clock = Jobs(), Files(), Clock()
@@ -265,7 +267,7 @@ async def test_a_piece_that_fails_early_in_a_pause_does_not_end_the_others(
         raise OSError(30, "read-only file system")
 
     monkeypatch.setattr(files, "forget_others", refuse)
-    work = pause(state, decider, files, clock=clock)
+    work = Pause(state, files, clock=clock)
     await let_save(work, clock)
     assert files.saved == []
     await work.until(over())
@@ -273,7 +275,7 @@ async def test_a_piece_that_fails_early_in_a_pause_does_not_end_the_others(
     assert state.done == 3
 
 
-async def test_a_lost_lease_ends_the_pause(decider: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lost_lease_ends_the_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     figures = Figures()
 
     async def refused() -> bool:
@@ -281,4 +283,4 @@ async def test_a_lost_lease_ends_the_pause(decider: ThreadPoolExecutor, monkeypa
 
     monkeypatch.setattr(figures, "tell_some", refused)
     with pytest.raises(LeaseLostError):
-        await pause(Jobs(), decider, None, figures).until(over())
+        await Pause(Jobs(), None, figures).until(over())

@@ -92,6 +92,36 @@ async def test_a_failed_decision_is_counted_and_the_next_round_comes(
     assert rig.scaled() == [2]
 
 
+async def test_a_provider_that_fails_keeps_no_round_from_reporting(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, objects: Any
+) -> None:
+    rig.store.apply(Kind.NODE_POOLS, objects.node_pool("h100"))
+
+    async def fail(wish: Any) -> str:
+        raise ApiError("the cloud says no", status=500)
+
+    monkeypatch.setattr(rig.loop._steps.provider, "ensure", fail)
+    rig.desired = 3
+    assert not await rig.loop.round(), "the failure is counted"
+    assert rig.scaled() == [3]
+    assert rig.api.objects[STATUS]["status"]["lastDecision"]["changes"] == ["serve/chat 1 -> 3"]
+    assert "node pool h100: its capacity provider failed" in caplog.text
+
+
+async def test_a_writer_that_fails_keeps_no_round_from_reporting(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(rig.loop._steps.writer, "scale", fail)
+    rig.desired = 3
+    assert not await rig.loop.round(), "the failure is counted"
+    conditions = {each["type"]: each for each in rig.api.objects[STATUS]["status"]["conditions"]}
+    assert conditions["ScalingLimited"]["reason"] == "WriteFailed"
+    assert "ZeroDivisionError: a bug" in conditions["ScalingLimited"]["message"]
+
+
 async def test_telemetry_that_hangs_is_unreachable_and_not_zero(rig: Rig) -> None:
     rig.telemetry.hangs = True
     assert await rig.loop.round()
@@ -229,7 +259,7 @@ async def test_a_pool_is_held_until_a_prometheus_that_was_away_has_told_its_hist
             clock.now += 15.0
 
     def is_held() -> bool:
-        return rig.loop._state._pools[late].awaits_past
+        return rig.loop._decider._state._pools[late].awaits_past
 
     await a_minute()
     assert rig.loop.record_of(late) is None
@@ -240,5 +270,5 @@ async def test_a_pool_is_held_until_a_prometheus_that_was_away_has_told_its_hist
     await a_minute()
     await a_minute()
     assert not is_held()
-    assert rig.loop._state._pools[late].fed_until_seconds is not None
+    assert rig.loop._decider._state._pools[late].fed_until_seconds is not None
     assert rig.warm_up.waiting == 0

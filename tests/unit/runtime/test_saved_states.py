@@ -15,7 +15,7 @@ from forebay.flow.fleet import PoolKey
 from forebay.flow.observation import Freshness
 from forebay.pipeline import FleetState
 from forebay.runtime.cluster.roster import RosterKeeper
-from forebay.runtime.memory import StateFiles
+from forebay.runtime.statefiles import StateFiles
 from forebay.runtime.watch.store import Kind, Store
 from forebay.telemetry.source import History, PoolTarget
 from tests.unit.runtime.pasts import POOL
@@ -189,7 +189,7 @@ async def test_a_pool_that_can_be_used_again_has_its_state_back(
         rig.store.apply(Kind.POOLS, body)
     await rig.loop.round()
     await pause(rig)
-    assert rig.loop._state.memory(POOL).fed_until_seconds == clock.now - 600.0
+    assert rig.loop._decider._state.memory(POOL).fed_until_seconds == clock.now - 600.0
 
 
 async def test_a_pool_whose_saved_state_is_damaged_is_given_its_history(
@@ -205,4 +205,4 @@ async def test_a_pool_whose_saved_state_is_damaged_is_given_its_history(
     assert rig.warm_up.waiting == 1
     await pause(rig)
     assert rig.warm_up.waiting == 0
-    assert rig.loop._state.memory(POOL).fed_until_seconds == pytest.approx(clock.now, abs=30.0)
+    assert rig.loop._decider._state.memory(POOL).fed_until_seconds == pytest.approx(clock.now, abs=30.0)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from forebay.flow.fleet import PoolKey
-from forebay.runtime.memory import StateFiles
+from forebay.runtime.statefiles import StateFiles
 from tests.unit.runtime.pasts import CHAT, State
 
 

@@ -1,6 +1,7 @@
 """Turn decisions into writes: pools in mode Auto, variants whose count differs, scale-outs before scale-ins."""
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -11,8 +12,11 @@ from forebay.flow.fleet import PoolKey
 from forebay.runtime.cluster.look import PoolLook
 from forebay.runtime.cluster.world import World
 from forebay.runtime.cluster.writes import LastWrite
+from forebay.runtime.leader import LeaseLostError
 from forebay.runtime.metrics import Metrics
 from forebay.runtime.watch.records import WorkloadRecord
+
+logger = logging.getLogger(__name__)
 
 _WORTH_SAYING = frozenset({ScaleResult.FORBIDDEN, ScaleResult.FAILED, ScaleResult.THROTTLED})
 
@@ -32,6 +36,8 @@ class Done:
 
     action: Action
     outcome: ScaleOutcome
+    crashed: bool = False
+    """True if the writer raised an error that it should have answered with."""
 
 
 def actions(looks: Iterable[PoolLook], decisions: Mapping[PoolKey, PoolDecision]) -> list[Action]:
@@ -61,12 +67,11 @@ async def act(todo: Iterable[Action], writer: ScaleWriter, world: World, metrics
     Raises:
         LeaseLostError: this process may not write any more.
     """
-    todo = list(todo)
-    outcomes = await asyncio.gather(*(_write(action, writer) for action in todo))
-    done = [Done(action, outcome) for action, outcome in zip(todo, outcomes, strict=True)]
-    for action, outcome in zip(todo, outcomes, strict=True):
-        metrics.scale_writes.labels(outcome.result.value).inc()
-        if outcome.result is ScaleResult.WRITTEN:
+    done = list(await asyncio.gather(*(_write(action, writer) for action in todo)))
+    for item in done:
+        action, result = item.action, item.outcome.result
+        metrics.scale_writes.labels(result.value).inc()
+        if result is ScaleResult.WRITTEN:
             written = LastWrite(action.wanted.desired, action.workload.resource_version)
             world.writes.last[action.workload.target] = written
     return done
@@ -77,11 +82,19 @@ def obstacles(done: Iterable[Done]) -> list[str]:
     return [item.outcome.message for item in done if item.outcome.result in _WORTH_SAYING]
 
 
-async def _write(action: Action, writer: ScaleWriter) -> ScaleOutcome:
+async def _write(action: Action, writer: ScaleWriter) -> Done:
     workload = action.workload
-    return await writer.scale(
-        workload.target,
-        action.wanted.desired,
-        current=workload.replicas,
-        resource_version=workload.resource_version or None,
-    )
+    try:
+        outcome = await writer.scale(
+            workload.target,
+            action.wanted.desired,
+            current=workload.replicas,
+            resource_version=workload.resource_version or None,
+        )
+    except LeaseLostError:
+        raise
+    except Exception as error:  # an error with one target must not keep the others from being written and told
+        logger.exception("pool %s: writing %s failed", action.pool, workload.target)
+        message = f"{workload.target} was not scaled: {type(error).__name__}: {error}"
+        return Done(action, ScaleOutcome(ScaleResult.FAILED, message), crashed=True)
+    return Done(action, outcome)

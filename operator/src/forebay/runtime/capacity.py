@@ -1,5 +1,6 @@
 """What the plan's replicas ask of each node pool, handed to the pool's capacity provider."""
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -9,6 +10,9 @@ from forebay.api.v1alpha1.inferencepool import Mode
 from forebay.flow.decision import PoolDecision
 from forebay.flow.fleet import PoolKey
 from forebay.runtime.cluster.look import Look
+from forebay.runtime.leader import LeaseLostError
+
+logger = logging.getLogger(__name__)
 
 
 def capacity_wishes(
@@ -46,11 +50,19 @@ def capacity_wishes(
     ]
 
 
-async def ensure_capacity(wishes: list[CapacityWish], provider: CapacityProvider) -> dict[str, str]:
-    """Hand the wishes to the provider; returns what it says per node pool.
+async def ensure_capacity(wishes: list[CapacityWish], provider: CapacityProvider) -> bool:
+    """Hand the wishes to the provider; False if one failed: the others go on, and the next round repeats it.
 
     Raises:
-        ApiError: a request failed; the next round repeats it.
         LeaseLostError: this process may not write any more.
     """
-    return {wish.node_pool: await provider.ensure(wish) for wish in wishes}
+    complete = True
+    for wish in wishes:
+        try:
+            await provider.ensure(wish)
+        except LeaseLostError:
+            raise
+        except Exception:  # a provider that fails must not keep the round from reporting
+            logger.exception("node pool %s: its capacity provider failed; the next round repeats", wish.node_pool)
+            complete = False
+    return complete

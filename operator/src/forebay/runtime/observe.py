@@ -83,8 +83,19 @@ def fleet_observation(look: Look, measured: Mapping[PoolKey, PoolTelemetry]) -> 
     )
 
 
-def external_forecast(measured: PoolTelemetry | None, now_seconds: float) -> ExternalForecast | None:
-    """Return the user's own forecast as the pipeline takes it: one level all along; None where there is none."""
+def external_forecasts(
+    look: Look, measured: Mapping[PoolKey, PoolTelemetry]
+) -> dict[PoolKey, ExternalForecast | None]:
+    """Return the users' own forecasts, of the pools that have one; None where it could not be read."""
+    return {
+        pool.entry.pool.key: _external_forecast(measured.get(pool.entry.pool.key), look.at_seconds)
+        for pool in look.pools
+        if pool.entry.forecast_query is not None
+    }
+
+
+def _external_forecast(measured: PoolTelemetry | None, now_seconds: float) -> ExternalForecast | None:
+    """Return a user's own forecast as the pipeline takes it: the same level at all times."""
     if measured is None or measured.external_forecast is None:
         return None
     level = measured.external_forecast.requests_per_second

@@ -25,7 +25,6 @@ from forebay.runtime.health import Health
 from forebay.runtime.heap import Heap
 from forebay.runtime.lag import sample_lag
 from forebay.runtime.leader import Leader, LeaseLostError, LeaseTimes
-from forebay.runtime.memory import StateFiles
 from forebay.runtime.metrics import Metrics
 from forebay.runtime.report.events import EventRecorder
 from forebay.runtime.report.reporter import Reporter
@@ -33,6 +32,7 @@ from forebay.runtime.report.status import StatusWriter
 from forebay.runtime.rounds import ControlLoop, Steps
 from forebay.runtime.settings import OperatorSettings
 from forebay.runtime.sources import telemetry_source
+from forebay.runtime.statefiles import StateFiles
 from forebay.runtime.warmup import WarmUp
 from forebay.runtime.watch.audit import Auditor
 from forebay.runtime.watch.caches import Caches

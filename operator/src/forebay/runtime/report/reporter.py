@@ -13,6 +13,7 @@ from forebay.flow.observation import FleetObservation
 from forebay.runtime.act import Done, obstacles
 from forebay.runtime.cluster.look import Look, NodePoolLook, PoolLook
 from forebay.runtime.cluster.roster import Invalid, Roster
+from forebay.runtime.leader import LeaseLostError
 from forebay.runtime.metrics import Metrics
 from forebay.runtime.report.columns import (
     PoolReport,
@@ -25,7 +26,7 @@ from forebay.runtime.report.columns import (
 from forebay.runtime.report.conditions import Transition, Type, invalid, judge
 from forebay.runtime.report.events import EventRecorder
 from forebay.runtime.report.status import News, StatusWriter
-from forebay.runtime.unhurried import unhurried
+from forebay.runtime.slices import in_slices
 from forebay.runtime.watch.records import ResourceRecord
 from forebay.runtime.watch.store import OWN_KINDS, Kind
 
@@ -76,8 +77,10 @@ class Reporter:
         observed: FleetObservation,
         decisions: FleetDecision,
         done: Sequence[Done],
-    ) -> None:
+    ) -> bool:
         """Write statuses and events, all but figures (`tell_some`); the client bounds how many at once.
+
+        Returns False if an object could not be told about: it is logged, and the others are told all the same.
 
         Raises:
             LeaseLostError: this process may not write any more.
@@ -92,14 +95,16 @@ class Reporter:
             by_pool.setdefault(item.action.pool, []).append(item)
         reported = look.node_pools if self._tells_of_node_pools else ()
         self._can_wait.clear()
+        complete = True
         tell: list[_Telling] = [partial(self._node_pool, item, look.at_seconds) for item in reported]
-        async for pool in unhurried(look.pools):
+        async for pool in in_slices(look.pools):
             decision = decisions.pools.get(pool.entry.pool.key)
             if decision is not None:
-                tell += self._pool(pool, observed, decision, by_pool.get(pool.entry.pool.key, []))
+                mine = by_pool.get(pool.entry.pool.key, [])
+                complete &= self._add(tell, partial(self._pool, pool, observed, decision, mine))
         tell += [partial(self._invalid, item, look.at_seconds) for item in roster.invalid]
         await self._events.post_kept()
-        await asyncio.gather(*(telling() for telling in tell))
+        complete &= await self._tell_all(tell)
         still = {item.record.uid for item in roster.invalid}
         self._told_invalid = {uid: seen for uid, seen in self._told_invalid.items() if uid in still}
         self._status.forget_others(
@@ -107,6 +112,7 @@ class Reporter:
             | {entry.record.uid for entry in roster.node_pools.values()}
             | {item.record.uid for item in roster.invalid}
         )
+        return complete
 
     async def tell_some(self) -> bool:
         """Write some of the statuses that could wait; whether there are more.
@@ -115,8 +121,29 @@ class Reporter:
             LeaseLostError: this process may not write any more.
         """
         some = [self._can_wait.popleft() for _ in range(min(_TOLD_AT_ONCE, len(self._can_wait)))]
-        await asyncio.gather(*(telling() for telling in some))
+        await self._tell_all(some)
         return bool(self._can_wait)
+
+    def _add(self, tell: list[_Telling], render: Callable[[], list[_Telling]]) -> bool:
+        """Add what there is to tell of one pool; False if its status could not be rendered."""
+        try:
+            tell += render()
+        except Exception:  # an error with one pool must not keep the others from being told
+            logger.exception("the status of a pool could not be rendered")
+            return False
+        return True
+
+    async def _tell_all(self, tell: Sequence[_Telling]) -> bool:
+        """Write all at once; False if one failed with an error of our own."""
+        results = await asyncio.gather(*(telling() for telling in tell), return_exceptions=True)
+        complete = True
+        for result in results:
+            if isinstance(result, LeaseLostError | asyncio.CancelledError):
+                raise result
+            if isinstance(result, BaseException):
+                logger.error("an object could not be told about: %r", result, exc_info=result)
+                complete = False
+        return complete
 
     def _pool(
         self, look: PoolLook, observed: FleetObservation, decision: PoolDecision, done: Sequence[Done]

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from forebay.runtime.unhurried import unhurried
+from forebay.runtime.slices import in_slices
 
 
 async def test_others_have_their_turn_while_a_fleet_is_gone_through() -> None:
@@ -16,7 +16,7 @@ async def test_others_have_their_turn_while_a_fleet_is_gone_through() -> None:
             await asyncio.sleep(0)
 
     task = asyncio.create_task(other())
-    seen = [number async for number in unhurried(range(30), slice_seconds=0.0)]
+    seen = [number async for number in in_slices(range(30), slice_seconds=0.0)]
     task.cancel()
     assert seen == list(range(30))
     assert turns >= 29
@@ -31,7 +31,7 @@ async def test_what_is_quick_is_not_interrupted() -> None:
 
     task = asyncio.create_task(other())
     began = time.perf_counter()
-    async for _ in unhurried(range(10), slice_seconds=60.0):
+    async for _ in in_slices(range(10), slice_seconds=60.0):
         pass
     assert time.perf_counter() - began < 60.0
     assert turns == 0

@@ -1,4 +1,4 @@
-"""Go through a fleet without holding up the event loop: leases, probes and watches do not wait for thousands."""
+"""Go through many items in short slices, so that the event loop serves leases, probes and watches in between."""
 
 import asyncio
 import time
@@ -10,8 +10,8 @@ _SLICE_SECONDS = 0.01
 T = TypeVar("T")
 
 
-async def unhurried(items: Iterable[T], *, slice_seconds: float = _SLICE_SECONDS) -> AsyncIterator[T]:
-    """Yield ``items``; other tasks have their turn whenever ``slice_seconds`` have gone by."""
+async def in_slices(items: Iterable[T], *, slice_seconds: float = _SLICE_SECONDS) -> AsyncIterator[T]:
+    """Yield ``items``; let other tasks run each time that ``slice_seconds`` have passed."""
     began = time.perf_counter()
     for item in items:
         if time.perf_counter() - began > slice_seconds:
