@@ -14,19 +14,19 @@ import numpy as np
 from forebay.flow.decision import PoolDecision
 from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.observation import FleetObservation
-from forebay.offline.replay.jobs import FOREBAY, jobs_for, policies_named
-from forebay.offline.replay.outcome import course_of
-from forebay.offline.replay.output import Replay, against_oracle
-from forebay.offline.replay.parallel import run_jobs
-from forebay.offline.replay.policy import Targets
-from forebay.offline.replay.prepare import Wanted, prepare
-from forebay.offline.replay.recorder import RecordedForebay
+from forebay.offline.replay.inputs.prepare import Wanted, prepare
+from forebay.offline.replay.jobs.job import FOREBAY, jobs_for, policies_named
+from forebay.offline.replay.jobs.outcome import course_of
+from forebay.offline.replay.jobs.workers import run_jobs
+from forebay.offline.replay.loop.closed_loop import run
+from forebay.offline.replay.loop.policy import Targets
+from forebay.offline.replay.loop.recorder import RecordedForebay
+from forebay.offline.replay.loop.scenario import Scenario
 from forebay.offline.replay.report.charts import capacity_chart, frontier_figure
 from forebay.offline.replay.report.figure import Figure
 from forebay.offline.replay.report.svg import Chart, hours, linear
-from forebay.offline.replay.run import run
-from forebay.offline.replay.scenario import Scenario
-from forebay.offline.replay.table import to_table
+from forebay.offline.replay.results.output import Replay, against_oracle
+from forebay.offline.replay.results.table import to_table
 from forebay.pipeline import FleetState
 from forebay.sizing.curve import SizedCurve
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from forebay.flow.fleet import Pool
-from forebay.offline.replay.run import PolicyRun
+from forebay.offline.replay.loop.closed_loop import PolicyRun
 from forebay.offline.simulation import StockOut
 from tests.unit.replay.fleetruns import CHEAP, DEAR, USD, fleet_run, held, model
 from tests.unit.replay.scenarios import SLO

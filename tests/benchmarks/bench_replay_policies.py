@@ -18,16 +18,15 @@ from pathlib import Path
 import pytest
 
 from forebay.flow.fleet import Fleet, Pool, PoolKey, Role, Variant
-from forebay.offline.replay.baselines import Facts, baselines
-from forebay.offline.replay.baselines.common.traffic import fleet_for_busiest_minute, starting_fleet
-from forebay.offline.replay.floor import floor
+from forebay.offline.replay.baselines import PoolFacts, baselines
+from forebay.offline.replay.baselines.common.trace_work import fleet_for_busiest_minute, starting_fleet
+from forebay.offline.replay.loop.closed_loop import run
+from forebay.offline.replay.loop.policy import Forebay
+from forebay.offline.replay.loop.recorder import warm_state
+from forebay.offline.replay.loop.scenario import Scenario, first_part
+from forebay.offline.replay.loop.score import PolicyScore, score
 from forebay.offline.replay.oracle import FAST, THOROUGH, Effort, oracle
-from forebay.offline.replay.policy import Forebay
-from forebay.offline.replay.recorder import warm_state
-from forebay.offline.replay.run import run
-from forebay.offline.replay.scenario import Scenario
-from forebay.offline.replay.score import PolicyScore, score
-from forebay.offline.replay.sweep import first_part
+from forebay.offline.replay.results.floor import floor
 from forebay.offline.simulation import QueueOrder, SimulationOptions, StartUp
 from tests.benchmarks.policy_traces import CASES, DATA, Case, azure_week, servegen
 
@@ -116,7 +115,7 @@ def scenario(case: str, start_up_seconds: float, order: str, seed: int) -> Scena
     )
     pool = Pool(key=KEY, slo=made.slo, variants=variants)
     names = [variant.name for variant in variants]
-    facts = Facts(
+    facts = PoolFacts(
         pool=pool,
         performance=dict.fromkeys(names, made.performance),
         start_up_seconds=dict.fromkeys(names, start_up_seconds),

@@ -10,11 +10,11 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 
-from forebay.offline.replay.jobs import FOREBAY, jobs_for, policies_named
-from forebay.offline.replay.outcome import Outcome
-from forebay.offline.replay.parallel import run_jobs
-from forebay.offline.replay.prepare import Wanted, prepare
-from forebay.offline.replay.scenario import Scenario
+from forebay.offline.replay.inputs.prepare import Wanted, prepare
+from forebay.offline.replay.jobs.job import FOREBAY, jobs_for, policies_named
+from forebay.offline.replay.jobs.outcome import Outcome
+from forebay.offline.replay.jobs.workers import run_jobs
+from forebay.offline.replay.loop.scenario import Scenario
 from forebay.offline.simulation import StockOut
 
 HOUR_SECONDS = 3600.0

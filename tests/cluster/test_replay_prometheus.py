@@ -107,8 +107,8 @@ def test_rates_and_lengths_are_those_that_were_recorded(server: Server, pool: Pa
 
 
 def test_mean_lengths_are_read_from_the_token_counters(server: Server, pool: Path, history: Requests) -> None:
-    from forebay.offline.replay.build import load_fleet
-    from forebay.offline.replay.history import recorded_trace
+    from forebay.offline.replay.inputs.prometheus_past import recorded_trace
+    from forebay.offline.replay.inputs.resource_files import load_fleet
     from forebay.telemetry.settings import PrometheusSettings
 
     (binding,) = load_fleet([pool], span_seconds=3600.0).bindings.values()

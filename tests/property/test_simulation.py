@@ -16,8 +16,8 @@ from forebay.offline.simulation import (
     SpotReclaims,
     StockOut,
 )
-from forebay.offline.simulation.replicas import Life
-from forebay.offline.simulation.state import BATCH, DONE, REJECTED, TIMED_OUT
+from forebay.offline.simulation.kernel_state import BATCH, DONE, REJECTED, TIMED_OUT
+from forebay.offline.simulation.replica_life import Life
 from tests.unit.simulation.builders import EIGHT_B, PLAIN, SLO, disaggregated, mixed, poisson
 
 ORDERS = st.sampled_from(QueueOrder)

@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from demo.scene import Scene, resources
-from forebay.offline.replay.build import load_fleet
+from forebay.offline.replay.inputs.resource_files import load_fleet
 from forebay.offline.replay.quick import quick_table
 from forebay.offline.traces import at_rate, write_plain
 

@@ -9,8 +9,6 @@ import numpy as np
 from demo.sample import ROLES, Sample
 from demo.scene import FORECAST_STEP_SECONDS, Scene
 
-WARM_UP_SECONDS = 10.0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:

@@ -219,7 +219,7 @@ class Engine:
 def _tokens_gained(elapsed: float, rate: float, growth: float) -> float:
     """Return the tokens per sequence after ``elapsed`` seconds that begin at ``rate``.
 
-    As in `forebay.offline.simulation.replica`, whose compiled function Python cannot call: each token stays in the
-    KV cache and makes the next step longer by ``growth``.
+    As in `forebay.offline.simulation.slot_physics`, whose compiled function Python cannot call: each token stays
+    in the KV cache and makes the next step longer by ``growth``.
     """
     return 2.0 * elapsed * rate / (1.0 + math.sqrt(1.0 + 2.0 * growth * elapsed * rate * rate))

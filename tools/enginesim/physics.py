@@ -16,7 +16,7 @@ from forebay.flow.fleet import Pool, PoolKey, Role, Slo, Variant
 from forebay.flow.trace import RequestTrace
 from forebay.offline.simulation import SimulatedPool, SimulationOptions, kernel
 from forebay.offline.simulation.accelerate import interpreted
-from forebay.offline.simulation.state import (
+from forebay.offline.simulation.kernel_state import (
     BATCH,
     CURRENT,
     DONE,
@@ -32,7 +32,7 @@ from forebay.offline.simulation.state import (
     REJECTED,
     TIMED_OUT,
     UPDATED,
-    World,
+    KernelState,
 )
 from forebay.offline.simulation.structures import LENGTH
 
@@ -114,7 +114,7 @@ class PoolPhysics:
     # What happened ----------------------------------------------------------------------------------------------
 
     @property
-    def requests(self) -> World:
+    def requests(self) -> KernelState:
         """Return the simulation's arrays; those of requests have one entry per request of the trace."""
         return self._pool.replicas.world
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from enginepod.engine import Engine, Job, Work, _tokens_gained
 from forebay.flow.performance import Performance
 from forebay.offline.simulation.accelerate import python_function
-from forebay.offline.simulation.replica import tokens_gained
+from forebay.offline.simulation.slot_physics import tokens_gained
 
 SPEED = Performance(
     prefill_base_seconds=0.1,

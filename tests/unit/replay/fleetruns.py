@@ -6,9 +6,9 @@ import numpy as np
 
 from forebay.flow.fleet import Fleet, NodePool, Pool, PoolKey, Role, Variant
 from forebay.flow.trace import IntArray, RequestTrace
-from forebay.offline.replay.policy import Forebay
-from forebay.offline.replay.run import PolicyRun, run
-from forebay.offline.replay.scenario import Scenario
+from forebay.offline.replay.loop.closed_loop import PolicyRun, run
+from forebay.offline.replay.loop.policy import Forebay
+from forebay.offline.replay.loop.scenario import Scenario
 from forebay.offline.simulation import SimulationOptions, StartUp, StockOut
 from tests.unit.replay.scenarios import PERFORMANCE, SLO
 

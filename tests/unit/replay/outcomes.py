@@ -1,8 +1,8 @@
 """Made-up outcomes, and a small scenario that is replayed in a second."""
 
-from forebay.offline.replay.outcome import Kind, Outcome
-from forebay.offline.replay.prepare import Prepared, Wanted, prepare
-from forebay.offline.replay.score import PolicyScore
+from forebay.offline.replay.inputs.prepare import Prepared, Wanted, prepare
+from forebay.offline.replay.jobs.outcome import Outcome, RunKind
+from forebay.offline.replay.loop.score import PolicyScore
 
 
 def outcome(
@@ -13,7 +13,7 @@ def outcome(
     target: float = 0.99,
     knob: float | None = None,
     hindsight: bool = False,
-    kind: Kind = Kind.DEFAULT,
+    kind: RunKind = RunKind.DEFAULT,
 ) -> Outcome:
     made = PolicyScore(
         name=name,

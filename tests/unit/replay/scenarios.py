@@ -5,7 +5,7 @@ import numpy as np
 from forebay.flow.fleet import Fleet, Pool, PoolKey, Role, Slo, Variant
 from forebay.flow.performance import Performance
 from forebay.flow.trace import RequestTrace
-from forebay.offline.replay.scenario import Scenario
+from forebay.offline.replay.loop.scenario import Scenario
 from forebay.offline.simulation import StartUp
 
 KEY = PoolKey("test", "chat")

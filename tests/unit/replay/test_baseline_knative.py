@@ -2,14 +2,14 @@
 
 import pytest
 
-from forebay.offline.replay.baselines.knative import Kpa
+from forebay.offline.replay.baselines.knative import KnativeKpa
 
 
-def panics(kpa: Kpa) -> bool:
+def panics(kpa: KnativeKpa) -> bool:
     return kpa.in_panic
 
 
-def feed(kpa: Kpa, start: float, stop: float, load: float, ready: float) -> int:
+def feed(kpa: KnativeKpa, start: float, stop: float, load: float, ready: float) -> int:
     wanted = 0
     at = start
     while at < stop:
@@ -19,14 +19,14 @@ def feed(kpa: Kpa, start: float, stop: float, load: float, ready: float) -> int:
 
 
 def test_in_calm_the_stable_window_over_the_target_decides() -> None:
-    kpa = Kpa(0.7)
+    kpa = KnativeKpa(0.7)
     assert feed(kpa, 0.0, 180.0, 2.1, 3.0) == 3
     assert feed(kpa, 180.0, 300.0, 2.2, 3.0) == 4
     assert not panics(kpa)
 
 
 def test_panic_begins_when_six_seconds_ask_for_twice_the_ready_pods() -> None:
-    kpa = Kpa(0.7)
+    kpa = KnativeKpa(0.7)
     feed(kpa, 0.0, 120.0, 2.1, 3.0)  # exactly three; the panic of the start is over
     assert not panics(kpa)
     assert kpa.decide(120.0, 3.0, 3.0) < 6  # one sample is a third of the panic window
@@ -36,7 +36,7 @@ def test_panic_begins_when_six_seconds_ask_for_twice_the_ready_pods() -> None:
 
 
 def test_in_panic_nothing_is_taken_away_and_it_ends_a_stable_window_after_its_cause() -> None:
-    kpa = Kpa(0.7)
+    kpa = KnativeKpa(0.7)
     feed(kpa, 0.0, 120.0, 2.1, 3.0)
     high = feed(kpa, 120.0, 130.0, 7.0, 3.0)
     assert feed(kpa, 130.0, 180.0, 0.7, 10.0) == high
@@ -46,16 +46,16 @@ def test_in_panic_nothing_is_taken_away_and_it_ends_a_stable_window_after_its_ca
 
 
 def test_it_starts_in_panic_with_more_than_one_pod() -> None:
-    kpa = Kpa(0.7)
+    kpa = KnativeKpa(0.7)
     assert kpa.decide(2.0, 0.0, 8.0) == 8
     assert panics(kpa)
-    single = Kpa(0.7)
+    single = KnativeKpa(0.7)
     single.decide(2.0, 0.0, 1.0)
     assert not panics(single)
 
 
 @pytest.mark.parametrize(("ready", "floor"), [(9.0, 4), (1.0, 0)])
 def test_scale_down_is_at_most_by_half_of_the_ready_pods(ready: float, floor: int) -> None:
-    kpa = Kpa(0.7)
+    kpa = KnativeKpa(0.7)
     feed(kpa, 0.0, 100.0, 0.0, ready)
     assert feed(kpa, 100.0, 200.0, 0.0, ready) == floor

@@ -8,15 +8,14 @@ import pytest
 
 from forebay.flow.fleet import Role
 from forebay.flow.observation import PoolObservation, Traffic
-from forebay.offline.replay.baselines import Facts, baseline_named, facts_of
-from forebay.offline.replay.baselines.aibrix import Apa
-from forebay.offline.replay.baselines.aibrix import Kpa as AibrixKpa
+from forebay.offline.replay.baselines import PoolFacts, baseline_named, facts_of
+from forebay.offline.replay.baselines.aibrix import AibrixApa, AibrixKpa
 from forebay.offline.replay.baselines.common.signals import Arrivals, RoleSignals
 from forebay.offline.replay.baselines.common.workload import workload
 from forebay.offline.replay.baselines.dynamo import Load, Sla, Throughput
 from forebay.offline.replay.baselines.hpa import OnBoth, OnQueue, OnUtilisation
 from forebay.offline.replay.baselines.keda import KvUse, PrefillBacklog, Rate, Velocity
-from forebay.offline.replay.baselines.learned import features, miss_share, penalised_cost, train
+from forebay.offline.replay.baselines.learned_rule import features, miss_share, penalised_cost, train
 from forebay.offline.replay.baselines.reactive import Reactive
 from forebay.offline.replay.baselines.seasonal import Seasonal
 from forebay.sizing.work import Lengths
@@ -143,13 +142,13 @@ def test_token_backlog_is_seconds_of_wait_against_what_the_objective_leaves() ->
 
 
 def test_apa_acts_outside_its_tolerance_and_at_most_doubles() -> None:
-    assert Apa(0.5).decide(10.0, total_use=2.1, ready=4.0, desired=4) == 4
-    assert Apa(0.5).decide(10.0, total_use=2.6, ready=4.0, desired=4) == 6
-    assert Apa(0.5).decide(10.0, total_use=8.0, ready=4.0, desired=4) == 8
+    assert AibrixApa(0.5).decide(10.0, total_use=2.1, ready=4.0, desired=4) == 4
+    assert AibrixApa(0.5).decide(10.0, total_use=2.6, ready=4.0, desired=4) == 6
+    assert AibrixApa(0.5).decide(10.0, total_use=8.0, ready=4.0, desired=4) == 8
 
 
 def test_apa_averages_three_minutes_and_gives_back_after_five() -> None:
-    apa = Apa(0.5)
+    apa = AibrixApa(0.5)
     for at in range(10, 190, 10):
         assert apa.decide(float(at), total_use=2.0, ready=4.0, desired=4) == 4
     for at in range(190, 480, 10):
@@ -247,7 +246,7 @@ def test_fewer_miss_with_more_replicas() -> None:
 
 
 def test_static_needs_the_traffic() -> None:
-    facts = Facts(
+    facts = PoolFacts(
         pool=FACTS.pool,
         performance=FACTS.performance,
         start_up_seconds=FACTS.start_up_seconds,

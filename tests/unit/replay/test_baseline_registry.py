@@ -6,9 +6,9 @@ import pytest
 
 from forebay.flow.fleet import Role
 from forebay.offline.replay.baselines import Baseline, baseline_named, baselines
-from forebay.offline.replay.policy import PoolPolicy
-from forebay.offline.replay.run import run
-from forebay.offline.replay.score import score
+from forebay.offline.replay.loop.closed_loop import run
+from forebay.offline.replay.loop.policy import PoolPolicy
+from forebay.offline.replay.loop.score import score
 from tests.unit.replay.scenarios import KEY, scenario, trace, variant
 
 EXPECTED = {

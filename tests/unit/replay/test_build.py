@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from forebay.flow.trace import RequestTrace
-from forebay.offline.replay.build import BuildError, assign_traces, build_scenario, load_fleet
-from forebay.offline.replay.defaults import DEFAULT_POOL, default_fleet, preset_trace
+from forebay.offline.replay.inputs.build import build_scenario
+from forebay.offline.replay.inputs.build_error import BuildError
+from forebay.offline.replay.inputs.default_pool import DEFAULT_POOL, default_fleet, preset_trace
+from forebay.offline.replay.inputs.resource_files import load_fleet
+from forebay.offline.replay.inputs.traffic_of_pools import assign_traces
 from forebay.offline.simulation import SimulationOptions
 
 POOL = """

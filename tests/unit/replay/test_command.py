@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from forebay.offline.replay.command import command
-from forebay.offline.replay.jobs import UnknownPolicyError, policies_named
-from forebay.offline.replay.output import Replay, against_oracle
-from forebay.offline.replay.table import to_table
+from forebay.offline.replay.jobs.job import UnknownPolicyError, policies_named
+from forebay.offline.replay.results.output import Replay, against_oracle
+from forebay.offline.replay.results.table import to_table
 from tests.unit.replay.outcomes import outcome, ten_minutes
 
 SHORT = ["--preset", "steady", "--until", "5m", "--rate", "5", "--jobs", "1"]

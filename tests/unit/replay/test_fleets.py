@@ -6,9 +6,9 @@ import numpy as np
 
 from forebay.flow.fleet import Fleet, NodePool, Pool, PoolKey
 from forebay.flow.observation import FleetObservation, NodePoolObservation
-from forebay.offline.replay.policy import Targets
-from forebay.offline.replay.run import run
-from forebay.offline.replay.scenario import Scenario
+from forebay.offline.replay.loop.closed_loop import run
+from forebay.offline.replay.loop.policy import Targets
+from forebay.offline.replay.loop.scenario import Scenario
 from forebay.offline.simulation import StartUp, StockOut
 from tests.unit.replay.fleetruns import CHEAP, DEAR, fleet_run, held, model, steady
 from tests.unit.replay.scenarios import PERFORMANCE

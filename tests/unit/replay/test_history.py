@@ -6,8 +6,8 @@ import pytest
 from forebay.flow.fleet import PoolKey
 from forebay.flow.observation import Freshness
 from forebay.flow.trace import FloatArray
-from forebay.offline.replay.build import BuildError
-from forebay.offline.replay.history import Recorded, drawn
+from forebay.offline.replay.inputs.build_error import BuildError
+from forebay.offline.replay.inputs.prometheus_past import Recorded, drawn
 from forebay.telemetry.source import History
 
 KEY = PoolKey("serving", "chat")

@@ -1,5 +1,6 @@
 """The clairvoyant oracle: orders that follow from needs, and what its search promises."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -9,13 +10,13 @@ from hypothesis import strategies as st
 
 from forebay.flow.fleet import Role
 from forebay.offline.replay.baselines import baseline_named
-from forebay.offline.replay.floor import floor
+from forebay.offline.replay.loop.closed_loop import run
+from forebay.offline.replay.loop.scenario import Scenario
+from forebay.offline.replay.loop.score import PolicyScore, score
 from forebay.offline.replay.oracle import FAST, Effort, oracle
 from forebay.offline.replay.oracle.schedule import RoleGrid, grids
-from forebay.offline.replay.run import run
-from forebay.offline.replay.scenario import Scenario
-from forebay.offline.replay.score import score
-from forebay.offline.replay.sweep import best_in_hindsight, evaluate, tasks
+from forebay.offline.replay.results.floor import floor
+from forebay.offline.replay.results.frontier import best_in_hindsight
 from tests.unit.replay.scenarios import KEY, scenario, trace
 
 SHORT = replace(FAST, margins=(0.0, 1.0, 2.5, 5.0), bisections=6, rounds=12)
@@ -56,6 +57,13 @@ def test_the_grid_holds_all_work() -> None:
     assert hours == pytest.approx(floor(made).replica_hours, rel=0.02)
 
 
+def every_setting(made: Scenario, *names: str) -> Iterator[PolicyScore]:
+    for name in names:
+        baseline = baseline_named(name)
+        for knob in baseline.knob.sweep:
+            yield score(made, run(made, baseline.policy(made, knob), name=name, knob=knob))
+
+
 @pytest.fixture(scope="module")
 def bursts() -> Scenario:
     return scenario(trace(900.0, 20.0))
@@ -64,7 +72,7 @@ def bursts() -> Scenario:
 def test_it_meets_the_target_between_the_floor_and_the_cheapest_static_fleet(bursts: Scenario) -> None:
     found = oracle(bursts, SHORT)
     result = score(bursts, found.run)
-    static = best_in_hindsight(evaluate(bursts, task) for task in tasks(["static-peak"]))["static-peak"]
+    static = best_in_hindsight(every_setting(bursts, "static-peak"))["static-peak"]
     assert found.met
     assert result.meets_target
     assert floor(bursts).usd < result.cost_usd <= static.cost_usd
@@ -74,7 +82,7 @@ def test_it_meets_the_target_between_the_floor_and_the_cheapest_static_fleet(bur
 
 def test_it_is_cheaper_than_any_policy_here_that_meets_the_target(bursts: Scenario) -> None:
     best = score(bursts, oracle(bursts, SHORT).run).cost_usd
-    met = best_in_hindsight(evaluate(bursts, task) for task in tasks(["reactive", "hpa"]))
+    met = best_in_hindsight(every_setting(bursts, "reactive", "hpa"))
     assert met
     assert all(best < entry.cost_usd for entry in met.values())
 

@@ -1,7 +1,7 @@
 """Jobs in spawned processes give what they give in one."""
 
-from forebay.offline.replay.jobs import Job, run_job
-from forebay.offline.replay.parallel import run_jobs
+from forebay.offline.replay.jobs.job import Job, run_job
+from forebay.offline.replay.jobs.workers import run_jobs
 from forebay.offline.replay.quick import quick_table
 from tests.unit.replay.outcomes import ten_minutes
 

@@ -3,9 +3,9 @@
 import re
 from html.parser import HTMLParser
 
-from forebay.offline.replay.jobs import Job, run_job
-from forebay.offline.replay.output import Replay
+from forebay.offline.replay.jobs.job import Job, run_job
 from forebay.offline.replay.report import render
+from forebay.offline.replay.results.output import Replay
 from tests.unit.replay.outcomes import outcome, ten_minutes
 
 VOID = {"meta", "input", "br", "line", "circle", "polyline", "polygon"}

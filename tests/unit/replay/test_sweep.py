@@ -1,20 +1,9 @@
 """Sweeps: which points lie on a frontier, and which setting one would have chosen."""
 
-import pytest
-
-from forebay.offline.replay.baselines import baselines
-from forebay.offline.replay.score import PolicyScore
-from forebay.offline.replay.sweep import (
-    Task,
-    best_in_hindsight,
-    evaluate,
-    first_part,
-    frontier,
-    highest_attainment,
-    tasks,
-    transferred,
-)
-from tests.unit.replay.scenarios import KEY, scenario, trace
+from forebay.offline.replay.loop.scenario import first_part
+from forebay.offline.replay.loop.score import PolicyScore
+from forebay.offline.replay.results.frontier import best_in_hindsight, frontier, transferred
+from tests.unit.replay.scenarios import KEY, scenario
 
 
 def entry(name: str, knob: float, usd: float, attainment: float) -> PolicyScore:
@@ -56,7 +45,6 @@ def test_hindsight_takes_the_cheapest_that_meets_the_target() -> None:
     best = best_in_hindsight(SCORES)
     assert set(best) == {"hpa"}
     assert best["hpa"].knob == 0.7
-    assert highest_attainment(SCORES)["reactive"].slo_attainment == 0.90
 
 
 def test_a_transferred_setting_is_judged_on_the_whole() -> None:
@@ -71,25 +59,6 @@ def test_a_transferred_setting_is_judged_on_the_whole() -> None:
 def test_hindsight_is_never_transferred() -> None:
     whole = [entry("static-peak", 1.0, 9.0, 0.99)]
     assert transferred(whole, whole) == {}
-
-
-def test_tasks_hold_every_setting_once_and_the_default_first() -> None:
-    made = tasks(["hpa"])
-    knob = baselines()["hpa"].knob
-    assert made[0] == Task("hpa", knob.default)
-    assert sorted(task.knob for task in made) == sorted(knob.sweep)
-    assert len(tasks()) == sum(len(baseline.knob.sweep) for baseline in baselines().values())
-
-
-def test_unknown_policies_are_refused() -> None:
-    with pytest.raises(ValueError, match="no policy is named 'nobody'"):
-        tasks(["nobody"])
-
-
-def test_one_run_says_which_setting_it_was() -> None:
-    got = evaluate(scenario(trace(200.0, 10.0)), Task("reactive", 0.5))
-    assert (got.name, got.knob) == ("reactive", 0.5)
-    assert got.wall_seconds > 0.0
 
 
 def test_the_first_part_ends_where_it_says() -> None:

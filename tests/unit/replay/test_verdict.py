@@ -2,8 +2,8 @@
 
 import pytest
 
-from forebay.offline.replay.outcome import Kind
-from forebay.offline.replay.verdict import Result, remarks, verdict
+from forebay.offline.replay.jobs.outcome import RunKind
+from forebay.offline.replay.results.verdict import Result, remarks, verdict
 from tests.unit.replay.outcomes import outcome
 
 
@@ -67,8 +67,8 @@ def test_what_tuning_in_hindsight_gives_is_told(cost: float, words: str) -> None
     said = remarks(
         [
             outcome("forebay", cost=cost, attained=0.995),
-            outcome("hpa", cost=100, attained=0.992, knob=0.5, kind=Kind.SWEPT),
-            outcome("hpa", cost=20, attained=0.995, knob=0.9, kind=Kind.EARLY),
+            outcome("hpa", cost=100, attained=0.992, knob=0.5, kind=RunKind.SWEPT),
+            outcome("hpa", cost=20, attained=0.995, knob=0.9, kind=RunKind.EARLY),
         ],
         target=0.99,
     )

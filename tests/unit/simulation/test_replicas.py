@@ -8,14 +8,14 @@ import pytest
 from forebay.flow.fleet import Pool
 from forebay.offline.simulation import (
     GpuSupply,
-    Phase,
     SimulatedPool,
     SimulationOptions,
     SpotReclaims,
     StartUp,
+    StartUpPhase,
     StockOut,
 )
-from forebay.offline.simulation.state import BATCH
+from forebay.offline.simulation.kernel_state import BATCH
 from tests.unit.simulation.builders import EIGHT_B, PLAIN, disaggregated, poisson, requests
 
 
@@ -93,7 +93,7 @@ def test_a_draining_decode_replica_takes_nothing_new_and_is_billed_until_it_is_e
 
 
 def test_start_up_phases_vary_with_the_seed_only() -> None:
-    start_up = StartUp((Phase("node", 60.0, 0.4), Phase("load", 30.0)))
+    start_up = StartUp((StartUpPhase("node", 60.0, 0.4), StartUpPhase("load", 30.0)))
 
     def ready_times(seed: int) -> list[float]:
         simulated = SimulatedPool(

@@ -15,7 +15,7 @@ from forebay.offline.traces import (
     compress_time,
     generate,
 )
-from forebay.offline.traces.arrivals import IntensityNoise, noise_factors
+from forebay.offline.traces.arrival_process import IntensityNoise, noise_factors
 
 QUIET = IntensityNoise(log_sd=0.0)
 

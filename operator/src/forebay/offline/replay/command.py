@@ -9,16 +9,17 @@ from pathlib import Path
 import click
 
 from forebay.flow.fleet import PoolKey
-from forebay.offline.replay.build import BuildError, load_fleet
-from forebay.offline.replay.history import binding_named, recorded_trace
-from forebay.offline.replay.jobs import ALL, Job, UnknownPolicyError, jobs_for, policies_named
-from forebay.offline.replay.outcome import Outcome
-from forebay.offline.replay.output import Replay, against_oracle, to_json, to_yaml
-from forebay.offline.replay.parallel import WorkerError, run_jobs, usable_cpus
-from forebay.offline.replay.prepare import Elsewhere, Prepared, Wanted, prepare
-from forebay.offline.replay.progress import display
+from forebay.offline.replay.inputs.build_error import BuildError
+from forebay.offline.replay.inputs.prepare import Elsewhere, Prepared, Wanted, prepare
+from forebay.offline.replay.inputs.prometheus_past import binding_named, recorded_trace
+from forebay.offline.replay.inputs.resource_files import load_fleet
+from forebay.offline.replay.jobs.job import ALL, Job, UnknownPolicyError, jobs_for, policies_named
+from forebay.offline.replay.jobs.outcome import Outcome
+from forebay.offline.replay.jobs.progress import display
+from forebay.offline.replay.jobs.workers import WorkerError, run_jobs, usable_cpus
 from forebay.offline.replay.report import render
-from forebay.offline.replay.table import span, to_table
+from forebay.offline.replay.results.output import Replay, against_oracle, to_json, to_yaml
+from forebay.offline.replay.results.table import span, to_table
 from forebay.offline.simulation import QueueOrder
 from forebay.offline.traces import PRESETS, TraceError
 from forebay.parameters import DURATION, POOL_KEY

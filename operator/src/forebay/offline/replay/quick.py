@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from forebay.flow.fleet import Fleet
 from forebay.flow.trace import RequestTrace
-from forebay.offline.replay.build import assign_traces, build_scenario
-from forebay.offline.replay.jobs import jobs_for, policies_named
-from forebay.offline.replay.output import Replay, against_oracle
-from forebay.offline.replay.parallel import run_jobs
-from forebay.offline.replay.table import to_table
+from forebay.offline.replay.inputs.build import build_scenario
+from forebay.offline.replay.inputs.traffic_of_pools import assign_traces
+from forebay.offline.replay.jobs.job import jobs_for, policies_named
+from forebay.offline.replay.jobs.workers import run_jobs
+from forebay.offline.replay.results.output import Replay, against_oracle
+from forebay.offline.replay.results.table import to_table
 from forebay.offline.simulation import SimulationOptions
 
 QUICK_POLICIES = ("forebay", "hpa", "keda-rate", "dynamo-throughput", "static-peak")

@@ -30,21 +30,22 @@ Known approximations:
 * While a replica waits for GPUs they are asked for once a second.
 """
 
-from forebay.offline.simulation.options import (
-    Phase,
+from forebay.offline.simulation.gpu_supply import GpuSupply
+from forebay.offline.simulation.result import ScaleAction, SimulationResult
+from forebay.offline.simulation.simulated_pool import SimulatedPool
+from forebay.offline.simulation.simulation_options import (
+    DEFAULT_START_UP_SECONDS,
     QueueOrder,
     SimulationOptions,
     SpotReclaims,
     StartUp,
+    StartUpPhase,
     StockOut,
 )
-from forebay.offline.simulation.pool import SimulatedPool
-from forebay.offline.simulation.result import ScaleAction, SimulationResult
-from forebay.offline.simulation.supply import GpuSupply
 
 __all__ = [
+    "DEFAULT_START_UP_SECONDS",
     "GpuSupply",
-    "Phase",
     "QueueOrder",
     "ScaleAction",
     "SimulatedPool",
@@ -52,5 +53,6 @@ __all__ = [
     "SimulationResult",
     "SpotReclaims",
     "StartUp",
+    "StartUpPhase",
     "StockOut",
 ]

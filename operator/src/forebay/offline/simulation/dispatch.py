@@ -3,17 +3,7 @@
 import math
 
 from forebay.offline.simulation.accelerate import compiled
-from forebay.offline.simulation.replica import (
-    admit,
-    has_room,
-    log_end,
-    offer,
-    reschedule,
-    set_busy,
-    settle,
-    step_seconds,
-)
-from forebay.offline.simulation.state import (
+from forebay.offline.simulation.kernel_state import (
     BATCH,
     CURRENT,
     FOR_DECODE,
@@ -32,19 +22,29 @@ from forebay.offline.simulation.state import (
     SERVE,
     STALL_RATE,
     WAITING,
-    World,
+    KernelState,
+)
+from forebay.offline.simulation.slot_physics import (
+    admit,
+    has_room,
+    log_end,
+    offer,
+    reschedule,
+    set_busy,
+    settle,
+    step_seconds,
 )
 from forebay.offline.simulation.structures import HEAD, LENGTH, NEVER, queue_append, queue_pop, queue_prepend
 
 
 @compiled
-def level_of(w: World, request: int) -> int:
+def level_of(w: KernelState, request: int) -> int:
     """Return the priority class of ``request``."""
     return int(w.level[request]) if w.rules.classes > 1 else 0
 
 
 @compiled
-def arrive(w: World, request: int, now: float) -> None:
+def arrive(w: KernelState, request: int, now: float) -> None:
     """Put ``request`` into the queue of its class, or refuse it when no KV cache could hold it."""
     if w.prompt[request] + w.output[request] > w.rules.kv_room:
         w.state[request] = REJECTED
@@ -58,7 +58,7 @@ def arrive(w: World, request: int, now: float) -> None:
 
 
 @compiled
-def wait_again(w: World, request: int) -> None:
+def wait_again(w: KernelState, request: int) -> None:
     """Put ``request`` before all others of its class: it lost its replica or its KV cache."""
     w.state[request] = WAITING
     queue = level_of(w, request) * QUEUES + IN_TIME
@@ -67,7 +67,7 @@ def wait_again(w: World, request: int) -> None:
 
 
 @compiled
-def work_of(w: World, request: int) -> float:
+def work_of(w: KernelState, request: int) -> float:
     """Return the tokens to prefill, those of an evicted sequence's answer so far included."""
     if w.rules.preemption and w.left[request] > 0.0:
         return float(w.prompt[request] + w.output[request] - w.left[request])
@@ -75,7 +75,7 @@ def work_of(w: World, request: int) -> float:
 
 
 @compiled
-def choose_queue(w: World, slot: int, now: float) -> int:
+def choose_queue(w: KernelState, slot: int, now: float) -> int:
     """Return the queue whose first request is next: classes from high to low, late requests after all others."""
     rules = w.rules
     for level in range(rules.classes - 1, -1, -1):
@@ -99,7 +99,7 @@ def choose_queue(w: World, slot: int, now: float) -> int:
 
 
 @compiled
-def dispatch(w: World, now: float) -> None:
+def dispatch(w: KernelState, now: float) -> None:
     """Start prefills while a request waits and a slot can take it."""
     while w.counters[HELD] > 0:
         slot = int(w.trees[FREE, 1])
@@ -119,7 +119,7 @@ def dispatch(w: World, now: float) -> None:
 
 
 @compiled
-def start_prefill(w: World, slot: int, request: int, now: float) -> None:
+def start_prefill(w: KernelState, slot: int, request: int, now: float) -> None:
     """Run the prefill of ``request`` on ``slot``, whose decoding stands still or slows down meanwhile."""
     work = work_of(w, request)
     seconds = w.gauges[PREFILL_BASE, slot] + w.gauges[PREFILL_TOKEN, slot] * work
@@ -144,7 +144,7 @@ def start_prefill(w: World, slot: int, request: int, now: float) -> None:
 
 
 @compiled
-def slot_with_room(w: World, best: int, row: int, request: int, now: float) -> int:
+def slot_with_room(w: KernelState, best: int, row: int, request: int, now: float) -> int:
     """Return the slot of smallest key whose KV cache takes ``request``, ``best`` being the smallest, or -1."""
     settle(w, best, now)
     if has_room(w, best, request):
@@ -161,7 +161,7 @@ def slot_with_room(w: World, best: int, row: int, request: int, now: float) -> i
 
 
 @compiled
-def enter_decode(w: World, request: int, now: float) -> None:
+def enter_decode(w: KernelState, request: int, now: float) -> None:
     """Let a request whose KV cache has arrived wait for a decode slot, and admit whom there is room for."""
     w.state[request] = READY
     queue = level_of(w, request) * QUEUES + FOR_DECODE
@@ -170,7 +170,7 @@ def enter_decode(w: World, request: int, now: float) -> None:
 
 
 @compiled
-def admit_waiting(w: World, now: float) -> None:
+def admit_waiting(w: KernelState, now: float) -> None:
     """Admit requests that wait for a decode slot, in order, until the first one that fits nowhere."""
     for level in range(w.rules.classes - 1, -1, -1):
         queue = level * QUEUES + FOR_DECODE

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable
 
-from forebay.offline.simulation import arrivals as _arrivals
+from forebay.offline.simulation import clients as _clients
 from forebay.offline.simulation import dispatch as _dispatch
-from forebay.offline.simulation import replica as _replica
-from forebay.offline.simulation import state as _state
+from forebay.offline.simulation import kernel_state as _state
+from forebay.offline.simulation import slot_physics as _slot_physics
 from forebay.offline.simulation import structures as _structures
 from forebay.offline.simulation.accelerate import compiled, compiled_entry, fingerprint
-from forebay.offline.simulation.arrivals import arrive_next, expire_next, next_arrival, next_expiry
+from forebay.offline.simulation.clients import arrive_next, expire_next, next_arrival, next_expiry
 from forebay.offline.simulation.dispatch import (
     admit_waiting,
     dispatch,
@@ -18,16 +18,7 @@ from forebay.offline.simulation.dispatch import (
     wait_again,
     work_of,
 )
-from forebay.offline.simulation.replica import (
-    admit,
-    complete,
-    leave,
-    offer,
-    reschedule,
-    set_busy,
-    settle,
-)
-from forebay.offline.simulation.state import (
+from forebay.offline.simulation.kernel_state import (
     BATCH,
     CURRENT,
     DECODE,
@@ -55,7 +46,16 @@ from forebay.offline.simulation.state import (
     SERVE,
     SUMS,
     VIRTUAL,
-    World,
+    KernelState,
+)
+from forebay.offline.simulation.slot_physics import (
+    admit,
+    complete,
+    leave,
+    offer,
+    reschedule,
+    set_busy,
+    settle,
 )
 from forebay.offline.simulation.structures import NEVER, IntArray, heap_drop, heap_push, queue_prepend
 
@@ -64,7 +64,7 @@ FINISHED_RUN, NEEDS_ROOM = 0, 1
 
 
 @compiled
-def end_prefill(w: World, slot: int, now: float) -> None:
+def end_prefill(w: KernelState, slot: int, now: float) -> None:
     """The prefill on ``slot`` ends: first token out, KV cache on its way, slot free for the next."""
     request = int(w.counts[CURRENT, slot])
     kind = w.counts[KIND, slot]
@@ -97,7 +97,7 @@ def end_prefill(w: World, slot: int, now: float) -> None:
 
 
 @compiled
-def end_transfer(w: World, now: float) -> None:
+def end_transfer(w: KernelState, now: float) -> None:
     """A KV cache has reached the decode side."""
     request = int(w.transfer_id[0])
     heap_drop(w.transfer_key, w.transfer_id, 0, w.counters[IN_TRANSFER], 0)
@@ -106,7 +106,7 @@ def end_transfer(w: World, now: float) -> None:
 
 
 @compiled
-def decode_event(w: World, slot: int, now: float) -> None:
+def decode_event(w: KernelState, slot: int, now: float) -> None:
     """A sequence of ``slot`` has all its tokens, or the KV cache of ``slot`` is full."""
     settle(w, slot, now)
     batch = w.counts[BATCH, slot]
@@ -129,7 +129,7 @@ def decode_event(w: World, slot: int, now: float) -> None:
 
 
 @compiled
-def evict_youngest(w: World, slot: int) -> None:
+def evict_youngest(w: KernelState, slot: int) -> None:
     """Give up the KV cache of the sequence that began last, as vLLM does; it waits in front and is recomputed."""
     first = slot * w.rules.batch_limit
     youngest = 0
@@ -154,7 +154,7 @@ def evict_youngest(w: World, slot: int) -> None:
 
 
 @compiled
-def step(w: World, until: float) -> bool:
+def step(w: KernelState, until: float) -> bool:
     """Handle the next event if it is not after ``until``; ties: completions first, arrivals and time-outs last."""
     decoder = int(w.trees[NEXT_TOKEN, 1])
     when = w.keys[NEXT_TOKEN, decoder]
@@ -194,9 +194,9 @@ VERSION = int(
     fingerprint(
         vars(_structures),
         vars(_state),
-        vars(_replica),
+        vars(_slot_physics),
         vars(_dispatch),
-        vars(_arrivals),
+        vars(_clients),
         globals(),
     )[:12],
     16,
@@ -204,8 +204,8 @@ VERSION = int(
 """Part of the key of the compiled code on disk: it changes with any function of the simulator."""
 
 
-def _make_advance(version: int) -> Callable[[World, float], int]:
-    def advance(w: World, until: float) -> int:
+def _make_advance(version: int) -> Callable[[KernelState, float], int]:
+    def advance(w: KernelState, until: float) -> int:
         counters = w.counters
         if version < 0:
             return FINISHED_RUN
@@ -218,8 +218,8 @@ def _make_advance(version: int) -> Callable[[World, float], int]:
     return compiled_entry(advance)
 
 
-def _make_nudge(version: int) -> Callable[[World, int, float], None]:
-    def nudge(w: World, slot: int, now: float) -> None:
+def _make_nudge(version: int) -> Callable[[KernelState, int, float], None]:
+    def nudge(w: KernelState, slot: int, now: float) -> None:
         if version < 0:
             return
         settle(w, slot, now)
@@ -232,8 +232,8 @@ def _make_nudge(version: int) -> Callable[[World, int, float], None]:
     return compiled_entry(nudge)
 
 
-def _make_requeue(version: int) -> Callable[[World, int, IntArray, float], None]:
-    def requeue(w: World, slot: int, lost: IntArray, now: float) -> None:
+def _make_requeue(version: int) -> Callable[[KernelState, int, IntArray, float], None]:
+    def requeue(w: KernelState, slot: int, lost: IntArray, now: float) -> None:
         if version < 0:
             return
         set_busy(w, slot, NEVER)

@@ -14,9 +14,9 @@ from forebay.flow.observation import (
     VariantObservation,
 )
 from forebay.flow.trace import FloatArray, RequestTrace
-from forebay.offline.simulation import state
-from forebay.offline.simulation.options import SimulationOptions
-from forebay.offline.simulation.replicas import Life, Replicas
+from forebay.offline.simulation import kernel_state as state
+from forebay.offline.simulation.replica_life import Life, Replicas
+from forebay.offline.simulation.simulation_options import SimulationOptions
 from forebay.offline.simulation.structures import LENGTH, LinkArray
 
 LENGTH_EDGES = tuple(float(edge) for edge in np.unique(np.rint(16 * 2 ** (np.arange(0, 57) / 4))))

@@ -7,12 +7,15 @@ import numpy as np
 from forebay.flow.fleet import Pool, Role
 from forebay.flow.performance import Performance
 from forebay.flow.trace import IntArray, RequestTrace
-from forebay.offline.simulation.options import QueueOrder, SimulationOptions, StartUp
-from forebay.offline.simulation.replicas import VariantModel
-from forebay.offline.simulation.state import COUNTERS, TOTAL, Rules, World, new_queues, new_slots
+from forebay.offline.simulation.kernel_state import COUNTERS, TOTAL, KernelState, Rules, new_queues, new_slots
+from forebay.offline.simulation.replica_life import VariantModel
+from forebay.offline.simulation.simulation_options import (
+    DEFAULT_START_UP_SECONDS,
+    QueueOrder,
+    SimulationOptions,
+    StartUp,
+)
 from forebay.offline.simulation.structures import NEVER
-
-DEFAULT_START_UP_SECONDS = 120.0
 
 
 def variant_models(
@@ -91,7 +94,7 @@ def new_world(
     models: list[VariantModel],
     options: SimulationOptions,
     priority: IntArray | None,
-) -> World:
+) -> KernelState:
     """Return the state at time 0, without replicas.
 
     Raises:
@@ -139,7 +142,7 @@ def new_world(
         batch_limit=int(batch_limit),
     )
     slots = new_slots(8, int(batch_limit))
-    world = World(
+    world = KernelState(
         arrival=np.require(trace.arrival_seconds, np.float64, ["C", "W"]),
         prompt=prompt,
         work=work,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from forebay.flow.trace import RequestTrace
 from forebay.offline.traces import formats
-from forebay.offline.traces.options import LoadOptions
-from forebay.offline.traces.source import TraceSource
+from forebay.offline.traces.load_options import LoadOptions
+from forebay.offline.traces.trace_source import TraceSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

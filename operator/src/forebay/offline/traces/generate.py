@@ -3,10 +3,10 @@
 import numpy as np
 
 from forebay.flow.trace import FloatArray, RequestTrace
-from forebay.offline.traces.arrivals import SLOT_SECONDS, draw_counts, minute_counts, noise_factors, place
-from forebay.offline.traces.errors import TraceError
-from forebay.offline.traces.lengths import draw_lengths
+from forebay.offline.traces.arrival_process import SLOT_SECONDS, draw_counts, minute_counts, noise_factors, place
+from forebay.offline.traces.length_model import draw_lengths
 from forebay.offline.traces.spec import SATURDAY, FlashCrowds, OnOff, TrafficSpec
+from forebay.offline.traces.trace_error import TraceError
 
 MAX_REQUESTS = 50_000_000
 _DAY = 86_400.0

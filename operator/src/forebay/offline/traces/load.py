@@ -5,9 +5,9 @@ from pathlib import Path
 
 from forebay.flow.trace import RequestTrace
 from forebay.offline.traces.catalogue import TraceFormat, trace_formats
-from forebay.offline.traces.errors import TraceError
-from forebay.offline.traces.options import LoadOptions
-from forebay.offline.traces.source import TraceSource, shown
+from forebay.offline.traces.load_options import LoadOptions
+from forebay.offline.traces.trace_error import TraceError
+from forebay.offline.traces.trace_source import TraceSource, shown
 from forebay.offline.traces.transform import rate_factor, scaled, window
 
 

@@ -10,8 +10,8 @@ al., arXiv 2505.09999). Dispersion: variance over mean of the counts in 5 s of t
 clients. The dispersion of `code` is an assumption beside its cycle.
 """
 
-from forebay.offline.traces.arrivals import IntensityNoise
-from forebay.offline.traces.lengths import LengthModel
+from forebay.offline.traces.arrival_process import IntensityNoise
+from forebay.offline.traces.length_model import LengthModel
 from forebay.offline.traces.spec import FlashCrowds, OnOff, TrafficSpec
 
 CONVERSATION_LENGTHS = LengthModel(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from forebay.flow.trace import FloatArray, RequestTrace
-from forebay.offline.traces.arrivals import (
+from forebay.offline.traces.arrival_process import (
     COARSE_BIN_SECONDS,
     COARSE_NOISE,
     MINUTE_NOISE,
@@ -22,9 +22,9 @@ from forebay.offline.traces.arrivals import (
     place,
     slot_rates,
 )
-from forebay.offline.traces.errors import TraceError
-from forebay.offline.traces.lengths import draw_lengths
-from forebay.offline.traces.options import LoadOptions
+from forebay.offline.traces.length_model import draw_lengths
+from forebay.offline.traces.load_options import LoadOptions
+from forebay.offline.traces.trace_error import TraceError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,8 +3,8 @@
 import numpy as np
 
 from forebay.flow.trace import FloatArray, RequestTrace
-from forebay.offline.traces.options import LoadOptions
-from forebay.offline.traces.source import TraceSource
+from forebay.offline.traces.load_options import LoadOptions
+from forebay.offline.traces.trace_source import TraceSource
 
 EARLIEST_UNIX_SECONDS = 1e9
 """Times above this (September 2001) are Unix seconds; below, seconds since the start of the trace."""

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from forebay.offline.traces.arrivals import MINUTE_NOISE, IntensityNoise
-from forebay.offline.traces.lengths import LengthModel
+from forebay.offline.traces.arrival_process import MINUTE_NOISE, IntensityNoise
+from forebay.offline.traces.length_model import LengthModel
 
 SATURDAY = 5
 

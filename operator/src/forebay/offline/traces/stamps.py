@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forebay.flow.trace import FloatArray
-from forebay.offline.traces.columns import Column
+from forebay.offline.traces.csv_columns import CsvColumn
 
 WIDTH = 40
 """Bytes of a time stamp that the bulk parser looks at; longer ones go the slow way."""
@@ -16,9 +16,9 @@ _ZERO, _NINE = ord("0"), ord("9")
 _UTC_SUFFIXES = (b"", b"+00:00", b"Z")
 
 
-def stamp_column(name: str, index: int) -> Column:
+def stamp_column(name: str, index: int) -> CsvColumn:
     """Return a column of UTC time stamps, parsed to Unix seconds; a stamp without an offset is UTC."""
-    return Column(name=name, index=index, dtype=f"S{WIDTH}", parse=parse_stamp, parse_bulk=_bulk_stamps)
+    return CsvColumn(name=name, index=index, dtype=f"S{WIDTH}", parse=parse_stamp, parse_bulk=_bulk_stamps)
 
 
 def parse_stamp(text: str) -> float:

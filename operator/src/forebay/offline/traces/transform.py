@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from forebay.flow.trace import FloatArray, IntArray, RequestTrace
-from forebay.offline.traces.errors import TraceError
+from forebay.offline.traces.trace_error import TraceError
 
 JITTER_SECONDS = 5.0
 """Copies of a request are moved by up to this, so that they do not arrive at one instant."""

@@ -4,6 +4,13 @@ Every baseline is given a perfect profile of its replicas and the same initial f
 the rule and not its calibration. `baselines` finds them; a new one is one new file beside this.
 """
 
-from forebay.offline.replay.baselines.registry import Baseline, Facts, Knob, baseline_named, baselines, facts_of
+from forebay.offline.replay.baselines.registry import (
+    Baseline,
+    Knob,
+    PoolFacts,
+    baseline_named,
+    baselines,
+    facts_of,
+)
 
-__all__ = ["Baseline", "Facts", "Knob", "baseline_named", "baselines", "facts_of"]
+__all__ = ["Baseline", "Knob", "PoolFacts", "baseline_named", "baselines", "facts_of"]

@@ -13,11 +13,11 @@ not multiplied again (https://github.com/vllm-project/aibrix/pull/2671).
 import math
 
 from forebay.flow.fleet import Role
-from forebay.offline.replay.baselines.common.pool import RoleByRole, RoleScaler
+from forebay.offline.replay.baselines.common.role_by_role import RoleByRole, RoleScaler
 from forebay.offline.replay.baselines.common.signals import Arrivals, RoleSignals
 from forebay.offline.replay.baselines.common.window import Window
-from forebay.offline.replay.baselines.registry import Baseline, Facts, Knob
-from forebay.offline.replay.policy import PoolPolicy
+from forebay.offline.replay.baselines.registry import Baseline, Knob, PoolFacts
+from forebay.offline.replay.loop.policy import PoolPolicy
 
 RESYNC_SECONDS = 10.0
 OBSERVE_SECONDS = 180.0
@@ -62,7 +62,7 @@ class PodAutoscaler:
         raise NotImplementedError
 
 
-class Apa(PodAutoscaler):
+class AibrixApa(PodAutoscaler):
     """Mean use per pod against the target, outside a tolerance."""
 
     def _observe(self, at_seconds: float, total_use: float, ready: float) -> None:
@@ -75,7 +75,7 @@ class Apa(PodAutoscaler):
         return math.ceil(ready * ratio - _ROUNDING)
 
 
-class Kpa(PodAutoscaler):
+class AibrixKpa(PodAutoscaler):
     """Total use over the target, in the longer window, or in the shorter when that is twice as high."""
 
     def _observe(self, at_seconds: float, total_use: float, ready: float) -> None:  # noqa: ARG002
@@ -89,20 +89,20 @@ class Kpa(PodAutoscaler):
         return max(wanted, desired) if in_panic else wanted
 
 
-def apa(facts: Facts, target: float) -> PoolPolicy:
+def apa(facts: PoolFacts, target: float) -> PoolPolicy:
     """Return a PodAutoscaler with the APA strategy per role."""
 
     def scaler(_: Role) -> RoleScaler:
-        return Apa(target)
+        return AibrixApa(target)
 
     return RoleByRole(facts, scaler, interval_seconds=RESYNC_SECONDS)
 
 
-def kpa(facts: Facts, target: float) -> PoolPolicy:
+def kpa(facts: PoolFacts, target: float) -> PoolPolicy:
     """Return a PodAutoscaler with the KPA strategy per role."""
 
     def scaler(_: Role) -> RoleScaler:
-        return Kpa(target)
+        return AibrixKpa(target)
 
     return RoleByRole(facts, scaler, interval_seconds=RESYNC_SECONDS)
 

@@ -19,10 +19,10 @@ https://docs.nvidia.com/dynamo/latest/components/planner/ and the planner of rel
 import math
 
 from forebay.flow.fleet import Role, Slo
-from forebay.offline.replay.baselines.common.pool import RoleByRole, RoleScaler
+from forebay.offline.replay.baselines.common.role_by_role import RoleByRole, RoleScaler
 from forebay.offline.replay.baselines.common.signals import Arrivals, RoleSignals
-from forebay.offline.replay.baselines.registry import Baseline, Facts, Knob
-from forebay.offline.replay.policy import PoolPolicy
+from forebay.offline.replay.baselines.registry import Baseline, Knob, PoolFacts
+from forebay.offline.replay.loop.policy import PoolPolicy
 
 THROUGHPUT_INTERVAL_SECONDS = 180.0
 LOAD_INTERVAL_SECONDS = 5.0
@@ -121,7 +121,7 @@ class Sla:
         return step <= share * self._slo.itl_seconds and seen.kv_usage / engines <= 1.0
 
 
-def throughput(facts: Facts, factor: float) -> PoolPolicy:
+def throughput(facts: PoolFacts, factor: float) -> PoolPolicy:
     """Return the predictive planner of one pool."""
 
     def scaler(_: Role) -> RoleScaler:
@@ -130,7 +130,7 @@ def throughput(facts: Facts, factor: float) -> PoolPolicy:
     return RoleByRole(facts, scaler, interval_seconds=THROUGHPUT_INTERVAL_SECONDS)
 
 
-def load(facts: Facts, factor: float) -> PoolPolicy:
+def load(facts: PoolFacts, factor: float) -> PoolPolicy:
     """Return the reactive planner of one pool."""
 
     def scaler(_: Role) -> RoleScaler:
@@ -139,7 +139,7 @@ def load(facts: Facts, factor: float) -> PoolPolicy:
     return RoleByRole(facts, scaler, interval_seconds=LOAD_INTERVAL_SECONDS)
 
 
-def sla(facts: Facts, factor: float) -> PoolPolicy:
+def sla(facts: PoolFacts, factor: float) -> PoolPolicy:
     """Return the planner of one pool with both loops."""
 
     def scaler(_: Role) -> RoleScaler:

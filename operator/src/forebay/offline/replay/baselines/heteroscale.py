@@ -18,8 +18,8 @@ from forebay.flow.fleet import Role
 from forebay.flow.observation import PoolObservation
 from forebay.offline.replay.baselines.common.signals import RoleSignals, SignalReader
 from forebay.offline.replay.baselines.common.window import Window
-from forebay.offline.replay.baselines.registry import Baseline, Facts, Knob
-from forebay.offline.replay.policy import PoolPolicy
+from forebay.offline.replay.baselines.registry import Baseline, Knob, PoolFacts
+from forebay.offline.replay.loop.policy import PoolPolicy
 
 INTERVAL_SECONDS = 30.0
 BAND = 0.1
@@ -36,7 +36,7 @@ class HeteroScale:
 
     interval_seconds = INTERVAL_SECONDS
 
-    def __init__(self, facts: Facts, target: float) -> None:
+    def __init__(self, facts: PoolFacts, target: float) -> None:
         self._facts = facts
         self._target = target
         self._reader = SignalReader(facts)
@@ -96,7 +96,7 @@ def prefill_to_decode(prefill: RoleSignals, decode: RoleSignals) -> float:
     return prefill.workload.seconds_per_request / max(decode.workload.seconds_per_request, 1e-9)
 
 
-def make(facts: Facts, target: float) -> PoolPolicy:
+def make(facts: PoolFacts, target: float) -> PoolPolicy:
     """Return the policy of one pool."""
     return HeteroScale(facts, target)
 

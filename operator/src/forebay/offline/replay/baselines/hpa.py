@@ -20,11 +20,11 @@ from collections.abc import Callable
 
 from forebay.flow.fleet import Role
 from forebay.offline.replay.baselines.common.hpa_rules import SYNC_SECONDS, HpaRules, from_pods, from_total
-from forebay.offline.replay.baselines.common.pool import RoleByRole
+from forebay.offline.replay.baselines.common.role_by_role import RoleByRole
 from forebay.offline.replay.baselines.common.signals import Arrivals, RoleSignals
 from forebay.offline.replay.baselines.common.window import Window
-from forebay.offline.replay.baselines.registry import Baseline, Facts, Knob
-from forebay.offline.replay.policy import PoolPolicy
+from forebay.offline.replay.baselines.registry import Baseline, Knob, PoolFacts
+from forebay.offline.replay.loop.policy import PoolPolicy
 
 _RATE_WINDOW_SECONDS = 60.0
 _WAITING_PER_REPLICA = 4.0
@@ -83,10 +83,10 @@ class OnBoth(OnUtilisation):
         return max(super()._recommend(seen, replicas), queue)
 
 
-def on_utilisation(window_seconds: float) -> Callable[[Facts, float], PoolPolicy]:
+def on_utilisation(window_seconds: float) -> Callable[[PoolFacts, float], PoolPolicy]:
     """Return what makes an HPA per role, on utilisation over ``window_seconds``."""
 
-    def make(facts: Facts, target: float) -> PoolPolicy:
+    def make(facts: PoolFacts, target: float) -> PoolPolicy:
         def scaler(_: Role) -> OnUtilisation:
             return OnUtilisation(target, window_seconds)
 
@@ -95,7 +95,7 @@ def on_utilisation(window_seconds: float) -> Callable[[Facts, float], PoolPolicy
     return make
 
 
-def on_queue(facts: Facts, target: float) -> PoolPolicy:
+def on_queue(facts: PoolFacts, target: float) -> PoolPolicy:
     """Return one HPA on queue length per role."""
 
     def scaler(_: Role) -> OnQueue:
@@ -104,7 +104,7 @@ def on_queue(facts: Facts, target: float) -> PoolPolicy:
     return RoleByRole(facts, scaler, interval_seconds=SYNC_SECONDS)
 
 
-def on_both(facts: Facts, target: float) -> PoolPolicy:
+def on_both(facts: PoolFacts, target: float) -> PoolPolicy:
     """Return one HPA on utilisation and queue length per role; the knob is the utilisation."""
 
     def scaler(_: Role) -> OnBoth:

@@ -25,10 +25,10 @@ from forebay.offline.replay.baselines.common.hpa_rules import (
     HpaRules,
     from_total,
 )
-from forebay.offline.replay.baselines.common.pool import RoleByRole, RoleScaler
+from forebay.offline.replay.baselines.common.role_by_role import RoleByRole, RoleScaler
 from forebay.offline.replay.baselines.common.signals import Arrivals, RoleSignals
-from forebay.offline.replay.baselines.registry import Baseline, Facts, Knob
-from forebay.offline.replay.policy import PoolPolicy
+from forebay.offline.replay.baselines.registry import Baseline, Knob, PoolFacts
+from forebay.offline.replay.loop.policy import PoolPolicy
 
 COOL_DOWN_SECONDS = 300.0
 _RATE_WINDOW_SECONDS = 60.0
@@ -115,7 +115,7 @@ class KvUse(ScaledObject):
         return seen.kv_usage
 
 
-def by_rate(facts: Facts, utilisation: float) -> PoolPolicy:
+def by_rate(facts: PoolFacts, utilisation: float) -> PoolPolicy:
     """Return a ScaledObject on the request rate per role."""
 
     def scaler(_: Role) -> RoleScaler:
@@ -124,7 +124,7 @@ def by_rate(facts: Facts, utilisation: float) -> PoolPolicy:
     return RoleByRole(facts, scaler, interval_seconds=SYNC_SECONDS)
 
 
-def by_velocity(facts: Facts, utilisation: float) -> PoolPolicy:
+def by_velocity(facts: PoolFacts, utilisation: float) -> PoolPolicy:
     """Return ScaledObjects on token velocity per role."""
 
     def scaler(_: Role) -> RoleScaler:
@@ -133,7 +133,7 @@ def by_velocity(facts: Facts, utilisation: float) -> PoolPolicy:
     return RoleByRole(facts, scaler, interval_seconds=SYNC_SECONDS)
 
 
-def by_backlog(facts: Facts, share: float) -> PoolPolicy:
+def by_backlog(facts: PoolFacts, share: float) -> PoolPolicy:
     """Return ScaledObjects on the token backlog (prefill, or both phases) and KV-cache use (decode)."""
 
     def scaler(role: Role) -> RoleScaler:

@@ -13,11 +13,11 @@ one prefill at a time, or for the batch that just meets the ITL objective) and r
 import math
 
 from forebay.flow.fleet import Role
-from forebay.offline.replay.baselines.common.pool import RoleByRole, RoleScaler
+from forebay.offline.replay.baselines.common.role_by_role import RoleByRole, RoleScaler
 from forebay.offline.replay.baselines.common.signals import Arrivals, RoleSignals
 from forebay.offline.replay.baselines.common.window import Window
-from forebay.offline.replay.baselines.registry import Baseline, Facts, Knob
-from forebay.offline.replay.policy import PoolPolicy
+from forebay.offline.replay.baselines.registry import Baseline, Knob, PoolFacts
+from forebay.offline.replay.loop.policy import PoolPolicy
 
 TICK_SECONDS = 2.0
 STABLE_SECONDS = 60.0
@@ -28,7 +28,7 @@ _MOST_DOWN = 2.0
 _ROUNDING = 1e-9
 
 
-class Kpa:
+class KnativeKpa:
     """One PodAutoscaler over a load that is counted in full replicas."""
 
     def __init__(self, utilisation: float) -> None:
@@ -75,7 +75,7 @@ class OnConcurrency:
     """Requests in flight."""
 
     def __init__(self, utilisation: float) -> None:
-        self._kpa = Kpa(utilisation)
+        self._kpa = KnativeKpa(utilisation)
 
     def tick(self, seen: RoleSignals, arrivals: Arrivals) -> float:  # noqa: ARG002
         """Return the replicas wanted."""
@@ -87,7 +87,7 @@ class OnRequestRate:
     """Requests per second."""
 
     def __init__(self, utilisation: float) -> None:
-        self._kpa = Kpa(utilisation)
+        self._kpa = KnativeKpa(utilisation)
 
     def tick(self, seen: RoleSignals, arrivals: Arrivals) -> float:
         """Return the replicas wanted."""
@@ -95,7 +95,7 @@ class OnRequestRate:
         return self._kpa.decide(seen.at_seconds, rate * seen.workload.seconds_per_request, seen.ready)
 
 
-def by_concurrency(facts: Facts, utilisation: float) -> PoolPolicy:
+def by_concurrency(facts: PoolFacts, utilisation: float) -> PoolPolicy:
     """Return a PodAutoscaler on concurrency per role."""
 
     def scaler(_: Role) -> RoleScaler:
@@ -104,7 +104,7 @@ def by_concurrency(facts: Facts, utilisation: float) -> PoolPolicy:
     return RoleByRole(facts, scaler, interval_seconds=TICK_SECONDS)
 
 
-def by_rate(facts: Facts, utilisation: float) -> PoolPolicy:
+def by_rate(facts: PoolFacts, utilisation: float) -> PoolPolicy:
     """Return a PodAutoscaler on requests per second per role."""
 
     def scaler(_: Role) -> RoleScaler:

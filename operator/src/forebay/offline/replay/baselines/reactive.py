@@ -8,11 +8,11 @@ many guides start from.
 """
 
 from forebay.flow.fleet import Role
-from forebay.offline.replay.baselines.common.pool import RoleByRole
+from forebay.offline.replay.baselines.common.role_by_role import RoleByRole
 from forebay.offline.replay.baselines.common.signals import Arrivals, RoleSignals
 from forebay.offline.replay.baselines.common.window import Window
-from forebay.offline.replay.baselines.registry import Baseline, Facts, Knob
-from forebay.offline.replay.policy import PoolPolicy
+from forebay.offline.replay.baselines.registry import Baseline, Knob, PoolFacts
+from forebay.offline.replay.loop.policy import PoolPolicy
 
 _RATE_WINDOW_SECONDS = 60.0
 _HOLD_SECONDS = 300.0
@@ -36,7 +36,7 @@ class Reactive:
         return self._answers.highest()
 
 
-def make(facts: Facts, utilisation: float) -> PoolPolicy:
+def make(facts: PoolFacts, utilisation: float) -> PoolPolicy:
     """Return the policy of one pool."""
 
     def scaler(_: Role) -> Reactive:

@@ -13,13 +13,13 @@ from functools import cache
 from forebay.flow.fleet import Fleet, Pool, PoolKey
 from forebay.flow.performance import Performance
 from forebay.flow.trace import FloatArray, RequestTrace
-from forebay.offline.replay.policy import PoolByPool, PoolPolicy
-from forebay.offline.replay.scenario import Scenario
+from forebay.offline.replay.loop.policy import PoolByPool, PoolPolicy
+from forebay.offline.replay.loop.scenario import Scenario
 from forebay.pipeline.prices import usd_per_replica_hour
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Facts:
+class PoolFacts:
     """What someone who runs a baseline knows of a pool before its traffic comes."""
 
     pool: Pool
@@ -57,7 +57,7 @@ class Baseline:
     source: str
     """Public document that the algorithm and the defaults are taken from."""
     knob: Knob
-    make: Callable[[Facts, float], PoolPolicy]
+    make: Callable[[PoolFacts, float], PoolPolicy]
     """Build a fresh instance for one pool at a setting of the knob."""
     hindsight: bool = False
     """Knows the traffic beforehand: no policy that could be run, and to be shown as such."""
@@ -69,15 +69,15 @@ class Baseline:
             _fleet_with_traffic(scenario), lambda pool: self.make(self._facts(scenario, pool.key), value)
         )
 
-    def _facts(self, scenario: Scenario, key: PoolKey) -> Facts:
+    def _facts(self, scenario: Scenario, key: PoolKey) -> PoolFacts:
         facts = facts_of(scenario, key)
         return facts if self.hindsight else replace(facts, future=None)
 
 
-def facts_of(scenario: Scenario, key: PoolKey) -> Facts:
+def facts_of(scenario: Scenario, key: PoolKey) -> PoolFacts:
     """Return everything that is known of one pool of ``scenario``, its future included."""
     pool, trace = scenario.fleet.pools[key], scenario.traces[key]
-    return Facts(
+    return PoolFacts(
         pool=pool,
         performance=scenario.performance[key],
         start_up_seconds={name: s.expected_seconds for name, s in scenario.start_up[key].items()},

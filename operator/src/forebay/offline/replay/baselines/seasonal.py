@@ -10,10 +10,10 @@ import numpy as np
 from forebay.flow.fleet import Role
 from forebay.flow.trace import FloatArray
 from forebay.offline.replay.baselines.common.hpa_rules import SYNC_SECONDS, HpaRules, from_total
-from forebay.offline.replay.baselines.common.pool import RoleByRole
+from forebay.offline.replay.baselines.common.role_by_role import RoleByRole
 from forebay.offline.replay.baselines.common.signals import Arrivals, RoleSignals
-from forebay.offline.replay.baselines.registry import Baseline, Facts, Knob
-from forebay.offline.replay.policy import PoolPolicy
+from forebay.offline.replay.baselines.registry import Baseline, Knob, PoolFacts
+from forebay.offline.replay.loop.policy import PoolPolicy
 
 HEAD_START_SECONDS = 1800.0
 _MINUTE_SECONDS = 60.0
@@ -53,7 +53,7 @@ class Seasonal:
         return 0.0
 
 
-def make(facts: Facts, utilisation: float) -> PoolPolicy:
+def make(facts: PoolFacts, utilisation: float) -> PoolPolicy:
     """Return the policy of one pool."""
 
     def scaler(_: Role) -> Seasonal:

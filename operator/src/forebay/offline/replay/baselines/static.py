@@ -7,8 +7,8 @@ role = work that arrives in the busiest minute over the utilisation in that minu
 from collections.abc import Mapping
 
 from forebay.flow.observation import PoolObservation
-from forebay.offline.replay.baselines.common.traffic import fleet_for_busiest_minute
-from forebay.offline.replay.baselines.registry import Baseline, Facts, Knob
+from forebay.offline.replay.baselines.common.trace_work import fleet_for_busiest_minute
+from forebay.offline.replay.baselines.registry import Baseline, Knob, PoolFacts
 
 
 class Static:
@@ -24,7 +24,7 @@ class Static:
         return self._counts
 
 
-def make(facts: Facts, utilisation: float) -> Static:
+def make(facts: PoolFacts, utilisation: float) -> Static:
     """Return the fleet for the busiest minute.
 
     Raises:

@@ -19,11 +19,11 @@ import numpy as np
 
 from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.trace import IntArray
+from forebay.offline.replay.loop.closed_loop import PolicyRun, run
+from forebay.offline.replay.loop.scenario import Scenario
+from forebay.offline.replay.oracle.local_search import LocalSearch
 from forebay.offline.replay.oracle.schedule import GRID_SECONDS, RoleGrid, grids
-from forebay.offline.replay.oracle.search import LocalSearch
-from forebay.offline.replay.oracle.trial import Laboratory, Need, Scheduled, Trial, initial_of, orders_of
-from forebay.offline.replay.run import PolicyRun, run
-from forebay.offline.replay.scenario import Scenario
+from forebay.offline.replay.oracle.trial import Need, Scheduled, Trial, TrialRunner, initial_of, orders_of
 
 NAME = "oracle"
 _WINDOW_INTERVALS = 10
@@ -81,7 +81,7 @@ def oracle(
     simulations, met, before, after = 0, True, 0.0, 0.0
     for number, key in enumerate(scenario.traces):
         roles = grids(scenario, key)
-        laboratory = Laboratory(scenario, key, roles)
+        laboratory = TrialRunner(scenario, key, roles)
         search = LocalSearch(laboratory, roles, target=scenario.fleet.pools[key].slo.target, seed=effort.seed)
         search.start(*_ladder(laboratory, roles, search.allowed, effort))
         for done in range(effort.rounds):
@@ -105,7 +105,7 @@ def oracle(
 
 
 def _ladder(
-    laboratory: Laboratory, roles: Mapping[Role, RoleGrid], allowed: Callable[[Trial], float], effort: Effort
+    laboratory: TrialRunner, roles: Mapping[Role, RoleGrid], allowed: Callable[[Trial], float], effort: Effort
 ) -> tuple[list[Trial], float]:
     """Return the combined trials of the bisection, the most generous fleet first, and the price it ended at."""
     rich = {role: generous(grid) for role, grid in roles.items()}
@@ -143,7 +143,7 @@ def generous(grid: RoleGrid) -> IntArray:
 
 
 def _rungs(
-    laboratory: Laboratory, grid: RoleGrid, rich: Need, richest: Trial, effort: Effort
+    laboratory: TrialRunner, grid: RoleGrid, rich: Need, richest: Trial, effort: Effort
 ) -> list[tuple[IntArray, IntArray]]:
     """Return need and misses per margin, the other roles generous."""
     found = [

@@ -15,10 +15,10 @@ import numpy as np
 
 from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.trace import FloatArray, IntArray, RequestTrace
-from forebay.offline.replay.baselines.common.traffic import lengths_of, work_share
+from forebay.offline.replay.baselines.common.trace_work import lengths_of, work_share
 from forebay.offline.replay.baselines.common.workload import Workload, workload
 from forebay.offline.replay.baselines.registry import facts_of
-from forebay.offline.replay.scenario import Scenario
+from forebay.offline.replay.loop.scenario import Scenario
 
 GRID_SECONDS = 30.0
 _START_UP_QUANTILE = 0.9

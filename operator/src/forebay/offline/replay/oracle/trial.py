@@ -9,10 +9,10 @@ import numpy as np
 from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.observation import FleetObservation
 from forebay.flow.trace import IntArray
+from forebay.offline.replay.loop.policy import Targets
+from forebay.offline.replay.loop.scenario import DRAIN_SECONDS, Scenario
+from forebay.offline.replay.loop.score import verdicts
 from forebay.offline.replay.oracle.schedule import GRID_SECONDS, RoleGrid
-from forebay.offline.replay.policy import Targets
-from forebay.offline.replay.scenario import DRAIN_SECONDS, Scenario
-from forebay.offline.replay.score import verdicts
 from forebay.offline.simulation import GpuSupply, SimulatedPool
 from forebay.pipeline.prices import usd_per_replica_hour
 
@@ -40,7 +40,7 @@ class Trial:
         return 1.0 - self.missed / self.servable if self.servable else 1.0
 
 
-class Laboratory:
+class TrialRunner:
     """Tries schedules of one pool and counts how often."""
 
     def __init__(self, scenario: Scenario, key: PoolKey, roles: Mapping[Role, RoleGrid]) -> None:

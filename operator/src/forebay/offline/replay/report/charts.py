@@ -9,16 +9,16 @@ import numpy as np
 from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.trace import FloatArray
 from forebay.offline.replay.baselines import facts_of
-from forebay.offline.replay.baselines.common.traffic import lengths_of
+from forebay.offline.replay.baselines.common.trace_work import lengths_of
 from forebay.offline.replay.baselines.common.workload import workload
-from forebay.offline.replay.jobs import FOREBAY, ORACLE
-from forebay.offline.replay.outcome import Bins, Course, Kind
-from forebay.offline.replay.output import Replay
-from forebay.offline.replay.recorder import ForecastCourse
+from forebay.offline.replay.jobs.job import FOREBAY, ORACLE
+from forebay.offline.replay.jobs.outcome import Bins, Course, RunKind
+from forebay.offline.replay.loop.recorder import ForecastCourse
+from forebay.offline.replay.loop.scenario import Scenario
 from forebay.offline.replay.report.figure import Figure
 from forebay.offline.replay.report.svg import Axis, Chart, hours, linear, logarithmic
-from forebay.offline.replay.scenario import Scenario
-from forebay.offline.replay.verdict import usd
+from forebay.offline.replay.results.output import Replay
+from forebay.offline.replay.results.verdict import usd
 
 _MOST_COST = 3.0
 """Settings dearer than so many times Forebay (or the cheapest that meets the target) are left off the chart."""
@@ -51,7 +51,7 @@ def frontier_figure(replay: Replay) -> Figure:
 
 def _frontier(replay: Replay) -> tuple[Chart, str, str]:
     """Return the chart, what is off it, and what lies on its lower edge."""
-    shown = [o for o in replay.outcomes if o.kind in (Kind.DEFAULT, Kind.SWEPT)]
+    shown = [o for o in replay.outcomes if o.kind in (RunKind.DEFAULT, RunKind.SWEPT)]
     own = next((o.score.cost_usd for o in shown if o.score.name == FOREBAY), None)
     able = [o.score.cost_usd for o in shown if o.score.meets_target]
     most = _MOST_COST * (own or min(able, default=max(o.score.cost_usd for o in shown)))

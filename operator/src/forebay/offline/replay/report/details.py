@@ -7,9 +7,9 @@ from html import escape
 
 from forebay.flow.performance import Performance
 from forebay.flow.settings import PolicySettings
-from forebay.offline.replay.outcome import DecisionLine, Outcome
-from forebay.offline.replay.output import Replay
-from forebay.offline.replay.scenario import Scenario
+from forebay.offline.replay.jobs.outcome import DecisionLine, Outcome
+from forebay.offline.replay.loop.scenario import Scenario
+from forebay.offline.replay.results.output import Replay
 
 _MOST_DECISIONS = 600
 

@@ -9,13 +9,13 @@ import numpy as np
 
 from forebay import __version__
 from forebay.flow.fleet import PoolKey
-from forebay.offline.replay.jobs import FOREBAY
-from forebay.offline.replay.outcome import Course, Outcome
-from forebay.offline.replay.output import Replay, ranked
+from forebay.offline.replay.jobs.job import FOREBAY
+from forebay.offline.replay.jobs.outcome import Course, Outcome
 from forebay.offline.replay.report.charts import attainment_chart, capacity_chart, frontier_chart, latency_chart
 from forebay.offline.replay.report.details import decisions, forecast_scores, settings, worst_windows
 from forebay.offline.replay.report.style import CSS, SCRIPT
-from forebay.offline.replay.verdict import usd
+from forebay.offline.replay.results.output import Replay, ranked
+from forebay.offline.replay.results.verdict import usd
 from forebay.offline.simulation import accelerate
 
 _MONTH_SECONDS = 730 * 3600.0

@@ -7,11 +7,11 @@ DynamoLLM (Stojkovic et al., HPCA 2025).
 
 from forebay.flow.trace import RequestTrace
 from forebay.offline.traces.catalogue import TraceFormat
-from forebay.offline.traces.columns import read_columns, split_header, token_column
-from forebay.offline.traces.options import LoadOptions
+from forebay.offline.traces.csv_columns import read_columns, split_header, token_column
+from forebay.offline.traces.load_options import LoadOptions
 from forebay.offline.traces.requests import build_trace
-from forebay.offline.traces.source import TraceSource
 from forebay.offline.traces.stamps import stamp_column
+from forebay.offline.traces.trace_source import TraceSource
 
 STAMP, INPUT, OUTPUT = "TIMESTAMP", "ContextTokens", "GeneratedTokens"
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from forebay.flow.trace import FloatArray, RequestTrace
 from forebay.offline.traces.catalogue import TraceFormat
-from forebay.offline.traces.columns import number_column, read_columns, split_header
-from forebay.offline.traces.options import LoadOptions
+from forebay.offline.traces.csv_columns import number_column, read_columns, split_header
+from forebay.offline.traces.load_options import LoadOptions
 from forebay.offline.traces.realise import BinnedTraffic, realise
-from forebay.offline.traces.source import TraceSource
+from forebay.offline.traces.trace_source import TraceSource
 
 REQUIRED = ("t_seconds", "requests")
 OPTIONAL = ("input_tokens", "output_tokens", "gap")

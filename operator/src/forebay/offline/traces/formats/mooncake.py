@@ -12,10 +12,10 @@ import numpy as np
 
 from forebay.flow.trace import RequestTrace
 from forebay.offline.traces.catalogue import TraceFormat
-from forebay.offline.traces.columns import parse_number, parse_tokens
-from forebay.offline.traces.options import LoadOptions
+from forebay.offline.traces.csv_columns import parse_number, parse_tokens
+from forebay.offline.traces.load_options import LoadOptions
 from forebay.offline.traces.requests import build_trace
-from forebay.offline.traces.source import TraceSource, shown
+from forebay.offline.traces.trace_source import TraceSource, shown
 
 BLOCK_TOKENS = 512
 TIME, INPUT, OUTPUT, BLOCKS = "timestamp", "input_length", "output_length", "hash_ids"

@@ -2,10 +2,10 @@
 
 from forebay.flow.trace import RequestTrace
 from forebay.offline.traces.catalogue import TraceFormat
-from forebay.offline.traces.columns import number_column, read_columns, split_header, token_column
-from forebay.offline.traces.options import LoadOptions
+from forebay.offline.traces.csv_columns import number_column, read_columns, split_header, token_column
+from forebay.offline.traces.load_options import LoadOptions
 from forebay.offline.traces.requests import build_trace
-from forebay.offline.traces.source import TraceSource
+from forebay.offline.traces.trace_source import TraceSource
 
 REQUIRED = ("arrival_s", "input_tokens", "output_tokens")
 CACHED = ("cached_tokens", "prefix_hit_tokens_max")

@@ -16,10 +16,10 @@ import numpy as np
 
 from forebay.flow.trace import FloatArray, IntArray, RequestTrace
 from forebay.offline.traces.catalogue import TraceFormat
-from forebay.offline.traces.columns import Column, number_column, read_columns
-from forebay.offline.traces.lengths import LengthModel, draw_lengths
-from forebay.offline.traces.options import LoadOptions
-from forebay.offline.traces.source import TraceSource
+from forebay.offline.traces.csv_columns import CsvColumn, number_column, read_columns
+from forebay.offline.traces.length_model import LengthModel, draw_lengths
+from forebay.offline.traces.load_options import LoadOptions
+from forebay.offline.traces.trace_source import TraceSource
 from forebay.offline.traces.transform import window
 
 TRACE_FILES = "chunk-*-trace.csv"
@@ -147,7 +147,7 @@ def _client(path: Path) -> _Client:
     columns = [
         number_column("start_s", 0),
         number_column("requests_per_second", 1),
-        Column(name="family", index=3, dtype="S16", parse=_parse_family, parse_bulk=_bulk_family),
+        CsvColumn(name="family", index=3, dtype="S16", parse=_parse_family, parse_bulk=_bulk_family),
         number_column("shape", 4),
     ]
     table = read_columns(source, columns, header=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from forebay.flow.fleet import Role
 from forebay.flow.observation import PoolObservation, VariantObservation
 from forebay.offline.replay.baselines.common.workload import Workload, workload
-from forebay.offline.replay.baselines.registry import Facts
+from forebay.offline.replay.baselines.registry import PoolFacts
 from forebay.sizing.lengths import LengthTracker
 
 _LENGTH_HALF_LIFE_SECONDS = 180.0
@@ -94,7 +94,7 @@ class Arrivals:
 class SignalReader:
     """Turns the observations of one pool into signals per role, tick by tick."""
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: PoolFacts) -> None:
         self._facts = facts
         self._lengths = LengthTracker()
         self.arrivals = Arrivals()

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from forebay.flow.fleet import Role, Variant
-from forebay.offline.replay.baselines.registry import Facts
+from forebay.offline.replay.baselines.registry import PoolFacts
 from forebay.sizing.work import Correction, Lengths, ReplicaWork, replica_work
 
 _NONE = Correction()
@@ -63,7 +63,7 @@ class Workload:
         return counts
 
 
-def workload(facts: Facts, role: Role, lengths: Lengths) -> Workload:
+def workload(facts: PoolFacts, role: Role, lengths: Lengths) -> Workload:
     """Return ``role`` of a pool as one workload at ``lengths``."""
     variants = facts.pool.of_role(role)
     work = {v.name: replica_work(facts.performance[v.name], _NONE, lengths, facts.pool.slo) for v in variants}
@@ -83,6 +83,6 @@ def workload(facts: Facts, role: Role, lengths: Lengths) -> Workload:
     )
 
 
-def fill_order(facts: Facts, lengths: Lengths) -> tuple[str, ...]:
+def fill_order(facts: PoolFacts, lengths: Lengths) -> tuple[str, ...]:
     """Return the variants of a pool, cheapest per unit of work of their role first."""
     return tuple(v.name for role in facts.pool.roles for v in workload(facts, role, lengths).variants)

@@ -1,0 +1,1 @@
+"""From files, presets or Prometheus to a scenario."""

@@ -1,0 +1,1 @@
+"""Policies as jobs: run, spread over processes, with progress."""

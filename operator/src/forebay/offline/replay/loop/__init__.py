@@ -1,0 +1,1 @@
+"""The closed loop of one policy over one scenario, and its score."""

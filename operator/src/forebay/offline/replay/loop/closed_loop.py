@@ -1,0 +1,169 @@
+"""One policy over one scenario, in a closed loop: what it orders changes what it sees."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from forebay.flow.decision import FleetDecision
+from forebay.flow.fleet import NodePool, PoolKey
+from forebay.flow.observation import FleetObservation, NodePoolObservation, PoolObservation
+from forebay.flow.trace import FloatArray, IntArray
+from forebay.offline.replay.loop.policy import FleetPolicy, Forebay
+from forebay.offline.replay.loop.scenario import DRAIN_SECONDS, Scenario
+from forebay.offline.simulation import GpuSupply, SimulatedPool, SimulationResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PoolTimeline:
+    """One pool over time, one entry per tick."""
+
+    at_seconds: FloatArray
+    arrivals: FloatArray
+    """Requests since the tick before."""
+    waiting: FloatArray
+    """Requests that wait for their prefill or for a decode slot."""
+    ready: Mapping[str, IntArray]
+    supply: Mapping[str, IntArray]
+    """Ready and starting replicas per variant."""
+    desired: Mapping[str, IntArray]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PolicyRun:
+    """What one policy did and what it came to."""
+
+    policy: str
+    knob: float | None
+    results: Mapping[PoolKey, SimulationResult]
+    timelines: Mapping[PoolKey, PoolTimeline]
+    decisions: tuple[FleetDecision, ...]
+    """Decisions that changed something or said something new; only for policies that give reasons."""
+    wall_seconds: float = 0.0
+
+
+def run(
+    scenario: Scenario,
+    policy: FleetPolicy,
+    *,
+    name: str,
+    knob: float | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> PolicyRun:
+    """Replay ``scenario`` under ``policy``.
+
+    Everybody is billed until the last arrival, however long the policy's interval is.
+
+    Args:
+        scenario: fleet and traffic.
+        policy: a fresh instance.
+        name: what the report calls it.
+        knob: the setting of its main knob, if it has one.
+        progress: told the share that is done, now and then.
+    """
+    supply = GpuSupply(scenario.gpu_limits(), scenario.stock_outs)
+    pools = {key: _simulated(scenario, key, supply) for key in scenario.traces}
+    recorders = {key: _Recorder() for key in pools}
+    decisions: list[FleetDecision] = []
+    ticks = math.ceil(scenario.span_seconds / policy.interval_seconds)
+    for tick in range(1, ticks):
+        now = tick * policy.interval_seconds
+        seen = FleetObservation(
+            at_seconds=now,
+            pools={key: _seen(pool, now) for key, pool in pools.items()},
+            node_pools={
+                node_pool.name: _supply_seen(node_pool, supply, now)
+                for node_pool in scenario.fleet.node_pools.values()
+            },
+        )
+        wanted = policy.tick(seen)
+        for key, targets in wanted.items():
+            pools[key].scale(targets)
+        for key, recorder in recorders.items():
+            recorder.record(seen.pools[key], wanted.get(key, {}))
+        if isinstance(policy, Forebay) and policy.last is not None:
+            _keep(decisions, policy.last)
+        if progress is not None and tick % 20 == 0:
+            progress(tick / ticks)
+    for key, pool in pools.items():
+        recorders[key].record(_seen(pool, scenario.span_seconds), {})
+    return PolicyRun(
+        policy=name,
+        knob=knob,
+        results={key: pool.finish(DRAIN_SECONDS) for key, pool in pools.items()},
+        timelines={key: recorder.timeline() for key, recorder in recorders.items()},
+        decisions=tuple(decisions),
+    )
+
+
+def _simulated(scenario: Scenario, key: PoolKey, supply: GpuSupply) -> SimulatedPool:
+    return SimulatedPool(
+        scenario.fleet.pools[key],
+        scenario.traces[key],
+        initial=scenario.initial[key],
+        performance=scenario.performance[key],
+        start_up=scenario.start_up[key],
+        options=scenario.options,
+        supply=supply,
+    )
+
+
+def _seen(pool: SimulatedPool, now: float) -> PoolObservation:
+    pool.run_until(now)
+    return pool.observe()
+
+
+def _supply_seen(node_pool: NodePool, supply: GpuSupply, now: float) -> NodePoolObservation:
+    """Return the node pool as its scheduler would see it: what is held is there, what is free can be had.
+
+    In a stock-out nothing is free, and nobody says that there is one or when it ends: a policy finds out as the
+    operator does, from replicas that do not come by their deadline.
+    """
+    held, limit = supply.held(node_pool.name), supply.limit(node_pool.name)
+    free = 0 if limit is None or supply.blocked_until(node_pool.name, now) is not None else limit - held
+    return NodePoolObservation(
+        name=node_pool.name,
+        nodes=math.ceil((held + free) / max(1, node_pool.gpus_per_node)),
+        usable_gpus=held + free,
+        free_gpus=free,
+        largest_free_block_gpus=min(free, node_pool.gpus_per_node),
+    )
+
+
+def _keep(decisions: list[FleetDecision], latest: FleetDecision) -> None:
+    if any(v.current != v.desired for pool in latest.pools.values() for v in pool.variants):
+        decisions.append(latest)
+
+
+class _Recorder:
+    """Collects one pool's timeline."""
+
+    def __init__(self) -> None:
+        self._at: list[float] = []
+        self._arrivals: list[float] = []
+        self._waiting: list[float] = []
+        self._ready: dict[str, list[int]] = {}
+        self._supply: dict[str, list[int]] = {}
+        self._desired: dict[str, list[int]] = {}
+
+    def record(self, seen: PoolObservation, wanted: Mapping[str, int]) -> None:
+        """Add one tick."""
+        self._at.append(seen.at_seconds)
+        self._arrivals.append(seen.traffic.arrivals if seen.traffic is not None else float("nan"))
+        self._waiting.append((seen.waiting_prefill or 0.0) + (seen.waiting_decode or 0.0))
+        for variant in seen.variants:
+            self._ready.setdefault(variant.name, []).append(variant.ready)
+            self._supply.setdefault(variant.name, []).append(variant.supply)
+            self._desired.setdefault(variant.name, []).append(wanted.get(variant.name, variant.desired))
+
+    def timeline(self) -> PoolTimeline:
+        """Return what was collected."""
+        return PoolTimeline(
+            at_seconds=np.asarray(self._at),
+            arrivals=np.asarray(self._arrivals),
+            waiting=np.asarray(self._waiting),
+            ready={name: np.asarray(counts) for name, counts in self._ready.items()},
+            supply={name: np.asarray(counts) for name, counts in self._supply.items()},
+            desired={name: np.asarray(counts) for name, counts in self._desired.items()},
+        )

@@ -1,0 +1,83 @@
+"""What is replayed: a fleet, its traffic, and what is true of it, the same for every policy."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from forebay.flow.fleet import Fleet, PoolKey
+from forebay.flow.performance import Performance
+from forebay.flow.trace import RequestTrace
+from forebay.offline.simulation import QueueOrder, SimulationOptions, StartUp, StockOut
+
+NOT_SCORED_SECONDS = 60.0
+"""Requests that arrive in the last minute are not scored: no decision could have been made for them."""
+DRAIN_SECONDS = 600.0
+"""Time after the last arrival in which requests in flight may end, on the fleet as it is and free of charge; what
+has no answer by then counts as unserved."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scenario:
+    """A fleet and its traffic.
+
+    ``performance`` and ``start_up`` hold in the simulation; the fleet's own figures are what the policies are
+    told.
+    """
+
+    name: str
+    fleet: Fleet
+    traces: Mapping[PoolKey, RequestTrace]
+    performance: Mapping[PoolKey, Mapping[str, Performance]]
+    start_up: Mapping[PoolKey, Mapping[str, StartUp]]
+    initial: Mapping[PoolKey, Mapping[str, int]]
+    """Ready replicas per variant at the start, the same for every policy."""
+    fill_order: Mapping[PoolKey, tuple[str, ...]] = field(default_factory=dict)
+    """Variants of each pool in the order in which policies that choose no GPU type fill them."""
+    options: SimulationOptions = field(default_factory=SimulationOptions)
+    stock_outs: tuple[StockOut, ...] = ()
+
+    @property
+    def span_seconds(self) -> float:
+        """Return the time from the start to the last arrival."""
+        return max((trace.span_seconds for trace in self.traces.values()), default=0.0)
+
+    @property
+    def requests(self) -> int:
+        """Return the number of requests of all pools."""
+        return sum(len(trace) for trace in self.traces.values())
+
+    @property
+    def queue_order(self) -> QueueOrder:
+        """Return who is served first when requests wait."""
+        return self.options.queue_order
+
+    def gpu_limits(self) -> dict[str, int]:
+        """Return the GPUs that each node pool can have at most, where a maximum is set."""
+        return {
+            name: pool.max_nodes * pool.gpus_per_node
+            for name, pool in self.fleet.node_pools.items()
+            if pool.max_nodes is not None
+        }
+
+
+def first_part(scenario: Scenario, share: float = 1.0 / 3.0) -> Scenario:
+    """Return ``scenario`` with only the first ``share`` of its time."""
+    until = share * scenario.span_seconds
+    return replace(
+        scenario,
+        name=f"{scenario.name} (first {100 * share:.0f} %)",
+        traces={key: _until(trace, until) for key, trace in scenario.traces.items()},
+    )
+
+
+def _until(trace: RequestTrace, seconds: float) -> RequestTrace:
+    count = int(np.searchsorted(trace.arrival_seconds, seconds))
+    return replace(
+        trace,
+        arrival_seconds=trace.arrival_seconds[:count],
+        input_tokens=trace.input_tokens[:count],
+        output_tokens=trace.output_tokens[:count],
+        cached_tokens=None if trace.cached_tokens is None else trace.cached_tokens[:count],
+        pool=None if trace.pool is None else trace.pool[:count],
+    )

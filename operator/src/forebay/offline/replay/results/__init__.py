@@ -1,0 +1,1 @@
+"""What the outcomes come to: figures, table, verdict."""

@@ -1,0 +1,335 @@
+"""Replicas of a simulated pool: ordered, waiting for GPUs, starting, ready, draining, gone; and what they cost."""
+
+import heapq
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+import numpy as np
+
+from forebay.flow.fleet import Role, Variant
+from forebay.flow.performance import Performance
+from forebay.offline.simulation import kernel
+from forebay.offline.simulation import kernel_state as state
+from forebay.offline.simulation.gpu_supply import GpuSupply
+from forebay.offline.simulation.kernel_state import KernelState, more_slots
+from forebay.offline.simulation.simulation_options import SimulationOptions, StartUp
+from forebay.offline.simulation.structures import NEVER
+
+KINDS = {Role.PREFILL: state.PREFILL, Role.DECODE: state.DECODE, Role.SERVE: state.SERVE}
+
+
+class Life(Enum):
+    """How far a replica has come."""
+
+    WAITING = auto()
+    """For GPUs: not billed."""
+    STARTING = auto()
+    READY = auto()
+    DRAINING = auto()
+    GONE = auto()
+
+
+class Due(Enum):
+    """What happens to a replica at a time of the agenda."""
+
+    READY = auto()
+    FAILS = auto()
+    RECLAIMED = auto()
+    """Spot capacity: a notice to leave."""
+
+
+@dataclass(slots=True, eq=False)
+class Replica:
+    """One replica of one variant."""
+
+    name: str
+    variant: int
+    ordered_seconds: float
+    life: Life = Life.WAITING
+    billed_from_seconds: float = math.nan
+    expected_ready_seconds: float = math.inf
+    slot: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class VariantModel:
+    """A variant with what the simulator needs to know of it."""
+
+    variant: Variant
+    performance: Performance
+    start_up: StartUp
+    share: float
+    """Decode capacity, for least-loaded routing."""
+    rank: float
+    """Order among idle prefill replicas, smallest first."""
+
+
+class Replicas:
+    """The replicas of one pool, on the slots of one world."""
+
+    def __init__(
+        self,
+        models: Sequence[VariantModel],
+        world: KernelState,
+        options: SimulationOptions,
+        supply: GpuSupply,
+        functions: Mapping[str, Callable[..., object]] | None = None,
+    ) -> None:
+        self.models = tuple(models)
+        self.world = world
+        self.live: list[list[Replica]] = [[] for _ in models]
+        """Replicas that are not gone, per variant, oldest first."""
+        self.by_slot: dict[int, Replica] = {}
+        self.by_name: dict[str, Replica] = {}
+        self.failures = 0
+        self.lead_times: list[list[float]] = [[] for _ in models]
+        self.gone_sums = np.zeros((len(models), state.SUMS))
+        """What replicas did since the last look that are gone by now, per variant."""
+        self._billed = [0.0] * len(models)
+        self._options = options
+        self._supply = supply
+        self._chance = np.random.default_rng(options.seed)
+        self._agenda: list[tuple[float, int, Due, Replica]] = []
+        self._entries = 0
+        self._serial = 0
+        self._waiting = 0
+        self._draining = 0
+        functions = functions or vars(kernel)
+        self._nudge, self._requeue = functions["nudge"], functions["requeue"]
+
+    # What the run loop asks -----------------------------------------------------------------------------------
+
+    def next_due_seconds(self, now: float) -> float:
+        """Return when the next replica becomes ready, fails or asks for GPUs again."""
+        due = self._agenda[0][0] if self._agenda else math.inf
+        return min(due, now + 1.0) if self._waiting else due
+
+    def run_due(self, now: float) -> None:
+        """Do what is due at ``now``: replicas become ready, fail, are reclaimed, leave, get GPUs."""
+        self.reap()
+        while self._agenda and self._agenda[0][0] <= now:
+            _, _, what, replica = heapq.heappop(self._agenda)
+            self._happen(what, replica, now)
+            self.reap()
+        if self._waiting:
+            self._ask_again(now)
+
+    def reap(self) -> None:
+        """Bill the replicas that have drained, and free their slots."""
+        if self._draining == 0:
+            return
+        w = self.world
+        for slot in np.flatnonzero(w.gauges[state.GONE] < NEVER):
+            replica = self.by_slot.pop(int(slot))
+            sums = w.sums[slot * state.SUMS : (slot + 1) * state.SUMS]
+            self.gone_sums[replica.variant] += sums
+            sums[:] = 0.0
+            self._end(replica, float(w.gauges[state.GONE, slot]))
+            w.counts[state.KIND, slot] = 0
+            w.gauges[state.GONE, slot] = NEVER
+
+    def replica_seconds(self, now: float) -> dict[str, float]:
+        """Return what was billed up to ``now``, per variant."""
+        return {
+            model.variant.name: self._billed[index]
+            + sum(now - r.billed_from_seconds for r in self.live[index] if r.life is not Life.WAITING)
+            for index, model in enumerate(self.models)
+        }
+
+    # Orders and releases --------------------------------------------------------------------------------------
+
+    def scale(self, variant: int, wanted: int, now: float) -> None:
+        """Order or release replicas until ``wanted`` are there, draining ones not counted."""
+        present = [r for r in self.live[variant] if r.life is not Life.DRAINING]
+        for _ in range(wanted - len(present)):
+            self.order(variant, now)
+        for replica in self._victims(present, len(present) - wanted, now):
+            self.release(replica, now)
+
+    def order(
+        self, variant: int, now: float, *, name: str | None = None, ready_at: float | None = None
+    ) -> Replica:
+        """Order one replica; ``ready_at`` overrides the drawn start-up time."""
+        self._serial += 1
+        name = name or f"{self.models[variant].variant.name}-{self._serial}"
+        if name in self.by_name:
+            raise ValueError(f"a replica named {name!r} exists: replica names must be unique")
+        replica = Replica(name, variant, now)
+        self.live[variant].append(replica)
+        self.by_name[name] = replica
+        self._waiting += 1
+        self._ask(replica, now, ready_at)
+        return replica
+
+    def release(self, replica: Replica, now: float) -> None:
+        """Let ``replica`` go: at once if it is not ready or idle, else when its requests are done."""
+        if replica.life in (Life.WAITING, Life.STARTING):
+            self._end(replica, now)
+        elif replica.life is Life.READY:
+            replica.life = Life.DRAINING
+            self._draining += 1
+            self.world.counts[state.OPEN, replica.slot] = 0
+            self._nudge(self.world, replica.slot, now)
+            self.reap()
+
+    def resume(self, replica: Replica, now: float) -> None:
+        """Let a draining ``replica`` take new requests again; any other is left as it is."""
+        if replica.life is Life.DRAINING:
+            replica.life = Life.READY
+            self._draining -= 1
+            self.world.counts[state.OPEN, replica.slot] = 1
+            self._nudge(self.world, replica.slot, now)
+
+    def fail(self, replica: Replica, now: float) -> None:
+        """End ``replica`` at once; its requests start again from their prefill."""
+        if replica.life in (Life.WAITING, Life.STARTING):
+            self._end(replica, now)
+            return
+        w, slot = self.world, replica.slot
+        first = slot * self.world.rules.batch_limit
+        lost = sorted(int(k) for k in w.ids[first : first + int(w.counts[state.BATCH, slot])])
+        if w.counts[state.CURRENT, slot] > state.IDLE:
+            lost.append(int(w.counts[state.CURRENT, slot]))
+        if replica.life is Life.READY:
+            replica.life = Life.DRAINING
+            self._draining += 1
+        self._requeue(self.world, slot, np.array(sorted(lost), np.int64), now)
+        self.failures += 1
+        self.reap()
+
+    # Inside ---------------------------------------------------------------------------------------------------
+
+    def _victims(self, present: list[Replica], count: int, now: float) -> list[Replica]:
+        """Return the replicas to release: not yet started, youngest first, then those that are soonest empty."""
+        if count <= 0:
+            return []
+        unready = [r for r in reversed(present) if r.life is not Life.READY]
+        ready = sorted(
+            (r for r in present if r.life is Life.READY), key=lambda r: (self._drain_seconds(r, now), r.slot)
+        )
+        return (unready + ready)[:count]
+
+    def _drain_seconds(self, replica: Replica, now: float) -> float:
+        """Return an estimate of the time that ``replica`` needs to become empty."""
+        w, slot = self.world, replica.slot
+        busy = float(w.keys[state.PREFILL_END, slot])
+        seconds = max(0.0, busy - now) if busy < NEVER else 0.0
+        batch = int(w.counts[state.BATCH, slot])
+        if batch:
+            first = slot * self.world.rules.batch_limit
+            step = self.models[replica.variant].performance.decode_step_seconds(
+                batch, float(w.gauges[state.KV, slot])
+            )
+            gained = float(w.gauges[state.VIRTUAL, slot]) + (now - float(w.gauges[state.UPDATED, slot])) / step
+            seconds += (float(w.tags[first : first + batch].max()) - gained) * step
+        return seconds
+
+    def _at(self, when: float, what: Due, replica: Replica) -> None:
+        self._entries += 1
+        heapq.heappush(self._agenda, (when, self._entries, what, replica))
+
+    def _happen(self, what: Due, replica: Replica, now: float) -> None:
+        if what is Due.READY:
+            self._become_ready(replica, now)
+        elif what is Due.FAILS:
+            self._strike(replica, now)
+        else:
+            self._reclaim(replica, now)
+
+    def _ask(self, replica: Replica, now: float, ready_at: float | None = None) -> None:
+        model = self.models[replica.variant]
+        if not self._supply.grant(model.variant.node_pool, model.variant.gpus_per_replica, now):
+            return
+        self._waiting -= 1
+        replica.life = Life.STARTING
+        replica.billed_from_seconds = now
+        replica.expected_ready_seconds = now + model.start_up.expected_seconds
+        ready = now + model.start_up.draw_seconds(self._chance)
+        if ready_at is not None:
+            ready = replica.expected_ready_seconds = max(now, ready_at)
+        if ready <= now:
+            self._become_ready(replica, now)
+        else:
+            self._at(ready, Due.READY, replica)
+
+    def _ask_again(self, now: float) -> None:
+        waiting = [r for replicas in self.live for r in replicas if r.life is Life.WAITING]
+        for replica in sorted(waiting, key=lambda r: r.ordered_seconds):
+            self._ask(replica, now)
+
+    def _become_ready(self, replica: Replica, now: float) -> None:
+        if replica.life is not Life.STARTING:
+            return
+        replica.life = Life.READY
+        if now > replica.ordered_seconds:  # else it was there from the beginning
+            self.lead_times[replica.variant].append(now - replica.ordered_seconds)
+        replica.slot = self._free_slot()
+        self.by_slot[replica.slot] = replica
+        self._furnish(replica.slot, self.models[replica.variant], now)
+        self._nudge(self.world, replica.slot, now)
+        self._plan_misfortune(replica, now)
+
+    def _free_slot(self) -> int:
+        free = np.flatnonzero(self.world.counts[state.KIND] == state.EMPTY)
+        if len(free) == 0:
+            self.world = more_slots(self.world)
+            return len(self.world.counts[state.KIND]) // 2
+        return int(free[0])
+
+    def _furnish(self, slot: int, model: VariantModel, now: float) -> None:
+        w, performance = self.world, model.performance
+        w.counts[state.KIND, slot] = KINDS[model.variant.role]
+        w.counts[state.OPEN, slot] = 1
+        w.gauges[state.PREFILL_BASE, slot] = performance.prefill_base_seconds
+        w.gauges[state.PREFILL_TOKEN, slot] = performance.prefill_seconds_per_token
+        w.gauges[state.STEP_BASE, slot] = performance.decode_base_seconds
+        w.gauges[state.STEP_SEQUENCE, slot] = performance.decode_seconds_per_sequence
+        w.gauges[state.STEP_KV, slot] = performance.decode_seconds_per_kv_token
+        w.counts[state.MAX_BATCH, slot] = performance.max_batch
+        w.gauges[state.KV_LIMIT, slot] = performance.kv_capacity_tokens
+        w.gauges[state.SHARE, slot] = model.share
+        w.gauges[state.RANK, slot] = model.rank
+        w.counts[state.CURRENT, slot] = state.IDLE
+        w.gauges[state.KV, slot] = 0.0
+        w.gauges[state.UPDATED, slot] = now
+
+    def _plan_misfortune(self, replica: Replica, now: float) -> None:
+        if self._options.mean_seconds_between_failures is not None:
+            life = self._chance.exponential(self._options.mean_seconds_between_failures)
+            self._at(now + life, Due.FAILS, replica)
+        spot = self._options.spot
+        if spot is not None and self.models[replica.variant].variant.node_pool in spot.node_pools:
+            life = self._chance.exponential(spot.mean_seconds_between)
+            self._at(now + life, Due.RECLAIMED, replica)
+
+    def _strike(self, replica: Replica, now: float) -> None:
+        """``replica`` fails; if it was still wanted, its workload starts another."""
+        wanted = replica.life is Life.READY
+        if replica.life in (Life.READY, Life.DRAINING):
+            self.fail(replica, now)
+        if wanted:
+            self.order(replica.variant, now)
+
+    def _reclaim(self, replica: Replica, now: float) -> None:
+        spot = self._options.spot
+        if replica.life is not Life.READY or spot is None:
+            return
+        self.release(replica, now)
+        self.order(replica.variant, now)
+        if self.by_slot.get(replica.slot) is replica:
+            self._at(now + spot.notice_seconds, Due.FAILS, replica)
+
+    def _end(self, replica: Replica, when: float) -> None:
+        model = self.models[replica.variant]
+        if replica.life is Life.WAITING:
+            self._waiting -= 1
+        else:
+            self._billed[replica.variant] += when - replica.billed_from_seconds
+            self._supply.give_back(model.variant.node_pool, model.variant.gpus_per_replica)
+        if replica.life is Life.DRAINING:
+            self._draining -= 1
+        replica.life = Life.GONE
+        self.live[replica.variant].remove(replica)
+        del self.by_name[replica.name]

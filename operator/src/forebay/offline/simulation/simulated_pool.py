@@ -1,0 +1,203 @@
+"""One simulated pool: give it traffic, run it, observe it as an operator would, scale it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from forebay.flow.fleet import Pool
+from forebay.flow.observation import PoolObservation
+from forebay.flow.performance import Performance
+from forebay.flow.trace import IntArray, RequestTrace
+from forebay.offline.simulation import kernel
+from forebay.offline.simulation.gpu_supply import GpuSupply
+from forebay.offline.simulation.kernel_state import (
+    EVICTIONS,
+    REJECTED,
+    TIMED_OUT,
+    more_queue_room,
+)
+from forebay.offline.simulation.observer import Observer
+from forebay.offline.simulation.replica_life import Life, Replica, Replicas
+from forebay.offline.simulation.result import ScaleAction, SimulationResult
+from forebay.offline.simulation.setup import new_world, variant_models
+from forebay.offline.simulation.simulation_options import SimulationOptions, StartUp
+
+
+class SimulatedPool:
+    """A pool of replicas that serves a trace.
+
+    ``pool`` names the variants and the SLO. ``performance`` and ``start_up`` say per variant what is *true* in
+    the simulation, where that is not what the pool's variants claim. ``initial`` replicas are ready at time 0.
+    Time only moves in `run_until`; everything else acts at the time that it reached.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        trace: RequestTrace,
+        *,
+        initial: Mapping[str, int],
+        performance: Mapping[str, Performance] | None = None,
+        start_up: Mapping[str, StartUp] | None = None,
+        options: SimulationOptions | None = None,
+        supply: GpuSupply | None = None,
+        priority: IntArray | None = None,
+        functions: Mapping[str, Callable[..., object]] | None = None,
+    ) -> None:
+        """Set up the fleet at time 0.
+
+        Args:
+            pool: the served model.
+            trace: its requests; times start at 0.
+            initial: replicas per variant that are ready at time 0.
+            performance: the true speed per variant, default: the variant's.
+            start_up: the true start-up per variant, default: fixed, the variant's ``start_up_seconds`` or 120 s.
+            options: what else happens.
+            supply: GPUs per node pool, shared with other simulated pools; default: no limit.
+            priority: class per request, 0 the lowest, larger is served first.
+            functions: the kernel's functions, for a run in plain Python (`accelerate.interpreted`).
+
+        Raises:
+            ValueError: a variant has no `Performance`, is unknown, or the roles do not serve requests.
+        """
+        self.pool = pool
+        self.trace = trace
+        self.now_seconds = 0.0
+        self.options = options or SimulationOptions()
+        self.actions: list[ScaleAction] = []
+        self._index = {variant.name: number for number, variant in enumerate(pool.variants)}
+        self._functions = functions or vars(kernel)
+        models = variant_models(pool, trace, performance or {}, start_up or {}, self.options)
+        world = new_world(pool, trace, models, self.options, priority)
+        self.replicas = Replicas(models, world, self.options, supply or GpuSupply(), self._functions)
+        for name, count in initial.items():
+            for _ in range(count):
+                self.replicas.order(self._variant(name), 0.0, ready_at=0.0)
+        self._desired = [initial.get(variant.name, 0) for variant in pool.variants]
+        self._observer = Observer(self.replicas, pool, trace, self.options)
+
+    def run_until(self, until_seconds: float) -> None:
+        """Let time pass up to and including ``until_seconds``.
+
+        Raises:
+            ValueError: that time is in the past.
+        """
+        until_seconds = float(until_seconds)  # an int would be another type to the compiler
+        if until_seconds < self.now_seconds:
+            raise ValueError(f"cannot run back from {self.now_seconds} s to {until_seconds} s")
+        while True:
+            due = self.replicas.next_due_seconds(self.now_seconds)
+            stop = min(due, until_seconds)
+            self._advance(stop)
+            self.now_seconds = max(self.now_seconds, stop)
+            self.replicas.run_due(self.now_seconds)
+            if due > until_seconds:
+                return
+
+    def scale(self, wanted: Mapping[str, int]) -> None:
+        """Set the replica counts of variants, as a write to ``/scale`` would.
+
+        Raises:
+            ValueError: a variant is unknown or a count is negative.
+        """
+        for name, count in wanted.items():
+            variant = self._variant(name)
+            if count < 0:
+                raise ValueError(f"variant {name!r} cannot have {count} replicas")
+            if count != self._desired[variant]:
+                self.actions.append(ScaleAction(self.now_seconds, name, self._desired[variant], count))
+                self._desired[variant] = count
+            self.replicas.scale(variant, count, self.now_seconds)
+
+    def observe(self) -> PoolObservation:
+        """Return what an operator sees of the time since the last call."""
+        return self._observer.observe(self.now_seconds, self._desired)
+
+    def result(self) -> SimulationResult:
+        """Return latencies and bills up to now."""
+        w = self.replicas.world
+        count = len(self.trace)
+        ttft, done = w.ttft[:count], w.done[:count]
+        transfer = w.rules.transfer_token * w.prompt[:count]
+        decoding = np.maximum(0.0, done - w.arrival[:count] - ttft - transfer)
+        states = np.bincount(w.state[:count], minlength=REJECTED + 1)
+        return SimulationResult(
+            trace=self.trace,
+            until_seconds=self.now_seconds,
+            ttft_seconds=ttft,
+            itl_seconds=decoding / np.maximum(1, w.output[:count]),
+            done_seconds=done,
+            replica_seconds=self.replicas.replica_seconds(self.now_seconds),
+            actions=tuple(self.actions),
+            timed_out=int(states[TIMED_OUT]),
+            rejected=int(states[REJECTED]),
+            evictions=int(w.counters[EVICTIONS]),
+            failures=self.replicas.failures,
+        )
+
+    def finish(self, drain_seconds: float) -> SimulationResult:
+        """Return bills and actions up to now, and latencies once the requests in flight had time to end.
+
+        The fleet stays as it is meanwhile, so that no request looks unserved because the clock stopped.
+
+        Args:
+            drain_seconds: how long they have.
+        """
+        ended = self.result()
+        self.run_until(self.now_seconds + drain_seconds)
+        return replace(
+            self.result(),
+            until_seconds=ended.until_seconds,
+            replica_seconds=ended.replica_seconds,
+        )
+
+    def ready(self, name: str) -> int:
+        """Return the ready replicas of variant ``name``."""
+        return sum(r.life is Life.READY for r in self.replicas.live[self._variant(name)])
+
+    def add_replica(self, variant: str, name: str, ready_at_seconds: float) -> Replica:
+        """Order a replica called ``name`` that serves from ``ready_at_seconds`` on (for engine simulators)."""
+        self._desired[self._variant(variant)] += 1
+        return self.replicas.order(self._variant(variant), self.now_seconds, name=name, ready_at=ready_at_seconds)
+
+    def remove_replica(self, name: str, *, drain: bool = True) -> None:
+        """Take the replica called ``name`` away: when its requests are done, or at once, then they start again.
+
+        Raises:
+            ValueError: there is no such replica.
+        """
+        replica = self._replica(name)
+        if replica.life is not Life.DRAINING:
+            self._desired[replica.variant] -= 1
+        if drain:
+            self.replicas.release(replica, self.now_seconds)
+        else:
+            self.replicas.fail(replica, self.now_seconds)
+
+    def resume_replica(self, name: str) -> None:
+        """Let the replica called ``name``, which drains, take requests again.
+
+        Raises:
+            ValueError: there is no such replica (a drained one is gone).
+        """
+        replica = self._replica(name)
+        if replica.life is Life.DRAINING:
+            self._desired[replica.variant] += 1
+            self.replicas.resume(replica, self.now_seconds)
+
+    def _replica(self, name: str) -> Replica:
+        replica = self.replicas.by_name.get(name)
+        if replica is None:
+            raise ValueError(f"there is no replica named {name!r}")
+        return replica
+
+    def _advance(self, until: float) -> None:
+        advance = self._functions["advance"]
+        while advance(self.replicas.world, until) == kernel.NEEDS_ROOM:
+            self.replicas.world = more_queue_room(self.replicas.world)
+
+    def _variant(self, name: str) -> int:
+        if name not in self._index:
+            raise ValueError(f"no variant is named {name!r}; there are {', '.join(self._index)}")
+        return self._index[name]
