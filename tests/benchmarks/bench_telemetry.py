@@ -18,12 +18,13 @@ from dataclasses import dataclass, field
 import pytest
 
 from forebay.flow.fleet import PoolKey, Role, Slo
-from forebay.telemetry.client import Read
-from forebay.telemetry.dialect import built_in
-from forebay.telemetry.groups import Expressions, Group
 from forebay.telemetry.prometheus import PrometheusTelemetry
+from forebay.telemetry.query.dialect import built_in
+from forebay.telemetry.query.expressions import Expressions
+from forebay.telemetry.query.grouping import Group
 from forebay.telemetry.settings import PrometheusSettings
 from forebay.telemetry.source import PoolTarget, WorkloadTarget
+from forebay.telemetry.transport.client import Read
 
 POOLS = 2_000
 ROUNDS = 6

@@ -14,10 +14,10 @@ import pytest
 
 from devcluster.remotewrite import Labels, write
 from forebay.flow.fleet import PoolKey, Role, Slo
-from forebay.telemetry.meter import NullMeter
 from forebay.telemetry.prometheus import PrometheusTelemetry
 from forebay.telemetry.settings import PrometheusSettings
 from forebay.telemetry.source import PoolTarget, WorkloadTarget
+from forebay.telemetry.transport.meter import NullMeter
 from tests.cluster.telemetry_world import Samples, Server
 
 POOLS = 1_000

@@ -19,7 +19,7 @@ from devcluster import Cluster, ColdStart, NodePool
 from devcluster.gpu import GPU_RESOURCE
 from devcluster.rest import Json
 from devcluster.waiting import eventually
-from forebay.telemetry.workloads import workload_of_pod
+from forebay.telemetry.query.pod_names import workload_of_pod
 
 COLD_START = ColdStart(image_pull_seconds=0.5, model_load_seconds=1, termination_seconds=0.5)
 SCRAPE_SECONDS = 1

@@ -5,12 +5,12 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.telemetry.answer import parse_matrix, parse_single, parse_vector
-from forebay.telemetry.arrivals import Ledger, choose_slot, merged
-from forebay.telemetry.latency import bracket, histogram_counts
-from forebay.telemetry.promql import Matcher, escape_regex, one_of, quote, selector
-from forebay.telemetry.readings import Slots
-from forebay.telemetry.workloads import workload_of_pod
+from forebay.telemetry.query.histograms import bracket, histogram_counts
+from forebay.telemetry.query.pod_names import workload_of_pod
+from forebay.telemetry.query.promql import Matcher, escape_regex, one_of, quote, selector
+from forebay.telemetry.query.readings import Slots
+from forebay.telemetry.signals.arrivals import Ledger, choose_slot, merged
+from forebay.telemetry.transport.answer import parse_matrix, parse_single, parse_vector
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12)
 JSON = st.recursive(

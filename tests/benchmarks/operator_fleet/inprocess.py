@@ -31,9 +31,9 @@ from forebay.runtime.report.status import StatusWriter
 from forebay.runtime.rounds import ControlLoop, Steps
 from forebay.runtime.warmup import WarmUp
 from forebay.runtime.watch.store import Kind, Store
-from forebay.telemetry.piecewise import decoded
 from forebay.telemetry.prometheus import PrometheusTelemetry
 from forebay.telemetry.settings import PrometheusSettings
+from forebay.telemetry.transport.streaming import decoded
 from tests.benchmarks.operator_fleet.answers import Answers
 from tests.benchmarks.operator_fleet.fleet import nodes, pool_objects, shared_objects, workloads
 

@@ -16,13 +16,14 @@ from devcluster.components import HOST
 from devcluster.remotewrite import write
 from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.observation import Problem
-from forebay.telemetry.client import PrometheusClient
-from forebay.telemetry.dialect import GAUGES, HISTOGRAMS, built_in
-from forebay.telemetry.groups import Expressions, Group
 from forebay.telemetry.prometheus import PrometheusTelemetry
-from forebay.telemetry.promql import one_of
+from forebay.telemetry.query.dialect import GAUGES, HISTOGRAMS, built_in
+from forebay.telemetry.query.expressions import Expressions
+from forebay.telemetry.query.grouping import Group
+from forebay.telemetry.query.promql import one_of
 from forebay.telemetry.settings import PrometheusSettings
 from forebay.telemetry.source import GatewayTarget, PoolTelemetry, WorkloadTarget
+from forebay.telemetry.transport.client import PrometheusClient
 from tests.cluster.telemetry.asking import counted, observe, rounds, signal, target, traffic_of
 from tests.cluster.telemetry_world import Fleet, Server, deployment_pods, stream
 
@@ -81,7 +82,7 @@ async def test_the_server_accepts_every_query_of_every_dialect(server: Server, n
     if dialect.kind == "engine":
         groups = [
             Group(dialect, ("namespace", "model_name"), (one_of("namespace", [odd, "b"]),)),
-            Group(dialect, ("namespace",), (), alone=(workload,)),
+            Group(dialect, ("namespace",), (), separate=(workload,)),
         ]
     else:
         groups = [Group(dialect, ("model_name",), (one_of("model_name", [odd]),), workloads=False)]

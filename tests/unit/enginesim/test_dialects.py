@@ -4,7 +4,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from enginesim.tables import load_table
-from forebay.telemetry.dialect import HISTOGRAMS, Signal, built_in
+from forebay.telemetry.query.dialect import HISTOGRAMS, Signal, built_in
 from tests.unit.enginesim.worlds import NAME, WHOLE, pod, run, simulator
 
 TABLES = {

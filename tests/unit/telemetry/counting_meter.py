@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from forebay.telemetry.meter import NullMeter
+from forebay.telemetry.transport.meter import NullMeter
 
 
 @dataclass

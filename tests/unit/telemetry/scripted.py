@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from forebay.flow.fleet import PoolKey, Role, Slo
-from forebay.telemetry.client import Read
-from forebay.telemetry.errors import QueryError, QueryFailure
 from forebay.telemetry.source import PoolTarget, WorkloadTarget
+from forebay.telemetry.transport.client import Read
+from forebay.telemetry.transport.errors import QueryError, QueryFailure
 
 Key = tuple[str, ...]
 Table = Mapping[Key, float | str]

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from forebay.telemetry.answer import number, parse_matrix, parse_single, parse_vector
+from forebay.telemetry.transport.answer import number, parse_matrix, parse_single, parse_vector
 
 
 def item(value: object, **labels: str) -> dict[str, object]:

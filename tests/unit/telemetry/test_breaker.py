@@ -1,6 +1,6 @@
 """The circuit breaker, with time passed in."""
 
-from forebay.telemetry.breaker import Admission, Breaker, BreakerState
+from forebay.telemetry.transport.breaker import Admission, Breaker, BreakerState
 
 
 def breaker() -> Breaker:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from forebay.telemetry.breaker import BreakerState
-from forebay.telemetry.client import PrometheusClient
-from forebay.telemetry.errors import QueryError, QueryFailure
-from forebay.telemetry.meter import TelemetryMeter
 from forebay.telemetry.settings import PrometheusAuth, PrometheusSettings
+from forebay.telemetry.transport.breaker import BreakerState
+from forebay.telemetry.transport.client import PrometheusClient
+from forebay.telemetry.transport.errors import QueryError, QueryFailure
+from forebay.telemetry.transport.meter import TelemetryMeter
 from tests.unit.telemetry.counting_meter import CountingMeter
 from tests.unit.telemetry.fake_server import FakeServer, Reply, drip, hang, raw, status, success
 
@@ -158,7 +158,7 @@ async def test_a_busy_pool_of_threads_gives_up_in_time(server: FakeServer) -> No
         server, meter, threads=1, read_timeout_seconds=5.0, query_timeout_seconds=0.2, breaker_failures=99
     ) as client:
         errors = await asyncio.gather(*(failure(client) for _ in range(4)))
-    assert {error.failure for error in errors} == {QueryFailure.TIMEOUT, QueryFailure.NO_SLOT}
+    assert {error.failure for error in errors} == {QueryFailure.TIMEOUT, QueryFailure.NO_THREAD}
     assert len(meter.outcomes) == 4
 
 

@@ -1,13 +1,12 @@
 """Dialect files."""
 
 import re
-from importlib import resources
 
 import pytest
 import yaml
 
-from forebay.telemetry.dialect import Signal, built_in, find, parse_dialect, spellings
-from forebay.telemetry.errors import DialectError
+from forebay.dialects import texts
+from forebay.telemetry.query.dialect import DialectError, Signal, built_in, find, parse_dialect, spellings
 
 GOOD = """
 name: mine
@@ -27,9 +26,8 @@ def test_what_is_built_in() -> None:
 
 
 def test_a_file_is_named_after_its_dialect() -> None:
-    folder = resources.files("forebay.telemetry").joinpath("dialects")
-    for file in folder.iterdir():
-        assert yaml.safe_load(file.read_text())["name"] + ".yaml" == file.name
+    for name, text in texts().items():
+        assert yaml.safe_load(text)["name"] + ".yaml" == name
 
 
 def test_no_latency_with_queueing_calibrates() -> None:

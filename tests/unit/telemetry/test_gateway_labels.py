@@ -5,9 +5,9 @@ import re
 import pytest
 
 from forebay.flow.fleet import PoolKey, Slo
-from forebay.telemetry.dialect import Signal
-from forebay.telemetry.groups import Expressions
-from forebay.telemetry.plan import make_plan
+from forebay.telemetry.query.dialect import Signal
+from forebay.telemetry.query.expressions import Expressions
+from forebay.telemetry.query.grouping import make_plan
 from forebay.telemetry.settings import PrometheusSettings
 from forebay.telemetry.source import GatewayTarget, PoolTarget
 

@@ -4,18 +4,19 @@ import math
 
 import pytest
 
-from forebay.telemetry.answer import Vector
-from forebay.telemetry.dialect import Signal
-from forebay.telemetry.facts import Facts
-from forebay.telemetry.latency import Bracket, bracket, histogram_counts, misses, wanted_edges
-from forebay.telemetry.readings import Readings, Slots, buckets
+from forebay.telemetry.query.dialect import Signal
+from forebay.telemetry.query.facts import SeriesFacts
+from forebay.telemetry.query.histograms import Bracket, bracket, histogram_counts, wanted_edges
+from forebay.telemetry.query.readings import Readings, Slots, buckets
+from forebay.telemetry.signals.latency import misses
+from forebay.telemetry.transport.answer import Vector
 
 EDGES = {0.5: "0.5", 1.0: "1.0", 2.0: "2.0", math.inf: "+Inf"}
 KEY = ("ns", "chat")
 
 
 def readings(counts: dict[str, float], key: tuple[str, ...] = KEY) -> Readings:
-    facts = Facts(edges={Signal.TTFT: EDGES})
+    facts = SeriesFacts(edges={Signal.TTFT: EDGES})
     vector = Vector({(*key, edge): count for edge, count in counts.items()})
     return Readings(Slots(0, 15, 15, 15), facts, vectors={buckets(Signal.TTFT): vector})
 

@@ -361,6 +361,7 @@ async def test_misses_add_both_objectives_and_single_tokens_are_the_last_resort(
     client.script["buckets token_itl"] = {(*SERVE, "0.05"): 950.0, (*SERVE, "+Inf"): 1000.0}
     (seen,) = await observe(client, [pool()], T0)
     assert seen.missed == pytest.approx(30.0 * (0.1 + 0.05))
+    assert seen.missed_ttft == pytest.approx(30.0 * 0.1)
     assert "judged by single tokens" in next(each.detail for each in seen.freshness if each.signal == "itl")
 
 

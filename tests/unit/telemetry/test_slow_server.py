@@ -8,13 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from forebay.telemetry import client as client_module
-from forebay.telemetry import http_session
-from forebay.telemetry.breaker import BreakerState
-from forebay.telemetry.client import ROUND_PATIENCE, PrometheusClient
-from forebay.telemetry.errors import QueryError, QueryFailure
 from forebay.telemetry.prometheus import PrometheusTelemetry
 from forebay.telemetry.settings import PrometheusSettings
+from forebay.telemetry.transport import client as client_module
+from forebay.telemetry.transport import session as http_session
+from forebay.telemetry.transport.breaker import BreakerState
+from forebay.telemetry.transport.client import ROUND_PATIENCE, PrometheusClient
+from forebay.telemetry.transport.errors import QueryError, QueryFailure
 from tests.unit.telemetry.counting_meter import CountingMeter
 from tests.unit.telemetry.fake_server import FakeServer, Handler, hang, status, success
 from tests.unit.telemetry.scripted import ScriptedClient, pool
@@ -85,7 +85,7 @@ async def test_a_slow_server_is_read_as_far_as_the_rounds_time_allows(server: Fa
     failures = await asyncio.gather(*asking)
     await client.close()
     # The fifth begins 14 s after all were asked for, has 0.4 s left and takes longer.
-    assert failures == [None] * 4 + [QueryFailure.NO_SLOT] * 3
+    assert failures == [None] * 4 + [QueryFailure.NO_THREAD] * 3
     assert clock.now - began - ANSWER_SECONDS < ROUND_PATIENCE * 8.0
     assert client.breaker_state is BreakerState.CLOSED
     assert (meter.states, meter.abandoned) == ([], 0)
@@ -98,8 +98,8 @@ async def test_a_query_that_never_had_a_thread_is_not_abandoned(server: FakeServ
     client = client_of(server, meter, read_timeout_seconds=5.0, query_timeout_seconds=0.2, breaker_failures=2)
     failures = await asyncio.gather(*(ask(client) for _ in range(4)))
     await client.close()
-    assert sorted(map(str, failures)) == ["no_slot"] * 3 + ["timeout"]
-    assert sorted(meter.outcomes) == ["no_slot"] * 3 + ["timeout"]
+    assert sorted(map(str, failures)) == ["no_thread"] * 3 + ["timeout"]
+    assert sorted(meter.outcomes) == ["no_thread"] * 3 + ["timeout"]
     assert meter.abandoned <= 2
     assert client.breaker_state is BreakerState.CLOSED
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from devcluster.pki import Pki, create
-from forebay.telemetry.client import PrometheusClient
-from forebay.telemetry.errors import QueryError, QueryFailure
 from forebay.telemetry.settings import PrometheusAuth, PrometheusSettings
+from forebay.telemetry.transport.client import PrometheusClient
+from forebay.telemetry.transport.errors import QueryError, QueryFailure
 from tests.unit.telemetry.fake_server import FakeServer, Handler, QuietServer, success
 
 

@@ -152,6 +152,8 @@ class PoolObservation:
     finished: float | None = None
     missed: float | None = None
     """Finished requests of the interval that missed the SLO."""
+    missed_ttft: float | None = None
+    """Of ``missed``, those that missed TTFT; the rest missed ITL alone."""
     ttft_seconds: float | None = None
     """Observed TTFT at the SLO's percentile over the last minutes."""
     itl_seconds: float | None = None

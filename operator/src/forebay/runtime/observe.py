@@ -57,6 +57,7 @@ def pool_observation(look: PoolLook, measured: PoolTelemetry | None, now_seconds
         waiting_decode=measured.waiting_decode,
         finished=measured.finished,
         missed=measured.missed,
+        missed_ttft=measured.missed_ttft,
         ttft_seconds=measured.ttft_seconds,
         itl_seconds=measured.itl_seconds,
         freshness=measured.freshness,

@@ -41,7 +41,7 @@ from forebay.runtime.watch.staleness import StaleCachesError
 from forebay.runtime.watch.store import Store
 from forebay.runtime.watch.watching import Scope
 from forebay.runtime.web import WebServer
-from forebay.telemetry.client import ROUND_PATIENCE
+from forebay.telemetry.transport.client import ROUND_PATIENCE
 
 logger = logging.getLogger(__name__)
 

@@ -3,10 +3,10 @@
 import math
 
 from forebay.runtime.settings import OperatorSettings
-from forebay.telemetry.meter import TelemetryMeter
 from forebay.telemetry.prometheus import PrometheusTelemetry
 from forebay.telemetry.settings import PrometheusAuth, PrometheusSettings
 from forebay.telemetry.source import TelemetrySource
+from forebay.telemetry.transport.meter import TelemetryMeter
 
 _COARSEST_GRID_SECONDS = 5
 

@@ -5,12 +5,13 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
-from forebay.telemetry.arrivals import BirthControl
-from forebay.telemetry.client import PromQlClient
-from forebay.telemetry.facts import Facts, look_up
-from forebay.telemetry.groups import Expressions, Group
+from forebay.telemetry.query.expressions import Expressions
+from forebay.telemetry.query.facts import SeriesFacts, look_up
+from forebay.telemetry.query.figures import SlowFigures, read_lengths, read_percentiles, rounded
+from forebay.telemetry.query.grouping import Group
 from forebay.telemetry.settings import PrometheusSettings
-from forebay.telemetry.slow import Slow, read_lengths, read_percentiles, rounded
+from forebay.telemetry.signals.arrivals import NewSeriesFilter
+from forebay.telemetry.transport.client import PromQlClient
 
 _LATE = 2.0
 """Times of its usual age at which something is read within a round, since no pause came to do so."""
@@ -40,9 +41,9 @@ class GroupMemory:
     group: Group
     shares: frozenset[float] = frozenset()
     """Shares of requests for which percentiles are read."""
-    facts: Facts = field(default_factory=Facts)
-    births: BirthControl = field(default_factory=BirthControl)
-    slow: Slow = field(default_factory=Slow)
+    facts: SeriesFacts = field(default_factory=SeriesFacts)
+    new_series: NewSeriesFilter = field(default_factory=NewSeriesFilter)
+    slow: SlowFigures = field(default_factory=SlowFigures)
     counted_until: int | None = None
     """End of the last interval whose arrivals were read."""
     asked_until: int | None = None
@@ -85,7 +86,7 @@ class GroupMemory:
         await part.read(end)
 
     def _facts_part(self, end: int) -> _Part:
-        """Facts are read anew sooner if a metric is missing, and by the round itself if nothing can be seen."""
+        """Look facts up sooner if a metric is missing, and within the round if nothing can be seen."""
         usual, most = self.settings.discovery_seconds, _LATE
         if self.incomplete:
             usual = min(usual, _LOOK_AGAIN_SECONDS)

@@ -14,18 +14,18 @@ import numpy as np
 from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.observation import Freshness, Problem
 from forebay.flow.trace import FloatArray
-from forebay.telemetry.answer import Labels, Matrix, parse_matrix
-from forebay.telemetry.arrivals import BirthControl, arrivals_by_slot
-from forebay.telemetry.client import PromQlClient
-from forebay.telemetry.errors import QueryError
-from forebay.telemetry.facts import Facts, look_up
-from forebay.telemetry.groups import Expressions, Group
-from forebay.telemetry.plan import GroupId, Place, Plan, make_plan
-from forebay.telemetry.promql import Matcher
-from forebay.telemetry.readings import NEWEST, Readings, Slots, born, change, growth
+from forebay.telemetry.query.expressions import Expressions
+from forebay.telemetry.query.facts import SeriesFacts, look_up
+from forebay.telemetry.query.grouping import Group, GroupId, Place, Plan, make_plan
+from forebay.telemetry.query.pod_names import pods_matcher
+from forebay.telemetry.query.promql import Matcher
+from forebay.telemetry.query.readings import NEWEST, Readings, Slots, arrival_queries
 from forebay.telemetry.settings import PrometheusSettings
+from forebay.telemetry.signals.arrivals import NewSeriesFilter, arrivals_by_slot
 from forebay.telemetry.source import History, PoolTarget, WorkloadTarget
-from forebay.telemetry.workloads import pods_matcher
+from forebay.telemetry.transport.answer import Labels, Matrix, parse_matrix
+from forebay.telemetry.transport.client import PromQlClient
+from forebay.telemetry.transport.errors import QueryError
 
 _MINUTE = 60
 
@@ -39,7 +39,7 @@ class _Subject:
     """Two pools may count the same workload."""
     workloads: list[WorkloadTarget] = field(default_factory=list)
     """Whose pods to look for; of a gateway none."""
-    facts: Facts = field(default_factory=Facts)
+    facts: SeriesFacts = field(default_factory=SeriesFacts)
 
 
 async def read_history(
@@ -58,7 +58,7 @@ async def read_history(
     problem, why = Problem.MISSING, "the server has no counts of this pool"
     try:
         for subject in subjects:
-            subject.facts = await look_up(client, subject.group, settings, end, Facts())
+            subject.facts = await look_up(client, subject.group, settings, end, SeriesFacts())
         await _fill(client, settings, subjects, start, end, minutes)
     except QueryError as error:
         problem, why = Problem.UNREACHABLE, str(error)
@@ -102,7 +102,6 @@ async def _add_chunk(
     """Add the arrivals per minute of what counts some; a workload that did not exist yet adds nothing."""
     ask = Expressions(subject.group, settings, subject.facts.known, subject.facts.window_seconds)
     readings = Readings(Slots(low, high, _MINUTE, _MINUTE), subject.facts)
-    rules = subject.group.dialect.arrivals
 
     async def read(name: str, query: str | None, start: int) -> None:
         if query is None:
@@ -116,19 +115,11 @@ async def _add_chunk(
 
     await asyncio.gather(
         read(NEWEST, ask.newest(), low),
-        *(
-            read(growth(rule.count), ask.growth(rule.count, _MINUTE), low + _MINUTE)
-            for rule in dict.fromkeys(rules)
-        ),
-        *(read(born(rule.count), ask.born(rule.count, _MINUTE), low + _MINUTE) for rule in dict.fromkeys(rules)),
-        *(
-            read(change(held), ask.change(held, _MINUTE), low + _MINUTE)
-            for held in dict.fromkeys(held for rule in rules for held in rule.held)
-        ),
+        *(read(name, query, low + _MINUTE) for name, query in arrival_queries(ask, _MINUTE).items()),
     )
-    births = BirthControl()
+    new_series = NewSeriesFilter()
     for labels, key in subject.owners:
-        row = arrivals_by_slot(subject.group.dialect, readings, labels, births)
+        row = arrivals_by_slot(subject.group.dialect, readings, labels, new_series)
         if row is not None and not all(map(math.isnan, row)):
             rows.setdefault(key, []).append(row)
 

@@ -7,23 +7,22 @@ from dataclasses import replace
 
 from forebay.flow.fleet import PoolKey
 from forebay.flow.observation import Freshness, Problem
-from forebay.telemetry.answer import Labels, parse_single
-from forebay.telemetry.arrivals import choose_slot
-from forebay.telemetry.assemble import Assembler
-from forebay.telemetry.client import PrometheusClient, PromQlClient
-from forebay.telemetry.dialect import Signal
-from forebay.telemetry.errors import QueryError
-from forebay.telemetry.facts import LATENCIES, Facts
 from forebay.telemetry.group_memory import GroupMemory
-from forebay.telemetry.groups import Group
 from forebay.telemetry.history import read_history
-from forebay.telemetry.latency import wanted_edges
-from forebay.telemetry.meter import NullMeter, TelemetryMeter
-from forebay.telemetry.plan import GroupId, Plan, make_plan
-from forebay.telemetry.pool_view import GroupRound, PoolMemory, PoolView
-from forebay.telemetry.readings import NEWEST, Reader, Slots, arrival_names
+from forebay.telemetry.query.dialect import Signal
+from forebay.telemetry.query.facts import LATENCIES, SeriesFacts
+from forebay.telemetry.query.grouping import Group, GroupId, Plan, make_plan
+from forebay.telemetry.query.histograms import wanted_edges
+from forebay.telemetry.query.readings import NEWEST, Reader, Slots, arrival_names
 from forebay.telemetry.settings import PrometheusSettings
-from forebay.telemetry.source import ExternalForecast, History, PoolTarget, PoolTelemetry
+from forebay.telemetry.signals.arrivals import choose_slot
+from forebay.telemetry.signals.assemble import Assembler
+from forebay.telemetry.signals.pool_view import GroupRound, PoolView, SignalMemory
+from forebay.telemetry.source import ExternalRate, History, PoolTarget, PoolTelemetry
+from forebay.telemetry.transport.answer import Labels, parse_single
+from forebay.telemetry.transport.client import PrometheusClient, PromQlClient
+from forebay.telemetry.transport.errors import QueryError
+from forebay.telemetry.transport.meter import NullMeter, TelemetryMeter
 
 _LONGEST_INTERVAL_ROUNDS = 8
 _EARLY_SECONDS = 1.0
@@ -45,8 +44,8 @@ class PrometheusTelemetry:
         self._meter: TelemetryMeter = meter or NullMeter()
         self._client: PromQlClient = client or PrometheusClient(settings, self._meter)
         self._groups: dict[GroupId, GroupMemory] = {}
-        self._pools: dict[PoolKey, PoolMemory] = {}
-        self._forecasts: dict[str, tuple[float, ExternalForecast | Freshness]] = {}
+        self._pools: dict[PoolKey, SignalMemory] = {}
+        self._forecasts: dict[str, tuple[float, ExternalRate | Freshness]] = {}
         self._end: int | None = None
 
     async def observe(self, targets: Sequence[PoolTarget], at_seconds: float) -> Mapping[PoolKey, PoolTelemetry]:
@@ -63,7 +62,7 @@ class PrometheusTelemetry:
         for number, (key, place) in enumerate(plan.pools.items()):
             if number % _POOLS_AT_A_TIME == 0:
                 await asyncio.sleep(0)  # other tasks of the loop (liveness, the lease) must not wait for a fleet
-            memory = self._pools.setdefault(key, PoolMemory())
+            memory = self._pools.setdefault(key, SignalMemory())
             telemetry = Assembler(PoolView(place, found, memory), keep).assemble(end)
             result[key] = _with_forecast(telemetry, place.target, forecasts)
         return result
@@ -71,7 +70,7 @@ class PrometheusTelemetry:
     async def look_up(self) -> bool:
         """Read a part of what is read now and then about one group of pools, and return whether another is due.
 
-        A server that did not answer the last round is left alone.
+        A server that did not answer the last round is not asked.
         """
         end = self._end
         if end is None:
@@ -130,7 +129,7 @@ class PrometheusTelemetry:
             for place in pool.places:
                 keys[place.group].add(place.key)
         for group, one in found.items():
-            one.births.forget_all_but(keys[group])
+            one.new_series.forget_all_but(keys[group])
             self._groups[group].incomplete = any(one.readings.row(NEWEST, key) is None for key in keys[group])
         return found
 
@@ -156,7 +155,7 @@ class PrometheusTelemetry:
             memory.counted_until = end
         memory.asked_until = end
         await memory.read_late_figures(end)
-        return GroupRound(group, readings, memory.births, memory.slow, lengths_are_new=memory.slow.take_news())
+        return GroupRound(group, readings, memory.new_series, memory.slow, lengths_are_new=memory.slow.take_news())
 
     def _slots(self, memory: GroupMemory, end: int) -> Slots:
         pace = round(self._settings.interval_seconds)
@@ -172,7 +171,7 @@ class PrometheusTelemetry:
 
     async def _read_forecasts(
         self, targets: Sequence[PoolTarget], end: int
-    ) -> dict[str, ExternalForecast | Freshness]:
+    ) -> dict[str, ExternalRate | Freshness]:
         wanted = dict.fromkeys(target.forecast_query for target in targets if target.forecast_query is not None)
         self._forecasts = {query: old for query, old in self._forecasts.items() if query in wanted}
         due = [
@@ -184,7 +183,7 @@ class PrometheusTelemetry:
         self._forecasts |= {query: (end, answer) for query, answer in zip(due, answers, strict=True)}
         return {query: answer for query, (_, answer) in self._forecasts.items()}
 
-    async def _read_forecast(self, query: str, end: int) -> ExternalForecast | Freshness:
+    async def _read_forecast(self, query: str, end: int) -> ExternalRate | Freshness:
         if len(query) > _LONGEST_FORECAST_QUERY:
             return Freshness(signal="forecast", problem=Problem.MISSING, detail="the query is too long")
         try:
@@ -197,10 +196,10 @@ class PrometheusTelemetry:
             return Freshness(
                 signal="forecast", problem=Problem.NOT_A_NUMBER, detail="the query gives less than zero requests"
             )
-        return ExternalForecast(requests_per_second=found[1], sample_seconds=found[0])
+        return ExternalRate(requests_per_second=found[1], sample_seconds=found[0])
 
 
-def _edges_for(facts: Facts, members: Sequence[PoolTarget]) -> dict[Signal, list[str]]:
+def _edges_for(facts: SeriesFacts, members: Sequence[PoolTarget]) -> dict[Signal, list[str]]:
     ttft = {target.slo.ttft_seconds for target in members}
     itl = {target.slo.itl_seconds for target in members}
     return {
@@ -215,7 +214,7 @@ def _too_early(at_seconds: float) -> PoolTelemetry:
 
 
 def _with_forecast(
-    telemetry: PoolTelemetry, target: PoolTarget, forecasts: Mapping[str, ExternalForecast | Freshness]
+    telemetry: PoolTelemetry, target: PoolTarget, forecasts: Mapping[str, ExternalRate | Freshness]
 ) -> PoolTelemetry:
     if target.forecast_query is None:
         return telemetry

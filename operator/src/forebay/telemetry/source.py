@@ -48,7 +48,7 @@ class PoolTarget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExternalForecast:
+class ExternalRate:
     """What somebody else expects, read as data: requests per second, and how old that figure is."""
 
     requests_per_second: float
@@ -68,9 +68,11 @@ class PoolTelemetry:
     waiting_decode: float | None = None
     finished: float | None = None
     missed: float | None = None
+    missed_ttft: float | None = None
+    """Of ``missed``, requests that missed TTFT."""
     ttft_seconds: float | None = None
     itl_seconds: float | None = None
-    external_forecast: ExternalForecast | None = None
+    external_forecast: ExternalRate | None = None
     freshness: tuple[Freshness, ...] = ()
     """One entry per signal that was looked for, with its problem if it cannot be used."""
 

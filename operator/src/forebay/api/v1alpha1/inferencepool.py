@@ -10,7 +10,7 @@ from forebay.api.rules import Rule
 from forebay.api.text import Duration, Money, between, decimal_between
 from forebay.api.v1alpha1.inferencepool_status import InferencePoolStatus
 from forebay.api.v1alpha1.roles import IS_BAND, SUM_OF_REPLICAS, RatioBandSpec, Roles
-from forebay.api.v1alpha1.telemetry import GatewayDialect, Telemetry
+from forebay.api.v1alpha1.telemetry import INFERENCE_EXTENSION, Telemetry
 
 GATEWAY_POOL_API = "inference.networking.k8s.io/v1"
 """Group and version of the Gateway API Inference Extension's InferencePool, which `inferencePoolRef` names."""
@@ -70,7 +70,7 @@ class InferencePoolSpec(ApiModel):
         Rule(
             "!has(self.telemetry.gateway) || has(self.telemetry.gateway.selector)"
             " || (has(self.inferencePoolRef)"
-            f" && self.telemetry.gateway.dialect == '{GatewayDialect.INFERENCE_EXTENSION}')",
+            f" && self.telemetry.gateway.dialect == '{INFERENCE_EXTENSION}')",
             "telemetry.gateway does not say which series are this pool's: add selector (or inferencePoolRef, with"
             " the dialect inference-extension)",
             lambda spec: spec.tells_its_gateway_series(),
@@ -117,7 +117,7 @@ class InferencePoolSpec(ApiModel):
         gateway = self.telemetry.gateway
         if gateway is None or gateway.selector is not None:
             return True
-        return self.inference_pool_ref is not None and gateway.dialect is GatewayDialect.INFERENCE_EXTENSION
+        return self.inference_pool_ref is not None and gateway.dialect == INFERENCE_EXTENSION
 
     def band_can_be_met(self) -> bool:
         """Tell whether some numbers of replicas within all limits lie in the band."""

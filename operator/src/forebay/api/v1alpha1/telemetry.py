@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, StrictStr
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, StrictStr
+from pydantic_core import core_schema
 
+from forebay import dialects
 from forebay.api.base import ApiModel, without_nulls
 from forebay.api.rules import Rule, matching
 
@@ -24,22 +26,23 @@ LabelValue = Annotated[
 ]
 
 
-class Engine(StrEnum):
-    """An engine whose metrics Forebay reads."""
+@dataclass(frozen=True, slots=True)
+class _DialectName:
+    """A string that names a dialect of one kind; the names are those of the files in `forebay.dialects`."""
 
-    VLLM = "vllm"
-    SGLANG = "sglang"
-    TENSORRT_LLM = "tensorrt-llm"
-    TGI = "tgi"
-    DYNAMO = "dynamo"
+    kind: dialects.DialectKind
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.literal_schema(list(dialects.names(self.kind)))
 
 
-class GatewayDialect(StrEnum):
-    """A gateway or router whose metrics Forebay reads."""
+Engine = Annotated[str, _DialectName("engine")]
+GatewayDialect = Annotated[str, _DialectName("gateway")]
 
-    INFERENCE_EXTENSION = "inference-extension"
-    DYNAMO_FRONTEND = "dynamo-frontend"
-    REQUESTS_COUNTER = "requests-counter"
+INFERENCE_EXTENSION = "inference-extension"
+"""The gateway dialect whose series name the InferencePool (of the Gateway API) that they belong to."""
 
 
 class SeriesSelector(ApiModel):
@@ -67,8 +70,8 @@ class GatewayTelemetry(ApiModel):
     """The gateway in front of the engines, which sees arrivals and queues before they do."""
 
     dialect: GatewayDialect
-    """Whose metrics they are: the endpoint picker of the Gateway API Inference Extension, Dynamo's frontend, or a
-    counter that a recording rule names forebay:gateway_requests_total."""
+    """Whose metrics they are. requests-counter is any counter that a recording rule names
+    forebay:gateway_requests_total."""
     selector: SeriesSelector | None = None
     """Which series are this pool's, by labels. May be left out beside spec.inferencePoolRef for the dialect
     inference-extension: then they are those with that pool's name in inference_pool, in this namespace."""

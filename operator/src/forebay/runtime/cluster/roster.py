@@ -258,7 +258,7 @@ def _pool_entry(record: ResourceRecord, binding: PoolBinding) -> PoolEntry:
         short_names={
             variant.name: variant.name.removeprefix(f"{variant.role.value}/") for variant in pool.variants
         },
-        engine=binding.telemetry.engine.value,
+        engine=binding.telemetry.engine,
         series_labels=selector.match_labels if selector is not None else {},
         gateway=_gateway(binding),
         forecast_query=binding.forecast_query,
@@ -271,4 +271,4 @@ def _gateway(binding: PoolBinding) -> GatewayTarget | None:
     gateway, labels = binding.telemetry.gateway, binding.gateway_labels
     if gateway is None or labels is None:
         return None
-    return GatewayTarget(dialect=gateway.dialect.value, labels=labels)
+    return GatewayTarget(dialect=gateway.dialect, labels=labels)

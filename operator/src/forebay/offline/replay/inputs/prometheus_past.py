@@ -19,16 +19,16 @@ from forebay.flow.trace import FloatArray, RequestTrace
 from forebay.offline.replay.inputs.build_error import BuildError
 from forebay.offline.traces import LoadOptions, TraceError
 from forebay.offline.traces.realise import BinnedTraffic, realise
-from forebay.telemetry.answer import Matrix, parse_matrix
-from forebay.telemetry.client import PrometheusClient, PromQlClient
-from forebay.telemetry.dialect import Signal
-from forebay.telemetry.errors import QueryError
-from forebay.telemetry.facts import Facts, look_up
-from forebay.telemetry.groups import Expressions
 from forebay.telemetry.history import read_history
-from forebay.telemetry.plan import Place, Plan, make_plan
+from forebay.telemetry.query.dialect import Signal
+from forebay.telemetry.query.expressions import Expressions
+from forebay.telemetry.query.facts import SeriesFacts, look_up
+from forebay.telemetry.query.grouping import Place, Plan, make_plan
 from forebay.telemetry.settings import PrometheusSettings
 from forebay.telemetry.source import GatewayTarget, History, PoolTarget, WorkloadTarget
+from forebay.telemetry.transport.answer import Matrix, parse_matrix
+from forebay.telemetry.transport.client import PrometheusClient, PromQlClient
+from forebay.telemetry.transport.errors import QueryError
 
 _MINUTE = 60
 _LENGTH_BIN_SECONDS = 600
@@ -88,7 +88,7 @@ def target_of(binding: PoolBinding) -> PoolTarget:
     return PoolTarget(
         key=binding.pool.key,
         slo=binding.pool.slo,
-        engine=binding.telemetry.engine.value,
+        engine=binding.telemetry.engine,
         workloads=tuple(
             WorkloadTarget(
                 variant=variant.name,
@@ -100,7 +100,7 @@ def target_of(binding: PoolBinding) -> PoolTarget:
         ),
         labels=selector.match_labels if selector is not None else {},
         gateway=(
-            GatewayTarget(dialect=gateway.dialect.value, labels=binding.gateway_labels)
+            GatewayTarget(dialect=gateway.dialect, labels=binding.gateway_labels)
             if gateway is not None and binding.gateway_labels is not None
             else None
         ),
@@ -175,7 +175,7 @@ async def _grown(
 ) -> FloatArray:
     group = plan.groups[place.group]
     first, last = start + (low + 1) * _LENGTH_BIN_SECONDS, start + high * _LENGTH_BIN_SECONDS
-    facts = await look_up(client, group, settings, last, Facts())
+    facts = await look_up(client, group, settings, last, SeriesFacts())
     ask = Expressions(group, settings, facts.known, facts.window_seconds)
     query = ask.growth(signal, _LENGTH_BIN_SECONDS)
     if query is None:

@@ -5,12 +5,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from forebay.telemetry.answer import Labels, Vector, number, parse_vector
-from forebay.telemetry.client import PromQlClient
-from forebay.telemetry.dialect import Signal
-from forebay.telemetry.errors import QueryError
-from forebay.telemetry.groups import Expressions, Group
+from forebay.telemetry.query.dialect import Signal
+from forebay.telemetry.query.expressions import Expressions
+from forebay.telemetry.query.grouping import Group
 from forebay.telemetry.settings import PrometheusSettings
+from forebay.telemetry.transport.answer import Labels, Vector, number, parse_vector
+from forebay.telemetry.transport.client import PromQlClient
+from forebay.telemetry.transport.errors import QueryError
 
 _SCRAPES_OVER_SECONDS = (90, 300)
 _ENOUGH_SCRAPES = (4.0, 2.0)
@@ -22,8 +23,8 @@ LATENCIES = (Signal.TTFT, Signal.REQUEST_ITL, Signal.TOKEN_ITL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """Facts about one group, as of ``at_seconds``."""
+class SeriesFacts:
+    """SeriesFacts about one group, as of ``at_seconds``."""
 
     at_seconds: float = -math.inf
     known: frozenset[str] | None = None
@@ -58,8 +59,8 @@ class Facts:
 
 
 async def look_up(
-    client: PromQlClient, group: Group, settings: PrometheusSettings, at_seconds: float, last: Facts
-) -> Facts:
+    client: PromQlClient, group: Group, settings: PrometheusSettings, at_seconds: float, last: SeriesFacts
+) -> SeriesFacts:
     """Look a group's facts up; what cannot be looked up stays as it was, and is looked up again soon.
 
     All but the names are asked for at once: one after the other they would take longer than a round waits, where
@@ -76,7 +77,7 @@ async def look_up(
         _kv_tokens(client, some, at_seconds),
     )
     edges = last.edges if buckets is None else _edges(group, latencies, buckets)
-    return Facts(
+    return SeriesFacts(
         at_seconds=at_seconds if names is not None and buckets is not None else -math.inf,
         known=known,
         edges=edges,

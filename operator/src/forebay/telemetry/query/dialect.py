@@ -1,22 +1,23 @@
-"""Dialects: which metric means what, read from the YAML files beside this module.
-
-Adding an engine or a gateway is adding one file; ``docs/telemetry.md`` describes its fields.
-"""
+"""Dialects: which metric means what, read from the YAML files of `forebay.dialects`."""
 
 import re
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import cache
-from importlib import resources
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from forebay.telemetry.errors import DialectError
-from forebay.telemetry.promql import label_name, metric_name
+from forebay import dialects
+from forebay.dialects import DialectKind
+from forebay.telemetry.query.promql import label_name, metric_name
 
 _CONFIG = ConfigDict(extra="forbid", frozen=True)
+
+
+class DialectError(ValueError):
+    """A dialect is unknown or its file is wrong; the text says what to change."""
 
 
 class Signal(StrEnum):
@@ -125,7 +126,7 @@ class Dialect(BaseModel):
     model_config = _CONFIG
 
     name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
-    kind: Literal["engine", "gateway"]
+    kind: DialectKind
     title: str
     signals: dict[Signal, tuple[Candidate, ...]]
     arrivals: tuple[ArrivalsRule, ...] = Field(min_length=1)
@@ -192,16 +193,11 @@ def parse_dialect(text: str, origin: str) -> Dialect:
 @cache
 def built_in() -> Mapping[str, Dialect]:
     """Return the packaged dialects by name."""
-    folder = resources.files("forebay.telemetry").joinpath("dialects")
-    dialects = (
-        parse_dialect(file.read_text(encoding="utf-8"), file.name)
-        for file in sorted(folder.iterdir(), key=lambda file: file.name)
-        if file.name.endswith(".yaml")
-    )
-    return {dialect.name: dialect for dialect in dialects}
+    found = (parse_dialect(text, name) for name, text in dialects.texts().items())
+    return {dialect.name: dialect for dialect in found}
 
 
-def find(name: str, kind: Literal["engine", "gateway"]) -> Dialect:
+def find(name: str, kind: DialectKind) -> Dialect:
     """Return the dialect called ``name``.
 
     Raises:
@@ -209,6 +205,6 @@ def find(name: str, kind: Literal["engine", "gateway"]) -> Dialect:
     """
     dialect = built_in().get(name)
     if dialect is None or dialect.kind != kind:
-        known = ", ".join(sorted(each.name for each in built_in().values() if each.kind == kind))
+        known = ", ".join(dialects.names(kind))
         raise DialectError(f"{name!r} is no known {kind} dialect; use one of {known}.")
     return dialect

@@ -4,11 +4,11 @@ import math
 from dataclasses import dataclass
 
 from forebay.flow.observation import LengthHistogram, Problem, Traffic
-from forebay.telemetry.arrivals import Ledger, arrivals_by_slot
-from forebay.telemetry.engines import cached_share, prompts
-from forebay.telemetry.plan import Place
-from forebay.telemetry.pool_view import ENTRY, PoolView
-from forebay.telemetry.readings import NEWEST, Slots, arrival_names
+from forebay.telemetry.query.grouping import Place
+from forebay.telemetry.query.readings import NEWEST, Slots, arrival_names
+from forebay.telemetry.signals.arrivals import Ledger, arrivals_by_slot
+from forebay.telemetry.signals.engines import cached_share, prompts
+from forebay.telemetry.signals.pool_view import ENTRY, PoolView
 from forebay.telemetry.source import WorkloadTarget
 
 
@@ -120,7 +120,7 @@ class TrafficReader:
     def _slot_counts(self, places: list[Place]) -> tuple[Slots, list[float]]:
         """Return the arrivals at all ``places`` by slot; as one slot where groups differ in their slots."""
         every = [
-            (one.readings.slots, arrivals_by_slot(one.group.dialect, one.readings, place.key, one.births))
+            (one.readings.slots, arrivals_by_slot(one.group.dialect, one.readings, place.key, one.new_series))
             for place in places
             for one in (self._view.round(place),)
         ]

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 
-class Slot:
+class WorkerThread:
     """One thread's worth of work, for one piece at a time."""
 
     def __init__(self, executor: Executor, free: Callable[[], None]) -> None:
@@ -42,22 +42,22 @@ class Slot:
             thread.exception()  # nobody waits for it any more; asyncio would complain that nobody looked at it
 
 
-class Slots:
+class WorkerThreads:
     """Hands out slots, first come, first served. Who has one never waits for a thread."""
 
     def __init__(self, count: int, name: str) -> None:
         self._executor = ThreadPoolExecutor(count, thread_name_prefix=name)
         self._unused = asyncio.Semaphore(count)
 
-    async def take(self, patience_seconds: float) -> Slot:
-        """Wait for a slot; who takes it gives it back.
+    async def take(self, patience_seconds: float) -> WorkerThread:
+        """Wait for a worker; who takes it gives it back.
 
         Raises:
             TimeoutError: None was free in time.
         """
         async with asyncio.timeout(patience_seconds):
             await self._unused.acquire()
-        return Slot(self._executor, self._unused.release)
+        return WorkerThread(self._executor, self._unused.release)
 
     def close(self) -> None:
         """Begin nothing more; what runs goes on to its end."""

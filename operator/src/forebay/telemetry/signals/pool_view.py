@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 
 from forebay.flow.fleet import Role
 from forebay.flow.observation import Freshness, Problem
-from forebay.telemetry.arrivals import BirthControl, Ledger
-from forebay.telemetry.dialect import Dialect
-from forebay.telemetry.groups import Group
-from forebay.telemetry.plan import GroupId, Place, PoolPlace
-from forebay.telemetry.readings import NEWEST, Readings
-from forebay.telemetry.slow import Slow
+from forebay.telemetry.query.dialect import Dialect
+from forebay.telemetry.query.figures import SlowFigures
+from forebay.telemetry.query.grouping import Group, GroupId, Place, PoolPlace
+from forebay.telemetry.query.readings import NEWEST, Readings
+from forebay.telemetry.signals.arrivals import Ledger, NewSeriesFilter
 from forebay.telemetry.source import WorkloadTarget
 
 ENTRY = (Role.PREFILL, Role.SERVE)
@@ -26,13 +25,13 @@ class GroupRound:
 
     group: Group
     readings: Readings
-    births: BirthControl
-    slow: Slow = field(default_factory=Slow)
+    new_series: NewSeriesFilter
+    slow: SlowFigures = field(default_factory=SlowFigures)
     lengths_are_new: bool = False
 
 
 @dataclass(slots=True)
-class PoolMemory:
+class SignalMemory:
     """What is remembered of one pool between rounds."""
 
     ledger: Ledger = field(default_factory=Ledger)
@@ -49,7 +48,7 @@ class PoolView:
 
     place: PoolPlace
     rounds: Mapping[GroupId, GroupRound]
-    memory: PoolMemory
+    memory: SignalMemory
     freshness: list[Freshness] = field(default_factory=list)
 
     def note(self, signal: str, problem: Problem | None, detail: str = "", age: float | None = None) -> None:

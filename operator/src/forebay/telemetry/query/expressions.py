@@ -1,4 +1,4 @@
-"""Groups of pools that one set of queries serves, and the expressions of such a set.
+"""The PromQL expressions of one group of pools.
 
 A query answers for every pool of its group at once: the server reduces replicas to workloads (or a gateway's
 series to the labels by which pools select them), and Python joins the few series that come back.
@@ -7,14 +7,12 @@ series to the labels by which pools select them), and Python joins the few serie
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from forebay.telemetry import promql
-from forebay.telemetry.dialect import HISTOGRAMS, Dialect, Signal, spellings
-from forebay.telemetry.promql import Matcher
+from forebay.telemetry.query import promql
+from forebay.telemetry.query.dialect import HISTOGRAMS, Signal, spellings
+from forebay.telemetry.query.grouping import WORKLOAD, Group
+from forebay.telemetry.query.pod_names import POD_NAME_PATTERN, pods_matcher
+from forebay.telemetry.query.promql import Matcher
 from forebay.telemetry.settings import PrometheusSettings
-from forebay.telemetry.source import WorkloadTarget
-from forebay.telemetry.workloads import POD_NAME_PATTERN, pods_matcher
-
-WORKLOAD = "forebay_workload"
 
 _Wrap = Callable[[str, Sequence[Matcher]], str]
 """Turns a metric's name and its matchers into an expression."""
@@ -23,24 +21,6 @@ _Wrap = Callable[[str, Sequence[Matcher]], str]
 def _probe(signal: Signal) -> str:
     """Return what the name of a metric of ``signal`` ends in, among the names that a server lists."""
     return "_count" if signal in HISTOGRAMS else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Pools that share queries."""
-
-    dialect: Dialect
-    labels: tuple[str, ...]
-    """Labels by which series are told apart; for engines, the workload follows them."""
-    matchers: tuple[Matcher, ...] = ()
-    workloads: bool = True
-    """Engines: series are reduced to workloads. Gateways: to ``labels`` alone."""
-    alone: tuple[WorkloadTarget, ...] = ()
-    """Workloads whose pods cannot be found by the common rule; ``()``: the common rule."""
-
-    def answer_labels(self, workload_label: str | None) -> tuple[str, ...]:
-        """Return the labels of the answers, in order."""
-        return (*self.labels, workload_label or WORKLOAD) if self.workloads else self.labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,9 +243,9 @@ class Expressions:
         return f"{outer or inner} by({every})({self._with_workload(by_pod, pod)})"
 
     def _with_workload(self, expression: str, pod: str) -> str:
-        if not self.group.alone:
+        if not self.group.separate:
             return f'label_replace({expression},"{WORKLOAD}","$1","{pod}",{promql.quote(POD_NAME_PATTERN)})'
-        for workload in self.group.alone:
+        for workload in self.group.separate:
             name = promql.quote(workload.name.replace("$", "$$"))
             pattern = promql.quote(pods_matcher(workload, pod).value)
             expression = f'label_replace({expression},"{WORKLOAD}",{name},"{pod}",{pattern})'

@@ -8,11 +8,10 @@ over every pool returns one series per workload.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 
 from forebay.flow.fleet import PoolKey
-from forebay.telemetry.promql import Matcher, escape_regex
+from forebay.telemetry.query.promql import Matcher, escape_regex
 from forebay.telemetry.source import PoolTarget, WorkloadTarget
 
 _SAFE = "bcdfghjklmnpqrstvwxz2456789"
@@ -29,14 +28,6 @@ _EXAMPLES = {
     "ReplicaSet": ("-x2k4z",),
 }
 _DEFAULT_EXAMPLES = ("-7d9f8b6c5d-x2k4z",)
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class WorkloadKey:
-    """Namespace and name of a workload, as telemetry sees it."""
-
-    namespace: str
-    name: str
 
 
 def workload_of_pod(pod: str) -> str | None:
@@ -70,34 +61,19 @@ def pods_matcher(workload: WorkloadTarget, pod_label: str) -> Matcher:
     return Matcher(pod_label, "=~", f"{name}-.+")
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
-    """Which workloads can be read from the common queries, and which need one of their own."""
-
-    common: dict[tuple[PoolKey, str], WorkloadKey]
-    """By pool and variant."""
-    alone: dict[tuple[PoolKey, str], WorkloadTarget]
-
-
-def split(targets: Iterable[PoolTarget]) -> Split:
-    """Decide for every variant how its pods are found.
+def asked_separately(targets: Iterable[PoolTarget]) -> frozenset[tuple[PoolKey, str]]:
+    """Return the variants whose pods a common query cannot find, so that they are asked for separately.
 
     Two workloads of one namespace whose pods reduce to the same name (a StatefulSet ``web-1`` beside a Deployment
-    ``web``) cannot be told apart in a common query; both are then asked for alone.
+    ``web``) cannot be told apart in a common query.
     """
-    owners: dict[WorkloadKey, set[str]] = {}
-    wanted: list[tuple[PoolTarget, WorkloadTarget, WorkloadKey | None]] = []
+    owners: dict[tuple[str, str], set[str]] = {}
+    wanted: list[tuple[tuple[PoolKey, str], tuple[str, str] | None]] = []
     for target in targets:
         for workload in target.workloads:
             name = reduced_name(workload)
-            key = WorkloadKey(target.key.namespace, name) if name is not None else None
-            wanted.append((target, workload, key))
-            if key is not None:
-                owners.setdefault(key, set()).add(workload.name)
-    result = Split({}, {})
-    for target, workload, key in wanted:
-        if key is None or len(owners[key]) > 1:
-            result.alone[target.key, workload.variant] = workload
-        else:
-            result.common[target.key, workload.variant] = key
-    return result
+            place = None if name is None else (target.key.namespace, name)
+            wanted.append(((target.key, workload.variant), place))
+            if place is not None:
+                owners.setdefault(place, set()).add(workload.name)
+    return frozenset(variant for variant, place in wanted if place is None or len(owners[place]) > 1)

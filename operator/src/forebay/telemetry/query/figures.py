@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from forebay.flow.observation import LengthHistogram
-from forebay.telemetry.answer import Labels, parse_vector
-from forebay.telemetry.client import PromQlClient
-from forebay.telemetry.dialect import Signal
-from forebay.telemetry.errors import QueryError
-from forebay.telemetry.facts import LATENCIES
-from forebay.telemetry.groups import Expressions
-from forebay.telemetry.latency import histogram_counts
+from forebay.telemetry.query.dialect import Signal
+from forebay.telemetry.query.expressions import Expressions
+from forebay.telemetry.query.facts import LATENCIES
+from forebay.telemetry.query.histograms import histogram_counts
+from forebay.telemetry.transport.answer import Labels, parse_vector
+from forebay.telemetry.transport.client import PromQlClient
+from forebay.telemetry.transport.errors import QueryError
 
 _PERCENTILE_WINDOW_SECONDS = 300
 _MOST_PERCENTILES = 8
@@ -20,8 +20,11 @@ _LENGTHS = (Signal.PREFILL_TOKENS, Signal.PROMPT_LENGTH)
 
 
 @dataclass(slots=True)
-class Slow:
-    """Slow answers of one group; lengths and percentiles are each as of a time of their own, in Unix seconds."""
+class SlowFigures:
+    """Answers that one group gets once a minute.
+
+    Lengths and percentiles each have a time of their own, in Unix seconds.
+    """
 
     lengths_at_seconds: float = -math.inf
     percentiles_at_seconds: float = -math.inf
@@ -68,7 +71,7 @@ def rounded(share: float) -> float:
 
 
 async def read_percentiles(
-    client: PromQlClient, expressions: Expressions, shares: Iterable[float], at_seconds: int, slow: Slow
+    client: PromQlClient, expressions: Expressions, shares: Iterable[float], at_seconds: int, slow: SlowFigures
 ) -> None:
     """Read the percentiles of the last five minutes into ``slow``."""
     signals = expressions.group.dialect.signals
@@ -85,7 +88,7 @@ async def read_percentiles(
 
 
 async def read_lengths(
-    client: PromQlClient, expressions: Expressions, at_seconds: int, seconds: int, slow: Slow
+    client: PromQlClient, expressions: Expressions, at_seconds: int, seconds: int, slow: SlowFigures
 ) -> None:
     """Read the prompt lengths of the last ``seconds`` into ``slow``."""
     signals = expressions.group.dialect.signals

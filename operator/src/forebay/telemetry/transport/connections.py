@@ -8,9 +8,9 @@ from pathlib import Path
 from prometheus_api_client import PrometheusConnect
 from urllib3.util.retry import Retry
 
-from forebay.telemetry.errors import QueryError, QueryFailure
-from forebay.telemetry.http_session import BoundedSession, read_secret
 from forebay.telemetry.settings import PrometheusSettings
+from forebay.telemetry.transport.errors import QueryError, QueryFailure
+from forebay.telemetry.transport.session import BoundedSession, read_secret
 
 _LONGEST_GET = 1500
 

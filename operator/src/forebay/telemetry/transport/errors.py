@@ -20,12 +20,12 @@ class QueryFailure(StrEnum):
     BREAKER_OPEN = "breaker_open"
     CREDENTIALS = "credentials"
     """A token, password or certificate file cannot be read."""
-    NO_SLOT = "no_slot"
+    NO_THREAD = "no_thread"
     """Other queries had all threads for too long: the server was not asked, or had next to no time to answer."""
 
 
 _PASSING = frozenset({QueryFailure.TIMEOUT, QueryFailure.CONNECTION, QueryFailure.THROTTLED, QueryFailure.SERVER})
-_OUR_OWN = frozenset({QueryFailure.NO_SLOT, QueryFailure.BREAKER_OPEN})
+_OUR_OWN = frozenset({QueryFailure.NO_THREAD, QueryFailure.BREAKER_OPEN})
 
 
 class QueryError(Exception):
@@ -42,15 +42,11 @@ class QueryError(Exception):
         return self.failure in _PASSING
 
     @property
-    def server_is_ill(self) -> bool:
+    def blames_server(self) -> bool:
         """Return whether the failure speaks of the server, and not of one query or of ourselves."""
-        return not self.says_nothing and self.failure not in {QueryFailure.REFUSED, QueryFailure.TOO_LARGE}
+        return not self.is_our_own and self.failure not in {QueryFailure.REFUSED, QueryFailure.TOO_LARGE}
 
     @property
-    def says_nothing(self) -> bool:
+    def is_our_own(self) -> bool:
         """Return whether the failure is our own and says neither good nor bad of the server."""
         return self.failure in _OUR_OWN
-
-
-class DialectError(ValueError):
-    """A dialect is unknown or its file is wrong; the text says what to change."""

@@ -6,14 +6,15 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 
 from forebay.flow.observation import Problem
-from forebay.telemetry.answer import Labels, Matrix, Vector, parse_matrix, parse_vector
-from forebay.telemetry.client import PromQlClient
-from forebay.telemetry.dialect import Dialect, Signal
-from forebay.telemetry.errors import QueryError
-from forebay.telemetry.facts import Facts
-from forebay.telemetry.groups import Expressions, Group
-from forebay.telemetry.meter import TelemetryMeter
+from forebay.telemetry.query.dialect import Dialect, Signal
+from forebay.telemetry.query.expressions import Expressions
+from forebay.telemetry.query.facts import SeriesFacts
+from forebay.telemetry.query.grouping import Group
 from forebay.telemetry.settings import PrometheusSettings
+from forebay.telemetry.transport.answer import Labels, Matrix, Vector, parse_matrix, parse_vector
+from forebay.telemetry.transport.client import PromQlClient
+from forebay.telemetry.transport.errors import QueryError
+from forebay.telemetry.transport.meter import TelemetryMeter
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Readings:
     """Answers of one group. A question that the server has no metric for has no entry in ``vectors``."""
 
     slots: Slots
-    facts: Facts
+    facts: SeriesFacts
     vectors: dict[str, Vector] = field(default_factory=dict)
     matrices: dict[str, Matrix] = field(default_factory=dict)
     errors: dict[str, QueryError] = field(default_factory=dict)
@@ -126,6 +127,22 @@ def arrival_names(dialect: Dialect) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def arrival_queries(ask: Expressions, slot_seconds: int) -> dict[str, str | None]:
+    """Return the queries of `arrival_names` but the newest sample; live rounds and history ask the same.
+
+    What is new or held is always asked without duplicates: a second scrape of an old engine is no new engine.
+    """
+    surely = replace(ask, deduplicate=True)
+    rules = ask.group.dialect.arrivals
+    counted = dict.fromkeys(rule.count for rule in rules)
+    held = dict.fromkeys(signal for rule in rules for signal in rule.held)
+    return {
+        **{growth(signal): ask.arrivals(signal, slot_seconds) for signal in counted},
+        **{born(signal): surely.born(signal, slot_seconds) for signal in counted},
+        **{change(signal): surely.change(signal, slot_seconds) for signal in held},
+    }
+
+
 class Reader:
     """Asks the questions of one group."""
 
@@ -135,7 +152,7 @@ class Reader:
         group: Group,
         settings: PrometheusSettings,
         meter: TelemetryMeter,
-        facts: Facts,
+        facts: SeriesFacts,
         slots: Slots,
         *,
         deduplicate: bool,
@@ -160,15 +177,10 @@ class Reader:
 
     def _arrivals(self) -> list[Coroutine[None, None, None]]:
         ask, slot = self._expressions, self._readings.slots.slot_seconds
-        surely = replace(ask, deduplicate=True)  # a second scrape of an old engine is no new engine
-        counted = dict.fromkeys(rule.count for rule in self._group.dialect.arrivals)
-        held = dict.fromkeys(signal for rule in self._group.dialect.arrivals for signal in rule.held)
         return [
             self._at_end(DUPLICATES, ask.duplicates(), labels=()),
             self._by_edge(NEWEST, ask.newest()),
-            *(self._by_slot(growth(signal), ask.arrivals(signal, slot)) for signal in counted),
-            *(self._by_slot(born(signal), surely.born(signal, slot)) for signal in counted),
-            *(self._by_slot(change(signal), surely.change(signal, slot)) for signal in held),
+            *(self._by_slot(name, query) for name, query in arrival_queries(ask, slot).items()),
         ]
 
     def _levels(self) -> list[Coroutine[None, None, None]]:

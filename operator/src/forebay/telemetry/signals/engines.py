@@ -3,9 +3,9 @@
 import math
 
 from forebay.flow.observation import EngineSample
-from forebay.telemetry.answer import Labels
-from forebay.telemetry.dialect import Dialect, Signal
-from forebay.telemetry.readings import ENGINES, REPLICAS, Readings, growth, level
+from forebay.telemetry.query.dialect import Dialect, Signal
+from forebay.telemetry.query.readings import ENGINES, REPLICAS, Readings, growth, level
+from forebay.telemetry.transport.answer import Labels
 
 
 def engine_sample(dialect: Dialect, readings: Readings, key: Labels) -> EngineSample | None:

@@ -4,15 +4,15 @@ import math
 
 from forebay.flow.fleet import Role
 from forebay.flow.observation import EngineSample, Problem
-from forebay.telemetry.answer import Labels
-from forebay.telemetry.dialect import Signal
-from forebay.telemetry.engines import engine_sample, finished
-from forebay.telemetry.latency import Misses, misses
-from forebay.telemetry.plan import GroupId, Place
-from forebay.telemetry.pool_view import ENTRY, EXIT, PoolView
-from forebay.telemetry.readings import NEWEST, REPLICAS, level
+from forebay.telemetry.query.dialect import Signal
+from forebay.telemetry.query.grouping import GroupId, Place
+from forebay.telemetry.query.readings import NEWEST, REPLICAS, level
+from forebay.telemetry.signals.engines import engine_sample, finished
+from forebay.telemetry.signals.latency import Misses, misses
+from forebay.telemetry.signals.pool_view import ENTRY, EXIT, PoolView
+from forebay.telemetry.signals.traffic import TrafficReader
 from forebay.telemetry.source import PoolTelemetry, WorkloadTarget
-from forebay.telemetry.traffic import TrafficReader
+from forebay.telemetry.transport.answer import Labels
 
 
 class Assembler:
@@ -30,6 +30,7 @@ class Assembler:
         engines = self._engines(end_seconds)
         traffic = TrafficReader(self._view, self._keep_seconds).read(end_seconds)
         ended = self._sum_finished()
+        missed, missed_ttft = self._missed(ended)
         return PoolTelemetry(
             at_seconds=end_seconds,
             traffic=traffic,
@@ -37,7 +38,8 @@ class Assembler:
             waiting_prefill=self._waiting(ENTRY, gateway=True),
             waiting_decode=self._waiting((Role.DECODE,), gateway=False),
             finished=ended,
-            missed=self._missed(ended),
+            missed=missed,
+            missed_ttft=missed_ttft,
             ttft_seconds=self._percentile((Signal.TTFT,), ENTRY, gateway=True),
             itl_seconds=self._percentile((Signal.REQUEST_ITL, Signal.TOKEN_ITL), EXIT, gateway=False),
             freshness=tuple(self._view.freshness),
@@ -105,8 +107,11 @@ class Assembler:
         known = [value for value in values if value is not None]
         return math.fsum(known) if known else None
 
-    def _missed(self, done: float | None) -> float | None:
-        """Return how many requests missed TTFT or ITL; the two shares are added, which never counts too few."""
+    def _missed(self, done: float | None) -> tuple[float | None, float | None]:
+        """Return how many requests missed TTFT or ITL, and how many of these missed TTFT.
+
+        The shares of both are added, which never counts too few.
+        """
         slo = self._view.place.target.slo
         places = [self._view.place.gateway] if self._view.place.gateway is not None else []
         ttft = self._misses(Signal.TTFT, places, slo.ttft_seconds)
@@ -122,10 +127,11 @@ class Assembler:
                 )
         self._note_misses("ttft", ttft)
         self._note_misses("itl", itl)
-        shares = [each.share for each in (ttft, itl) if each is not None and each.share is not None]
-        if done is None or (not shares and done > 0.0):
-            return None
-        return done * min(1.0, math.fsum(shares))
+        late, slow = (None if each is None else each.share for each in (ttft, itl))
+        if done is None or (late is None and slow is None and done > 0.0):
+            return None, None
+        missed_ttft = None if late is None and done > 0.0 else done * (late or 0.0)
+        return done * min(1.0, (late or 0.0) + (slow or 0.0)), missed_ttft
 
     def _note_misses(self, signal: str, found: Misses | None) -> None:
         if found is None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forebay.telemetry.answer import parse_matrix, parse_single, parse_vector
-from forebay.telemetry.piecewise import SeriesOf, decoded
+from forebay.telemetry.transport.answer import parse_matrix, parse_single, parse_vector
+from forebay.telemetry.transport.streaming import SeriesOf, decoded
 
 NAMES = ("namespace", "workload")
 JSON = st.recursive(

@@ -12,9 +12,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from forebay.telemetry.answer import Labels
-from forebay.telemetry.dialect import ArrivalsRule, Dialect
-from forebay.telemetry.readings import NEWEST, Readings, Slots, born, change, growth
+from forebay.telemetry.query.dialect import ArrivalsRule, Dialect
+from forebay.telemetry.query.readings import NEWEST, Readings, Slots, born, change, growth
+from forebay.telemetry.transport.answer import Labels
 
 _RATE_HALF_LIFE_SECONDS = 60.0
 _BORN_ALLOWANCE = 20.0
@@ -24,7 +24,7 @@ _DISCOVERY_SECONDS = 5.0
 
 
 @dataclass(slots=True)
-class _Seen:
+class _RecentRate:
     """One workload's rate of late, and for how long it has been watched."""
 
     rate: float
@@ -32,7 +32,7 @@ class _Seen:
 
 
 @dataclass(slots=True)
-class BirthControl:
+class NewSeriesFilter:
     """Decides whether the first value of a new series counts as arrivals.
 
     A replica that has just started shows a handful of requests at its first scrape; they have arrived. A replica
@@ -42,7 +42,7 @@ class BirthControl:
     these had counted when they were first seen arrived earlier.
     """
 
-    _seen: dict[Labels, _Seen] = field(default_factory=dict)
+    _seen: dict[Labels, _RecentRate] = field(default_factory=dict)
 
     def believed(self, key: Labels, count: float, scrape_seconds: float) -> float:
         """Return ``count`` if it is plausible, else 0; ``scrape_seconds`` lie between two scrapes of a replica."""
@@ -55,7 +55,7 @@ class BirthControl:
     def saw(self, key: Labels, count: float, seconds: float) -> None:
         """Note arrivals that need no belief."""
         fresh = max(0.0, count) / seconds
-        seen = self._seen.setdefault(key, _Seen(fresh))
+        seen = self._seen.setdefault(key, _RecentRate(fresh))
         seen.rate += (1.0 - 0.5 ** (seconds / _RATE_HALF_LIFE_SECONDS)) * (fresh - seen.rate)
         seen.seconds += seconds
 
@@ -65,7 +65,7 @@ class BirthControl:
 
 
 def arrivals_by_slot(
-    dialect: Dialect, readings: Readings, key: Labels, control: BirthControl
+    dialect: Dialect, readings: Readings, key: Labels, control: NewSeriesFilter
 ) -> list[float] | None:
     """Return the arrivals of one workload or gateway per slot, NaN where unknown.
 

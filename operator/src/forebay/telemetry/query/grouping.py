@@ -4,19 +4,39 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from forebay.flow.fleet import PoolKey
-from forebay.telemetry.answer import Labels
-from forebay.telemetry.dialect import Dialect, find
-from forebay.telemetry.groups import Group
-from forebay.telemetry.promql import Matcher, label_name, one_of
+from forebay.telemetry.query.dialect import Dialect, find
+from forebay.telemetry.query.pod_names import asked_separately, pods_matcher, reduced_name
+from forebay.telemetry.query.promql import Matcher, label_name, one_of
 from forebay.telemetry.settings import PrometheusSettings
 from forebay.telemetry.source import GatewayTarget, PoolTarget, WorkloadTarget
-from forebay.telemetry.workloads import pods_matcher, reduced_name, split
+from forebay.telemetry.transport.answer import Labels
 
 _MOST_NAMED_VALUES = 50
 """Up to so many namespaces are named in a query; beyond, it reads all of them."""
-_MOST_ALONE = 20
+_MOST_SEPARATE = 20
+
+WORKLOAD = "forebay_workload"
+"""Label of the answers that holds the workload's name, where no label of the series does."""
 
 GroupId = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Pools that share queries."""
+
+    dialect: Dialect
+    labels: tuple[str, ...]
+    """Labels by which series are told apart; for engines, the workload follows them."""
+    matchers: tuple[Matcher, ...] = ()
+    workloads: bool = True
+    """Engines: series are reduced to workloads. Gateways: to ``labels`` alone."""
+    separate: tuple[WorkloadTarget, ...] = ()
+    """Workloads whose pods cannot be found by the common rule; ``()``: the common rule."""
+
+    def answer_labels(self, workload_label: str | None) -> tuple[str, ...]:
+        """Return the labels of the answers, in order."""
+        return (*self.labels, workload_label or WORKLOAD) if self.workloads else self.labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +80,15 @@ class _Draft:
     labels: tuple[str, ...]
     workloads: bool
     values: dict[str, set[str]] = field(default_factory=dict)
-    alone: list[WorkloadTarget] = field(default_factory=list)
+    separate: list[WorkloadTarget] = field(default_factory=list)
 
 
 def make_plan(targets: Sequence[PoolTarget], settings: PrometheusSettings) -> Plan:
     """Sort ``targets`` into groups. What is wrong with one pool stays with that pool."""
     plan = Plan()
     drafts: dict[GroupId, _Draft] = {}
-    found = split(targets) if settings.workload_label is None else None
+    by_pod_name = settings.workload_label is None
+    separately = asked_separately(targets) if by_pod_name else frozenset()
     for target in targets:
         place = plan.pools.setdefault(target.key, PoolPlace(target))
         try:
@@ -76,11 +97,13 @@ def make_plan(targets: Sequence[PoolTarget], settings: PrometheusSettings) -> Pl
             place.problem = str(error)
         else:
             for workload in target.workloads:
-                alone = found is not None and (target.key, workload.variant) in found.alone
-                group = _engine_group(drafts, dialect, extra, target, workload, settings, alone=alone)
-                name = workload.name if alone or found is None else reduced_name(workload) or workload.name
+                separate = (target.key, workload.variant) in separately
+                group = _engine_group(drafts, dialect, extra, target, workload, settings, separate=separate)
+                name = reduced_name(workload) if by_pod_name and not separate else None
                 values = tuple(target.labels[label] for label in extra)
-                place.workloads[workload.variant] = Place(group, (target.key.namespace, *values, name))
+                place.workloads[workload.variant] = Place(
+                    group, (target.key.namespace, *values, name or workload.name)
+                )
                 _join(plan, group, target)
         if target.gateway is not None:
             _place_gateway(plan, drafts, target, target.gateway, place)
@@ -106,25 +129,25 @@ def _engine_group(
     workload: WorkloadTarget,
     settings: PrometheusSettings,
     *,
-    alone: bool,
+    separate: bool,
 ) -> GroupId:
     group: GroupId = ("engine", dialect.name, *extra)
-    if alone:
-        group = _group_for_alone(drafts, group, workload)
+    if separate:
+        group = _separate_group(drafts, group, workload)
     draft = drafts.setdefault(group, _Draft(dialect, (settings.namespace_label, *extra), workloads=True))
     draft.values.setdefault(settings.namespace_label, set()).add(target.key.namespace)
-    if alone and workload not in draft.alone:
-        draft.alone.append(workload)
+    if separate and workload not in draft.separate:
+        draft.separate.append(workload)
     return group
 
 
-def _group_for_alone(drafts: Mapping[GroupId, _Draft], base: GroupId, workload: WorkloadTarget) -> GroupId:
+def _separate_group(drafts: Mapping[GroupId, _Draft], base: GroupId, workload: WorkloadTarget) -> GroupId:
     """Return the first batch of workloads with queries of their own that has room."""
     number = 0
     while True:
-        group = (*base, "alone", str(number))
+        group = (*base, "separate", str(number))
         draft = drafts.get(group)
-        if draft is None or workload in draft.alone or len(draft.alone) < _MOST_ALONE:
+        if draft is None or workload in draft.separate or len(draft.separate) < _MOST_SEPARATE:
             return group
         number += 1
 
@@ -181,7 +204,7 @@ def _finished(draft: _Draft, settings: PrometheusSettings) -> Group:
         for label, values in sorted(draft.values.items())
         if len(values) <= _MOST_NAMED_VALUES and "" not in values
     ]
-    if draft.alone:
-        pods = "|".join(pods_matcher(workload, settings.pod_label).value for workload in draft.alone)
+    if draft.separate:
+        pods = "|".join(pods_matcher(workload, settings.pod_label).value for workload in draft.separate)
         matchers.append(Matcher(settings.pod_label, "=~", pods))
-    return Group(draft.dialect, draft.labels, tuple(matchers), draft.workloads, tuple(draft.alone))
+    return Group(draft.dialect, draft.labels, tuple(matchers), draft.workloads, tuple(draft.separate))

@@ -1,4 +1,4 @@
-"""Slots: as many as there are threads, and not free before their threads are."""
+"""WorkerThreads: as many as there are threads, and not free before their threads are."""
 
 import asyncio
 import gc
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from forebay.telemetry.slots import Slots
+from forebay.telemetry.transport.threads import WorkerThreads
 
 SOON_SECONDS = 10.0
 
@@ -18,11 +18,11 @@ def fail() -> None:
 
 async def test_a_slot_is_free_again_when_its_thread_is() -> None:
     """Protects: the next query got the slot of a thread that was still busy, and spent its time waiting for it."""
-    slots, done = Slots(1, "test"), threading.Event()
-    slot = await slots.take(SOON_SECONDS)
+    slots, done = WorkerThreads(1, "test"), threading.Event()
+    worker = await slots.take(SOON_SECONDS)
     with pytest.raises(TimeoutError):
-        await slot.run(lambda: done.wait(SOON_SECONDS), 0.01)
-    slot.give_back()
+        await worker.run(lambda: done.wait(SOON_SECONDS), 0.01)
+    worker.give_back()
     with pytest.raises(TimeoutError):
         await slots.take(0.01)
     done.set()
@@ -33,12 +33,12 @@ async def test_a_slot_is_free_again_when_its_thread_is() -> None:
 
 
 async def test_the_same_slot_serves_several_attempts_and_tells_of_failures() -> None:
-    slots = Slots(1, "test")
-    slot = await slots.take(SOON_SECONDS)
+    slots = WorkerThreads(1, "test")
+    worker = await slots.take(SOON_SECONDS)
     with pytest.raises(OSError, match="late"):
-        await slot.run(fail, SOON_SECONDS)
-    assert await slot.run(lambda: 7, SOON_SECONDS) == 7
-    slot.give_back()
+        await worker.run(fail, SOON_SECONDS)
+    assert await worker.run(lambda: 7, SOON_SECONDS) == 7
+    worker.give_back()
     (await slots.take(0.01)).give_back()
     slots.close()
 
@@ -46,19 +46,19 @@ async def test_the_same_slot_serves_several_attempts_and_tells_of_failures() -> 
 async def test_a_late_failure_that_nobody_waits_for_is_silent() -> None:
     complaints: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-    slots, go = Slots(1, "test"), threading.Event()
+    slots, go = WorkerThreads(1, "test"), threading.Event()
 
     def fail_late() -> None:
         go.wait(SOON_SECONDS)
         raise OSError("late")
 
-    slot = await slots.take(SOON_SECONDS)
+    worker = await slots.take(SOON_SECONDS)
     with pytest.raises(TimeoutError):
-        await slot.run(fail_late, 0.01)
-    slot.give_back()
+        await worker.run(fail_late, 0.01)
+    worker.give_back()
     go.set()
     (await slots.take(SOON_SECONDS)).give_back()
-    del slot
+    del worker
     gc.collect()
     assert complaints == []
     slots.close()

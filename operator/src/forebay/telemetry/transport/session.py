@@ -10,9 +10,9 @@ from typing import Any
 import requests
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from forebay.telemetry.errors import QueryError, QueryFailure
-from forebay.telemetry.piecewise import decoded
 from forebay.telemetry.settings import PrometheusSettings
+from forebay.telemetry.transport.errors import QueryError, QueryFailure
+from forebay.telemetry.transport.streaming import decoded
 
 _CHUNK = 64 * 1024
 

@@ -12,12 +12,12 @@ from typing import Generic, Protocol, TypeVar
 import requests
 from prometheus_api_client import PrometheusConnect
 
-from forebay.telemetry.breaker import Admission, Breaker, BreakerState
-from forebay.telemetry.connections import Connections
-from forebay.telemetry.errors import QueryError, QueryFailure
-from forebay.telemetry.meter import NullMeter, TelemetryMeter
 from forebay.telemetry.settings import PrometheusSettings
-from forebay.telemetry.slots import Slot, Slots
+from forebay.telemetry.transport.breaker import Admission, Breaker, BreakerState
+from forebay.telemetry.transport.connections import Connections
+from forebay.telemetry.transport.errors import QueryError, QueryFailure
+from forebay.telemetry.transport.meter import NullMeter, TelemetryMeter
+from forebay.telemetry.transport.threads import WorkerThread, WorkerThreads
 
 Read = TypeVar("Read")
 _Ask = Callable[[PrometheusConnect, tuple[float, float]], Read]
@@ -82,7 +82,7 @@ class PrometheusClient:
     def __init__(self, settings: PrometheusSettings, meter: TelemetryMeter | None = None) -> None:
         self._settings = settings
         self._meter: TelemetryMeter = meter or NullMeter()
-        self._slots = Slots(settings.threads, "prometheus")
+        self._threads = WorkerThreads(settings.threads, "prometheus")
         self._connections = Connections(settings)
         self._breaker = Breaker(
             failures_to_open=settings.breaker_failures,
@@ -132,19 +132,19 @@ class PrometheusClient:
 
     async def close(self) -> None:
         """Release threads and connections; threads that still wait for an answer end with their deadline."""
-        self._slots.close()
+        self._threads.close()
         self._connections.close()
 
     async def _ask(self, question: _Question[Read]) -> Read:
         end = time.monotonic() + _STAY * self._settings.query_timeout_seconds
         probing = await self._admitted()
         try:
-            answer = await self._in_a_slot(question, end, probing=probing)
+            answer = await self._in_a_thread(question, end, probing=probing)
         except QueryError as error:
-            self._take_to_heart(error, probing=probing)
+            self._record_failure(error, probing=probing)
             raise
         except BaseException:
-            self._without_verdict(probing=probing)
+            self._record_no_verdict(probing=probing)
             raise
         else:
             self._change(self._breaker.succeeded)
@@ -154,16 +154,16 @@ class PrometheusClient:
                 self._probe.set_result(None)
                 self._probe = None
 
-    def _take_to_heart(self, error: QueryError, *, probing: bool) -> None:
-        if error.says_nothing:
-            self._without_verdict(probing=probing)
-        elif error.server_is_ill:
+    def _record_failure(self, error: QueryError, *, probing: bool) -> None:
+        if error.is_our_own:
+            self._record_no_verdict(probing=probing)
+        elif error.blames_server:
             self._change(lambda: self._breaker.failed(time.monotonic(), jitter=random.random()))  # noqa: S311
         else:
             self._change(self._breaker.succeeded)
 
-    def _without_verdict(self, *, probing: bool) -> None:
-        """Let the next query probe; one that was no probe leaves the probe under way alone."""
+    def _record_no_verdict(self, *, probing: bool) -> None:
+        """Let the next query probe; one that was no probe does not disturb the probe under way."""
         if probing:
             self._change(lambda: self._breaker.probe_inconclusive(time.monotonic()))
 
@@ -192,34 +192,36 @@ class PrometheusClient:
         if self._breaker.state is not before:
             self._meter.breaker_changed(self._breaker.state.value)
 
-    async def _in_a_slot(self, question: _Question[Read], end: float, *, probing: bool) -> Read:
-        """Ask from a thread's slot. The query's time runs from when it has one, but not beyond ``end``."""
-        slot = await self._slot(question.kind, end)
+    async def _in_a_thread(self, question: _Question[Read], end: float, *, probing: bool) -> Read:
+        """Ask from a thread's worker. The query's time runs from when it has one, but not beyond ``end``."""
+        worker = await self._take_thread(question.kind, end)
         try:
             if not probing and self._breaker.state is not BreakerState.CLOSED:
                 raise self._refusal()  # the server was found ill while this query waited
             retries = 0 if probing else self._settings.retries
-            return await self._with_retries(slot, question, self._limit(end), retries=retries)
+            return await self._with_retries(worker, question, self._limit(end), retries=retries)
         finally:
-            slot.give_back()
+            worker.give_back()
 
-    async def _slot(self, kind: str, end: float) -> Slot:
+    async def _take_thread(self, kind: str, end: float) -> WorkerThread:
         began = time.monotonic()
         try:
-            return await self._slots.take(end - began)
+            return await self._threads.take(end - began)
         except TimeoutError:
-            self._meter.query_finished(kind, time.monotonic() - began, QueryFailure.NO_SLOT.value)
-            raise _no_slot() from None
+            self._meter.query_finished(kind, time.monotonic() - began, QueryFailure.NO_THREAD.value)
+            raise _no_thread() from None
 
     def _limit(self, end: float) -> _Limit:
         now, settings = time.monotonic(), self._settings
         fair = min(settings.read_timeout_seconds, settings.query_timeout_seconds)
         return _Limit(min(now + settings.query_timeout_seconds, end), is_short=end - now < fair)
 
-    async def _with_retries(self, slot: Slot, question: _Question[Read], limit: _Limit, *, retries: int) -> Read:
+    async def _with_retries(
+        self, worker: WorkerThread, question: _Question[Read], limit: _Limit, *, retries: int
+    ) -> Read:
         for attempt in range(retries + 1):
             try:
-                return await self._attempt(slot, question, limit)
+                return await self._attempt(worker, question, limit)
             except QueryError as error:
                 pause = self._pause(error, attempt)
                 late = time.monotonic() + pause >= limit.deadline_seconds
@@ -233,34 +235,34 @@ class PrometheusClient:
         backoff = self._settings.retry_backoff_seconds * 2.0**attempt
         return max(told, backoff * (0.5 + random.random()))  # noqa: S311 - spreads retries, hides nothing
 
-    async def _attempt(self, slot: Slot, question: _Question[Read], limit: _Limit) -> Read:
+    async def _attempt(self, worker: WorkerThread, question: _Question[Read], limit: _Limit) -> Read:
         started = time.monotonic()
         outcome = "ok"
         try:
-            return await self._in_thread(slot, question, limit)
+            return await self._in_thread(worker, question, limit)
         except QueryError as error:
             outcome = error.failure.value
             raise
         finally:
             self._meter.query_finished(question.kind, time.monotonic() - started, outcome)
 
-    async def _in_thread(self, slot: Slot, question: _Question[Read], limit: _Limit) -> Read:
+    async def _in_thread(self, worker: WorkerThread, question: _Question[Read], limit: _Limit) -> Read:
         left = limit.deadline_seconds - time.monotonic()
         if left <= 0:
-            raise _no_slot()
+            raise _no_thread()
         try:
-            return await slot.run(partial(self._blocking, question, limit.deadline_seconds), left)
+            return await worker.run(partial(self._blocking, question, limit.deadline_seconds), left)
         except TimeoutError:
             self._meter.query_abandoned(question.kind)
             error = QueryError(QueryFailure.TIMEOUT, "Prometheus did not answer in time.")
         except QueryError as failed:
             error = failed
-        raise _no_slot() if error.failure is QueryFailure.TIMEOUT and limit.is_short else error
+        raise _no_thread() if error.failure is QueryFailure.TIMEOUT and limit.is_short else error
 
     def _blocking(self, question: _Question[Read], deadline: float) -> Read:
         left = deadline - time.monotonic()
         if left <= 0:
-            raise _no_slot()
+            raise _no_thread()
         connect, settings = self._connections.ready_for(question.query, deadline), self._settings
         timeout = (min(settings.connect_timeout_seconds, left), min(settings.read_timeout_seconds, left))
         try:
@@ -271,6 +273,6 @@ class PrometheusClient:
             ) from None
 
 
-def _no_slot() -> QueryError:
+def _no_thread() -> QueryError:
     message = "Earlier queries took all the time of this round: Prometheus is slow for so many."
-    return QueryError(QueryFailure.NO_SLOT, message)
+    return QueryError(QueryFailure.NO_THREAD, message)

@@ -11,7 +11,7 @@ from operator import itemgetter
 from sys import intern
 from typing import Any
 
-from forebay.telemetry.piecewise import SeriesOf
+from forebay.telemetry.transport.streaming import SeriesOf
 
 _is_number = re.compile(r"[+-]?(?:\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+|Inf)|NaN", re.ASCII).fullmatch
 

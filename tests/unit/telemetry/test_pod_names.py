@@ -3,8 +3,8 @@
 import pytest
 
 from forebay.flow.fleet import PoolKey, Role, Slo
+from forebay.telemetry.query.pod_names import asked_separately, reduced_name, workload_of_pod
 from forebay.telemetry.source import PoolTarget, WorkloadTarget
-from forebay.telemetry.workloads import WorkloadKey, reduced_name, split, workload_of_pod
 
 
 @pytest.mark.parametrize(
@@ -41,18 +41,15 @@ def test_a_name_that_kubernetes_cuts_cannot_be_reduced() -> None:
     assert reduced_name(workload("a" * 50, "StatefulSet")) == "a" * 50
 
 
-def test_workloads_that_reduce_to_one_name_are_asked_for_alone() -> None:
+def test_workloads_that_reduce_to_one_name_are_asked_for_separately() -> None:
     key = PoolKey("ns", "p")
-    found = split([pool(workload("web-1", "StatefulSet", "a"), workload("web", "Deployment", "b"), workload("x"))])
-    assert set(found.alone) == {(key, "a"), (key, "b")}
-    assert found.common == {(key, "v"): WorkloadKey("ns", "x")}
+    one, other = workload("web-1", "StatefulSet", "a"), workload("web", "Deployment", "b")
+    assert asked_separately([pool(one, other, workload("x"))]) == {(key, "a"), (key, "b")}
 
 
 def test_other_namespaces_do_not_matter() -> None:
-    found = split([pool(workload("web-1", "StatefulSet")), pool(workload("web"), namespace="other")])
-    assert not found.alone
+    assert not asked_separately([pool(workload("web-1", "StatefulSet")), pool(workload("web"), namespace="other")])
 
 
 def test_two_pools_on_one_workload_share_its_series() -> None:
-    found = split([pool(workload("web")), pool(workload("web"), name="q")])
-    assert len(found.common) == 2
+    assert not asked_separately([pool(workload("web")), pool(workload("web"), name="q")])

@@ -1,0 +1,1 @@
+"""Turn pools and dialects into PromQL, and the answers into readings per workload."""

@@ -1,0 +1,1 @@
+"""Turn readings into signals: arrivals, what the engines did, misses of the objectives."""
