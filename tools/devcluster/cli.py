@@ -11,11 +11,12 @@ from devcluster import background, gpu
 from devcluster.binaries import Binaries
 from devcluster.errors import DevClusterError
 from devcluster.selection import KINDS, VARIABLE, Surroundings, select
-from devcluster.targets import ALL
+from devcluster.targets import ALL, PROVISIONERS
 
 EPILOG = f"""\
 examples:
   python -m devcluster build            build the binaries now (6-10 minutes on two cores, once)
+  python -m devcluster build --provisioners    Karpenter, LeaderWorkerSet, kthena and Kueue, for their tests
   python -m devcluster up               start a cluster and leave it running
   eval "$(python -m devcluster env)"    let kubectl and forebay in this shell use it
   python -m devcluster kubectl get nodes
@@ -61,6 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument(
         "--for-tests", action="store_true", help="only what the chosen cluster needs, and Helm and promtool"
     )
+    build.add_argument(
+        "--provisioners",
+        action="store_true",
+        help=f"only {', '.join(target.name for target in PROVISIONERS)} (10-20 minutes on two cores, once)",
+    )
     commands.add_parser("env", help="print shell lines that set KUBECONFIG to the running cluster")
     commands.add_parser("kubectl", help="run kubectl on the running cluster", add_help=False)
     nodes = commands.add_parser("add-nodes", help="register fake GPU nodes, which go through a cold start")
@@ -104,6 +110,9 @@ def _build(options: argparse.Namespace, _rest: Sequence[str]) -> int:
     binaries = Surroundings().binaries
     if options.for_tests:
         build_for_tests(binaries)
+        return 0
+    if options.provisioners:
+        binaries.build([target for target in PROVISIONERS if not binaries.is_built(target)])
         return 0
     binaries.build_missing()
     print(f"devcluster: everything is in {binaries.cache}")
