@@ -1,6 +1,6 @@
 """What the operator reports fits the status that the CRD has: one that it lacks would be lost without a word."""
 
-from forebay.api.v1alpha1.gpunodepool import GPUNodePoolStatus
+from forebay.api.v1alpha1.gpunodepool_status import GPUNodePoolStatus
 from forebay.api.v1alpha1.inferencepool_status import InferencePoolStatus
 from forebay.flow.decision import PoolDecision, Reason, VariantDecision
 from forebay.flow.fleet import PoolKey, Role

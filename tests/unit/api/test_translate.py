@@ -11,7 +11,7 @@ from forebay.api.profiles import translate_profile
 from forebay.api.translate import Catalogue, PoolBinding, translate_fleet, translate_node_pool, translate_pool
 from forebay.api.v1alpha1 import GPUNodePool, InferencePool, ScalingPolicy, ServingProfile
 from forebay.api.v1alpha1.scalingpolicy import Preset, ScalingPolicySpec
-from forebay.flow.fleet import PoolKey, RatioBand, Role
+from forebay.flow.fleet import NodePool, PoolKey, RatioBand, Role
 from forebay.flow.performance import DecodePoint, Performance, PrefillPoint, ProfilePoints
 from forebay.flow.settings import PolicySettings
 from tests.unit.api.manifests import patched, samples
@@ -200,6 +200,46 @@ def test_a_node_pool() -> None:
     node_pool = translate_node_pool(catalogue().node_pools["a100-spot"])
     assert (node_pool.usd_per_gpu_hour, node_pool.spot, node_pool.max_nodes) == (1.39, True, 20)
     assert (node_pool.gpus_per_node, node_pool.watts_per_gpu, node_pool.min_nodes) == (8, 400, 0)
+
+
+def test_what_a_node_pool_is_billed_by_and_holds_warm() -> None:
+    body = patched(
+        next(body for body in samples() if body["kind"] == "GPUNodePool"),
+        {
+            "spec.billing": "GPU",
+            "spec.minimumBilling": "10m",
+            "spec.capacityType": "reserved",
+            "spec.reservedNodes": 3,
+            "spec.warm": {"min": 1, "max": 2},
+            "spec.provider": {"type": "CapacityBuffer", "capacityBuffer": {"namespace": "warm"}},
+        },
+    )
+    node_pool = translate_node_pool(parse(GPUNodePool, body))
+    assert (node_pool.billed_per_gpu, node_pool.minimum_billing_seconds, node_pool.reserved_nodes) == (
+        True,
+        600,
+        3,
+    )
+    assert (node_pool.warm_min_nodes, node_pool.warm_max_nodes) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("per_gpu", "reserved", "nodes", "held", "usd"),
+    [(False, 0, 2, 5, 32.0), (True, 0, 2, 5, 10.0), (False, 3, 2, 5, 48.0), (True, 1, 2, 5, 16.0)],
+)
+def test_the_bill_counts_nodes_or_held_gpus_and_at_least_what_is_reserved(
+    per_gpu: bool, reserved: int, nodes: int, held: int, usd: float
+) -> None:
+    node_pool = NodePool(
+        name="h100",
+        accelerator="H100",
+        gpus_per_node=8,
+        usd_per_gpu_hour=2.0,
+        billed_per_gpu=per_gpu,
+        reserved_nodes=reserved,
+    )
+    assert node_pool.usd_per_hour(nodes=nodes, gpus_held=held) == usd
+    assert replace(node_pool, usd_per_gpu_hour=None).usd_per_hour(nodes=nodes, gpus_held=held) is None
 
 
 def test_a_price_of_zero_is_not_an_unknown_price() -> None:

@@ -12,7 +12,7 @@ from forebay.api.policies import policy_settings, preset_named
 from forebay.api.profiles import translate_profile
 from forebay.api.schedules import UnknownTimeZoneError, known_loads
 from forebay.api.v1alpha1 import GPUNodePool, InferencePool, ScalingPolicy, ServingProfile
-from forebay.api.v1alpha1.gpunodepool import CapacityType
+from forebay.api.v1alpha1.gpunodepool import Billing, CapacityType
 from forebay.api.v1alpha1.inferencepool import Mode
 from forebay.api.v1alpha1.roles import VariantSpec
 from forebay.api.v1alpha1.scalingpolicy import Preset, ScalingPolicySpec
@@ -125,6 +125,11 @@ def translate_node_pool(resource: GPUNodePool) -> NodePool:
         min_nodes=spec.min_nodes,
         max_nodes=spec.max_nodes,
         watts_per_gpu=spec.watts_per_gpu,
+        billed_per_gpu=spec.billing is Billing.GPU,
+        minimum_billing_seconds=spec.minimum_billing.seconds if spec.minimum_billing is not None else 0.0,
+        reserved_nodes=spec.reserved_nodes or 0,
+        warm_min_nodes=spec.warm.min if spec.warm is not None else 0,
+        warm_max_nodes=spec.warm.max if spec.warm is not None else 0,
     )
 
 

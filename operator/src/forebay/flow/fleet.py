@@ -105,6 +105,23 @@ class NodePool:
     max_nodes: int | None = None
     """``None``: no limit known."""
     watts_per_gpu: float | None = None
+    billed_per_gpu: bool = False
+    """Only GPUs that pods hold cost; otherwise a node costs while it exists."""
+    minimum_billing_seconds: float = 0.0
+    """Giving a node back earlier after its launch saves nothing."""
+    reserved_nodes: int = 0
+    """Nodes that are paid for in any case: they cost nothing more to use."""
+    warm_min_nodes: int = 0
+    """Fewest free nodes to hold."""
+    warm_max_nodes: int = 0
+    """Most free nodes to hold."""
+
+    def usd_per_hour(self, *, nodes: int, gpus_held: int) -> float | None:
+        """Return what the bill says of so many nodes, launched ones included; ``None`` where no price is known."""
+        if self.usd_per_gpu_hour is None:
+            return None
+        gpus = gpus_held if self.billed_per_gpu else nodes * self.gpus_per_node
+        return self.usd_per_gpu_hour * max(gpus, self.reserved_nodes * self.gpus_per_node)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

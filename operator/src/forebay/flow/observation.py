@@ -176,6 +176,15 @@ class NodePoolObservation:
     usable_gpus: int
     free_gpus: int
     provisioning_nodes: int = 0
+    """Nodes that are bought and on their way: launched, or registered without usable GPUs."""
+    launched_nodes: int = 0
+    """Of ``provisioning_nodes``, those that are not among ``nodes`` yet."""
+    requested_nodes: int = 0
+    """Nodes that were asked for and are not bought yet."""
+    draining_nodes: int = 0
+    """Nodes that go: cordoned or tainted for it; they take no new pod."""
+    launchable_nodes: int | None = None
+    """Most nodes that could be added now, by the provider's own limits; ``None`` if it names none."""
     largest_free_block_gpus: int = 0
     """Most GPUs free on a single node: a replica of more GPUs than this needs a new node."""
     blocked_until_seconds: float | None = None

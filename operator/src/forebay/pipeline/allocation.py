@@ -130,9 +130,12 @@ def _obtainable(node_pool: NodePool, seen: NodePoolObservation, at_seconds: floa
     blocked = seen.blocked_until_seconds is not None and at_seconds < seen.blocked_until_seconds
     if blocked:
         return seen.provisioning_nodes * node_pool.gpus_per_node
-    if node_pool.max_nodes is None:
-        return None
-    return max(0, node_pool.max_nodes - seen.nodes) * node_pool.gpus_per_node
+    limits = []
+    if node_pool.max_nodes is not None:
+        limits.append(node_pool.max_nodes - seen.nodes - seen.launched_nodes + seen.provisioning_nodes)
+    if seen.launchable_nodes is not None:
+        limits.append(seen.provisioning_nodes + seen.launchable_nodes)
+    return max(0, min(limits)) * node_pool.gpus_per_node if limits else None
 
 
 def _fits(

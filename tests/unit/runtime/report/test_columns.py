@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from forebay.api.v1alpha1.gpunodepool import GPUNodePoolStatus
+from forebay.api.v1alpha1.gpunodepool_status import GPUNodePoolStatus
 from forebay.api.v1alpha1.inferencepool_status import InferencePoolStatus
 from forebay.flow.decision import PoolDecision, Reason, VariantDecision
 from forebay.flow.fleet import PoolKey, Role

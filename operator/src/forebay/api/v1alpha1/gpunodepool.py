@@ -7,10 +7,11 @@ from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field, StrictInt, StrictStr
 
-from forebay.api.base import SUBDOMAIN, WHOLE, ApiModel, Column, Condition, Resource, ResourceInfo, without_nulls
-from forebay.api.rules import ListType, Rule, matching
+from forebay.api.base import SUBDOMAIN, WHOLE, ApiModel, Column, Resource, ResourceInfo, without_nulls
+from forebay.api.rules import Rule, matching
 from forebay.api.text import Duration, Money, between, decimal_between
-from forebay.api.v1alpha1.inferencepool_status import Count, Sentence, Short, Time
+from forebay.api.v1alpha1.gpunodepool_status import GPUNodePoolStatus
+from forebay.api.v1alpha1.nodeprovider import Provider, ProviderType
 
 PRODUCT_LABEL = "nvidia.com/gpu.product"
 """Label that GPU feature discovery sets; it appends to the product how a GPU is shared (-SHARED, -MIG-1g.10gb)."""
@@ -43,22 +44,36 @@ class CapacityType(StrEnum):
 
     ON_DEMAND = "on-demand"
     SPOT = "spot"
+    RESERVED = "reserved"
 
 
-class Provider(ApiModel):
-    """Who adds and removes nodes."""
+class Billing(StrEnum):
+    """What the price is charged for."""
 
-    type: Annotated[
-        StrictStr,
-        Field(max_length=63),
+    NODE = "Node"
+    GPU = "GPU"
+
+
+class Warm(ApiModel):
+    """How many free nodes are held, so that replicas find a node that is there."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "self == 'PodDriven'",
-            "provider.type can only be PodDriven in this version (a node autoscaler reacts to pending pods):"
-            " remove provider, or write type: PodDriven",
-            lambda value: value == "PodDriven",
+            "self.min <= self.max",
+            "warm: min is larger than max; lower min or raise max",
+            lambda warm: warm.min <= warm.max,
+            ".min",
         ),
-    ] = "PodDriven"
-    """PodDriven: a node autoscaler (Cluster Autoscaler, Karpenter) adds nodes for pending pods."""
+    )
+
+    min: Nodes = 0
+    """Fewest free nodes."""
+    max: Nodes
+    """Most free nodes; between the two the plan decides by what they cost and by the misses that they save."""
+
+
+_WARMING = [kind.value for kind in ProviderType if kind not in {ProviderType.POD_DRIVEN, ProviderType.FIXED}]
+"""Providers that Forebay orders nodes from."""
 
 
 class LeadTimePrior(ApiModel):
@@ -96,6 +111,26 @@ class GPUNodePoolSpec(ApiModel):
             ".nodeSelector",
         ),
         Rule(
+            "(self.capacityType == 'reserved') == has(self.reservedNodes)",
+            "reservedNodes and capacityType: reserved belong together: write both, or neither",
+            lambda spec: (spec.capacity_type is CapacityType.RESERVED) == (spec.reserved_nodes is not None),
+            ".reservedNodes",
+        ),
+        Rule(
+            f"!has(self.warm) || (has(self.provider) && self.provider.type in {_WARMING})",
+            f"warm needs a provider that can hold free nodes: set provider.type to one of {', '.join(_WARMING)}",
+            lambda spec: spec.warm is None or (spec.provider is not None and spec.provider.type in _WARMING),
+            ".warm",
+        ),
+        Rule(
+            f"!has(oldSelf.provider) || !(oldSelf.provider.type in {_WARMING})"
+            " || (has(self.provider) && self.provider.type == oldSelf.provider.type)",
+            "provider.type cannot change once Forebay orders nodes by it, because the order would stay behind;"
+            " create another GPUNodePool",
+            None,
+            ".provider",
+        ),
+        Rule(
             "self.accelerator == oldSelf.accelerator",
             "accelerator cannot change, because measurements belong to it; create another GPUNodePool",
             None,
@@ -117,8 +152,23 @@ class GPUNodePoolSpec(ApiModel):
         default=None, alias="pricePerGPUHour"
     )
     """Price of one GPU for an hour, as a decimal string such as "2.95". Without one, all GPUs count the same."""
+    billing: Billing = Billing.NODE
+    """Node: a node costs while it exists, full of work or not. GPU: only GPUs that pods hold cost."""
+    minimum_billing: Annotated[Duration, between("0s", "24h", such_as="1h")] | None = None
+    """Shortest time that a node is billed for; giving it back earlier saves nothing."""
     capacity_type: CapacityType = CapacityType.ON_DEMAND
-    """on-demand or spot."""
+    """on-demand, spot, or reserved: paid for whether used or not."""
+    reserved_nodes: Nodes | None = None
+    """With capacityType reserved: nodes that are paid for in any case; those beyond cost as on demand."""
+    resource_name: Annotated[
+        StrictStr,
+        Field(max_length=253),
+        matching(
+            f"{SUBDOMAIN}/{_LABEL_NAME}",
+            "must be the resource that pods ask for, such as nvidia.com/gpu or amd.com/gpu: correct it",
+        ),
+    ] = "nvidia.com/gpu"
+    """Resource by which pods ask for these GPUs."""
     node_selector: Annotated[
         Mapping[
             StrictStr,
@@ -138,53 +188,19 @@ class GPUNodePoolSpec(ApiModel):
     ]
     """Labels that a node has if it belongs to this pool."""
     min_nodes: Nodes = 0
-    """Fewest nodes that the node autoscaler keeps."""
+    """Fewest nodes that are kept."""
     max_nodes: Nodes | None = None
-    """Most nodes that the node autoscaler adds up to; unknown if left out."""
+    """Most nodes that can be had; unknown if left out."""
+    warm: Warm | None = None
+    """Free nodes that are held; none if left out."""
     watts_per_gpu: Annotated[StrictInt, Field(ge=1, le=10_000), WHOLE] | None = Field(
         default=None, alias="wattsPerGPU"
     )
     """Power that one busy GPU draws, with its share of the node, in watts."""
     provider: Provider | None = None
-    """Who adds and removes nodes."""
+    """Who adds and removes nodes; a node autoscaler for pending pods if left out."""
     lead_time_prior: LeadTimePrior | None = None
     """Node lead time to assume until enough was measured."""
-
-
-class PhaseLeadTime(ApiModel):
-    """Measured duration of one phase on the way from an order to a serving replica."""
-
-    phase: Annotated[StrictStr, Field(max_length=32)]
-    """scheduling, node, startup or total."""
-    p50: Short
-    """Median."""
-    p90: Short
-    """90th percentile."""
-    samples: Count = 0
-    """Measurements behind the figures; 0 means the prior."""
-
-
-class GPUNodePoolStatus(ApiModel):
-    """What was measured; written by Forebay."""
-
-    observed_generation: Count | None = None
-    """Generation of the spec that this status speaks of."""
-    nodes: Count | None = None
-    """Nodes that match."""
-    usable_gpus: Count | None = Field(default=None, alias="usableGPUs")
-    """GPUs that the scheduler can use: allocatable, on Ready nodes that are not starting up or going away."""
-    free_gpus: Count | None = Field(default=None, alias="freeGPUs")
-    """Of these, GPUs that no pod holds."""
-    provisioning: Count | None = None
-    """Nodes on their way: registered without usable GPUs."""
-    lead_time: Annotated[tuple[PhaseLeadTime, ...], Field(max_length=8), ListType("map", ("phase",))] = ()
-    """Measured lead time by phase."""
-    blocked_until: Time | None = None
-    """Until when no new node is expected."""
-    blocked_reason: Sentence | None = None
-    """Why no new node is expected."""
-    conditions: Annotated[tuple[Condition, ...], Field(max_length=16), ListType("map", ("type",))] = ()
-    """Ready, Blocked and others."""
 
 
 class GPUNodePool(Resource):
@@ -200,14 +216,21 @@ class GPUNodePool(Resource):
             Column("Type", ".spec.capacityType", description="on-demand or spot"),
             Column("$/GPUh", ".spec.pricePerGPUHour", description="Price of one GPU for an hour"),
             Column("Nodes", ".status.nodes", "integer"),
+            Column("Coming", ".status.provisioning", "integer", description="Nodes on their way"),
+            Column(
+                "Draining", ".status.states[?(@.state=='draining')].nodes", "integer", description="Nodes that go"
+            ),
             Column("Usable", ".status.usableGPUs", "integer", description="GPUs that the scheduler can use"),
             Column("Free", ".status.freeGPUs", "integer", description="Of these, GPUs that no pod holds"),
             Column("Lead", ".status.leadTime[?(@.phase=='total')].p90", description="Order to ready, p90"),
+            Column("$/h", ".status.costPerHour", description="What the nodes cost in an hour now"),
+            Column("Blocked", ".status.blockedReason", description="Why no node can be had"),
             Column("Age", ".metadata.creationTimestamp", "date"),
+            Column("Provider", ".spec.provider.type", wide=True, description="Who adds and removes nodes"),
             Column("Min", ".spec.minNodes", "integer", wide=True),
             Column("Max", ".spec.maxNodes", "integer", wide=True),
-            Column("Coming", ".status.provisioning", "integer", wide=True, description="Nodes on their way"),
-            Column("Blocked", ".status.blockedReason", wide=True, description="Why no node can be had"),
+            Column("Asked", ".status.asked", "integer", wide=True, description="Nodes that Forebay asks for"),
+            Column("BlockedUntil", ".status.blockedUntil", wide=True, description="When nodes are tried again"),
         ),
     )
 
