@@ -1,7 +1,8 @@
 """`python -m chartdocs`: write what the chart has from elsewhere.
 
-Its CRDs are copies; the README's table and the schema's descriptions are the comments of values.yaml; the
-dashboard comes from `chartdashboard`.
+Its CRDs are copies; the environment of `forebay run` and the comments of its values come from the table of
+settings; the README's table and the schema's descriptions are the comments of values.yaml; the dashboard comes
+from `chartdashboard`.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from pathlib import Path
 import yaml
 
 import chartdashboard
+from forebay.runtime.settings import Setting, settings_table
 
 ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "charts" / "forebay"
@@ -29,6 +31,56 @@ The table, the descriptions in `values.schema.json` and the dashboard are genera
 | value | default | meaning |
 | --- | --- | --- |
 """
+
+
+_SETTINGS = """\
+{{{{- /* Generated from forebay/runtime/settings.py by `python -m chartdocs`: what single values set. */ -}}}}
+{{{{- define "forebay.settings" -}}}}
+{environment}{{{{- end }}}}
+
+{{{{- /* Adds the durations among them to the dict `durations`, by their path. */ -}}}}
+{{{{- define "forebay.settingDurations" -}}}}
+{durations}{{{{- end }}}}
+"""
+
+
+def settings_template() -> str:
+    """Return the part of the chart's Deployment that hands values to `forebay run`."""
+    settings = [setting for setting in settings_table() if setting.option.chart]
+    durations = (
+        f'{{{{- $_ := set .durations "{setting.option.chart}" .values.{setting.option.chart} }}}}\n'
+        for setting in settings
+        if setting.is_duration
+    )
+    return _SETTINGS.format(environment="".join(map(_variable, settings)), durations="".join(durations))
+
+
+def _variable(setting: Setting) -> str:
+    """Return the lines that set one variable; what is empty by default is left out while it is empty."""
+    value = f".Values.{setting.option.chart}"
+    if setting.default:
+        return f"- {{name: {setting.variable}, value: {{{{ {value} | toString | quote }}}}}}\n"
+    shown = 'join "," .' if isinstance(setting.default, tuple) else "."
+    lines = (f"{{{{- with {value} }}}}", f"- {{name: {setting.variable}, value: {{{{ {shown} | quote }}}}}}")
+    return "\n".join((*lines, "{{- end }}", ""))
+
+
+def with_help(values: str) -> str:
+    """Return values.yaml with the help of each setting as the comment of the value that sets it.
+
+    Raises:
+        KeyError: there is no such value, or none with a comment.
+    """
+    meanings = documented(values)
+    for setting in settings_table():
+        if setting.option.chart:
+            key = setting.option.chart.rpartition(".")[2]
+            before = f"# -- {meanings[setting.option.chart]}\n"
+            pattern = re.compile(rf"{re.escape(before)}(?=\s*{key}:)")
+            values, count = pattern.subn(f"# -- {setting.option.help}\n".replace("\\", r"\\"), values)
+            if count != 1:
+                raise KeyError(setting.option.chart)
+    return values
 
 
 def documented(values: str) -> dict[str, str]:
@@ -88,9 +140,11 @@ def with_descriptions(schema: str, values: str) -> str:
 
 def generated() -> dict[Path, str]:
     """Return every generated file of the chart with its text."""
-    values = (CHART / "values.yaml").read_text()
+    values = with_help((CHART / "values.yaml").read_text())
     schema = CHART / "values.schema.json"
     files = {
+        CHART / "values.yaml": values,
+        CHART / "templates" / "_settings.tpl": settings_template(),
         CHART / "README.md": readme(values),
         schema: with_descriptions(schema.read_text(), values),
         CHART / "files" / "dashboards" / "forebay.json": chartdashboard.dashboard(),

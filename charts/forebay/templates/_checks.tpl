@@ -16,17 +16,11 @@ What values.schema.json cannot say in a sentence, or not at all. Each failure na
 {{- end }}
 
 {{- define "forebay.checks.durations" -}}
-{{- $durations := dict "prometheus.timeout" .Values.prometheus.timeout }}
+{{- $durations := dict }}
+{{- include "forebay.settingDurations" (dict "durations" $durations "values" .Values) }}
 {{- range $name := list "serviceMonitor" "podMonitor" }}
 {{- $_ := set $durations (printf "%s.interval" $name) (get $.Values $name).interval }}
 {{- $_ := set $durations (printf "%s.scrapeTimeout" $name) (get $.Values $name).scrapeTimeout }}
-{{- end }}
-{{- $_ := set $durations "prometheus.settle" .Values.prometheus.settle }}
-{{- range $name := list "interval" "conflictWindow" "provisionDeadline" "resync" "statusDrift" "history" }}
-{{- $_ := set $durations (printf "operator.%s" $name) (get $.Values.operator $name) }}
-{{- end }}
-{{- range $name := list "duration" "renewDeadline" "retryPeriod" }}
-{{- $_ := set $durations (printf "lease.%s" $name) (get $.Values.lease $name) }}
 {{- end }}
 {{- $start := toDate "2006-01-02" "2000-01-01" }}
 {{- range $name, $value := $durations }}

@@ -8,6 +8,8 @@ from typing import Any
 import yaml
 
 import chartdocs
+from forebay.cli.run import command
+from forebay.runtime.settings import settings_table
 
 CHART = Path(__file__).resolve().parents[3] / "charts" / "forebay"
 VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -54,3 +56,44 @@ def test_the_schema_knows_the_values_and_no_others() -> None:
 
 def test_the_schema_takes_nothing_that_it_does_not_know() -> None:
     assert [path for path, schema in objects(SCHEMA) if schema.get("additionalProperties") is not False] == []
+
+
+#: Settings that an installation in a cluster has no use for, or that `extraArgs` is for.
+NOT_IN_THE_CHART = {
+    "listen_host",
+    "listen_port",
+    "kubeconfig",
+    "context",
+    "leader_election",
+    "lease_namespace",
+    "forecast_step_seconds",
+}
+
+
+def test_every_setting_is_set_by_a_value_or_has_no_place_in_a_chart() -> None:
+    deployment = (CHART / "templates" / "deployment.yaml").read_text()
+    by_hand = {
+        setting.field
+        for setting in settings_table()
+        if setting.variable in deployment or f"{setting.flag}=" in deployment
+    }
+    by_value = {setting.field for setting in settings_table() if setting.option.chart}
+    every = {setting.field for setting in settings_table()}
+    assert by_hand & by_value == set(), "set twice"
+    assert by_hand | by_value | NOT_IN_THE_CHART == every
+    assert (by_hand | by_value) & NOT_IN_THE_CHART == set()
+
+
+def test_values_and_settings_have_the_same_defaults() -> None:
+    options = {option.name: option for option in command.params}
+    for setting in settings_table():
+        if not setting.option.chart:
+            continue
+        value: Any = VALUES
+        for name in setting.option.chart.split("."):
+            value = value[name]
+        if not setting.default:
+            assert not value, setting.option.chart
+            continue
+        option = options[setting.field]
+        assert option.type.convert(value, option, None) == setting.default, setting.option.chart

@@ -20,6 +20,7 @@ from forebay.runtime.report.record import to_json
 from forebay.runtime.settings import OperatorSettings
 from forebay.runtime.sources import prometheus_settings
 from forebay.runtime.web import WebServer
+from forebay.telemetry.settings import PrometheusSettings
 
 CHAT = PoolKey("serving", "chat")
 
@@ -118,6 +119,12 @@ def test_short_rounds_read_metrics_on_a_finer_grid() -> None:
     assert prometheus_settings(OperatorSettings(interval_seconds=2.5)).grid_seconds == 2
     with pytest.raises(ValidationError):
         OperatorSettings(prometheus_settle_seconds=0.0)
+
+
+def test_the_telemetry_has_the_same_defaults_as_the_operator() -> None:
+    url = "http://prometheus:9090"
+    derived = prometheus_settings(OperatorSettings(prometheus_url=url))
+    assert derived == PrometheusSettings(url=url, read_timeout_seconds=5.0, query_timeout_seconds=10.0)
 
 
 def test_records_become_json_that_any_reader_takes() -> None:
