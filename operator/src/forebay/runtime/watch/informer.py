@@ -7,6 +7,10 @@ replica runs the same informer, so that it takes over with warm caches.
 kopf reconnects by itself where a watch's connection ends or its position is forgotten (410). Any other error
 within a watch, an answer that is no JSON, or a kind that is not served any more ends kopf as a whole: a reason to
 list and watch anew, and no reason to lose the forecasters' memory with the process.
+
+Two private parts of kopf are used, for which it has no public way: its memories (`NoMemories`) and the function
+that its endless tasks run in (`_is_guarded_by_kopf`). kopf is pinned exactly for that long, and a test says when a
+release changes them.
 """
 
 import asyncio
