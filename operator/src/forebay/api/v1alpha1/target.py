@@ -8,17 +8,9 @@ from pydantic import Field, StrictStr
 
 from forebay.api.base import SUBDOMAIN, ApiModel, ObjectName
 from forebay.api.rules import Rule, matching
+from forebay.flow.kinds import KINDS
 
-KNOWN_KINDS: Mapping[str, str] = MappingProxyType(
-    {
-        "Deployment": "apps/v1",
-        "StatefulSet": "apps/v1",
-        "LeaderWorkerSet": "leaderworkerset.x-k8s.io/v1",
-        "DisaggregatedSetRoleScaler": "disaggregatedset.x-k8s.io/v1",
-        "DynamoGraphDeploymentScalingAdapter": "nvidia.com/v1beta1",
-        "RoleBasedGroupScalingAdapter": "workloads.x-k8s.io/v1alpha2",
-    }
-)
+KNOWN_KINDS: Mapping[str, str] = MappingProxyType({row.kind: row.api_version for row in KINDS})
 """Kinds that need no ``apiVersion``, with the one that they get."""
 
 UNSCALABLE_KINDS: tuple[str, ...] = (
@@ -85,8 +77,8 @@ class Target(ApiModel):
         ]
         | None
     ) = None
-    """Group and version, such as apps/v1. Not needed for Deployment, StatefulSet, LeaderWorkerSet,
-    DisaggregatedSetRoleScaler, DynamoGraphDeploymentScalingAdapter and RoleBasedGroupScalingAdapter."""
+    """Group and version, such as apps/v1. Needed only for kinds that Forebay does not know: a target without it is
+    refused with the list of known kinds."""
     kind: Annotated[
         StrictStr,
         Field(min_length=1, max_length=63),

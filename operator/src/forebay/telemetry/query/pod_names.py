@@ -1,8 +1,6 @@
 """Find a pod's workload by its name, in PromQL and in Python by the same rule.
 
-Kubernetes names the pods of a Deployment ``NAME-HASH-RANDOM``, those of a StatefulSet ``NAME-ORDINAL``, and those
-of a LeaderWorkerSet ``NAME-GROUP`` and ``NAME-GROUP-WORKER``; hashes and random parts use the alphabet of
-``k8s.io/apimachinery/pkg/util/rand`` without vowels. One regular expression reduces them all, so that a query
+``forebay.flow.kinds`` says how each kind names its pods. One regular expression reduces them all, so that a query
 over every pool returns one series per workload.
 """
 
@@ -11,11 +9,13 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from forebay.flow.fleet import PoolKey
+from forebay.flow.kinds import BY_KIND, PodNames
 from forebay.telemetry.query.promql import Matcher, escape_regex
 from forebay.telemetry.source import PoolTarget, WorkloadTarget
 
-_SAFE = "bcdfghjklmnpqrstvwxz2456789"
-POD_NAME_PATTERN = f"(.+?)(?:-[{_SAFE}]{{6,10}}-[{_SAFE}]{{5}}|-[0-9]+(?:-[0-9]+)?|-[{_SAFE}]{{5}})"
+_READ = (PodNames.REPLICA_SET, PodNames.GROUP, PodNames.RANDOM)
+"""What a pod's name is read by, the most telling first: a StatefulSet's pods are named like leaders of groups."""
+POD_NAME_PATTERN = f"(.+?)(?:{'|'.join(names.value for names in _READ)})"
 """Group 1 is the workload. The shortest workload for which the rest is a suffix wins."""
 
 _POD_NAME = re.compile(POD_NAME_PATTERN + r"\Z")
@@ -23,11 +23,14 @@ _LONGEST_REDUCIBLE_NAME = 46
 """A longer Deployment name is cut by Kubernetes inside the hash, so that its pods do not match the pattern."""
 
 _EXAMPLES = {
-    "StatefulSet": ("-0",),
-    "LeaderWorkerSet": ("-0", "-0-1"),
-    "ReplicaSet": ("-x2k4z",),
+    PodNames.REPLICA_SET: ("-7d9f8b6c5d-x2k4z",),
+    PodNames.ORDINAL: ("-0",),
+    PodNames.GROUP: ("-0", "-0-1"),
+    PodNames.RANDOM: ("-x2k4z",),
+    # Nothing better is known than that most engines run in Deployments.
+    PodNames.OTHER: ("-7d9f8b6c5d-x2k4z",),
 }
-_DEFAULT_EXAMPLES = ("-7d9f8b6c5d-x2k4z",)
+_CUT_BY_KUBERNETES = frozenset({PodNames.REPLICA_SET, PodNames.OTHER})
 
 
 def workload_of_pod(pod: str) -> str | None:
@@ -43,22 +46,27 @@ def reduced_name(workload: WorkloadTarget) -> str | None:
 
 @lru_cache(maxsize=65_536)
 def _reduced_name(kind: str, name: str) -> str | None:
-    if kind not in _EXAMPLES and len(name) > _LONGEST_REDUCIBLE_NAME:
+    names = _pod_names(kind)
+    if names in _CUT_BY_KUBERNETES and len(name) > _LONGEST_REDUCIBLE_NAME:
         return None
-    reduced = {workload_of_pod(name + suffix) for suffix in _EXAMPLES.get(kind, _DEFAULT_EXAMPLES)}
+    reduced = {workload_of_pod(name + suffix) for suffix in _EXAMPLES[names]}
     return reduced.pop() if len(reduced) == 1 else None
+
+
+def _pod_names(kind: str) -> PodNames:
+    """Return how pods of a kind are named; a ReplicaSet is no row, since nobody scales one on purpose."""
+    if kind == "ReplicaSet":
+        return PodNames.RANDOM
+    row = BY_KIND.get(kind)
+    return row.pod_names if row is not None else PodNames.OTHER
 
 
 def pods_matcher(workload: WorkloadTarget, pod_label: str) -> Matcher:
     """Return a matcher for the pods of one workload, for queries about it alone."""
-    name = escape_regex(workload.name)
-    if workload.kind == "StatefulSet":
-        return Matcher(pod_label, "=~", f"{name}-[0-9]+")
-    if workload.kind == "LeaderWorkerSet":
-        return Matcher(pod_label, "=~", f"{name}-[0-9]+(-[0-9]+)?")
-    if workload.kind == "Deployment" and len(workload.name) <= _LONGEST_REDUCIBLE_NAME:
-        return Matcher(pod_label, "=~", f"{name}-[{_SAFE}]+-[{_SAFE}]{{5}}")
-    return Matcher(pod_label, "=~", f"{name}-.+")
+    names = _pod_names(workload.kind)
+    if names is PodNames.RANDOM or (names in _CUT_BY_KUBERNETES and len(workload.name) > _LONGEST_REDUCIBLE_NAME):
+        names = PodNames.OTHER
+    return Matcher(pod_label, "=~", f"{escape_regex(workload.name)}{names.value}")
 
 
 def asked_separately(targets: Iterable[PoolTarget]) -> frozenset[tuple[PoolKey, str]]:
