@@ -1,8 +1,8 @@
 """`python -m chartdocs`: write what the chart has from elsewhere.
 
 Its CRDs are copies; the environment of `forebay run` and the comments of its values come from the table of
-settings; the README's table and the schema's descriptions are the comments of values.yaml; the dashboard comes
-from `chartdashboard`.
+settings, the kinds of workload from `forebay.flow.kinds`; the README's table and the schema's descriptions are the
+comments of values.yaml; the dashboard comes from `chartdashboard`.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from pathlib import Path
 import yaml
 
 import chartdashboard
+from forebay.flow.kinds import KINDS
 from forebay.runtime.settings import Setting, settings_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -138,6 +139,12 @@ def with_descriptions(schema: str, values: str) -> str:
     return json.dumps(document, indent=2) + "\n"
 
 
+def workload_kinds() -> str:
+    """Return the kinds of workload that may be scaled, as the templates of rights read them."""
+    rows = [{"value": row.chart_value, "group": row.api_group, "resource": row.plural} for row in KINDS]
+    return "# Generated from forebay.flow.kinds (python -m chartdocs).\n" + yaml.safe_dump(rows, sort_keys=False)
+
+
 def generated() -> dict[Path, str]:
     """Return every generated file of the chart with its text."""
     values = with_help((CHART / "values.yaml").read_text())
@@ -148,6 +155,7 @@ def generated() -> dict[Path, str]:
         CHART / "README.md": readme(values),
         schema: with_descriptions(schema.read_text(), values),
         CHART / "files" / "dashboards" / "forebay.json": chartdashboard.dashboard(),
+        CHART / "files" / "workload-kinds.yaml": workload_kinds(),
     }
     for source in sorted((ROOT / "crds").glob("*.yaml")):
         files[CHART / "files" / "crds" / source.name] = source.read_text()

@@ -1,7 +1,7 @@
 """What each variant of the chart grants: a table of everything, nothing more, and the API server agrees.
 
-The tables follow what the operator watches (`forebay.runtime.watch.watching`), the kinds that it reads by name,
-and what it writes. `test_chart_rights_used` compares the defaults with what a running operator really asks for.
+The tables follow what the operator watches (`forebay.runtime.watch.kinds`) and what it writes.
+`test_chart_rights_used` compares the defaults with what a running operator really asks for.
 """
 
 from collections.abc import Iterator
@@ -12,37 +12,29 @@ import pytest
 import yaml
 
 from devcluster import Cluster, KubectlError
-from forebay.runtime.watch.watching import CLUSTER_SCOPED, WATCHED
+from forebay.flow.kinds import KINDS
+from forebay.runtime.watch.kinds import ALL_KINDS
 from tests.cluster.chart_helm import CHART, Documents, Helm, helm_for, render, rights
 
 Grant = tuple[str, str, str]
-OTHER_KINDS = {
-    "leaderWorkerSets": ("leaderworkerset.x-k8s.io", "leaderworkersets"),
-    "disaggregatedSets": ("disaggregatedset.x-k8s.io", "disaggregatedsetrolescalers"),
-    "dynamoGraphs": ("nvidia.com", "dynamographdeploymentscalingadapters"),
-    "roleBasedGroups": ("workloads.x-k8s.io", "rolebasedgroupscalingadapters"),
-}
+OTHER_KINDS = {row.chart_value: (row.api_group, row.plural) for row in KINDS if not row.built_in}
 WATCHED_GRANTS: set[Grant] = {
-    (group, kind.value, verb)
-    for kind, (group, _) in WATCHED.items()
-    if kind not in CLUSTER_SCOPED
+    (kind.group, kind.value, verb)
+    for kind in ALL_KINDS
+    if not kind.cluster_scoped and not kind.optional
     for verb in ("list", "watch")
 }
 NODE_GRANTS: set[Grant] = {
-    (WATCHED[kind][0], kind.value, verb) for kind in CLUSTER_SCOPED for verb in ("list", "watch")
+    (kind.group, kind.value, verb) for kind in ALL_KINDS if kind.cluster_scoped for verb in ("list", "watch")
 }
 CONFLICTS: set[Grant] = {("keda.sh", "scaledobjects", "list")}
 REFERENCES: set[Grant] = {("inference.networking.k8s.io", "inferencepools", "get")}
 OTHER_READS: set[Grant] = {
-    (group, f"{resource}{part}", "get") for group, resource in OTHER_KINDS.values() for part in ("", "/scale")
+    (group, resource, verb) for group, resource in OTHER_KINDS.values() for verb in ("list", "watch")
 }
 REPORTS: set[Grant] = {("forebay.io", "inferencepools/status", "patch"), ("", "events", "create")}
 NODE_REPORTS: set[Grant] = {("forebay.io", "gpunodepools/status", "patch")}
-SCALES: set[Grant] = {
-    ("apps", "deployments/scale", "patch"),
-    ("apps", "statefulsets/scale", "patch"),
-    *((group, f"{resource}/scale", "patch") for group, resource in OTHER_KINDS.values()),
-}
+SCALES: set[Grant] = {(row.api_group, f"{row.plural}/scale", "patch") for row in KINDS}
 LEASE: set[tuple[str, str, str, str]] = {
     ("coordination.k8s.io", "leases", "", "create"),
     ("coordination.k8s.io", "leases", "forebay", "get"),
@@ -127,8 +119,8 @@ def test_a_variant_grants_its_table(variant: str) -> None:
             (
                 name,
                 {
-                    (group, resource, "get"),
-                    (group, f"{resource}/scale", "get"),
+                    (group, resource, "list"),
+                    (group, resource, "watch"),
                     (group, f"{resource}/scale", "patch"),
                 },
             )

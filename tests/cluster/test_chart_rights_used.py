@@ -5,6 +5,7 @@ proxy that notes its requests. The cluster has every kind that it can meet: othe
 and nothing else.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,22 +17,20 @@ from devcluster import Cluster
 from devcluster.credentials import kubeconfig_text, write_private
 from devcluster.waiting import eventually
 from forebay.api.v1alpha1.inferencepool import GATEWAY_POOL_API
-from forebay.api.v1alpha1.target import KNOWN_KINDS
+from forebay.flow.kinds import KINDS, WorkloadKind
 from runoperator import NAMESPACE, SERVICE_ACCOUNT
 from runoperator.scenario import Stage, Step, steps
 from tests.cluster.chart_helm import render, rights
 from tests.cluster.request_recorder import RequestRecorder
-from tests.cluster.test_chart_rights import NOT_THE_OPERATORS, OTHER_KINDS
+from tests.cluster.test_chart_rights import NOT_THE_OPERATORS
 
 Grant = tuple[str, str, str, str]
-#: Plurals by kind, for those that are no part of Kubernetes.
-PLURALS = dict(OTHER_KINDS.values())
-FOREIGN = {kind: api for kind, api in KNOWN_KINDS.items() if not api.startswith("apps/")}
+FOREIGN = {row.kind: row for row in KINDS if not row.built_in}
 SCALED_OBJECT = ("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
 GATEWAY_POOL = (GATEWAY_POOL_API, "InferencePool", "inferencepools")
 
 
-def crd(api_version: str, kind: str, plural: str) -> dict[str, Any]:
+def crd(api_version: str, kind: str, plural: str, selector: str = ".status.selector") -> dict[str, Any]:
     """Return a CRD of another project's kind: of any content, with a `/scale`."""
     group, version = api_version.split("/")
     schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
@@ -42,7 +41,7 @@ def crd(api_version: str, kind: str, plural: str) -> dict[str, Any]:
     scale = {
         "specReplicasPath": ".spec.replicas",
         "statusReplicasPath": ".status.replicas",
-        "labelSelectorPath": ".status.selector",
+        "labelSelectorPath": selector,
     }
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
@@ -68,8 +67,10 @@ def crd(api_version: str, kind: str, plural: str) -> dict[str, Any]:
 @pytest.fixture
 def every_kind(cluster: Cluster) -> Iterator[None]:
     """All kinds that the operator knows of; the test is for a cluster that has none of them."""
-    kinds = [SCALED_OBJECT, GATEWAY_POOL]
-    kinds += [(api, kind, PLURALS[api.split("/")[0]]) for kind, api in FOREIGN.items()]
+    kinds: list[tuple[str, ...]] = [SCALED_OBJECT, GATEWAY_POOL]
+    kinds += [
+        (row.api_version, row.kind, row.plural, f".{'.'.join(row.selector_path)}") for row in FOREIGN.values()
+    ]
     crds = [crd(*kind) for kind in kinds]
     names = [f"crd/{item['metadata']['name']}" for item in crds]
     there = cluster.kubectl("get", "crd", "-o", "name")
@@ -109,6 +110,14 @@ def workload(kind: str, api_version: str, namespace: str) -> dict[str, Any]:
             },
         }
     return document
+
+
+def tell_selector(cluster: Cluster, row: WorkloadKind, namespace: str) -> None:
+    """Do what the kind's controller would: say in the status which pods are the workload's."""
+    name = row.kind.lower()
+    status = json.dumps({"status": {row.selector_path[-1]: f"app={name}"}})
+    resource = f"{row.plural}.{row.api_group}"
+    cluster.kubectl("patch", resource, name, "-n", namespace, "--subresource=status", "--type=merge", "-p", status)
 
 
 def pool(kind: str, namespace: str) -> dict[str, Any]:
@@ -163,10 +172,12 @@ def test_what_the_operator_uses_is_what_the_chart_grants(
     kubeconfig: Path = write_private(
         cluster.run_directory / f"recorded-{namespace}.kubeconfig", yaml.safe_dump(document)
     )
-    others = {**FOREIGN, "StatefulSet": "apps/v1"}
+    others = {**{kind: row.api_version for kind, row in FOREIGN.items()}, "StatefulSet": "apps/v1"}
     with Stage(cluster, namespace, nodes=2) as stage:
         stage.deploy()
         cluster.apply([workload(kind, api, namespace) for kind, api in others.items()])
+        for row in FOREIGN.values():
+            tell_selector(cluster, row, namespace)
         cluster.apply([pool(kind, namespace) for kind in others])
         stage.serve(steps(Step(200, 6.0)))
         stage.operate(kubeconfig=kubeconfig)

@@ -4,24 +4,16 @@
 - {kind: ServiceAccount, name: {{ include "forebay.serviceAccountName" . }}, namespace: {{ .Release.Namespace }}}
 {{- end }}
 
-{{- /* Scale targets that are read by name, when a pool asks for one: group and resource, as a list under `targets`. */ -}}
-{{- define "forebay.otherTargets" -}}
-{{- $targets := .Values.rbac.targets }}
+{{- /*
+Kinds of workload that may be scaled, under `targets`. They come from files/workload-kinds.yaml, one row per kind, and
+from rbac.extraTargets.
+*/ -}}
+{{- define "forebay.targets" -}}
 targets:
-{{- if $targets.leaderWorkerSets }}
-- {group: leaderworkerset.x-k8s.io, resource: leaderworkersets}
-{{- end }}
-{{- if $targets.disaggregatedSets }}
-- {group: disaggregatedset.x-k8s.io, resource: disaggregatedsetrolescalers}
-{{- end }}
-{{- if $targets.dynamoGraphs }}
-- {group: nvidia.com, resource: dynamographdeploymentscalingadapters}
-{{- end }}
-{{- if $targets.roleBasedGroups }}
-- {group: workloads.x-k8s.io, resource: rolebasedgroupscalingadapters}
-{{- end }}
-{{- range .Values.rbac.extraTargets }}
+{{- range .Files.Get "files/workload-kinds.yaml" | fromYamlArray }}
+{{- if index $.Values.rbac.targets .value }}
 - {group: {{ .group }}, resource: {{ .resource }}}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -35,10 +27,17 @@ targets:
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]
-# Replicas, selector, and who set them last. The informer watches both kinds, whichever may be scaled.
+# Replicas, selector, and who set them last. These two are watched, whichever may be scaled.
 - apiGroups: [apps]
   resources: [deployments, statefulsets]
   verbs: [list, watch]
+{{- range (include "forebay.targets" . | fromYaml).targets }}
+{{- if ne .group "apps" }}
+- apiGroups: [{{ .group }}]
+  resources: [{{ .resource }}]
+  verbs: [list, watch]
+{{- end }}
+{{- end }}
 # Other autoscalers of the same targets, which are reported and never fought.
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
@@ -48,7 +47,8 @@ targets:
   resources: [scaledobjects]
   verbs: [list]
 {{- end }}
-{{- range (include "forebay.otherTargets" . | fromYaml).targets }}
+{{- range .Values.rbac.extraTargets }}
+# A kind that Forebay does not know: each target is read by its name.
 - apiGroups: [{{ .group }}]
   resources: [{{ .resource }}, {{ .resource }}/scale]
   verbs: [get]
@@ -89,15 +89,7 @@ targets:
 
 {{- /* The one thing that it changes: replica counts, through /scale. It cannot edit the workloads themselves. */ -}}
 {{- define "forebay.rules.scale" -}}
-{{- $apps := list }}
-{{- if .Values.rbac.targets.deployments }}{{ $apps = append $apps "deployments/scale" }}{{ end }}
-{{- if .Values.rbac.targets.statefulSets }}{{ $apps = append $apps "statefulsets/scale" }}{{ end }}
-{{- if $apps }}
-- apiGroups: [apps]
-  resources: [{{ join ", " $apps }}]
-  verbs: [patch]
-{{- end }}
-{{- range (include "forebay.otherTargets" . | fromYaml).targets }}
+{{- range concat ((include "forebay.targets" . | fromYaml).targets | default list) .Values.rbac.extraTargets }}
 - apiGroups: [{{ .group }}]
   resources: [{{ .resource }}/scale]
   verbs: [patch]

@@ -22,7 +22,7 @@ from forebay.actuation.targets import TargetDirectory
 from forebay.runtime.cluster.references import GatewayPools
 from forebay.runtime.cluster.roster import RosterKeeper
 from forebay.runtime.cluster.targetreader import TargetReader
-from forebay.runtime.cluster.world import World
+from forebay.runtime.cluster.view import ClusterView
 from forebay.runtime.heap import Heap
 from forebay.runtime.metrics import Metrics
 from forebay.runtime.report.events import EventRecorder
@@ -30,7 +30,8 @@ from forebay.runtime.report.reporter import Reporter
 from forebay.runtime.report.status import StatusWriter
 from forebay.runtime.rounds import ControlLoop, Steps
 from forebay.runtime.warmup import WarmUp
-from forebay.runtime.watch.store import Kind, Store
+from forebay.runtime.watch.kinds import ALL_KINDS, Kind
+from forebay.runtime.watch.store import Store
 from forebay.telemetry.prometheus import PrometheusTelemetry
 from forebay.telemetry.settings import PrometheusSettings
 from forebay.telemetry.transport.streaming import decoded
@@ -40,6 +41,7 @@ from tests.benchmarks.operator_fleet.fleet import nodes, pool_objects, shared_ob
 INTERVAL_SECONDS = 15.0
 _START_SECONDS = 1_795_132_800.0
 _THREADS = 4
+_BY_PLURAL = {kind.value: kind for kind in ALL_KINDS}
 
 Read = TypeVar("Read")
 
@@ -116,7 +118,7 @@ class CacheApi(KubeApi):
             return {}
         parts = path.split("/")
         namespace = parts[5] if parts[4] == "namespaces" else ""
-        record = self.store.resources[Kind(parts[-3])][namespace, parts[-2]]
+        record = self.store.resources[_BY_PLURAL[parts[-3]]][namespace, parts[-2]]
         status = json.loads(json.dumps(_merged(record.status, body["status"])))
         metadata = {
             "name": record.name,
@@ -176,7 +178,7 @@ class InProcess:
             keeper=RosterKeeper(self.store),
             gateway_pools=GatewayPools(api=self.api, resync_seconds=300.0, clock=self._clock),
             target_reader=TargetReader(self.api, directory, writer),
-            world=World(self.store),
+            world=ClusterView(self.store),
             source=source,
             warm_up=WarmUp(source, None, history_seconds=self.history_seconds, wall_clock=self._clock),
             writer=writer,
@@ -219,7 +221,7 @@ def filled_store(pools: int) -> Store:
         namespace, _, plural = item.collection.partition("/namespaces/")[2].partition("/")
         plural = plural or item.collection.rpartition("/")[2]
         body = json.loads(json.dumps(item.body | ({"status": item.status} if item.status else {})))
-        store.apply(Kind(plural), _created(body, namespace))
+        store.apply(_BY_PLURAL[plural], _created(body, namespace))
     return store
 
 

@@ -17,7 +17,7 @@ from forebay.runtime import decider as module
 from forebay.runtime.cluster.references import GatewayPools
 from forebay.runtime.cluster.roster import RosterKeeper
 from forebay.runtime.cluster.targetreader import TargetReader
-from forebay.runtime.cluster.world import World
+from forebay.runtime.cluster.view import ClusterView
 from forebay.runtime.metrics import Metrics
 from forebay.runtime.report.events import EventRecorder
 from forebay.runtime.report.reporter import Reporter
@@ -81,7 +81,7 @@ class Rig:
         writer = ScaleWriter(api, directory, clock)
         status = StatusWriter(api, store, self.metrics, drift_seconds=60.0, clock=clock)
         events = EventRecorder(api, self.metrics, instance="me", clock=clock, wall_clock=clock)
-        self.world = World(store)
+        self.world = ClusterView(store)
         steps = Steps(
             keeper=RosterKeeper(store),
             gateway_pools=GatewayPools(api=api, resync_seconds=300.0, clock=clock),

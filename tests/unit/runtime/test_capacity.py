@@ -8,8 +8,9 @@ from forebay.flow.fleet import PoolKey, Role
 from forebay.runtime.capacity import capacity_wishes, ensure_capacity
 from forebay.runtime.cluster.look import Look
 from forebay.runtime.cluster.roster import RosterKeeper
-from forebay.runtime.cluster.world import World
-from forebay.runtime.watch.store import Kind, Store
+from forebay.runtime.cluster.view import ClusterView
+from forebay.runtime.watch.kinds import Kind
+from forebay.runtime.watch.store import Store
 
 NOW = 1_795_132_800.0
 CHAT = PoolKey("serving", "chat")
@@ -26,7 +27,7 @@ async def look(store: Store, objects: Any, *, gpus: int, mode: str = "Auto") -> 
     store.apply(Kind.POOLS, objects.pool(mode=mode, roles={"serve": {"variants": [variant]}}))
     store.apply(Kind.NODE_POOLS, objects.node_pool())
     store.apply(Kind.DEPLOYMENTS, objects.deployment("chat", 1))
-    return World(store).look(await RosterKeeper(store).build(NOW), NOW)
+    return ClusterView(store).look(await RosterKeeper(store).build(NOW), NOW)
 
 
 def decisions(desired: int) -> dict[PoolKey, PoolDecision]:

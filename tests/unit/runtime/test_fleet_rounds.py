@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from forebay.runtime.watch.store import Kind
+from forebay.runtime.watch.kinds import Kind
 from tests.benchmarks.operator_fleet.inprocess import InProcess
 
 FORECASTS_BEGIN = 24

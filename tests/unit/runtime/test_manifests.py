@@ -9,7 +9,7 @@ import yaml
 
 from forebay.api.v1alpha1.inferencepool import GATEWAY_POOL_API
 from forebay.cli.main import cli
-from forebay.runtime.watch.watching import WATCHED
+from forebay.runtime.watch.kinds import ALL_KINDS
 
 INSTALL = Path(__file__).parents[3] / "manifests" / "install"
 DOCUMENTS: list[dict[str, Any]] = [
@@ -43,8 +43,8 @@ def test_no_rule_has_a_wildcard() -> None:
 
 def test_whatever_is_watched_may_be_listed_and_watched() -> None:
     rights = granted("forebay-read")
-    for kind, (group, _) in WATCHED.items():
-        assert {(group, kind.value, "list"), (group, kind.value, "watch")} <= rights
+    for kind in ALL_KINDS:
+        assert {(kind.group, kind.value, "list"), (kind.group, kind.value, "watch")} <= rights
 
 
 def test_reading_and_reporting_change_nothing_but_status_and_events() -> None:

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from forebay.flow.fleet import PoolKey
 from forebay.flow.observation import Freshness
-from forebay.runtime.cluster.targetreader import parse_selector
 from forebay.runtime.health import Health
 from forebay.runtime.lag import sample_lag
 from forebay.runtime.logs import JsonFormatter
@@ -138,18 +137,3 @@ def test_records_become_json_that_any_reader_takes() -> None:
             True,
         ]
     }
-
-
-@pytest.mark.parametrize(
-    ("text", "labels", "more"),
-    [
-        ("", {}, False),
-        ("a=b,c=d", {"a": "b", "c": "d"}, False),
-        ("a==b", {"a": "b"}, False),
-        ("a=b,x in (1", {"a": "b"}, True),
-        ("a!=b", {}, True),
-        ("exists", {}, True),
-    ],
-)
-def test_serialised_selectors_are_read(text: str, labels: dict[str, str], *, more: bool) -> None:
-    assert parse_selector(text) == (labels, more)

@@ -11,7 +11,8 @@ from forebay.actuation.kube import ApiError
 from forebay.flow.fleet import PoolKey
 from forebay.flow.observation import Freshness, Problem
 from forebay.runtime.leader import LeaseLostError
-from forebay.runtime.watch.store import Kind, Store
+from forebay.runtime.watch.kinds import Kind
+from forebay.runtime.watch.store import Store
 from forebay.telemetry.source import History, PoolTarget
 from tests.unit.runtime.rig import CHAT, SCALE, STATUS, Rig
 

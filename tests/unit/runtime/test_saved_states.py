@@ -16,7 +16,8 @@ from forebay.flow.observation import Freshness
 from forebay.pipeline import FleetState
 from forebay.runtime.cluster.roster import RosterKeeper
 from forebay.runtime.statefiles import StateFiles
-from forebay.runtime.watch.store import Kind, Store
+from forebay.runtime.watch.kinds import Kind
+from forebay.runtime.watch.store import Store
 from forebay.telemetry.source import History, PoolTarget
 from tests.unit.runtime.pasts import POOL
 from tests.unit.runtime.rig import CHAT, STATUS, Rig

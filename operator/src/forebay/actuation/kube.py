@@ -29,7 +29,6 @@ JsonObject = dict[str, Any]
 """One JSON object as the API server speaks it; parsed into frozen records before anything else sees it."""
 
 MERGE_PATCH = "application/merge-patch+json"
-JSON_PATCH = "application/json-patch+json"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json"
 FIELD_MANAGER = "forebay"
 _MUTATING = frozenset({"POST", "PUT", "PATCH", "DELETE"})

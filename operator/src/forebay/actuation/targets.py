@@ -1,6 +1,6 @@
 """Scale targets: which object a variant scales, and where its `/scale` is.
 
-Deployments and StatefulSets are known; any other kind is looked up in the server's discovery documents, so that
+Kinds that every cluster serves are known; any other kind is looked up in the server's discovery documents, so that
 everything with a standard `/scale` subresource can be scaled without a release of Forebay.
 """
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from forebay.actuation.kube import ApiError, KubeApi
+from forebay.flow.kinds import KINDS
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -21,11 +22,6 @@ class TargetRef:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}"
-
-    @property
-    def watched(self) -> bool:
-        """The informer watches this kind, so that no GET is needed to see it."""
-        return (self.api_version, self.kind) in _BUILT_IN
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +38,7 @@ class ResourceType:
 
 
 _BUILT_IN = {
-    ("apps/v1", "Deployment"): ResourceType("apps/v1", "deployments"),
-    ("apps/v1", "StatefulSet"): ResourceType("apps/v1", "statefulsets"),
+    (row.api_version, row.kind): ResourceType(row.api_version, row.plural) for row in KINDS if row.built_in
 }
 
 

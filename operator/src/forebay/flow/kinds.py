@@ -1,6 +1,6 @@
 """Kinds of workload that Forebay scales: one row per kind, read wherever kinds are treated differently.
 
-To add a kind, add one row here and one value in the chart (``rbac.targets``). The API's default versions, discovery,
+To add a kind, add one row here and one value in the chart (``rbac.targets``). The API's default versions, the
 watches, the telemetry's pod names and the chart's rights follow from the row, or are tested against it.
 """
 
@@ -47,7 +47,7 @@ class Group:
     size_path: tuple[str, ...]
     """Where the object says how many pods a group has."""
     workload_label: str
-    """Label of all pods of the workload with the workload's name: the selector in ``/scale`` finds leaders only."""
+    """Label of all pods of the workload, with its name: the selector in ``/scale`` finds leaders only."""
     key_label: str
     """Label that all pods of one group share."""
 
@@ -71,6 +71,8 @@ class WorkloadKind:
     """Label of the pods that tells their replica's ordinal."""
     group: Group | None = None
     """``None``: a replica is one pod."""
+    unset_replicas: int = 1
+    """What an object has that does not say how many."""
     lowest: int = 0
     """Replicas below which the stack does not work as it should."""
 
@@ -160,6 +162,8 @@ KINDS: tuple[WorkloadKind, ...] = (
         pod_names=PodNames.OTHER,
         removal=RemovalOrder.UNKNOWN,
         selector_path=("status", "selector"),
+        # Until its first write the adapter leaves the count to the RoleBasedGroup.
+        unset_replicas=0,
     ),
     WorkloadKind(
         kind="Rollout",

@@ -185,12 +185,16 @@ class NodePoolObservation:
     """Nodes that go: cordoned or tainted for it; they take no new pod."""
     launchable_nodes: int | None = None
     """Most nodes that could be added now, by the provider's own limits; ``None`` if it names none."""
-    largest_free_block_gpus: int = 0
-    """Most GPUs free on a single node: a replica of more GPUs than this needs a new node."""
+    free_blocks: tuple[int, ...] = ()
+    """GPUs free on each node that has any."""
     blocked_until_seconds: float | None = None
     blocked_reason: str = ""
     lead_time_p50_seconds: float = 300.0
     lead_time_p90_seconds: float = 600.0
+
+    def has_room(self, *, pods: int, gpus_per_pod: int) -> bool:
+        """Return whether so many pods, each on one node, can be placed on nodes that are there."""
+        return gpus_per_pod <= 0 or sum(free // gpus_per_pod for free in self.free_blocks) >= pods
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from forebay.api.v1alpha1.inferencepool import Mode
 from forebay.flow.decision import PoolDecision, VariantDecision
 from forebay.flow.fleet import PoolKey
 from forebay.runtime.cluster.look import PoolLook
-from forebay.runtime.cluster.world import World
+from forebay.runtime.cluster.view import ClusterView
 from forebay.runtime.cluster.writes import LastWrite
 from forebay.runtime.leader import LeaseLostError
 from forebay.runtime.metrics import Metrics
@@ -61,7 +61,7 @@ def actions(looks: Iterable[PoolLook], decisions: Mapping[PoolKey, PoolDecision]
     return sorted(found, key=lambda action: action.wanted.desired < action.workload.replicas)
 
 
-async def act(todo: Iterable[Action], writer: ScaleWriter, world: World, metrics: Metrics) -> list[Done]:
+async def act(todo: Iterable[Action], writer: ScaleWriter, world: ClusterView, metrics: Metrics) -> list[Done]:
     """Write all actions, as many at once as the client allows, and remember what was written.
 
     Raises:

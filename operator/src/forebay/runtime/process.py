@@ -19,7 +19,7 @@ from forebay.forecast.resolution import steps_of
 from forebay.runtime.cluster.references import GatewayPools
 from forebay.runtime.cluster.roster import RosterKeeper
 from forebay.runtime.cluster.targetreader import TargetReader
-from forebay.runtime.cluster.world import World
+from forebay.runtime.cluster.view import ClusterView
 from forebay.runtime.cluster.writes import Writes
 from forebay.runtime.health import Health
 from forebay.runtime.heap import Heap
@@ -130,7 +130,9 @@ class OperatorProcess:
                 keeper=RosterKeeper(store),
                 gateway_pools=GatewayPools(api=api, resync_seconds=settings.resync_seconds, clock=time.monotonic),
                 target_reader=TargetReader(api, directory, writer),
-                world=World(store, settings.provision_deadline_seconds, Writes(settings.conflict_window_seconds)),
+                world=ClusterView(
+                    store, settings.provision_deadline_seconds, Writes(settings.conflict_window_seconds)
+                ),
                 source=source,
                 warm_up=WarmUp(source, files, history_seconds=settings.history_seconds, wall_clock=time.time),
                 writer=writer,

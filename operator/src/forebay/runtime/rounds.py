@@ -23,7 +23,7 @@ from forebay.runtime.cluster.look import Look
 from forebay.runtime.cluster.references import GatewayPools
 from forebay.runtime.cluster.roster import RosterKeeper
 from forebay.runtime.cluster.targetreader import TargetReader
-from forebay.runtime.cluster.world import World
+from forebay.runtime.cluster.view import ClusterView
 from forebay.runtime.decider import Decider
 from forebay.runtime.leader import LeaseLostError
 from forebay.runtime.metrics import Metrics
@@ -34,7 +34,7 @@ from forebay.runtime.report.reporter import Reporter
 from forebay.runtime.slices import in_slices
 from forebay.runtime.statefiles import StateFiles
 from forebay.runtime.warmup import WarmUp
-from forebay.runtime.watch.store import Kind
+from forebay.runtime.watch.kinds import Kind
 from forebay.telemetry.source import PoolTelemetry, TelemetrySource
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Steps:
     keeper: RosterKeeper
     gateway_pools: GatewayPools
     target_reader: TargetReader
-    world: World
+    world: ClusterView
     source: TelemetrySource
     warm_up: WarmUp
     writer: ScaleWriter

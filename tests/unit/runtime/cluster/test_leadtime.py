@@ -12,7 +12,7 @@ from forebay.runtime.cluster.leadtime import (
     START_UP_PRIOR,
     LeadTimeBook,
     LeadTimeEstimator,
-    LeadTimePrior,
+    PhasePrior,
     PodTimes,
 )
 
@@ -113,6 +113,6 @@ def test_a_declared_start_up_is_the_prior_of_its_variant() -> None:
 
 def test_a_given_prior_replaces_the_general_one() -> None:
     book = LeadTimeBook()
-    prior = LeadTimePrior(p50_seconds=5.0, p90_seconds=8.0)
+    prior = PhasePrior(p50_seconds=5.0, p90_seconds=8.0)
     assert book.of_node_pool("h100", prior).quantiles().p90_seconds == pytest.approx(8.0)
     assert book.of_node_pool("h100").quantiles().p90_seconds == pytest.approx(8.0)

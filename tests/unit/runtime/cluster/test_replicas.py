@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
+from forebay.flow.kinds import BY_KIND
 from forebay.runtime.cluster.leadtime import LeadTimeQuantiles
 from forebay.runtime.cluster.replicas import LeadTimes, PodIndex, ReplicaView, view_replicas
 from forebay.runtime.watch.records import PodRecord, parse_pod, parse_workload
+from forebay.runtime.watch.selectors import Selector
 
 NOW = 1_795_132_800.0
 LEAD_TIMES = LeadTimes(
@@ -18,7 +20,7 @@ LEAD_TIMES = LeadTimes(
 def view(objects: Any) -> Any:
     def make(pods: list[Any], *, replicas: int, now: float = NOW + 30, **more: Any) -> ReplicaView:
         records = [record for body in pods if (record := parse_pod(body)) is not None]
-        workload = parse_workload(objects.deployment("chat", replicas))
+        workload = parse_workload(BY_KIND["Deployment"], objects.deployment("chat", replicas))
         given = {"lead_times": LEAD_TIMES, "needs_node": False, "is_awaited": frozenset().__contains__, **more}
         given.setdefault("shortest_deadline_seconds", 900.0)
         return view_replicas(workload, records, now_seconds=now, **given)
@@ -92,7 +94,7 @@ def test_the_index_finds_pods_by_all_labels_of_a_selector(objects: Any) -> None:
     bodies = [objects.pod("a"), objects.pod("b", labels={"app": "chat", "role": "x"}), objects.pod("c", labels={})]
     pods: list[PodRecord] = [record for body in bodies if (record := parse_pod(body)) is not None]
     index = PodIndex(pods)
-    assert [pod.name for pod in index.matching({"app": "chat"})] == ["a", "b"]
-    assert [pod.name for pod in index.matching({"app": "chat", "role": "x"})] == ["b"]
-    assert index.matching({"app": "other"}) == []
-    assert index.matching({}) == []
+    assert [pod.name for pod in index.matching(Selector({"app": "chat"}))] == ["a", "b"]
+    assert [pod.name for pod in index.matching(Selector({"app": "chat", "role": "x"}))] == ["b"]
+    assert index.matching(Selector({"app": "other"})) == []
+    assert index.matching(Selector()) == []

@@ -8,7 +8,8 @@ from forebay.api.v1alpha1.inferencepool import Mode
 from forebay.flow.fleet import PoolKey
 from forebay.runtime.cluster import roster as module
 from forebay.runtime.cluster.roster import RosterKeeper
-from forebay.runtime.watch.store import Kind, Store
+from forebay.runtime.watch.kinds import Kind
+from forebay.runtime.watch.store import Store
 
 NOW = 1_795_132_800.0
 CHAT = PoolKey("serving", "chat")

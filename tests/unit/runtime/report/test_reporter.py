@@ -9,8 +9,9 @@ from forebay.runtime.metrics import Metrics
 from forebay.runtime.report.events import EventRecorder
 from forebay.runtime.report.reporter import Reporter
 from forebay.runtime.report.status import StatusWriter
+from forebay.runtime.watch.kinds import Kind
 from forebay.runtime.watch.records import parse_resource
-from forebay.runtime.watch.store import Kind, Store
+from forebay.runtime.watch.store import Store
 
 NODE_POOL = "/apis/forebay.io/v1alpha1/gpunodepools/h100"
 EVENTS = "/api/v1/namespaces/default/events"

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from forebay.actuation.kube import ApiError
 from forebay.runtime.metrics import Metrics
 from forebay.runtime.report.status import StatusWriter, merge_difference
-from forebay.runtime.watch.store import Kind, Store
+from forebay.runtime.watch.kinds import Kind
+from forebay.runtime.watch.store import Store
 
 PATH = "/apis/forebay.io/v1alpha1/namespaces/serving/inferencepools/chat/status"
 JSON = st.recursive(

@@ -5,7 +5,8 @@ from typing import Any
 
 from forebay.actuation.kube import ApiError
 from forebay.runtime.watch.audit import Auditor
-from forebay.runtime.watch.store import Kind, Store
+from forebay.runtime.watch.kinds import Kind
+from forebay.runtime.watch.store import Store
 from forebay.runtime.watch.watching import UNFINISHED_PODS, Scope
 
 

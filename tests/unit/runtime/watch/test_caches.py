@@ -12,9 +12,10 @@ from forebay.runtime.health import Health
 from forebay.runtime.watch import caches as module
 from forebay.runtime.watch.audit import Auditor
 from forebay.runtime.watch.caches import Caches
+from forebay.runtime.watch.kinds import ALL_KINDS, OWN_KINDS, Kind
 from forebay.runtime.watch.staleness import StaleCachesError
-from forebay.runtime.watch.store import OWN_KINDS, Kind, Store
-from forebay.runtime.watch.watching import CLUSTER_SCOPED, Scope
+from forebay.runtime.watch.store import Store
+from forebay.runtime.watch.watching import Scope
 
 NODES = "/api/v1/nodes"
 SCOPE = Scope(namespaces=("serving",))
@@ -25,6 +26,7 @@ class Cluster:
 
     def __init__(self, *refused: str) -> None:
         self.refused = set(refused)
+        self.absent: set[str] = set()
         self.served = {kind.value for kind in OWN_KINDS}
         self.items: dict[str, list[Any]] = {}
         self.asked = 0
@@ -33,6 +35,8 @@ class Cluster:
         self.asked += 1
         if path in self.refused:
             raise ApiError(f"GET {path}: 403", status=403)
+        if path in self.absent:
+            raise ApiError(f"GET {path}: 404", status=404)
         if path == "/apis/forebay.io/v1alpha1":
             return {"resources": [{"name": name} for name in self.served]}
         return {"items": self.items.get(path, []), "metadata": {}}
@@ -86,7 +90,7 @@ async def test_rights_that_are_given_later_count_when_their_cache_is_whole(
     assert Kind.NODES not in store.kinds
     store.apply(Kind.NODES, objects.node("n"))
     await taking
-    assert store.kinds == frozenset(Kind)
+    assert store.kinds == frozenset(ALL_KINDS)
     await kept.take_new_rights()
     assert watches.begun == 1
 
@@ -108,10 +112,10 @@ async def test_rights_that_are_taken_away_are_waited_for(store: Store, clock: An
     """What was read once is in decisions: it may grow old, but it must not look gone."""
     cluster = Cluster()
     kept = caches(cluster, store, Watches(), clock)
-    assert frozenset(await kept.readable()) == frozenset(Kind)
-    cluster.refused = {NODES, *(next(SCOPE.paths(kind)) for kind in CLUSTER_SCOPED)}
-    assert frozenset(await kept.readable()) == frozenset(Kind)
-    assert store.kinds == frozenset(Kind)
+    assert frozenset(await kept.readable()) == frozenset(ALL_KINDS)
+    cluster.refused = {NODES, *(next(SCOPE.paths(kind)) for kind in ALL_KINDS if kind.cluster_scoped)}
+    assert frozenset(await kept.readable()) == frozenset(ALL_KINDS)
+    assert store.kinds == frozenset(ALL_KINDS)
 
 
 async def test_what_was_deleted_while_nobody_watched_is_dropped(store: Store, objects: Any, clock: Any) -> None:
@@ -136,7 +140,7 @@ async def test_crds_that_are_gone_for_a_while_are_waited_for(store: Store, clock
     assert not waiting.done()
     cluster.served.add("scalingpolicies")
     async with asyncio.timeout(5.0):
-        assert frozenset(await waiting) == frozenset(Kind)
+        assert frozenset(await waiting) == frozenset(ALL_KINDS)
 
 
 async def test_what_cannot_be_watched_for_minutes_is_not_decided_on(store: Store, clock: Any) -> None:
@@ -197,3 +201,21 @@ async def test_caches_that_are_too_old_end_what_looks_after_them(store: Store) -
     with pytest.raises(StaleCachesError, match="pods may not be read any more"):
         async with asyncio.timeout(5.0):
             await kept.keep()
+
+
+async def test_kinds_of_other_projects_come_and_go_with_their_crds(store: Store, clock: Any) -> None:
+    """Protects a pool whose LeaderWorkerSets were installed after Forebay, and a process from a CRD's removal."""
+    kind = next(kind for kind in ALL_KINDS if kind.optional)
+    cluster, watches = Cluster(), Watches()
+    kept = caches(cluster, store, watches, clock)
+    cluster.absent = set(SCOPE.paths(kind))
+    assert kind not in await kept.readable()
+    assert kind not in store.kinds
+    cluster.absent = set()
+    await kept.take_new_rights()
+    assert watches.begun == 1
+    assert kind in store.kinds
+    assert kind in await kept.readable()
+    cluster.absent = set(SCOPE.paths(kind))
+    assert kind not in await kept.readable()
+    assert kind not in store.kinds

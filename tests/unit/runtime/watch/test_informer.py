@@ -14,13 +14,14 @@ from forebay.runtime.watch.informer import (
     connection_info,
     kopf_settings,
 )
-from forebay.runtime.watch.store import Kind, Store
+from forebay.runtime.watch.kinds import ALL_KINDS, Kind
+from forebay.runtime.watch.store import Store
 from forebay.runtime.watch.watching import Scope
 
 
 def test_handlers_need_no_finalizer_and_keep_nothing_in_annotations(store: Store) -> None:
     registry = Informer(store, scope=Scope(), login=lambda: pytest.fail("not now")).registry(store.kinds)
-    assert len(registry._watching.get_all_handlers()) == len(Kind)
+    assert len(registry._watching.get_all_handlers()) == len(ALL_KINDS)
     for stateful in (registry._changing, registry._spawning, registry._indexing):
         assert list(stateful.get_all_handlers()) == []
 
@@ -29,7 +30,7 @@ def test_what_may_not_be_read_is_not_watched(store: Store) -> None:
     store.without = {Kind.NODES: "may not be read"}
     registry = Informer(store, scope=Scope(), login=lambda: pytest.fail("not now")).registry(store.kinds)
     assert {str(handler.id) for handler in registry._watching.get_all_handlers()} == {
-        kind.value for kind in Kind if kind is not Kind.NODES
+        kind.value for kind in ALL_KINDS if kind is not Kind.NODES
     }
 
 

@@ -8,13 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.runtime.cluster.roster import RosterKeeper
-from forebay.runtime.cluster.world import World
+from forebay.runtime.cluster.view import ClusterView
 from forebay.runtime.metrics import Metrics
 from forebay.runtime.report.columns import invalid_node_pool_status, invalid_report
 from forebay.runtime.report.conditions import invalid
 from forebay.runtime.report.status import News, StatusWriter
+from forebay.runtime.watch.kinds import Kind
 from forebay.runtime.watch.ownstatus import usable_status
-from forebay.runtime.watch.store import Kind, Store
+from forebay.runtime.watch.store import Store
 from tests.unit.runtime.conftest import NOW, MemoryApi, Objects
 
 POOL_FIELDS = ("spec", "slo", "ttft", "roles", "serve", "prefill", "decode", "variants", "target", "kind", "name")
@@ -52,7 +53,7 @@ def test_any_stored_object_is_looked_at_and_reported(spec: Any, status: Any) -> 
     for name, kind in {**kinds, "ServingProfile": Kind.PROFILES, "ScalingPolicy": Kind.POLICIES}.items():
         store.apply(kind, stored(name, spec, status))
     roster = asyncio.run(RosterKeeper(store).build(NOW))
-    World(store).look(roster, NOW)
+    ClusterView(store).look(roster, NOW)
     writer = StatusWriter(MemoryApi(), store, Metrics(), drift_seconds=60.0, clock=lambda: NOW)
     for item in roster.invalid:
         assert item.message.endswith(".")

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from forebay.flow.kinds import BY_KIND
 from forebay.runtime.watch.records import parse_autoscaler, parse_node, parse_pod, parse_workload, pod_gpus
 
 
@@ -67,7 +68,7 @@ def test_usable_is_what_the_scheduler_can_use(objects: Any, changes: dict[str, A
 def test_a_deployment_without_replicas_has_one(objects: Any) -> None:
     body = objects.deployment("chat")
     del body["spec"]["replicas"]
-    assert parse_workload(body).replicas == 1
+    assert parse_workload(BY_KIND["Deployment"], body).replicas == 1
 
 
 def test_the_hpa_that_keda_made_goes_by_the_name_of_its_scaled_object() -> None:

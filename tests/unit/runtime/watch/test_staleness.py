@@ -11,8 +11,9 @@ from forebay.actuation.kube import ApiError
 from forebay.runtime.health import Health
 from forebay.runtime.watch.audit import Auditor
 from forebay.runtime.watch.caches import Caches
+from forebay.runtime.watch.kinds import Kind
 from forebay.runtime.watch.staleness import StaleCachesError
-from forebay.runtime.watch.store import Kind, Store
+from forebay.runtime.watch.store import Store
 from forebay.runtime.watch.watching import Scope
 
 RESYNC_SECONDS = 300.0

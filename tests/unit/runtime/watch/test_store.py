@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from forebay.runtime.watch.store import Kind, Store
+from forebay.runtime.watch.kinds import Kind
+from forebay.runtime.watch.store import Store
 
 
 def test_an_object_comes_changes_and_goes(store: Store, objects: Any) -> None:

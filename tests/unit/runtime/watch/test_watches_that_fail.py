@@ -11,7 +11,8 @@ import kopf
 import pytest
 
 from forebay.runtime.watch.informer import Informer
-from forebay.runtime.watch.store import Kind, Store
+from forebay.runtime.watch.kinds import Kind
+from forebay.runtime.watch.store import Store
 from forebay.runtime.watch.watching import Scope
 from tests.unit.runtime.watch.watch_server import (
     PODS,

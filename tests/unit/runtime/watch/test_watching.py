@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from forebay.actuation.kube import ApiError
-from forebay.runtime.watch.store import Kind
-from forebay.runtime.watch.watching import CLUSTER_SCOPED, UNFINISHED_PODS, WATCHED, Scope, find_access
+from forebay.runtime.watch.kinds import ALL_KINDS, Kind
+from forebay.runtime.watch.watching import UNFINISHED_PODS, Scope, find_access
 
 
 class Rights:
@@ -48,7 +48,7 @@ def test_a_list_equals_what_is_watched() -> None:
 def test_single_namespaces_have_a_path_each_but_for_what_belongs_to_the_cluster() -> None:
     scope = Scope(namespaces=("a", "b"))
     assert list(scope.paths(Kind.PODS)) == ["/api/v1/namespaces/a/pods", "/api/v1/namespaces/b/pods"]
-    for kind in CLUSTER_SCOPED:
+    for kind in filter(lambda kind: kind.cluster_scoped, ALL_KINDS):
         assert list(scope.paths(kind)) == list(Scope().paths(kind))
 
 
@@ -56,7 +56,7 @@ async def test_all_rights_leave_nothing_to_say() -> None:
     rights = Rights()
     found = await access(rights)
     assert (found.without, found.problem) == ({}, "")
-    assert len(rights.asked) == len(WATCHED)
+    assert len(rights.asked) == len(ALL_KINDS)
     assert all(parameters["limit"] == "1" for _, parameters in rights.asked)
 
 
@@ -93,7 +93,7 @@ async def test_a_watch_is_tried_for_a_moment_and_from_the_list_on() -> None:
     """Protects from having every object of a cluster sent once more, or waiting for news that do not come."""
     rights = Rights()
     await access(rights)
-    assert len(rights.watched) == len(WATCHED)
+    assert len(rights.watched) == len(ALL_KINDS)
     of_pods = dict(rights.watched)["/api/v1/pods"]
     assert of_pods == {
         "fieldSelector": UNFINISHED_PODS,
@@ -114,3 +114,15 @@ async def test_kinds_that_are_read_already_are_not_tried_again() -> None:
     rights = Rights()
     await find_access(rights, Scope(), {Kind.NODES})  # type: ignore[arg-type]
     assert [path for path, _ in rights.asked] == ["/api/v1/nodes"]
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence"),
+    [(404, "install its CRD"), (403, "allow Forebay's service account")],
+)
+async def test_a_kind_of_another_project_may_be_missing(status: int, sentence: str) -> None:
+    kind = next(kind for kind in ALL_KINDS if kind.optional)
+    found = await access(Rights(*Scope().paths(kind), status=status))
+    assert found.problem == ""
+    assert set(found.without) == {kind}
+    assert sentence in found.without[kind]

@@ -49,7 +49,7 @@ class LeadTimeQuantiles:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeadTimePrior:
+class PhasePrior:
     """What is believed before anything was seen: median and 90th percentile, worth ``weight`` observations."""
 
     p50_seconds: float
@@ -70,24 +70,24 @@ class LeadTimePrior:
 # A new GPU node with a prebaked driver takes 4 to 6 minutes on public clouds to run its first pod
 # (github.com/kubernetes/autoscaler issue 3464); the device plugin of a prebaked image adds about 90 s after the
 # node is Ready (github.com/NVIDIA/k8s-device-plugin issue 291). Autoscalers give up at 15 min.
-NODE_PRIOR = LeadTimePrior(p50_seconds=240.0, p90_seconds=450.0)
+NODE_PRIOR = PhasePrior(p50_seconds=240.0, p90_seconds=450.0)
 # vLLM with 8 B weights is ready 23 to 66 s after its start (NVIDIA Run:ai Model Streamer benchmark, 2025), 70 B
 # weights without streaming take 4 to 5 minutes (Anyscale, "Loading Llama-2 70B 20x faster").
-START_UP_PRIOR = LeadTimePrior(p50_seconds=90.0, p90_seconds=180.0)
+START_UP_PRIOR = PhasePrior(p50_seconds=90.0, p90_seconds=180.0)
 
 
 @dataclass(slots=True)
 class LeadTimeEstimator:
     """Quantiles of one phase from its prior and its fading observations."""
 
-    prior: LeadTimePrior
+    prior: PhasePrior
     count: int = 0
     _weight: float = 0.0
     _sum: float = 0.0
     _sum_of_squares: float = 0.0
     restored_seconds: float | None = None
     """Unix time at which it was taken back from a status; None if it began with its prior."""
-    _told: tuple[LeadTimePrior, int, LeadTimeQuantiles] | None = None
+    _told: tuple[PhasePrior, int, LeadTimeQuantiles] | None = None
     """The quantiles last computed, with the prior and the count that they were computed from."""
 
     def observe(self, seconds: float) -> None:
@@ -178,7 +178,7 @@ class LeadTimeBook:
     _taught_node: set[str] = field(default_factory=set)
     """Pods that a node pool learned from: variants may share a workload, or come back."""
 
-    def of_node_pool(self, name: str, prior: LeadTimePrior | None = None) -> LeadTimeEstimator:
+    def of_node_pool(self, name: str, prior: PhasePrior | None = None) -> LeadTimeEstimator:
         """Return the estimator of a node pool; ``""`` stands for variants without one. A given prior is kept."""
         estimator = self.node.setdefault(name, LeadTimeEstimator(NODE_PRIOR))
         if prior is not None:
@@ -200,7 +200,7 @@ class LeadTimeBook:
         """
         prior = START_UP_PRIOR
         if declared_seconds is not None:
-            prior = LeadTimePrior(p50_seconds=declared_seconds, p90_seconds=1.3 * declared_seconds)
+            prior = PhasePrior(p50_seconds=declared_seconds, p90_seconds=1.3 * declared_seconds)
         estimator = self.start_up.setdefault(key, LeadTimeEstimator(prior))
         estimator.prior = prior
         return estimator

@@ -94,7 +94,7 @@ def observe_node_pool(
         usable_gpus=sum(node.gpus for node in usable),
         free_gpus=sum(free),
         provisioning_nodes=sum(not node.usable and not node.cordoned for node in nodes),
-        largest_free_block_gpus=max(free, default=0),
+        free_blocks=tuple(sorted((gpus for gpus in free if gpus), reverse=True)),
         blocked_until_seconds=back_off.until_seconds if blocked else None,
         blocked_reason=back_off.reason if blocked else "",
         lead_time_p50_seconds=lead_time.p50_seconds,

@@ -2,12 +2,13 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from forebay.flow.observation import StartingReplica
 from forebay.runtime.cluster.leadtime import LeadTimeQuantiles
 from forebay.runtime.watch.records import PodRecord, WorkloadRecord
+from forebay.runtime.watch.selectors import Selector
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,14 +56,18 @@ class PodIndex:
 
     def __init__(self, pods: Iterable[PodRecord]) -> None:
         self._by_label: dict[tuple[str, str], list[PodRecord]] = defaultdict(list)
-        for pod in pods:
+        self._all = list(pods)
+        for pod in self._all:
             for pair in pod.labels.items():
                 self._by_label[pair].append(pod)
 
-    def matching(self, labels: Mapping[str, str]) -> list[PodRecord]:
-        """Return the pods that carry all of ``labels``; none for an empty selector, which would mean all."""
-        candidates = min((self._by_label.get(pair, []) for pair in labels.items()), key=len, default=[])
-        return [pod for pod in candidates if all(pod.labels.get(key) == value for key, value in labels.items())]
+    def matching(self, selector: Selector) -> list[PodRecord]:
+        """Return the pods of a selector; none for an empty one, which would mean all."""
+        if selector.labels:
+            candidates = min((self._by_label.get(pair, []) for pair in selector.labels.items()), key=len)
+        else:
+            candidates = self._all if selector else []
+        return [pod for pod in candidates if selector.matches(pod.labels)]
 
 
 def view_replicas(
@@ -75,14 +80,11 @@ def view_replicas(
     now_seconds: float,
     shortest_deadline_seconds: float,
 ) -> ReplicaView:
-    """Return the replicas of a workload from its pods.
-
-    One pod is one replica: a Deployment's or StatefulSet's pod, or the leader of a multi-node group, which is the
-    pod that the selector in a LeaderWorkerSet's ``/scale`` matches.
+    """Return the replicas of a workload.
 
     Args:
         workload: the scale target.
-        pods: its unfinished pods.
+        pods: its unfinished pods, one for each replica (``groups`` makes one of a group's pods).
         lead_times: of its variant.
         is_awaited: whether a pod, by uid, was never Ready since it was ordered.
         needs_node: a replica ordered now would wait for a new node.

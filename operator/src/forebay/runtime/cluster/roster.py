@@ -12,9 +12,10 @@ from forebay.api.translate import Catalogue, PoolBinding, translate_node_pool, t
 from forebay.api.v1alpha1 import GPUNodePool, InferencePool, ScalingPolicy, ServingProfile
 from forebay.api.v1alpha1.inferencepool import Mode
 from forebay.flow.fleet import NodePool, Pool, PoolKey
-from forebay.runtime.cluster.leadtime import LeadTimePrior
+from forebay.runtime.cluster.leadtime import PhasePrior
+from forebay.runtime.watch.kinds import Kind
 from forebay.runtime.watch.records import ResourceRecord
-from forebay.runtime.watch.store import Kind, Store
+from forebay.runtime.watch.store import Store
 from forebay.telemetry.source import GatewayTarget
 
 R = TypeVar("R", bound=Resource)
@@ -58,7 +59,7 @@ class NodePoolEntry:
     record: ResourceRecord
     node_pool: NodePool
     selector: Mapping[str, str]
-    prior: LeadTimePrior | None
+    prior: PhasePrior | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +195,7 @@ class RosterKeeper:
             record=self.store.resources[Kind.NODE_POOLS]["", resource.name],
             node_pool=translate_node_pool(resource),
             selector=resource.spec.node_selector,
-            prior=LeadTimePrior(p50_seconds=prior.p50.seconds, p90_seconds=prior.p90.seconds) if prior else None,
+            prior=PhasePrior(p50_seconds=prior.p50.seconds, p90_seconds=prior.p90.seconds) if prior else None,
         )
 
     def _forget_others(self) -> None:

@@ -1,20 +1,23 @@
-"""Read scale targets of kinds that are not watched: one GET of the object and one of its `/scale` per round."""
+"""Read scale targets of kinds that are not watched: one GET of the object and one of its `/scale` per round.
+
+Those are kinds that Forebay has no row for (``forebay.flow.kinds``).
+"""
 
 import asyncio
 import logging
 
-from forebay.actuation.conflicts import replica_owner
 from forebay.actuation.kube import ApiError, KubeApi
 from forebay.actuation.scale import ScaleWriter
 from forebay.actuation.targets import TargetDirectory, TargetRef, UnknownKindError
 from forebay.runtime.cluster.roster import Roster
-from forebay.runtime.watch.records import WorkloadRecord
+from forebay.runtime.watch.kinds import watched_kind
+from forebay.runtime.watch.records import WorkloadRecord, workload_record
 
 logger = logging.getLogger(__name__)
 
 
 class TargetReader:
-    """Reads LeaderWorkerSets, scaling adapters and whatever else has a `/scale`.
+    """Reads whatever has a `/scale`.
 
     What an API server that is busy or ill does not answer is no news of the target: its last record stays, as a
     watched target's does in the cache. Else one bad answer would count its capacity as none, and others would be
@@ -32,7 +35,12 @@ class TargetReader:
     async def read(self, roster: Roster) -> dict[TargetRef, WorkloadRecord | str]:
         """Return every unwatched target of the roster, or a sentence that says why it cannot be used."""
         targets = sorted(
-            {target for entry in roster.pools.values() for target in entry.targets.values() if not target.watched}
+            {
+                target
+                for entry in roster.pools.values()
+                for target in entry.targets.values()
+                if watched_kind(target.api_version, target.kind) is None
+            }
         )
         answers = dict(zip(targets, await asyncio.gather(*map(self._answer, targets)), strict=True))
         self._last = {target: answer for target, answer in answers.items() if isinstance(answer, WorkloadRecord)}
@@ -61,27 +69,11 @@ class TargetReader:
         resource = await self._directory.resolve(target)
         scale = await self._scales.read(target)
         body = await self._api.get(resource.path(target.namespace, target.name))
-        metadata = body["metadata"]
-        labels, has_expressions = parse_selector(scale.selector)
-        return WorkloadRecord(
-            target=target,
-            uid=str(metadata["uid"]),
-            resource_version=scale.resource_version or "",
+        return workload_record(
+            target,
+            body,
+            row=None,
             replicas=scale.replicas or 0,
-            match_labels=labels,
-            has_expressions=has_expressions,
-            owner=replica_owner(metadata.get("managedFields") or ()),
+            resource_version=scale.resource_version or "",
+            selector=scale.selector,
         )
-
-
-def parse_selector(selector: str) -> tuple[dict[str, str], bool]:
-    """Return the labels of a serialised selector, and whether it has more than labels."""
-    labels: dict[str, str] = {}
-    more = False
-    for part in filter(None, (part.strip() for part in selector.split(","))):
-        key, equals, value = part.partition("=")
-        if not equals or key.endswith("!") or " " in key:
-            more = True
-        else:
-            labels[key] = value.removeprefix("=")
-    return labels, more

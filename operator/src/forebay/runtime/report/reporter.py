@@ -27,8 +27,8 @@ from forebay.runtime.report.conditions import Transition, Type, invalid, judge
 from forebay.runtime.report.events import EventRecorder
 from forebay.runtime.report.status import News, StatusWriter
 from forebay.runtime.slices import in_slices
+from forebay.runtime.watch.kinds import OWN_KINDS, Kind
 from forebay.runtime.watch.records import ResourceRecord
-from forebay.runtime.watch.store import OWN_KINDS, Kind
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,9 @@ from forebay.actuation.kube import ApiError, JsonObject, KubeApi
 from forebay.api.base import GROUP, VERSION
 from forebay.runtime.metrics import Metrics
 from forebay.runtime.report.text import differ_notably, shorten, without_asides
+from forebay.runtime.watch.kinds import Kind
 from forebay.runtime.watch.records import ResourceRecord
-from forebay.runtime.watch.store import Kind, Store
+from forebay.runtime.watch.store import Store
 
 logger = logging.getLogger(__name__)
 

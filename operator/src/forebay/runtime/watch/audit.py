@@ -12,9 +12,10 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping
 
 from forebay.actuation.conflicts import Autoscaler
 from forebay.actuation.kube import METADATA_LIST, ApiError, JsonObject, KubeApi
+from forebay.runtime.watch.kinds import Kind
 from forebay.runtime.watch.records import parse_autoscaler
 from forebay.runtime.watch.staleness import Staleness
-from forebay.runtime.watch.store import Kind, ObjectKey, Seen, Store, key_of
+from forebay.runtime.watch.store import ObjectKey, Seen, Store, key_of
 from forebay.runtime.watch.watching import Scope, collection_path
 
 logger = logging.getLogger(__name__)

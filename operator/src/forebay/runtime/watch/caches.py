@@ -10,8 +10,9 @@ from forebay.api.base import GROUP, VERSION
 from forebay.runtime.health import Health
 from forebay.runtime.watch.audit import Auditor
 from forebay.runtime.watch.informer import Informer
+from forebay.runtime.watch.kinds import ALL_KINDS, OPTIONAL_KINDS, OWN_KINDS, Kind
 from forebay.runtime.watch.staleness import StaleCachesError
-from forebay.runtime.watch.store import OWN_KINDS, Kind, Store
+from forebay.runtime.watch.store import Store
 from forebay.runtime.watch.watching import Access, Scope, find_access
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,8 @@ class Caches:
     async def readable(self) -> Collection[Kind]:
         """Wait until our kinds are served and may be read, and return what is to be watched.
 
-        kopf looks for them once, and waits for ever at a refusal. What could be read once is watched for ever.
+        kopf looks for them once, and waits for ever at a refusal. What could be read once is watched for ever, but
+        for kinds of other projects, whose CRDs come and go.
 
         Raises:
             StaleCachesError: the wait took too long, not for the first time: what was read then is decided on.
@@ -62,11 +64,21 @@ class Caches:
             # Deletions of the time in which nobody watched are told by nobody.
             await self.auditor.compare()
         else:
-            for sentence in access.without.values():
-                logger.warning("%s", sentence)
+            for kind, sentence in access.without.items():
+                if not kind.optional:
+                    logger.warning("%s", sentence)
             self.store.without = access.without
             self._may_watch.set()
-        return frozenset(Kind) - (access.without.keys() & self.store.without.keys())
+        self._let_go(access.without.keys() & OPTIONAL_KINDS)
+        return frozenset(ALL_KINDS) - (access.without.keys() & self.store.without.keys())
+
+    def _let_go(self, absent: Collection[Kind]) -> None:
+        """Go without kinds of other projects that are not served, or may not be watched, any more."""
+        for kind in absent:
+            if kind in self.store.kinds:
+                logger.info("%s are not watched any more", kind.resource)
+                self.store.without = {**self.store.without, kind: f"{kind.resource} are not served any more"}
+                self.store.drop_all(kind)
 
     async def fill(self) -> None:
         """Wait until every kind that is watched was seen as a whole."""

@@ -25,8 +25,9 @@ from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 from kubernetes.aio.client.configuration import Configuration
 
 from forebay.api.base import GROUP, VERSION
-from forebay.runtime.watch.store import Kind, Store
-from forebay.runtime.watch.watching import UNFINISHED_PODS, WATCHED, Scope
+from forebay.runtime.watch.kinds import Kind
+from forebay.runtime.watch.store import Store
+from forebay.runtime.watch.watching import UNFINISHED_PODS, Scope
 
 logger = logging.getLogger(__name__)
 
@@ -149,8 +150,9 @@ class Informer:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(self._on_login)
         for kind in kinds:
-            group, version = WATCHED[kind]
-            kopf.on.event(group, version, kind.value, id=kind.value, registry=registry)(self._handler(kind))
+            kopf.on.event(kind.group, kind.version, kind.value, id=kind.value, registry=registry)(
+                self._handler(kind)
+            )
         return registry
 
     async def run(

@@ -1,13 +1,15 @@
 """What the informer keeps of each object: small frozen records, parsed once when the object changes."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from forebay.actuation.conflicts import Autoscaler, parse_time, replica_owner
 from forebay.actuation.targets import TargetRef
+from forebay.flow.kinds import WorkloadKind
 from forebay.runtime.watch.ownstatus import usable_status
+from forebay.runtime.watch.selectors import Selector, SelectorError, parse_selector
 
 GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu")
 
@@ -36,11 +38,16 @@ class WorkloadRecord:
     uid: str
     resource_version: str
     replicas: int
-    match_labels: Mapping[str, str]
-    has_expressions: bool
-    """The selector has more than labels: its pods cannot be found by `match_labels` alone."""
+    selector: Selector
+    """Of its pods; empty where the object has none."""
     owner: str | None
     """Who set the replicas to what they are."""
+    ready_replicas: int = 0
+    """Replicas that are Ready as the object's own status says."""
+    group_size: int = 1
+    """Pods per replica."""
+    problem: str = ""
+    """Why it cannot be scaled as it is, as a sentence; "" if it can."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,24 +147,69 @@ def _shared(value: Any, seen: dict[str, str] | None = None) -> Any:
     return value
 
 
-def parse_workload(body: Mapping[str, Any]) -> WorkloadRecord:
-    """Return the record of a Deployment, StatefulSet or anything that is shaped like them."""
+def parse_workload(row: WorkloadKind, body: Mapping[str, Any]) -> WorkloadRecord:
+    """Return the record of a workload of a known kind."""
     metadata = body["metadata"]
-    spec = body.get("spec") or {}
-    selector = spec.get("selector") or {}
-    target = TargetRef(
-        str(metadata.get("namespace") or ""), str(body["apiVersion"]), str(body["kind"]), str(metadata["name"])
+    replicas = at_path(body, ("spec", "replicas"))
+    return workload_record(
+        TargetRef(str(metadata.get("namespace") or ""), row.api_version, row.kind, str(metadata["name"])),
+        body,
+        row=row,
+        replicas=row.unset_replicas if replicas is None else int(replicas),
+        resource_version=str(metadata.get("resourceVersion") or ""),
+        selector=at_path(body, row.selector_path),
     )
-    replicas = spec.get("replicas")
+
+
+def workload_record(
+    target: TargetRef,
+    body: Mapping[str, Any],
+    *,
+    row: WorkloadKind | None,
+    replicas: int,
+    resource_version: str,
+    selector: object,
+) -> WorkloadRecord:
+    """Return the record of a scale target.
+
+    Args:
+        target: which object it is.
+        body: the object.
+        row: of its kind, where that is known.
+        replicas: its count.
+        resource_version: with which the count was read.
+        selector: as the object or its `/scale` writes it.
+    """
+    metadata, problem, name = body["metadata"], "", f"{target.kind} {target.name}"
+    try:
+        parsed = parse_selector(selector)
+    except (SelectorError, KeyError):
+        parsed, problem = Selector(), f"{name} has a selector that cannot be read: {selector}."
+    if not parsed and not problem:
+        problem = (
+            f"{name} does not say which pods are its own: its /scale has no selector, so its replicas cannot be"
+            " counted. Wait for its controller to set one, or name another target."
+        )
+    size = at_path(body, row.group.size_path) if row is not None and row.group is not None else None
     return WorkloadRecord(
         target=target,
         uid=str(metadata["uid"]),
-        resource_version=str(metadata.get("resourceVersion") or ""),
-        replicas=1 if replicas is None else int(replicas),
-        match_labels=dict(selector.get("matchLabels") or {}),
-        has_expressions=bool(selector.get("matchExpressions")),
+        resource_version=resource_version,
+        replicas=replicas,
+        selector=parsed,
         owner=replica_owner(metadata.get("managedFields") or ()),
+        ready_replicas=int(at_path(body, ("status", "readyReplicas")) or 0),
+        group_size=max(1, int(size)) if size is not None else 1,
+        problem=problem,
     )
+
+
+def at_path(body: Mapping[str, Any], path: Iterable[str]) -> Any:
+    """Return what stands at a path of an object; None where there is nothing."""
+    value: Any = body
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
 def parse_pod(body: Mapping[str, Any]) -> PodRecord | None:

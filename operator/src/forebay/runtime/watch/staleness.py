@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from forebay.actuation.kube import ApiError
-from forebay.runtime.watch.store import Kind, ObjectKey, Seen
+from forebay.runtime.watch.kinds import Kind
+from forebay.runtime.watch.store import ObjectKey, Seen
 
 _PATIENCE_SECONDS = 240.0
 """A little less than lies between two comparisons by default, so that the second one tells."""

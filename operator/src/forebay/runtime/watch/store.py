@@ -3,11 +3,11 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, NamedTuple, Self
 
 from forebay.actuation.conflicts import Autoscaler
 from forebay.actuation.targets import TargetRef
+from forebay.runtime.watch.kinds import ALL_KINDS, OWN_KINDS, WORKLOAD_KINDS, Kind
 from forebay.runtime.watch.records import (
     NodeRecord,
     PodRecord,
@@ -19,24 +19,6 @@ from forebay.runtime.watch.records import (
     parse_resource,
     parse_workload,
 )
-
-
-class Kind(StrEnum):
-    """Kinds that are watched, by their plural name."""
-
-    POOLS = "inferencepools"
-    NODE_POOLS = "gpunodepools"
-    PROFILES = "servingprofiles"
-    POLICIES = "scalingpolicies"
-    NODES = "nodes"
-    PODS = "pods"
-    DEPLOYMENTS = "deployments"
-    STATEFUL_SETS = "statefulsets"
-    AUTOSCALERS = "horizontalpodautoscalers"
-
-
-OWN_KINDS = frozenset({Kind.POOLS, Kind.NODE_POOLS, Kind.PROFILES, Kind.POLICIES})
-WORKLOAD_KINDS = frozenset({Kind.DEPLOYMENTS, Kind.STATEFUL_SETS})
 
 ObjectKey = tuple[str, str]
 """Namespace ("" for cluster-scoped objects) and name."""
@@ -64,7 +46,7 @@ class Store:
     """Records by kind and key. Used from the event loop only."""
 
     without: Mapping[Kind, str] = field(default_factory=dict)
-    """Kinds that may not be read, each with a sentence that says what is missed; nothing of them is ever here."""
+    """Kinds that are not watched, each with a sentence that says why; nothing of them is here."""
     resources: dict[Kind, dict[ObjectKey, ResourceRecord]] = field(
         default_factory=lambda: {kind: {} for kind in OWN_KINDS}
     )
@@ -74,7 +56,7 @@ class Store:
     keda: tuple[Autoscaler, ...] = ()
     """ScaledObjects, listed now and then because their CRD may be absent."""
     _pods: dict[str, dict[str, PodRecord]] = field(default_factory=lambda: defaultdict(dict))
-    _keys: dict[Kind, dict[ObjectKey, Seen]] = field(default_factory=lambda: {kind: {} for kind in Kind})
+    _keys: dict[Kind, dict[ObjectKey, Seen]] = field(default_factory=lambda: {kind: {} for kind in ALL_KINDS})
     """Every object as a watch told of it last: also those that have no record (finished pods)."""
     _told: Counter[tuple[Kind, str]] = field(default_factory=Counter)
     """Watch events by kind and namespace."""
@@ -93,7 +75,7 @@ class Store:
         if kind in OWN_KINDS:
             self.resources[kind][key] = parse_resource(body)
         elif kind in WORKLOAD_KINDS:
-            workload = parse_workload(_with_kind(kind, body))
+            workload = parse_workload(WORKLOAD_KINDS[kind], body)
             self.workloads[workload.target] = workload
         elif kind is Kind.PODS:
             self._apply_pod(key, parse_pod(body))
@@ -120,10 +102,15 @@ class Store:
         else:
             self.autoscalers.pop(key, None)
 
+    def drop_all(self, kind: Kind) -> None:
+        """Forget every object of a kind that is not watched any more."""
+        for key in list(self._keys[kind]):
+            self.drop(kind, key)
+
     @property
     def kinds(self) -> frozenset[Kind]:
         """The kinds that are watched."""
-        return frozenset(Kind) - self.without.keys()
+        return frozenset(ALL_KINDS) - self.without.keys()
 
     def keys(self, kind: Kind) -> frozenset[ObjectKey]:
         """Return every object of a kind that was seen and not deleted."""
@@ -177,18 +164,6 @@ class Store:
             self._pods[key[0]][key[1]] = pod
 
 
-_WORKLOAD_TYPES = {
-    Kind.DEPLOYMENTS: ("apps/v1", "Deployment"),
-    Kind.STATEFUL_SETS: ("apps/v1", "StatefulSet"),
-}
-
-
 def _target(kind: Kind, key: ObjectKey) -> TargetRef:
-    api_version, kind_name = _WORKLOAD_TYPES[kind]
-    return TargetRef(key[0], api_version, kind_name, key[1])
-
-
-def _with_kind(kind: Kind, body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Items of a LIST carry no apiVersion and kind."""
-    api_version, kind_name = _WORKLOAD_TYPES[kind]
-    return {**body, "apiVersion": api_version, "kind": kind_name}
+    row = WORKLOAD_KINDS[kind]
+    return TargetRef(key[0], row.api_version, row.kind, key[1])

@@ -3,25 +3,11 @@
 import asyncio
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from enum import Enum
 
 from forebay.actuation.kube import METADATA_LIST, ApiError, KubeApi
-from forebay.api.base import GROUP, VERSION
-from forebay.runtime.watch.store import Kind
+from forebay.runtime.watch.kinds import ALL_KINDS, Kind
 
-#: Group and version of each watched kind.
-WATCHED: dict[Kind, tuple[str, str]] = {
-    Kind.POOLS: (GROUP, VERSION),
-    Kind.NODE_POOLS: (GROUP, VERSION),
-    Kind.PROFILES: (GROUP, VERSION),
-    Kind.POLICIES: (GROUP, VERSION),
-    Kind.NODES: ("", "v1"),
-    Kind.PODS: ("", "v1"),
-    Kind.DEPLOYMENTS: ("apps", "v1"),
-    Kind.STATEFUL_SETS: ("apps", "v1"),
-    Kind.AUTOSCALERS: ("autoscaling", "v2"),
-}
-#: No Role can grant these: an operator of single namespaces goes without those that it may not read.
-CLUSTER_SCOPED = frozenset({Kind.NODE_POOLS, Kind.PROFILES, Kind.NODES})
 #: Finished pods hold nothing; clusters with batch jobs have many.
 UNFINISHED_PODS = "status.phase!=Succeeded,status.phase!=Failed"
 _AT_ONCE = 8
@@ -46,7 +32,7 @@ class Scope:
 
     def namespaces_of(self, kind: Kind) -> tuple[str | None, ...]:
         """Return where ``kind`` is listed and watched: ``None`` stands for the whole cluster."""
-        return (None,) if self.whole_cluster or kind in CLUSTER_SCOPED else self.namespaces
+        return (None,) if self.whole_cluster or kind.cluster_scoped else self.namespaces
 
     def paths(self, kind: Kind) -> Iterator[str]:
         """Yield the collections that together hold what is watched of ``kind``."""
@@ -55,8 +41,7 @@ class Scope:
 
     def path(self, kind: Kind, namespace: str | None) -> str:
         """Return the collection of ``kind`` in a namespace, or (``None``) in the whole cluster."""
-        group, version = WATCHED[kind]
-        return collection_path(group, version, kind.value, namespace)
+        return collection_path(kind.group, kind.version, kind.value, namespace)
 
     def parameters(self, kind: Kind) -> dict[str, str]:
         """Return the query parameters with which a LIST of ``kind`` equals what is watched."""
@@ -87,47 +72,67 @@ class Access:
     problem: str
 
 
-async def find_access(api: KubeApi, scope: Scope, kinds: Collection[Kind] = frozenset(Kind)) -> Access:
+class _Answer(Enum):
+    """Whether a kind may be read in one place."""
+
+    ALLOWED = "allowed"
+    REFUSED = "refused"
+    NOT_SERVED = "not served"
+
+
+async def find_access(api: KubeApi, scope: Scope, kinds: Collection[Kind] = ALL_KINDS) -> Access:
     """Try to list and to watch each kind in each place.
 
     Raises:
-        ApiError: the API server failed; a refusal by its authorisation is an answer.
+        ApiError: the API server failed; a refusal by its authorisation is an answer, and so is a kind of another
+            project that it does not serve.
     """
-    places = [(kind, namespace) for kind in WATCHED if kind in kinds for namespace in scope.namespaces_of(kind)]
+    places = [(kind, namespace) for kind in ALL_KINDS if kind in kinds for namespace in scope.namespaces_of(kind)]
     some = asyncio.Semaphore(_AT_ONCE)
 
-    async def may_read(kind: Kind, namespace: str | None) -> bool:
+    async def may_read(kind: Kind, namespace: str | None) -> _Answer:
         async with some:
             return await _may_read(api, scope, kind, namespace)
 
     answers = await asyncio.gather(*(may_read(*place) for place in places))
     without: dict[Kind, str] = {}
     refused: list[str] = []
-    for (kind, namespace), allowed in zip(places, answers, strict=True):
-        if allowed:
+    for (kind, namespace), answer in zip(places, answers, strict=True):
+        if answer is _Answer.ALLOWED:
             continue
-        group, _ = WATCHED[kind]
-        name = f"{kind.value}.{group}" if group else kind.value
-        if not scope.whole_cluster and kind in CLUSTER_SCOPED:
+        if kind.optional:
+            without[kind] = _why_not(kind, answer)
+        elif not scope.whole_cluster and kind.cluster_scoped:
             without[kind] = (
-                f"{name} may not be read; allow Forebay's service account to list and watch it by a ClusterRole"
+                f"{kind.resource} may not be read; allow Forebay's service account to list and watch it by a"
+                " ClusterRole"
             )
         else:
-            refused.append(f"{name} in {namespace or 'all namespaces'}")
+            refused.append(f"{kind.resource} in {namespace or 'all namespaces'}")
     problem = f"allow Forebay's service account to list and watch {', '.join(refused)}" if refused else ""
     return Access(without=without, problem=problem)
 
 
-async def _may_read(api: KubeApi, scope: Scope, kind: Kind, namespace: str | None) -> bool:
+def _why_not(kind: Kind, answer: _Answer) -> str:
+    if answer is _Answer.NOT_SERVED:
+        return f"the cluster serves no {kind.resource} in version {kind.version}: install its CRD"
+    return f"{kind.resource} may not be read: allow Forebay's service account to list and watch it"
+
+
+async def _may_read(api: KubeApi, scope: Scope, kind: Kind, namespace: str | None) -> _Answer:
     parameters = {**scope.parameters(kind), "limit": "1"}
     try:
         found = await api.get(scope.path(kind, namespace), params=parameters, accept=METADATA_LIST)
     except ApiError as error:
         if error.forbidden:
-            return False
+            return _Answer.REFUSED
+        if kind.optional and error.not_found:
+            return _Answer.NOT_SERVED
         raise
     version = str((found.get("metadata") or {}).get("resourceVersion") or "")
-    return not version or await _may_watch(api, scope, kind, namespace, version)
+    if not version or await _may_watch(api, scope, kind, namespace, version):
+        return _Answer.ALLOWED
+    return _Answer.REFUSED
 
 
 async def _may_watch(api: KubeApi, scope: Scope, kind: Kind, namespace: str | None, version: str) -> bool:

@@ -127,7 +127,7 @@ def _supply_seen(node_pool: NodePool, supply: GpuSupply, now: float) -> NodePool
         nodes=math.ceil((held + free) / max(1, node_pool.gpus_per_node)),
         usable_gpus=held + free,
         free_gpus=free,
-        largest_free_block_gpus=min(free, node_pool.gpus_per_node),
+        free_blocks=(free,) if free else (),
     )
 
 

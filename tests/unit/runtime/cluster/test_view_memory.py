@@ -6,9 +6,10 @@ import pytest
 
 from forebay.runtime.cluster.look import Look
 from forebay.runtime.cluster.roster import RosterKeeper
-from forebay.runtime.cluster.world import World
+from forebay.runtime.cluster.view import ClusterView
 from forebay.runtime.report.columns import node_pool_status
-from forebay.runtime.watch.store import Kind, Store
+from forebay.runtime.watch.kinds import Kind
+from forebay.runtime.watch.store import Store
 
 NOW = 1_795_132_800.0  # 2026-11-20T00:00:00Z
 TEN_HOURS = 36_000.0
@@ -30,7 +31,7 @@ def waited(objects: Any, name: str, **changes: Any) -> Any:
     return objects.pod(name, **times)
 
 
-async def look(world: World, now: float) -> Look:
+async def look(world: ClusterView, now: float) -> Look:
     roster = await RosterKeeper(world.store).build(now)
     seen = world.look(roster, now)
     world.tidy(roster)
@@ -55,9 +56,9 @@ def report(store: Store, objects: Any, seen: Look) -> None:
 
 async def test_a_restart_does_not_take_a_flap_for_a_start_of_hours(store: Store, objects: Any) -> None:
     """Protects lead times, horizons and deadlines from a probe that failed once before the operator restarted."""
-    (before,) = (await look(World(store), NOW + 300.0)).pools
+    (before,) = (await look(ClusterView(store), NOW + 300.0)).pools
     store.apply(Kind.PODS, waited(objects, "a", ready="2026-11-20T10:00:00Z"))
-    (after,) = (await look(World(store), NOW + TEN_HOURS + 60.0)).pools
+    (after,) = (await look(ClusterView(store), NOW + TEN_HOURS + 60.0)).pools
     assert before.variants[0].lead_time_seconds < 180.0
     assert after.variants[0].lead_time_seconds == pytest.approx(180.0), "the prior"
 
@@ -67,19 +68,19 @@ async def test_a_declared_start_up_makes_a_long_start_believable(store: Store, o
     limits = {"gpusPerReplica": 1, "minReplicas": 1, "maxReplicas": 8}
     store.apply(Kind.POOLS, objects.pool(roles={"serve": {"variants": [{**variant, **limits}]}}))
     store.apply(Kind.PODS, waited(objects, "a", ready="2026-11-20T00:24:00Z"))
-    (seen,) = (await look(World(store), NOW + TEN_HOURS)).node_pools
+    (seen,) = (await look(ClusterView(store), NOW + TEN_HOURS)).node_pools
     assert seen.start_up is not None
     assert seen.start_up.observed == 1
 
 
 async def test_restarts_do_not_learn_from_the_same_pods_again(store: Store, objects: Any) -> None:
     """Protects the node lead time: it drifted, and its count grew, with each restart over the same pods."""
-    seen = await look(World(store), NOW + 300.0)
+    seen = await look(ClusterView(store), NOW + 300.0)
     (first,) = seen.node_pools
     assert first.node.observed == 1
     for restart in range(1, 6):
         report(store, objects, seen)
-        seen = await look(World(store), NOW + 300.0 + 60.0 * restart)
+        seen = await look(ClusterView(store), NOW + 300.0 + 60.0 * restart)
     (last,) = seen.node_pools
     assert last.node.observed == 1
     assert last.start_up is not None
@@ -87,8 +88,8 @@ async def test_restarts_do_not_learn_from_the_same_pods_again(store: Store, obje
 
 
 async def test_a_fresh_pod_teaches_a_process_that_recalled(store: Store, objects: Any) -> None:
-    report(store, objects, await look(World(store), NOW + 300.0))
-    world = World(store)
+    report(store, objects, await look(ClusterView(store), NOW + 300.0))
+    world = ClusterView(store)
     await look(world, NOW + 400.0)
     store.apply(Kind.DEPLOYMENTS, objects.deployment("chat", 2))
     store.apply(Kind.NODES, objects.node("n2", created="2026-11-20T00:08:00Z"))
@@ -105,7 +106,7 @@ async def test_a_crashing_replica_does_not_block_the_node_pool_of_one_that_just_
     store: Store, objects: Any
 ) -> None:
     """Protects a node pool that delivers: the pod that is overdue has its node, the one that waits is not late."""
-    world = World(store)
+    world = ClusterView(store)
     store.apply(Kind.DEPLOYMENTS, objects.deployment("chat", 2))
     store.apply(Kind.PODS, waited(objects, "a", ready=None, restarts=40))
     store.apply(Kind.PODS, objects.pod("b", created="2026-11-20T01:06:00Z", scheduled=None, ready=None))
@@ -115,7 +116,7 @@ async def test_a_crashing_replica_does_not_block_the_node_pool_of_one_that_just_
 
 async def test_what_served_and_failed_is_no_order_that_did_not_come(store: Store, objects: Any) -> None:
     """Protects capacity from a node that falls silent: overdue orders are withdrawn, what served is not."""
-    world = World(store)
+    world = ClusterView(store)
     store.apply(Kind.DEPLOYMENTS, objects.deployment("chat", 2))
     store.apply(Kind.PODS, waited(objects, "a"))
     store.apply(Kind.PODS, waited(objects, "b", ready=None))
@@ -130,13 +131,13 @@ async def test_the_sentence_of_a_block_counts_those_that_wait_for_a_node(store: 
     store.apply(Kind.DEPLOYMENTS, objects.deployment("chat", 2))
     store.apply(Kind.PODS, waited(objects, "a", ready=None, restarts=40))
     store.apply(Kind.PODS, objects.pod("b", scheduled=None, ready=None))
-    (seen,) = (await look(World(store), NOW + 4000.0)).node_pools
+    (seen,) = (await look(ClusterView(store), NOW + 4000.0)).node_pools
     assert seen.observed.blocked_reason.startswith("1 replicas of serving/chat got no node")
 
 
 async def test_what_was_learned_of_pools_that_are_gone_is_forgotten(store: Store, objects: Any) -> None:
     """Protects the memory of a process that sees thousands of pools come and go."""
-    world = World(store)
+    world = ClusterView(store)
     await look(world, NOW + 300.0)
     assert list(world.book.node) == ["h100"]
     assert len(world.book.start_up) == 1
@@ -147,7 +148,7 @@ async def test_what_was_learned_of_pools_that_are_gone_is_forgotten(store: Store
 
 
 async def test_a_node_pool_that_comes_back_begins_with_what_its_status_tells(store: Store, objects: Any) -> None:
-    world = World(store)
+    world = ClusterView(store)
     await look(world, NOW + 300.0)
     store.apply(Kind.NODE_POOLS, objects.node_pool(), deleted=True)
     await look(world, NOW + 315.0)
@@ -162,7 +163,7 @@ async def test_a_spec_that_is_broken_for_a_while_costs_nothing_that_was_learned(
     store: Store, objects: Any
 ) -> None:
     """Protects: an invalid object is not a deleted one."""
-    world = World(store)
+    world = ClusterView(store)
     await look(world, NOW + 300.0)
     known = list(world.book.start_up), list(world.book.node)
     for kind, body in ((Kind.POOLS, objects.pool(slo={})), (Kind.NODE_POOLS, objects.node_pool(gpusPerNode=0))):
@@ -175,7 +176,7 @@ async def test_a_spec_that_is_broken_for_a_while_costs_nothing_that_was_learned(
 async def test_a_variant_without_a_node_pool_keeps_what_it_learned(store: Store, objects: Any) -> None:
     variant = {"target": {"kind": "Deployment", "name": "chat"}, "gpusPerReplica": 1, "maxReplicas": 8}
     store.apply(Kind.POOLS, objects.pool(roles={"serve": {"variants": [variant]}}))
-    world = World(store)
+    world = ClusterView(store)
     await look(world, NOW + 300.0)
     assert world.book.of_node_pool("").count == 1
     await look(world, NOW + 315.0)

@@ -1,5 +1,6 @@
 """One look at the cluster: from the caches to the observation of every pool and node pool, without telemetry."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,19 +10,23 @@ from forebay.actuation.conflicts import Autoscaler, autoscaler_conflict
 from forebay.actuation.targets import TargetRef
 from forebay.api.text import Duration
 from forebay.flow.fleet import Variant
+from forebay.flow.kinds import workload_kind
 from forebay.flow.observation import NodePoolObservation, VariantObservation
+from forebay.runtime.cluster.groups import replicas_of_groups
 from forebay.runtime.cluster.leadtime import LeadTimeBook, PodTimes
 from forebay.runtime.cluster.look import Look, NodePoolLook, PoolLook
 from forebay.runtime.cluster.nodepools import BackOffs, gpus_held, matches, observe_node_pool
 from forebay.runtime.cluster.replicas import LeadTimes, PodIndex, ReplicaView, view_replicas
 from forebay.runtime.cluster.roster import NodePoolEntry, PoolEntry, Roster
 from forebay.runtime.cluster.writes import Writes
+from forebay.runtime.watch.kinds import Kind, watched_kind
 from forebay.runtime.watch.records import PodRecord, WorkloadRecord
-from forebay.runtime.watch.store import Kind, Store
+from forebay.runtime.watch.selectors import Selector
+from forebay.runtime.watch.store import Store
 
 
 @dataclass(slots=True)
-class World:
+class ClusterView:
     """Looks at the caches; remembers lead times, back-offs and our own writes between rounds.
 
     Args:
@@ -49,16 +54,27 @@ class World:
         for autoscaler in self.store.all_autoscalers():
             target = autoscaler.target
             autoscalers[target.namespace, target.kind, target.name].append(autoscaler)
-        glance = _Glance(self, node_pools, autoscalers, now_seconds)
-        pools = tuple(glance.at_pool(entry) for entry in roster.pools.values())
+        gpus_per_node = {name: entry.node_pool.gpus_per_node for name, entry in roster.node_pools.items()}
+        looks = _PoolLooks(self, node_pools, gpus_per_node, autoscalers, now_seconds)
+        pools = tuple(looks.at_pool(entry) for entry in roster.pools.values())
         return Look(
             at_seconds=now_seconds,
             pools=pools,
             node_pools=tuple(
                 self._node_pool_look(roster.node_pools[name], observed, pools)
-                for name, observed in glance.after_pools().items()
+                for name, observed in looks.after_pools().items()
             ),
         )
+
+    def workload(self, target: TargetRef) -> WorkloadRecord | str:
+        """Return what is known of a scale target, or a sentence that says why it cannot be used."""
+        found = self.store.workloads.get(target) or self.other_workloads.get(target)
+        if found is not None:
+            return found
+        kind = watched_kind(target.api_version, target.kind)
+        if kind is not None and kind not in self.store.kinds:
+            return f"{target.kind} {target.name} is not known: {self.store.without[kind]}."
+        return f"{target.kind} {target.name} does not exist: create it."
 
     def tidy(self, roster: Roster) -> None:
         """Forget what belongs to objects that are gone; those with an invalid spec are still there."""
@@ -117,18 +133,20 @@ class World:
         return NodePoolLook(entry=entry, observed=observed, node=node, start_up=start_up, total=total)
 
 
-class _Glance:
-    """The part of a look that is shared by the pools of one round."""
+class _PoolLooks:
+    """Makes the looks at the pools of one round, with what they share."""
 
     def __init__(
         self,
-        world: World,
+        cluster: ClusterView,
         node_pools: dict[str, NodePoolObservation],
+        gpus_per_node: Mapping[str, int],
         autoscalers: Mapping[tuple[str, str, str], Sequence[Autoscaler]],
         now_seconds: float,
     ) -> None:
-        self._world = world
+        self._cluster = cluster
         self._node_pools = node_pools
+        self._gpus_per_node = gpus_per_node
         self._autoscalers = autoscalers
         self._now = now_seconds
         self._indices: dict[str, PodIndex] = {}
@@ -141,10 +159,14 @@ class _Glance:
         problems: list[str] = []
         for variant in entry.pool.variants:
             target = entry.targets[variant.name]
-            workload = self._world.store.workloads.get(target) or self._world.other_workloads.get(target)
+            workload = self._cluster.workload(target)
             if not isinstance(workload, WorkloadRecord):
-                problems.append(workload or f"{target.kind} {target.name} does not exist: create it.")
-                variants.append(self._absent(entry, variant))
+                problems.append(workload)
+                variants.append(self._unusable(entry, variant))
+                continue
+            if workload.problem:
+                problems.append(workload.problem)
+                variants.append(self._unusable(entry, variant, workload))
                 continue
             view = self._view(entry, variant, workload)
             workloads[variant.name] = workload
@@ -157,13 +179,13 @@ class _Glance:
             last_written={
                 name: last.replicas
                 for name, target in entry.targets.items()
-                if (last := self._world.writes.last.get(target)) is not None
+                if (last := self._cluster.writes.last.get(target)) is not None
             },
         )
 
     def _recall_writes(self, entry: PoolEntry) -> None:
         """Take what an earlier process wrote to the pool's targets from the status that it left."""
-        if all(target in self._world.writes.last for target in entry.targets.values()):
+        if all(target in self._cluster.writes.last for target in entry.targets.values()):
             return
         names = {
             (variant.role.value, entry.short_names[variant.name]): variant.name for variant in entry.pool.variants
@@ -172,13 +194,13 @@ class _Glance:
             for told in role.get("variants") or ():
                 name = names.get((role.get("role"), told.get("name")))
                 if name is not None:
-                    self._world.writes.recall(entry.targets[name], told.get("lastWritten"))
+                    self._cluster.writes.recall(entry.targets[name], told.get("lastWritten"))
 
     def after_pools(self) -> dict[str, NodePoolObservation]:
         """Return the node pools, with those blocked that did not deliver in time."""
         blocked = {}
         for name, observed in self._node_pools.items():
-            back_off = self._world.back_offs.of(name)
+            back_off = self._cluster.back_offs.of(name)
             until = back_off.until_seconds if back_off.blocked(self._now) else None
             blocked[name] = replace(
                 observed, blocked_until_seconds=until, blocked_reason=back_off.reason if until else ""
@@ -186,31 +208,37 @@ class _Glance:
         return blocked
 
     def _view(self, entry: PoolEntry, variant: Variant, workload: WorkloadRecord) -> ReplicaView:
-        pods = self._pods(entry.pool.key.namespace).matching(workload.match_labels)
+        pods = self._replicas(entry.pool.key.namespace, workload)
         self._learn(entry, variant, pods)
         view = view_replicas(
             workload,
             pods,
             lead_times=self._lead_times(entry, variant),
-            is_awaited=partial(self._world.book.awaits, variant_key(entry, variant)),
-            needs_node=self._needs_node(variant),
+            is_awaited=partial(self._cluster.book.awaits, variant_key(entry, variant)),
+            needs_node=self._needs_node(variant, workload.group_size),
             now_seconds=self._now,
-            shortest_deadline_seconds=self._world.shortest_deadline_seconds,
+            shortest_deadline_seconds=self._cluster.shortest_deadline_seconds,
         )
         if view.overdue_for_nodes and variant.node_pool is not None:
-            self._world.back_offs.of(variant.node_pool).failed(
+            self._cluster.back_offs.of(variant.node_pool).failed(
                 self._now,
                 f"{view.overdue_for_nodes} replicas of {entry.pool.key} got no node before their deadline.",
             )
         return view
 
-    def _pods(self, namespace: str) -> PodIndex:
+    def _replicas(self, namespace: str, workload: WorkloadRecord) -> list[PodRecord]:
+        """Return a workload's replicas: its pods, or one record for each group of pods."""
         if namespace not in self._indices:
-            self._indices[namespace] = PodIndex(self._world.store.pods_in(namespace))
-        return self._indices[namespace]
+            self._indices[namespace] = PodIndex(self._cluster.store.pods_in(namespace))
+        index = self._indices[namespace]
+        row = workload_kind(workload.target.api_version, workload.target.kind)
+        if row is None or row.group is None:
+            return index.matching(workload.selector)
+        members = index.matching(Selector({row.group.workload_label: workload.target.name}))
+        return replicas_of_groups(members, label=row.group.key_label, size=workload.group_size)
 
     def _learn(self, entry: PoolEntry, variant: Variant, pods: Iterable[PodRecord]) -> None:
-        book, nodes, key = self._world.book, self._world.store.nodes, variant_key(entry, variant)
+        book, nodes, key = self._cluster.book, self._cluster.store.nodes, variant_key(entry, variant)
         estimator = book.of_node_pool(variant.node_pool or "")
         before = estimator.count
         # A declared start-up moves the deadline up to which a pod is believed.
@@ -232,22 +260,29 @@ class _Glance:
                 variant=key,
                 node_pool=variant.node_pool or "",
                 now_seconds=self._now,
-                shortest_deadline_seconds=self._world.shortest_deadline_seconds,
+                shortest_deadline_seconds=self._cluster.shortest_deadline_seconds,
             )
         if estimator.count > before and variant.node_pool is not None:
-            self._world.back_offs.of(variant.node_pool).succeeded()
+            self._cluster.back_offs.of(variant.node_pool).succeeded()
 
     def _lead_times(self, entry: PoolEntry, variant: Variant) -> LeadTimes:
-        book = self._world.book
+        book = self._cluster.book
         return LeadTimes(
             start_up=book.of_variant(variant_key(entry, variant), variant.start_up_seconds).quantiles(),
             node=book.of_node_pool(variant.node_pool or "").quantiles(),
         )
 
-    def _needs_node(self, variant: Variant) -> bool:
-        """Whether one more replica would wait for a new node; unknown node pools are taken to have room."""
+    def _needs_node(self, variant: Variant, group_size: int) -> bool:
+        """Whether one more replica would wait for a new node; unknown node pools are taken to have room.
+
+        A replica of more GPUs than a node has consists of several pods, whatever its object says.
+        """
         supply = self._node_pools.get(variant.node_pool or "")
-        return supply is not None and supply.largest_free_block_gpus < variant.gpus_per_replica
+        if supply is None:
+            return False
+        per_node = self._gpus_per_node[supply.name]
+        pods = max(group_size, math.ceil(variant.gpus_per_replica / per_node))
+        return not supply.has_room(pods=pods, gpus_per_pod=math.ceil(variant.gpus_per_replica / pods))
 
     def _present(self, variant: Variant, workload: WorkloadRecord, view: ReplicaView) -> VariantObservation:
         return VariantObservation(
@@ -262,13 +297,16 @@ class _Glance:
             conflict=self._conflict(workload),
         )
 
-    def _absent(self, entry: PoolEntry, variant: Variant) -> VariantObservation:
-        lead_time = self._lead_times(entry, variant).total(needs_node=self._needs_node(variant))
+    def _unusable(
+        self, entry: PoolEntry, variant: Variant, workload: WorkloadRecord | None = None
+    ) -> VariantObservation:
+        """Return a variant whose target is missing, or cannot be used: it is left alone."""
+        lead_time = self._lead_times(entry, variant).total(needs_node=self._needs_node(variant, 1))
         return VariantObservation(
             name=variant.name,
             role=variant.role,
-            desired=0,
-            ready=0,
+            desired=0 if workload is None else workload.replicas,
+            ready=0 if workload is None else min(workload.replicas, workload.ready_replicas),
             lead_time_seconds=lead_time.p90_seconds,
             target_found=False,
         )
@@ -276,7 +314,7 @@ class _Glance:
     def _conflict(self, workload: WorkloadRecord) -> str | None:
         target = workload.target
         others = self._autoscalers.get((target.namespace, target.kind, target.name), ())
-        return autoscaler_conflict(target, others) or self._world.writes.foreign(workload, self._now)
+        return autoscaler_conflict(target, others) or self._cluster.writes.foreign(workload, self._now)
 
 
 def _node_pools(roster: Roster) -> set[str]:

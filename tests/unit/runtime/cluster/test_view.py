@@ -7,16 +7,17 @@ import pytest
 from forebay.actuation.targets import TargetRef
 from forebay.runtime.cluster.look import Look
 from forebay.runtime.cluster.roster import Roster, RosterKeeper
-from forebay.runtime.cluster.world import World
+from forebay.runtime.cluster.view import ClusterView
 from forebay.runtime.cluster.writes import LastWrite
-from forebay.runtime.watch.store import Kind, Store
+from forebay.runtime.watch.kinds import Kind
+from forebay.runtime.watch.store import Store
 
 NOW = 1_795_132_800.0
 CHAT = TargetRef("serving", "apps/v1", "Deployment", "chat")
 
 
 @pytest.fixture
-def world(store: Store, objects: Any) -> World:
+def world(store: Store, objects: Any) -> ClusterView:
     """A pool of two replicas, of which one is Ready, on one node with 8 GPUs."""
     store.apply(Kind.POOLS, objects.pool())
     store.apply(Kind.NODE_POOLS, objects.node_pool())
@@ -24,18 +25,18 @@ def world(store: Store, objects: Any) -> World:
     store.apply(Kind.DEPLOYMENTS, objects.deployment("chat", 2))
     store.apply(Kind.PODS, objects.pod("a"))
     store.apply(Kind.PODS, objects.pod("b", ready=None))
-    return World(store)
+    return ClusterView(store)
 
 
-async def roster(world: World) -> Roster:
+async def roster(world: ClusterView) -> Roster:
     return await RosterKeeper(world.store).build(NOW)
 
 
-async def look(world: World, now: float = NOW + 60) -> Look:
+async def look(world: ClusterView, now: float = NOW + 60) -> Look:
     return world.look(await roster(world), now)
 
 
-async def test_a_look_shows_replicas_and_supply(world: World) -> None:
+async def test_a_look_shows_replicas_and_supply(world: ClusterView) -> None:
     seen = await look(world)
     (pool,) = seen.pools
     (variant,) = pool.variants
@@ -47,7 +48,7 @@ async def test_a_look_shows_replicas_and_supply(world: World) -> None:
     assert node_pool.start_up.observed == 1
 
 
-async def test_a_missing_target_is_told_and_comes_back(world: World, objects: Any) -> None:
+async def test_a_missing_target_is_told_and_comes_back(world: ClusterView, objects: Any) -> None:
     world.store.apply(Kind.DEPLOYMENTS, objects.deployment("chat"), deleted=True)
     (pool,) = (await look(world)).pools
     assert pool.target_problems == ("Deployment chat does not exist: create it.",)
@@ -57,7 +58,7 @@ async def test_a_missing_target_is_told_and_comes_back(world: World, objects: An
     assert pool.target_problems == ()
 
 
-async def test_an_hpa_on_the_target_is_a_conflict(world: World) -> None:
+async def test_an_hpa_on_the_target_is_a_conflict(world: ClusterView) -> None:
     reference = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "chat"}
     hpa = {
         "metadata": {"name": "hpa", "namespace": "serving", "uid": "hpa"},
@@ -68,7 +69,9 @@ async def test_an_hpa_on_the_target_is_a_conflict(world: World) -> None:
     assert "hpa" in (pool.variants[0].conflict or "")
 
 
-async def test_somebody_elses_change_after_ours_is_a_conflict_for_a_while(world: World, objects: Any) -> None:
+async def test_somebody_elses_change_after_ours_is_a_conflict_for_a_while(
+    world: ClusterView, objects: Any
+) -> None:
     fields = [{"manager": "kubectl", "fieldsV1": {"f:spec": {"f:replicas": {}}}}]
     world.writes.last[CHAT] = LastWrite(2, "1")
     world.store.apply(Kind.DEPLOYMENTS, objects.deployment("chat", 5, managedFields=fields))
@@ -90,7 +93,7 @@ async def test_somebody_elses_change_after_ours_is_a_conflict_for_a_while(world:
     ("now", "manager", "conflict"), [(5, "kubectl", True), (5, "forebay", False), (2, "kubectl", False)]
 )
 async def test_a_change_while_nobody_ran_is_told_from_our_own(
-    world: World, objects: Any, *, now: int, manager: str, conflict: bool
+    world: ClusterView, objects: Any, *, now: int, manager: str, conflict: bool
 ) -> None:
     """Protects what a person did during an upgrade; a write of ours that no status told of is still ours."""
     body = objects.pool()
@@ -104,7 +107,7 @@ async def test_a_change_while_nobody_ran_is_told_from_our_own(
     assert pool.last_written == {"chat": 2}
 
 
-async def test_what_was_never_written_is_nobodys_conflict(world: World, objects: Any) -> None:
+async def test_what_was_never_written_is_nobodys_conflict(world: ClusterView, objects: Any) -> None:
     body = objects.pool()
     body["status"] = {"roles": [{"role": "serve", "variants": [{"name": "chat", "recommended": 2}]}]}
     world.store.apply(Kind.POOLS, body)
@@ -115,7 +118,7 @@ async def test_what_was_never_written_is_nobodys_conflict(world: World, objects:
     assert pool.last_written == {}
 
 
-async def test_a_full_node_pool_makes_the_next_replica_wait_for_a_node(world: World, objects: Any) -> None:
+async def test_a_full_node_pool_makes_the_next_replica_wait_for_a_node(world: ClusterView, objects: Any) -> None:
     (before,) = (await look(world)).pools
     world.store.apply(Kind.PODS, objects.pod("big", labels={"app": "other"}, gpus=6))
     (after,) = (await look(world)).pools
@@ -123,7 +126,7 @@ async def test_a_full_node_pool_makes_the_next_replica_wait_for_a_node(world: Wo
 
 
 async def test_a_node_pool_that_delivers_nothing_is_blocked_and_its_replicas_no_supply(
-    world: World, objects: Any
+    world: ClusterView, objects: Any
 ) -> None:
     world.store.apply(Kind.PODS, objects.pod("b", scheduled=None, ready=None))
     seen = await look(world, NOW + 600)
@@ -135,7 +138,7 @@ async def test_a_node_pool_that_delivers_nothing_is_blocked_and_its_replicas_no_
     assert "1 replicas of serving/chat got no node" in seen.node_pools[0].observed.blocked_reason
 
 
-async def test_what_is_gone_is_forgotten(world: World, objects: Any) -> None:
+async def test_what_is_gone_is_forgotten(world: ClusterView, objects: Any) -> None:
     world.writes.last[CHAT] = LastWrite(2, "1")
     await look(world)
     world.store.apply(Kind.POOLS, objects.pool(), deleted=True)
@@ -147,6 +150,6 @@ async def test_a_fresh_process_recalls_the_lead_time_that_the_status_tells(store
     body = objects.node_pool()
     body["status"] = {"leadTime": [{"phase": "node", "p50": "1m", "p90": "1m30s", "samples": 40}]}
     store.apply(Kind.NODE_POOLS, body)
-    (seen,) = (await look(World(store))).node_pools
+    (seen,) = (await look(ClusterView(store))).node_pools
     assert seen.node.observed == 40
     assert seen.node.p50_seconds == pytest.approx(60.0, rel=0.05)
