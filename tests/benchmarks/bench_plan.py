@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from forebay.flow.fleet import PoolKey, RatioBand, Role
+from forebay.flow.fleet import PoolKey, RatioBand, Role, VariantKey
 from forebay.flow.plan import PlanProblem, PoolNeed, VariantOption
 from forebay.flow.sizing import MissCurve, RoleNeed, WorkBucket
 from forebay.planning import solve
@@ -99,7 +99,9 @@ def need(
         for n in names
     }
     buckets = tuple(
-        WorkBucket(float(work[i, o] / erlangs), tuple((n, float(speeds[n][i, o])) for n in names))
+        WorkBucket(
+            float(work[i, o] / erlangs), tuple((VariantKey(role, n), float(speeds[n][i, o])) for n in names)
+        )
         for i in range(len(INPUTS))
         for o in range(len(OUTPUTS))
         if work[i, o] > 0
@@ -118,7 +120,7 @@ def need(
             release_alone=0,
             miss_price_replica_seconds=20.0 * seconds,
             erlangs=erlangs,
-            speed=tuple(mean.items()),
+            speed=tuple((VariantKey(role, n), s) for n, s in mean.items()),
             seconds_per_request=seconds,
             buckets=buckets,
         ),
@@ -132,7 +134,7 @@ def options(
     """Return one option per type, some of which hold replicas already."""
     return [
         VariantOption(
-            name=f"{role}-{name}",
+            name=name,
             role=role,
             node_pool=name,
             gpus_per_replica=1,
@@ -148,15 +150,6 @@ def options(
     ]
 
 
-def rename(one: RoleNeed, role: Role) -> RoleNeed:
-    """Return the need with its variants called as the options are."""
-    return replace(
-        one,
-        speed=tuple((f"{role}-{n}", s) for n, s in one.speed),
-        buckets=tuple(WorkBucket(b.share, tuple((f"{role}-{n}", s) for n, s in b.speed)) for b in one.buckets),
-    )
-
-
 def large(seed: int) -> PlanProblem:
     """Return 16 types x 100 buckets x 3 roles: a prefill/decode pool and a mixed pool, every limit binding."""
     generator = np.random.default_rng(seed)
@@ -169,7 +162,7 @@ def large(seed: int) -> PlanProblem:
         (Role.SERVE, 60.0, mixed),
     ):
         one, speed = need(role, names, rate, seed)
-        needs.append((rename(one, role), options(role, names, speed, generator)))
+        needs.append((one, options(role, names, speed, generator)))
     pools = (
         PoolNeed(
             key=PoolKey("bench", "split"),
@@ -191,8 +184,8 @@ def large(seed: int) -> PlanProblem:
     watts = 0.0
     for counts in free.replicas.values():
         for variant, replicas in counts.items():
-            used[variant.split("-", 1)[1]] += replicas
-            watts += replicas * TYPES[variant.split("-", 1)[1]][4]
+            used[variant.name] += replicas
+            watts += replicas * TYPES[variant.name][4]
     stock = {n: max(2, int(0.6 * count)) if count else int(generator.integers(0, 12)) for n, count in used.items()}
     return PlanProblem(
         pools=pools, gpu_stock=stock, budget_usd_per_hour=1.1 * free.usd_per_hour, power_limit_watts=1.1 * watts
@@ -208,7 +201,7 @@ def shared(seed: int) -> PlanProblem:
         roles, many = [], []
         for role in (Role.PREFILL, Role.DECODE):
             one, speed = need(role, names, float(generator.uniform(2, 40)), seed * 100 + index)
-            roles.append(replace(rename(one, role), buckets=()))
+            roles.append(replace(one, buckets=()))
             many += options(role, names, speed, generator)
         pools.append(
             PoolNeed(
@@ -223,7 +216,7 @@ def shared(seed: int) -> PlanProblem:
     used = dict.fromkeys(names, 0)
     for counts in free.replicas.values():
         for variant, replicas in counts.items():
-            used[variant.split("-", 1)[1]] += replicas
+            used[variant.name] += replicas
     return PlanProblem(pools=tuple(pools), gpu_stock={n: max(2, int(0.7 * count)) for n, count in used.items()})
 
 

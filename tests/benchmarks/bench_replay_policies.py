@@ -114,7 +114,7 @@ def scenario(case: str, start_up_seconds: float, order: str, seed: int) -> Scena
         for role in (Role.PREFILL, Role.DECODE)
     )
     pool = Pool(key=KEY, slo=made.slo, variants=variants)
-    names = [variant.name for variant in variants]
+    names = [variant.key for variant in variants]
     facts = PoolFacts(
         pool=pool,
         performance=dict.fromkeys(names, made.performance),
@@ -122,7 +122,7 @@ def scenario(case: str, start_up_seconds: float, order: str, seed: int) -> Scena
         usd_per_replica_hour=dict.fromkeys(names, 1.0),
     )
     most = fleet_for_busiest_minute(facts, made.trace, 1.0 / _MOST_OVER_PEAK)
-    pool = replace(pool, variants=tuple(replace(v, max_replicas=most[v.name]) for v in pool.variants))
+    pool = replace(pool, variants=tuple(replace(v, max_replicas=most[v.key]) for v in pool.variants))
     return Scenario(
         name=case,
         fleet=Fleet(pools={KEY: pool}, node_pools={}),

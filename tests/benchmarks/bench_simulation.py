@@ -17,6 +17,9 @@ from forebay.flow.fleet import Pool, PoolKey, Role, Slo, Variant
 from forebay.flow.performance import Performance
 from forebay.flow.trace import RequestTrace
 from forebay.offline.simulation import SimulatedPool, accelerate
+from tests.keys import decode, prefill
+
+PREFILL, DECODE = prefill("prefill"), decode("decode")
 
 BAR_REQUESTS_PER_SECOND = 2e6
 TICK_SECONDS = 15.0
@@ -72,14 +75,14 @@ def peak_megabytes() -> float:
 
 def measure(fleet: Fleet, trace: RequestTrace, *, closed_loop: bool) -> float:
     """Return the CPU seconds of one run, after checking that it served every request."""
-    simulated = SimulatedPool(POOL, trace, initial={"prefill": fleet.prefill, "decode": fleet.decode})
+    simulated = SimulatedPool(POOL, trace, initial={PREFILL: fleet.prefill, DECODE: fleet.decode})
     end = trace.span_seconds + 200.0
     begin = time.process_time()
     if closed_loop:
         for tick in range(1, int(end / TICK_SECONDS) + 1):
             simulated.run_until(tick * TICK_SECONDS)
             simulated.observe()
-            simulated.scale({"prefill": fleet.prefill + tick // 40 % 2, "decode": fleet.decode + tick // 40 % 2})
+            simulated.scale({PREFILL: fleet.prefill + tick // 40 % 2, DECODE: fleet.decode + tick // 40 % 2})
     simulated.run_until(end)
     spent = time.process_time() - begin
     result = simulated.result()
@@ -91,7 +94,7 @@ def measure(fleet: Fleet, trace: RequestTrace, *, closed_loop: bool) -> float:
 def compile_seconds() -> float:
     """Return the time of the first call: compilation, or loading what an earlier process compiled."""
     begin = time.perf_counter()
-    simulated = SimulatedPool(POOL, make_trace(100, 10.0), initial={"prefill": 1, "decode": 1})
+    simulated = SimulatedPool(POOL, make_trace(100, 10.0), initial={PREFILL: 1, DECODE: 1})
     simulated.run_until(20.0)
     return time.perf_counter() - begin
 

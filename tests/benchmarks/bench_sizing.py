@@ -99,7 +99,9 @@ def simulated(
         Variant(name=name, role=Role(name), max_replicas=count, performance=mix.performance)
         for name, count in counts.items()
     )
-    pool = SimulatedPool(Pool(key=_KEY, slo=mix.slo, variants=variants), trace, initial=counts)
+    pool = SimulatedPool(
+        Pool(key=_KEY, slo=mix.slo, variants=variants), trace, initial={v.key: v.max_replicas for v in variants}
+    )
     pool.run_until(float(arrivals[-1]) + 300.0)
     result = pool.result()
     idle = mix.performance.prefill_base_seconds + mix.performance.prefill_seconds_per_token * prompts

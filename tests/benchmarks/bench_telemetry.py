@@ -25,6 +25,9 @@ from forebay.telemetry.query.grouping import Group
 from forebay.telemetry.settings import PrometheusSettings
 from forebay.telemetry.source import PoolTarget, WorkloadTarget
 from forebay.telemetry.transport.client import Read
+from tests.keys import decode, prefill
+
+P, D = prefill("p"), decode("d")
 
 POOLS = 2_000
 ROUNDS = 6
@@ -131,8 +134,8 @@ def fleet() -> list[PoolTarget]:
             slo=slos[index % len(slos)],
             engine="vllm",
             workloads=(
-                WorkloadTarget(variant="p", role=Role.PREFILL, name=f"model-{index}-prefill", ready_replicas=1),
-                WorkloadTarget(variant="d", role=Role.DECODE, name=f"model-{index}-decode", ready_replicas=1),
+                WorkloadTarget(variant=P, role=Role.PREFILL, name=f"model-{index}-prefill", ready_replicas=1),
+                WorkloadTarget(variant=D, role=Role.DECODE, name=f"model-{index}-decode", ready_replicas=1),
             ),
         )
         for index in range(POOLS)

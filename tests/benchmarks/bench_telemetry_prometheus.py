@@ -19,6 +19,9 @@ from forebay.telemetry.settings import PrometheusSettings
 from forebay.telemetry.source import PoolTarget, WorkloadTarget
 from forebay.telemetry.transport.meter import NullMeter
 from tests.cluster.telemetry_world import Samples, Server
+from tests.keys import decode, prefill
+
+P, D = prefill("p"), decode("d")
 
 POOLS = 1_000
 REPLICAS = 2
@@ -54,8 +57,8 @@ def fleet() -> list[PoolTarget]:
             slo=Slo(ttft_seconds=1.0, itl_seconds=0.05),
             engine="vllm",
             workloads=(
-                WorkloadTarget(variant="p", role=Role.PREFILL, name=f"model-{index}-p", ready_replicas=REPLICAS),
-                WorkloadTarget(variant="d", role=Role.DECODE, name=f"model-{index}-d", ready_replicas=REPLICAS),
+                WorkloadTarget(variant=P, role=Role.PREFILL, name=f"model-{index}-p", ready_replicas=REPLICAS),
+                WorkloadTarget(variant=D, role=Role.DECODE, name=f"model-{index}-d", ready_replicas=REPLICAS),
             ),
         )
         for index in range(POOLS)

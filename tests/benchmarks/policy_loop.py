@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from forebay.flow.fleet import Fleet, Pool, PoolKey, Role, Variant
+from forebay.flow.fleet import Fleet, Pool, PoolKey, Role, Variant, VariantKey
 from forebay.flow.observation import FleetObservation
 from forebay.flow.performance import Performance
 from forebay.flow.settings import PolicySettings
@@ -92,7 +92,7 @@ def run_case(
         begun = time.process_time()
         decision = decide(fleet, seen, state).pools[KEY]
         spent += time.process_time() - begun
-        simulated.scale({variant.name: variant.desired for variant in decision.variants})
+        simulated.scale({variant.key: variant.desired for variant in decision.variants})
     return _outcome(case, simulated, spent / rounds)
 
 
@@ -116,7 +116,7 @@ def _pool(
     return Pool(key=KEY, slo=case.slo, variants=variants, settings=settings)
 
 
-def _initial(case: Case, roles: Sequence[Role]) -> dict[str, int]:
+def _initial(case: Case, roles: Sequence[Role]) -> dict[VariantKey, int]:
     """Return the fleet for 1.2 times the busiest minute of the first half hour at 80 % use."""
     trace, performance = case.trace, case.performance
     early = trace.arrival_seconds[trace.arrival_seconds < 1800.0]
@@ -130,8 +130,9 @@ def _initial(case: Case, roles: Sequence[Role]) -> dict[str, int]:
     batch = min(0.97 * performance.max_batch, 0.9 * performance.kv_capacity_tokens / context, batch)
     decode = output * performance.decode_step_seconds(batch, batch * context) / batch
     if Role.SERVE in roles:
-        return {"serve": math.ceil(rate * (prefill + decode) / 0.8)}
-    return {"prefill": math.ceil(rate * prefill / 0.8), "decode": math.ceil(rate * decode / 0.8)}
+        return {VariantKey(Role.SERVE, "serve"): math.ceil(rate * (prefill + decode) / 0.8)}
+    seconds = {Role.PREFILL: prefill, Role.DECODE: decode}
+    return {VariantKey(role, role.value): math.ceil(rate * seconds[role] / 0.8) for role in roles}
 
 
 def _outcome(case: Case, simulated: SimulatedPool, decide_seconds: float) -> Outcome:

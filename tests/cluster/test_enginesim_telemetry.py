@@ -16,7 +16,7 @@ from enginesim.config import parse_config
 from enginesim.physics import PoolPhysics
 from enginesim.pods import Pod
 from enginesim.simulator import Simulator
-from forebay.flow.fleet import PoolKey, Role, Slo
+from forebay.flow.fleet import PoolKey, Role, Slo, VariantKey
 from forebay.flow.observation import EngineSample
 from forebay.flow.trace import RequestTrace
 from forebay.telemetry.prometheus import PrometheusTelemetry
@@ -55,7 +55,7 @@ class Played:
     physics: PoolPhysics
     rounds: list[PoolTelemetry]
 
-    def total(self, variant: str, field: str) -> float:
+    def total(self, variant: VariantKey, field: str) -> float:
         """Return the sum of one field of a variant's samples over all rounds."""
         samples: list[EngineSample] = [one.engines[variant] for one in self.rounds if variant in one.engines]
         return math.fsum(getattr(sample, field) or 0.0 for sample in samples)
@@ -136,7 +136,8 @@ def pool_target(
     namespace: str, roles: Mapping[str, Role], engine: str, gateway: GatewayTarget | None = None
 ) -> PoolTarget:
     workloads = tuple(
-        WorkloadTarget(variant=name, role=role, name=name, ready_replicas=2) for name, role in roles.items()
+        WorkloadTarget(variant=VariantKey(role, name), role=role, name=name, ready_replicas=2)
+        for name, role in roles.items()
     )
     return PoolTarget(key=PoolKey(namespace, "chat"), slo=SLO, engine=engine, workloads=workloads, gateway=gateway)
 
@@ -153,6 +154,10 @@ ENGINES = {
 """Table of the simulator -> dialect of the operator."""
 
 
+def keys_of(roles: Mapping[str, Role]) -> list[VariantKey]:
+    return [VariantKey(role, name) for name, role in roles.items()]
+
+
 def workloads_of(roles: Mapping[str, Role]) -> list[dict[str, object]]:
     return [{"name": name, "role": str(role), "speed": SPEED} for name, role in roles.items()]
 
@@ -164,7 +169,7 @@ async def test_engines_are_read_as_they_served(server: Server, engine: str, role
     namespace = f"{engine.replace('.', '-')}-{len(roles)}"
     target = pool_target(namespace, roles, ENGINES[engine])
     played = await play(server, {"engine": engine, "workloads": workloads_of(roles)}, target)
-    last, count = list(roles)[-1], len(played.trace) - EARLY_REQUESTS
+    last, count = keys_of(roles)[-1], len(played.trace) - EARLY_REQUESTS
     assert played.arrivals == pytest.approx(count, rel=0.01)
     assert played.total(last, "finished") == pytest.approx(count, rel=0.01)
     assert played.total(last, "output_tokens") == pytest.approx(
@@ -184,7 +189,7 @@ async def test_capacity_is_read_as_it_is(server: Server, engine: str, roles: dic
     target = pool_target(namespace, roles, ENGINES[engine])
     played = await play(server, {"engine": engine, "workloads": workloads_of(roles)}, target)
     assert played.trace.cached_tokens is not None
-    first, last = next(iter(roles)), list(roles)[-1]
+    first, last = keys_of(roles)[0], keys_of(roles)[-1]
     uncached = float((played.trace.input_tokens - played.trace.cached_tokens)[OBSERVED].sum())
     assert played.total(first, "prefills") == pytest.approx(len(played.trace) - EARLY_REQUESTS, rel=0.01)
     assert played.total(first, "prefill_tokens") == pytest.approx(uncached, rel=0.02)

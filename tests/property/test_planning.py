@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forebay.flow.fleet import PoolKey
+from forebay.flow.fleet import PoolKey, VariantKey
 from forebay.flow.plan import PlanProblem
 from forebay.flow.sizing import MissCurve
 from forebay.planning import solve
@@ -17,7 +17,10 @@ from forebay.planning.check import objective
 from forebay.planning.highs import SolverOptions
 from forebay.planning.joint import solve_jointly
 from forebay.planning.normal import normalise
+from tests.keys import serve
 from tests.unit.planning.problems import option, pool, problem, queue_curve, role_need
+
+A = serve("a")
 
 EXACT = SolverOptions(relative_gap=1e-6, curve_tolerance=0.0)
 
@@ -58,9 +61,9 @@ def test_a_joint_plan_is_the_best_of_all_plans(fleet: PlanProblem) -> None:
     keys = [(p.key, c) for p in pools for c in p.choices]
     best = math.inf
     for numbers in itertools.product(*(range(c.lowest, c.highest + 1) for _, c in keys)):
-        counts: dict[PoolKey, dict[str, int]] = {p.key: {} for p in pools}
+        counts: dict[PoolKey, dict[VariantKey, int]] = {p.key: {} for p in pools}
         for (key, choice), number in zip(keys, numbers, strict=True):
-            counts[key][choice.name] = number
+            counts[key][choice.key] = number
         value = objective(pools, limits, counts, weights={}, wishes={})
         best = min(best, math.inf if value is None else value)
     assert answer.objective <= best * (1 + 2e-4) + 1e-6
@@ -73,7 +76,7 @@ def test_every_plan_keeps_every_limit(fleet: PlanProblem) -> None:
     pools, limits = normalise(fleet)
     for one in pools:
         for choice in one.choices:
-            assert choice.lowest <= plan.replicas[one.key][choice.name] <= choice.highest
+            assert choice.lowest <= plan.replicas[one.key][choice.key] <= choice.highest
     assert objective(pools, limits, plan.replicas, weights={}, wishes={}) is not None
 
 
@@ -83,7 +86,7 @@ def test_more_demand_never_buys_less(load: float, growth: float, current: int) -
     def bought(erlang: float) -> int:
         need = role_need(queue_curve(erlang))
         plan = solve(problem(pool("chat", [need], [option("a", current=current)])))
-        return plan.replicas[PoolKey("test", "chat")]["a"]
+        return plan.replicas[PoolKey("test", "chat")][A]
 
     assert bought(load * growth) >= bought(load)
 

@@ -18,7 +18,10 @@ from forebay.offline.simulation import (
 )
 from forebay.offline.simulation.kernel_state import BATCH, DONE, REJECTED, TIMED_OUT
 from forebay.offline.simulation.replica_life import Life
+from tests.keys import decode, prefill, serve
 from tests.unit.simulation.builders import EIGHT_B, PLAIN, SLO, disaggregated, mixed, poisson
+
+P, D, S = prefill("p"), decode("d"), serve("s")
 
 ORDERS = st.sampled_from(QueueOrder)
 FLEETS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=3, max_size=8)
@@ -62,7 +65,7 @@ def test_every_request_ends_once_and_every_replica_second_is_billed(
     simulated = SimulatedPool(
         pool,
         trace,
-        initial={variant.name: 1 for variant in pool.variants},
+        initial={variant.key: 1 for variant in pool.variants},
         options=chosen,
         priority=np.arange(len(trace)) % classes,
         functions=PLAIN,
@@ -75,9 +78,9 @@ def test_every_request_ends_once_and_every_replica_second_is_billed(
         finished += seen.finished or 0.0
         missed += seen.missed or 0.0
         assert (seen.waiting_prefill or 0.0) >= 0.0
-        simulated.scale({"s": first} if serve else {"p": first, "d": second})
+        simulated.scale({S: first} if serve else {P: first, D: second})
         billed.append(sum(simulated.result().replica_seconds.values()))
-    simulated.scale({variant.name: 2 for variant in pool.variants})
+    simulated.scale({variant.key: 2 for variant in pool.variants})
     simulated.run_until(3_000.0)
     seen = simulated.observe()
     result = simulated.result()
@@ -100,21 +103,19 @@ def test_every_request_ends_once_and_every_replica_second_is_billed(
 @given(trace=traces(), fleets=FLEETS)
 def test_the_bill_is_the_integral_of_the_replicas(trace: RequestTrace, fleets: list[tuple[int, int]]) -> None:
     # Steps far longer than any request, so that whatever drains is gone at the next.
-    simulated = SimulatedPool(
-        disaggregated(start_up_seconds=3.0), trace, initial={"p": 1, "d": 1}, functions=PLAIN
-    )
+    simulated = SimulatedPool(disaggregated(start_up_seconds=3.0), trace, initial={P: 1, D: 1}, functions=PLAIN)
     simulated.run_until(trace.span_seconds + 200.0)
     begin, counts = simulated.now_seconds, (1, 1)
     before = simulated.result().replica_seconds
     integral = [0.0, 0.0]
     for number, fleet in enumerate(fleets, start=1):
-        simulated.scale({"p": fleet[0], "d": fleet[1]})
+        simulated.scale({P: fleet[0], D: fleet[1]})
         counts = fleet
         simulated.run_until(begin + 7.0 * number)
         integral = [total + 7.0 * count for total, count in zip(integral, counts, strict=True)]
 
     after = simulated.result().replica_seconds
-    np.testing.assert_allclose([after["p"] - before["p"], after["d"] - before["d"]], integral, atol=1e-6)
+    np.testing.assert_allclose([after[P] - before[P], after[D] - before[D]], integral, atol=1e-6)
 
 
 @settings(max_examples=20)
@@ -122,7 +123,7 @@ def test_the_bill_is_the_integral_of_the_replicas(trace: RequestTrace, fleets: l
 def test_a_run_repeats_itself(trace: RequestTrace, chosen: SimulationOptions) -> None:
     def run() -> FloatArray:
         simulated = SimulatedPool(
-            disaggregated(SMALL, SMALL), trace, initial={"p": 2, "d": 1}, options=chosen, functions=PLAIN
+            disaggregated(SMALL, SMALL), trace, initial={P: 2, D: 1}, options=chosen, functions=PLAIN
         )
         simulated.run_until(500.0)
         return simulated.result().done_seconds
@@ -161,7 +162,7 @@ def test_gpus_are_never_handed_out_twice_and_come_back(
     trace: RequestTrace, seed: int, wishes: list[list[int]], out_from: float
 ) -> None:
     pool = _two_kinds()
-    names = [variant.name for variant in pool.variants]
+    names = [variant.key for variant in pool.variants]
     supply = GpuSupply(
         {"h100": GPUS, "l40s": GPUS},
         [StockOut(node_pool="l40s", start_seconds=out_from, end_seconds=out_from + 5.0)],

@@ -69,8 +69,10 @@ class PoolPhysics:
     def __init__(self, config: PoolConfig, trace: RequestTrace) -> None:
         self.config = config
         self.trace = trace
+        pool = _flow_pool(config)
+        self._variants = {variant.name: variant.key for variant in pool.variants}
         self._pool = SimulatedPool(
-            _flow_pool(config),
+            pool,
             trace,
             initial={},
             options=SimulationOptions(log_replicas=True, prefix_cache=True),
@@ -94,7 +96,7 @@ class PoolPhysics:
 
     def add(self, workload: str, pod: str) -> None:
         """Let a pod that is Ready take requests."""
-        replica = self._pool.add_replica(workload, pod, self.now_seconds)
+        replica = self._pool.add_replica(self._variants[workload], pod, self.now_seconds)
         self._slot_names[replica.slot] = pod
 
     def resume(self, pod: str) -> None:

@@ -11,12 +11,15 @@ from forebay.telemetry.prometheus import PrometheusTelemetry
 from forebay.telemetry.settings import PrometheusSettings
 from forebay.telemetry.source import PoolTarget, PoolTelemetry, WorkloadTarget
 from tests.cluster.telemetry_world import Server
+from tests.keys import serve
+
+DEFAULT = serve("default")
 
 SLO = Slo(ttft_seconds=1.0, itl_seconds=0.05)
 
 
 def target(namespace: str, name: str, *, ready: int | None = None, kind: str = "Deployment") -> PoolTarget:
-    workload = WorkloadTarget(variant="default", role=Role.SERVE, name=name, kind=kind, ready_replicas=ready)
+    workload = WorkloadTarget(variant=DEFAULT, role=Role.SERVE, name=name, kind=kind, ready_replicas=ready)
     return PoolTarget(key=PoolKey(namespace, name), slo=SLO, engine="vllm", workloads=(workload,))
 
 

@@ -18,6 +18,9 @@ from forebay.telemetry.settings import PrometheusSettings
 from forebay.telemetry.source import GatewayTarget
 from tests.cluster.telemetry.asking import counted, observe, rounds, signal, target, traffic_of
 from tests.cluster.telemetry_world import SCRAPE, Fleet, Samples, Server, deployment_pods, joined, stream
+from tests.keys import serve
+
+DEFAULT = serve("default")
 
 
 @pytest.mark.parametrize("scrape", [5.0, 15.0, 30.0])
@@ -154,7 +157,7 @@ async def test_two_scrape_jobs_count_once(server: Server, namespace: str) -> Non
     pool = target(namespace, "chat", ready=2)
     seen = await observe(server, [pool], rounds(start + 90.0, start + 560.0))
     assert counted(seen, pool) == pytest.approx(len(requests.arrival), abs=1e-6)
-    assert seen[-1][pool.key].engines["default"].reporting_replicas == 2
+    assert seen[-1][pool.key].engines[DEFAULT].reporting_replicas == 2
 
 
 async def test_engines_misses_and_lengths(server: Server, namespace: str) -> None:
@@ -163,7 +166,7 @@ async def test_engines_misses_and_lengths(server: Server, namespace: str) -> Non
     write(server.url, Fleet(requests, deployment_pods("chat", 2), namespace, start=start).samples(start + 720.0))
     pool = target(namespace, "chat", ready=2)
     seen = [each[pool.key] for each in await observe(server, [pool], rounds(start + 90.0, start + 700.0))]
-    engines = [each.engines["default"] for each in seen]
+    engines = [each.engines[DEFAULT] for each in seen]
     n = len(requests.arrival)
     assert math.fsum(each.finished or 0.0 for each in engines) == pytest.approx(n)
     assert math.fsum(each.prefills or 0.0 for each in engines) == pytest.approx(n)

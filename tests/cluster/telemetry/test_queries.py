@@ -26,6 +26,9 @@ from forebay.telemetry.source import GatewayTarget, PoolTelemetry, WorkloadTarge
 from forebay.telemetry.transport.client import PrometheusClient
 from tests.cluster.telemetry.asking import counted, observe, rounds, signal, target, traffic_of
 from tests.cluster.telemetry_world import Fleet, Server, deployment_pods, stream
+from tests.keys import serve
+
+V = serve("v")
 
 
 async def test_one_bad_pool_does_not_spoil_the_round(server: Server, namespace: str) -> None:
@@ -78,7 +81,7 @@ async def test_the_server_accepts_every_query_of_every_dialect(server: Server, n
     dialect = built_in()[name]
     settings = PrometheusSettings(url=server.url)
     odd = 'we"i\\rd\n$1{}'
-    workload = WorkloadTarget(variant="v", role=Role.SERVE, name=odd, kind="StatefulSet")
+    workload = WorkloadTarget(variant=V, role=Role.SERVE, name=odd, kind="StatefulSet")
     if dialect.kind == "engine":
         groups = [
             Group(dialect, ("namespace", "model_name"), (one_of("namespace", [odd, "b"]),)),

@@ -9,6 +9,9 @@ from forebay.flow.observation import NodePoolObservation, PoolObservation, Varia
 from forebay.runtime.cluster.leadtime import LeadTimeQuantiles
 from forebay.runtime.report.columns import node_pool_status, pool_report
 from forebay.runtime.report.conditions import judge
+from tests.keys import decode, prefill
+
+PREFILL = prefill("h100")
 
 KEY = PoolKey("serving", "chat")
 LONG = "word " * 400
@@ -48,18 +51,16 @@ def test_a_full_report_of_a_pool_fits() -> None:
         slo_attainment=0.992,
         error_budget_left=-0.5,
         usd_per_hour=41.2,
-        capacity_source={"prefill/h100": "profile-corrected"},
+        capacity_source={PREFILL: "profile-corrected"},
     )
     verdicts = judge(observed, decision, target_problems=(LONG,), reference_problems=(LONG,), obstacles=(LONG,))
-    names = {"prefill/h100": "h100", "decode/h100": "h100"}
     report = pool_report(
         {},
         observed,
         decision,
         verdicts,
         generation=3,
-        short_names=names,
-        last_written=dict.fromkeys(names, 4),
+        last_written=dict.fromkeys((PREFILL, decode("h100")), 4),
         scaled=True,
     )
     parsed = InferencePoolStatus.model_validate(report.status)

@@ -14,7 +14,10 @@ from forebay.api.v1alpha1.scalingpolicy import Preset, ScalingPolicySpec
 from forebay.flow.fleet import NodePool, PoolKey, RatioBand, Role
 from forebay.flow.performance import DecodePoint, Performance, PrefillPoint, ProfilePoints
 from forebay.flow.settings import PolicySettings
+from tests.keys import decode, serve
 from tests.unit.api.manifests import patched, samples
+
+DECODE_H100, CHAT = decode("h100"), serve("chat")
 
 EMPTY = Catalogue(node_pools={}, profiles={}, policies={})
 NOW = 1_700_000_000.0
@@ -59,13 +62,13 @@ def test_the_smallest_pool_has_a_default_for_everything() -> None:
     assert (variant.name, variant.role, variant.min_replicas, variant.max_replicas) == ("chat", Role.SERVE, 1, 8)
     assert variant.usd_per_replica_hour is None
     assert variant.performance is None
-    assert binding.targets["chat"].effective_api_version == "apps/v1"
+    assert binding.targets[CHAT].effective_api_version == "apps/v1"
 
 
 def test_variants_of_prefill_and_decode_have_names_of_their_own() -> None:
     binding = bound("chat-70b")
-    assert [variant.name for variant in binding.pool.variants] == ["prefill/h100", "decode/h100"]
-    assert binding.targets["decode/h100"].kind == "LeaderWorkerSet"
+    assert [str(variant.key) for variant in binding.pool.variants] == ["prefill/h100", "decode/h100"]
+    assert binding.targets[DECODE_H100].kind == "LeaderWorkerSet"
     assert binding.pool.prefill_to_decode == RatioBand(lowest=0.25, highest=3.0)
     assert binding.gateway_pool == "chat-70b"
     assert binding.gateway_labels == {"namespace": "serving", "inference_pool": "chat-70b"}

@@ -10,7 +10,10 @@ from forebay.flow.observation import FleetObservation, Freshness, Problem, Start
 from forebay.flow.performance import ProfilePoints
 from forebay.flow.settings import KnownLoad, PolicySettings
 from forebay.pipeline import decide
+from tests.keys import decode, prefill
 from tests.unit.pipeline.fleets import KEY, codes, counts, fleet_world, split_pool, variant, world
+
+PREFILL, DECODE = prefill("prefill"), decode("decode")
 
 OTHER = PoolKey("serving", "other")
 
@@ -109,7 +112,7 @@ def test_without_a_profile_capacity_is_learned_and_nothing_is_bought_on_a_guess(
     assert counts(first) == {"prefill": 3, "decode": 3}
     assert "CapacityUnknown" in codes(first)
     learned = small.run(80)
-    assert learned.capacity_source == {"prefill": "learned", "decode": "learned"}
+    assert learned.capacity_source == {PREFILL: "learned", DECODE: "learned"}
     assert "CapacityUnknown" not in codes(learned)
     profiled = counts(world(rate=20.0).run(81))
     assert profiled["prefill"] <= counts(learned)["prefill"] <= 2 * profiled["prefill"]
@@ -218,7 +221,7 @@ def test_a_decision_explains_itself() -> None:
     assert [r.step for r in decision.reasons][:2] == ["forecast", "size"]
     assert decision.demand_requests_per_second == pytest.approx(40.0, rel=0.2)
     assert decision.input_tokens_per_second == pytest.approx(40.0 * 1200.0, rel=0.2)
-    assert decision.capacity_source == {"prefill": "profile", "decode": "profile"}
+    assert decision.capacity_source == {PREFILL: "profile", DECODE: "profile"}
     assert decision.slo_attainment == 1.0
     assert decision.error_budget_left == 1.0
     fewer, more = decision.alternatives[:2]

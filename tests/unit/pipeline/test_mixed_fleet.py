@@ -6,7 +6,10 @@ import pytest
 
 from forebay.flow.fleet import Role
 from forebay.flow.settings import PolicySettings
+from tests.keys import prefill
 from tests.unit.pipeline.fleets import PERFORMANCE, split_pool, variant, world
+
+FAST, SLOW = prefill("fast"), prefill("slow")
 
 SLOW_PREFILL = replace(PERFORMANCE, prefill_base_seconds=0.004, prefill_seconds_per_token=1 / 7_000)
 TYPES = (
@@ -29,10 +32,10 @@ def test_spare_replicas_come_on_top_in_every_role() -> None:
 def test_routes_by_length_are_told_where_the_router_honours_them(by_length: bool) -> None:
     pool = split_pool(variants=TYPES, settings=PolicySettings(route_by_length=by_length))
     last = world(pool, rate=40.0, replicas={split_pool().key: {"fast": 2, "slow": 6, "decode": 3}}).run(4)
-    assert sum(last.routing[name] for name in ("fast", "slow")) == pytest.approx(1.0)
+    assert sum(last.routing[name] for name in (FAST, SLOW)) == pytest.approx(1.0)
     routes = [route for route in last.routes if route.role is Role.PREFILL]
     assert bool(routes) is by_length
     if by_length:
         assert [route.upper_tokens for route in routes] == sorted(route.upper_tokens for route in routes)
-        assert "slow" in routes[0].weights
-        assert "slow" not in routes[-1].weights, "its prefill of the longest prompts is beyond the TTFT objective"
+        assert SLOW in routes[0].weights
+        assert SLOW not in routes[-1].weights, "its prefill of the longest prompts is beyond the TTFT objective"

@@ -8,7 +8,10 @@ from forebay.flow.settings import PolicySettings
 from forebay.forecast import Forecaster
 from forebay.pipeline.memory import PoolMemory
 from forebay.pipeline.supply import supply_of
+from tests.keys import prefill
 from tests.unit.pipeline.fleets import variant
+
+A = prefill("a")
 
 VARIANT = variant(Role.PREFILL, "a", min_replicas=2)
 SEEN = VariantObservation(
@@ -37,7 +40,7 @@ def test_then_the_variant_is_blocked_longer_each_time() -> None:
     assert first.blocked is not None
     assert supply_of(VARIANT, replace(SEEN, starting=()), None, memory, 900.0).blocked is not None
     supply_of(VARIANT, SEEN, None, memory, 902.0)
-    assert memory.blocks["a"].until_seconds == 902.0 + 1200.0
+    assert memory.blocks[A].until_seconds == 902.0 + 1200.0
 
 
 def test_a_block_ends_when_nothing_is_overdue() -> None:
@@ -63,7 +66,7 @@ def test_what_cannot_be_scaled_is_frozen() -> None:
     contested = supply_of(VARIANT, replace(SEEN, conflict="ScaledObject chat"), None, memory, 0.0)
     assert contested.frozen is not None
     assert "ScaledObject chat" in contested.frozen
-    memory.desired["a"] = 4
+    memory.desired[A] = 4
     assert supply_of(VARIANT, None, None, memory, 0.0).desired == 4
     assert supply_of(VARIANT, None, None, _memory(), 0.0).desired == 2
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from forebay.flow.fleet import PoolKey, RatioBand, Role
+from forebay.flow.fleet import PoolKey, RatioBand, Role, VariantKey
 from forebay.flow.plan import PlanProblem, PoolNeed, VariantOption
 from forebay.flow.sizing import MissCurve, RoleNeed, WorkBucket
 
@@ -41,7 +41,7 @@ def role_need(
     price: float = 20.0,
     order_floor: float = 0.0,
     release_floor: float = 0.0,
-    speed: Sequence[tuple[str, float]] = (),
+    speed: Sequence[tuple[VariantKey, float]] = (),
     buckets: tuple[WorkBucket, ...] = (),
 ) -> RoleNeed:
     """Return a need with the two curves (the same one if no release curve is given)."""

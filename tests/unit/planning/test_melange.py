@@ -10,6 +10,7 @@ from forebay.flow.fleet import PoolKey
 from forebay.flow.sizing import MissCurve, WorkBucket
 from forebay.planning import solve
 from forebay.planning.highs import LinearProgram, SolverOptions, solve_program
+from tests.keys import serve
 from tests.unit.planning.problems import option, pool, problem, role_need
 
 PRICE = {"a10g": 1.01, "a100": 3.67}
@@ -25,14 +26,14 @@ def aggregate_cost(rate: float) -> tuple[float, dict[str, int]]:
     buckets = tuple(
         WorkBucket(
             share=work[i, j] / erlangs,
-            speed=tuple((name, TPUT[name][i][j] / TPUT["a100"][i][j]) for name in PRICE),
+            speed=tuple((serve(name), TPUT[name][i][j] / TPUT["a100"][i][j]) for name in PRICE),
         )
         for i, j in CELLS
     )
     must_serve = MissCurve((0.0, erlangs), (1e4, 0.0))
     options = [option(n, usd_per_replica_hour=PRICE[n], speed=1.0 if n == "a100" else 0.1) for n in PRICE]
     plan = solve(problem(pool("chat", [role_need(must_serve, price=1.0, buckets=buckets)], options)))
-    return plan.usd_per_hour, dict(plan.replicas[PoolKey("test", "chat")])
+    return plan.usd_per_hour, {key.name: count for key, count in plan.replicas[PoolKey("test", "chat")].items()}
 
 
 def sliced_cost(rate: float, slices: int) -> float:

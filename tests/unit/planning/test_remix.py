@@ -7,7 +7,10 @@ import pytest
 from forebay.flow.fleet import PoolKey, RatioBand, Role
 from forebay.flow.plan import FleetPlan, PlanProblem, PoolNeed
 from forebay.planning import solve
+from tests.keys import decode, serve
 from tests.unit.planning.problems import option, pool, problem, queue_curve, role_need
+
+D_SLOW, DEAR, CHEAP, FAST, SLOW = decode("d-slow"), serve("dear"), serve("cheap"), serve("fast"), serve("slow")
 
 CHAT = PoolKey("test", "chat")
 
@@ -44,24 +47,24 @@ def planned(one: PoolNeed, **limits: object) -> FleetPlan:
 
 def test_a_quarter_is_bought_first_and_nothing_is_released_for_it() -> None:
     plan = planned(two_types())
-    assert plan.replicas[CHAT] == {"dear": 12, "cheap": 3}
+    assert plan.replicas[CHAT] == {DEAR: 12, CHEAP: 3}
     (words,) = plan.moves[CHAT]
     assert "3 of cheap will replace" in words
     assert "of dear" in words
 
 
 def test_the_whole_fleet_has_moved_after_some_rounds_and_then_stands_still() -> None:
-    now = {"dear": 12, "cheap": 0}
+    now = {DEAR: 12, CHEAP: 0}
     capacities, spent = [], []
     for _ in range(20):
-        plan = planned(two_types(dear=now["dear"], cheap=now["cheap"]))
+        plan = planned(two_types(dear=now[DEAR], cheap=now[CHEAP]))
         moves = [plan.replicas[CHAT][name] - now[name] for name in now]
         assert min(moves) >= 0 or max(moves) <= 0, "one direction at a time"
         now = dict(plan.replicas[CHAT])
         capacities.append(sum(now.values()))
         spent.append(plan.usd_per_hour)
-    assert now["dear"] == 0
-    assert now["cheap"] == 12
+    assert now[DEAR] == 0
+    assert now[CHEAP] == 12
     assert min(capacities) >= 12, "never broken before made"
     assert spent[-1] == spent[-5] < 0.5 * 36.0
 
@@ -77,35 +80,35 @@ def test_the_whole_fleet_has_moved_after_some_rounds_and_then_stands_still() -> 
 )
 def test_what_does_not_pay_or_is_not_allowed_stays(changes: dict[str, float], why: str) -> None:
     plan = planned(two_types(**changes))  # type: ignore[arg-type]
-    assert plan.replicas[CHAT] == {"dear": 12, "cheap": 0}, why
+    assert plan.replicas[CHAT] == {DEAR: 12, CHEAP: 0}, why
     assert not plan.moves
 
 
 def test_a_step_is_larger_where_the_band_between_order_and_release_would_swallow_it() -> None:
     plan = planned(two_types(release_floor=14.0))
-    assert plan.replicas[CHAT] == {"dear": 12, "cheap": 6}, "three would release one only"
+    assert plan.replicas[CHAT] == {DEAR: 12, CHEAP: 6}, "three would release one only"
 
 
 def test_only_what_is_free_is_bought() -> None:
     one = two_types()
-    assert planned(one, gpu_stock={"l40s": 2, "h100": 12}).replicas[CHAT] == {"dear": 12, "cheap": 2}
-    assert planned(one, gpu_stock={"l40s": 0, "h100": 12}).replicas[CHAT] == {"dear": 12, "cheap": 0}
+    assert planned(one, gpu_stock={"l40s": 2, "h100": 12}).replicas[CHAT] == {DEAR: 12, CHEAP: 2}
+    assert planned(one, gpu_stock={"l40s": 0, "h100": 12}).replicas[CHAT] == {DEAR: 12, CHEAP: 0}
     tight = planned(one, budget_usd_per_hour=36.5)
-    assert tight.replicas[CHAT] == {"dear": 12, "cheap": 0}, "no money for both side by side"
+    assert tight.replicas[CHAT] == {DEAR: 12, CHEAP: 0}, "no money for both side by side"
 
 
 def test_nothing_moves_to_a_node_pool_that_others_wait_for() -> None:
     stuck = pool("batch", [role_need(queue_curve(1.0))], [option("b", node_pool="l40s", current=1, blocked=True)])
     plan = solve(problem(two_types(), stuck))
-    assert plan.replicas[CHAT] == {"dear": 12, "cheap": 0}
+    assert plan.replicas[CHAT] == {DEAR: 12, CHEAP: 0}
 
 
 def test_the_pool_of_higher_priority_moves_first() -> None:
     first = replace(two_types(), priority=5)
     second = replace(two_types(), key=PoolKey("test", "batch"))
     plan = solve(PlanProblem(pools=(second, first), gpu_stock={"l40s": 3, "h100": 40}))
-    assert plan.replicas[CHAT]["cheap"] == 3
-    assert plan.replicas[PoolKey("test", "batch")]["cheap"] == 0
+    assert plan.replicas[CHAT][CHEAP] == 3
+    assert plan.replicas[PoolKey("test", "batch")][CHEAP] == 0
 
 
 def test_coarse_cheap_replicas_move_whole_when_a_step_would_release_nothing() -> None:
@@ -116,7 +119,7 @@ def test_coarse_cheap_replicas_move_whole_when_a_step_would_release_nothing() ->
     ]
     need = role_need(queue_curve(1.0), order_floor=4.0)
     one = replace(pool("chat", [need], options), steady=frozenset({Role.SERVE}))
-    assert planned(one).replicas[CHAT] == {"fast": 1, "slow": 4}
+    assert planned(one).replicas[CHAT] == {FAST: 1, SLOW: 4}
 
 
 def test_the_ratio_band_is_kept() -> None:
@@ -128,6 +131,6 @@ def test_the_ratio_band_is_kept() -> None:
     ]
     steady = frozenset({Role.PREFILL, Role.DECODE})
     free = replace(pool("chat", needs, options), steady=steady)
-    assert planned(free).replicas[CHAT]["d-slow"] > 0
+    assert planned(free).replicas[CHAT][D_SLOW] > 0
     banded = replace(free, prefill_to_decode=RatioBand(lowest=2.0, highest=3.0))
-    assert planned(banded).replicas[CHAT]["d-slow"] == 0, "eight slow ones would leave the band"
+    assert planned(banded).replicas[CHAT][D_SLOW] == 0, "eight slow ones would leave the band"

@@ -7,7 +7,20 @@ import pytest
 
 from forebay.flow.fleet import PoolKey, RatioBand, Role
 from forebay.planning import solve
+from tests.keys import decode, prefill, serve
 from tests.unit.planning.problems import option, pool, problem, queue_curve, role_need
+
+A, FAST, SLOW, CHEAP, DEAR, P, D, H100, L40S = (
+    serve("a"),
+    serve("fast"),
+    serve("slow"),
+    serve("cheap"),
+    serve("dear"),
+    prefill("p"),
+    decode("d"),
+    serve("h100"),
+    serve("l40s"),
+)
 
 CHAT = PoolKey("test", "chat")
 BATCH = PoolKey("test", "batch")
@@ -24,7 +37,7 @@ def rule(erlangs: float, price: float) -> int:
 def test_one_pool_and_one_type_is_the_rule(erlangs: float, price: float) -> None:
     need = role_need(queue_curve(erlangs), price=price)
     plan = solve(problem(pool("chat", [need], [option("a", usd_per_replica_hour=7.5)])))
-    assert plan.replicas[CHAT]["a"] == rule(erlangs, price)
+    assert plan.replicas[CHAT][A] == rule(erlangs, price)
 
 
 @pytest.mark.parametrize(("current", "expected"), [(2, "order"), (9, "keep"), (40, "release")])
@@ -34,43 +47,43 @@ def test_between_the_order_and_the_release_answer_nothing_moves(current: int, ex
     current = {"order": order - 3, "keep": (order + release) // 2, "release": release + 10}[expected]
     need = role_need(queue_curve(6.0), queue_curve(12.0))
     plan = solve(problem(pool("chat", [need], [option("a", current=current)])))
-    assert plan.replicas[CHAT]["a"] == {"order": order, "keep": current, "release": release}[expected]
+    assert plan.replicas[CHAT][A] == {"order": order, "keep": current, "release": release}[expected]
 
 
 def test_the_cheapest_capacity_is_bought_first_and_the_dearest_released_first() -> None:
     options = [option("fast", usd_per_replica_hour=5.0, speed=2.0), option("slow", usd_per_replica_hour=1.5)]
     plan = solve(problem(pool("chat", [role_need(queue_curve(5.0))], options)))
-    assert plan.replicas[CHAT]["fast"] == 0
+    assert plan.replicas[CHAT][FAST] == 0
     held = [option("fast", usd_per_replica_hour=5.0, speed=2.0, current=5), option("slow", current=5)]
     plan = solve(problem(pool("chat", [role_need(queue_curve(5.0))], held)))
-    assert plan.replicas[CHAT]["fast"] < 5
-    assert plan.replicas[CHAT]["slow"] == 5
+    assert plan.replicas[CHAT][FAST] < 5
+    assert plan.replicas[CHAT][SLOW] == 5
 
 
 def test_a_blocked_type_does_not_grow_and_the_next_one_does() -> None:
     options = [option("cheap", current=2, blocked=True), option("dear", usd_per_replica_hour=3.0)]
     plan = solve(problem(pool("chat", [role_need(queue_curve(6.0))], options)))
-    assert plan.replicas[CHAT]["cheap"] == 2
-    assert plan.replicas[CHAT]["dear"] >= 4
+    assert plan.replicas[CHAT][CHEAP] == 2
+    assert plan.replicas[CHAT][DEAR] >= 4
 
 
 def test_without_leave_to_release_nothing_shrinks() -> None:
     plan = solve(
         problem(pool("chat", [role_need(queue_curve(1.0))], [option("a", current=30)], may_release=False))
     )
-    assert plan.replicas[CHAT]["a"] == 30
+    assert plan.replicas[CHAT][A] == 30
 
 
 def test_floors_are_bought_whatever_the_curve_says() -> None:
     need = role_need(queue_curve(1.0), order_floor=7.2, release_floor=20.0)
     plan = solve(problem(pool("chat", [need], [option("a", current=3)])))
-    assert plan.replicas[CHAT]["a"] == 8
+    assert plan.replicas[CHAT][A] == 8
 
 
 def test_spare_replicas_come_on_top() -> None:
     plain = solve(problem(pool("chat", [role_need(queue_curve(4.0))], [option("a")])))
     spare = solve(problem(pool("chat", [role_need(queue_curve(4.0))], [option("a")], spare=1)))
-    assert spare.replicas[CHAT]["a"] == plain.replicas[CHAT]["a"] + 1
+    assert spare.replicas[CHAT][A] == plain.replicas[CHAT][A] + 1
 
 
 def test_the_ratio_band_moves_both_roles() -> None:
@@ -81,7 +94,7 @@ def test_the_ratio_band_moves_both_roles() -> None:
     options = [option("p", Role.PREFILL), option("d", Role.DECODE)]
     band = RatioBand(lowest=0.5, highest=2.0)
     plan = solve(problem(pool("chat", needs, options, ratio=band)))
-    prefill, decode = plan.replicas[CHAT]["p"], plan.replicas[CHAT]["d"]
+    prefill, decode = plan.replicas[CHAT][P], plan.replicas[CHAT][D]
     assert 0.5 <= prefill / decode <= 2.0
     assert decode >= 12
 
@@ -96,10 +109,10 @@ def test_scarce_gpus_go_to_the_higher_priority_and_nobody_is_fattened() -> None:
         )
 
     alone = solve(problem(one("chat", 1)))  # type: ignore[arg-type]
-    wish = alone.replicas[CHAT]["a"]
+    wish = alone.replicas[CHAT][A]
     plan = solve(problem(one("chat", 1), one("batch", 0), gpu_stock={"h100": wish + 4}))  # type: ignore[arg-type]
-    assert plan.replicas[CHAT]["a"] == wish
-    assert plan.replicas[BATCH]["a"] == 4
+    assert plan.replicas[CHAT][A] == wish
+    assert plan.replicas[BATCH][A] == 4
     assert plan.limited_by[BATCH] == (f"{wish + 4} GPUs in node pool h100",)
     assert any("one more GPU in node pool h100 would save" in words for words in plan.shadow_prices)
 
@@ -111,24 +124,24 @@ def test_a_sold_out_type_moves_demand_to_the_other() -> None:
     ]
     need = role_need(queue_curve(8.0), price=40.0)
     plan = solve(problem(pool("chat", [need], options), gpu_stock={"h100": 3, "l40s": 100}))
-    assert plan.replicas[CHAT]["h100"] == 3
-    assert plan.replicas[CHAT]["l40s"] >= 6
+    assert plan.replicas[CHAT][H100] == 3
+    assert plan.replicas[CHAT][L40S] >= 6
 
 
 def test_budget_and_power_cut_and_are_named() -> None:
     one = pool("chat", [role_need(queue_curve(20.0))], [option("a", usd_per_replica_hour=2.0)])
     budget = solve(problem(one, budget_usd_per_hour=11.0))
-    assert budget.replicas[CHAT]["a"] == 5
+    assert budget.replicas[CHAT][A] == 5
     assert budget.limited_by[CHAT] == ("budget of 11 $/h",)
     power = solve(problem(one, power_limit_watts=3_000.0))
-    assert power.replicas[CHAT]["a"] == 6
+    assert power.replicas[CHAT][A] == 6
     assert power.limited_by[CHAT] == ("power limit of 3000 W",)
 
 
 def test_a_limit_below_the_minimum_replicas_gives_the_minimum() -> None:
     one = pool("chat", [role_need(queue_curve(20.0))], [option("a", node_pool="h100", min_replicas=4)])
     plan = solve(problem(one, gpu_stock={"h100": 0}, budget_usd_per_hour=0.0))
-    assert plan.replicas[CHAT]["a"] == 4
+    assert plan.replicas[CHAT][A] == 4
 
 
 def test_max_replicas_is_named_when_it_binds() -> None:
@@ -149,7 +162,7 @@ def test_the_answer_does_not_depend_on_the_order_of_pools() -> None:
     answers = {
         tuple(
             sorted(
-                (key.name, counts["a"])
+                (key.name, counts[A])
                 for key, counts in solve(problem(*some, gpu_stock={"h100": 17})).replicas.items()
             )
         )
@@ -163,6 +176,6 @@ def test_a_cheap_type_that_cannot_be_had_does_not_make_misses_cheaper(unavailabl
     """Protects: with the cheap type out of stock the price of a miss fell with it, and too little was bought."""
     need = role_need(queue_curve(6.7))
     dear = option("a", usd_per_replica_hour=10.0)
-    alone = solve(problem(pool("chat", [need], [dear]))).replicas[CHAT]["a"]
+    alone = solve(problem(pool("chat", [need], [dear]))).replicas[CHAT][A]
     cheap = option("b", usd_per_replica_hour=2.0, **unavailable)
-    assert solve(problem(pool("chat", [need], [dear, cheap]))).replicas[CHAT]["a"] == alone
+    assert solve(problem(pool("chat", [need], [dear, cheap]))).replicas[CHAT][A] == alone

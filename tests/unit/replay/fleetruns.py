@@ -69,9 +69,9 @@ def fleet_run(
         name="fleet",
         fleet=fleet,
         traces={pool.key: steady(rate, seconds, seed) for seed, (pool, rate) in enumerate(some)},
-        performance={pool.key: {v.name: PERFORMANCE for v in pool.variants} for pool, _ in some},
-        start_up={pool.key: {v.name: StartUp.fixed(start_up_seconds) for v in pool.variants} for pool, _ in some},
-        initial={pool.key: {v.name: initial[v.node_pool or ""] for v in pool.variants} for pool, _ in some},
+        performance={pool.key: {v.key: PERFORMANCE for v in pool.variants} for pool, _ in some},
+        start_up={pool.key: {v.key: StartUp.fixed(start_up_seconds) for v in pool.variants} for pool, _ in some},
+        initial={pool.key: {v.key: initial[v.node_pool or ""] for v in pool.variants} for pool, _ in some},
         options=SimulationOptions(seed=0),
         stock_outs=stock_outs,
     )
@@ -81,4 +81,4 @@ def fleet_run(
 def held(result: PolicyRun, pool: Pool, kind: str, what: str = "ready") -> IntArray:
     """Return the replicas of ``pool`` on ``kind`` over time, both roles together."""
     series = getattr(result.timelines[pool.key], what)
-    return np.asarray(sum(series[v.name] for v in pool.variants if v.node_pool == kind))
+    return np.asarray(sum(series[v.key] for v in pool.variants if v.node_pool == kind))

@@ -58,7 +58,7 @@ def scenario(
         name="test",
         fleet=Fleet(pools={KEY: Pool(key=KEY, slo=SLO, variants=variants)}, node_pools={}),
         traces={KEY: trace() if requests is None else requests},
-        performance={KEY: {v.name: PERFORMANCE for v in variants}},
-        start_up={KEY: {v.name: StartUp.fixed(start_up_seconds) for v in variants}},
-        initial={KEY: {v.name: min(initial, v.max_replicas) for v in variants}},
+        performance={KEY: {v.key: PERFORMANCE for v in variants}},
+        start_up={KEY: {v.key: StartUp.fixed(start_up_seconds) for v in variants}},
+        initial={KEY: {v.key: min(initial, v.max_replicas) for v in variants}},
     )

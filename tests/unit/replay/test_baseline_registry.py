@@ -9,7 +9,10 @@ from forebay.offline.replay.baselines import Baseline, baseline_named, baselines
 from forebay.offline.replay.loop.closed_loop import run
 from forebay.offline.replay.loop.policy import PoolPolicy
 from forebay.offline.replay.loop.score import score
+from tests.keys import serve
 from tests.unit.replay.scenarios import KEY, scenario, trace, variant
+
+A, B = serve("a"), serve("b")
 
 EXPECTED = {
     "aibrix-apa", "aibrix-kpa", "dynamo-load", "dynamo-sla", "dynamo-throughput", "heteroscale", "hpa",
@@ -35,10 +38,10 @@ def test_declaration_and_run(baseline: Baseline) -> None:
     assert baseline.knob.default in baseline.knob.sweep
     made = scenario(trace(420.0, 12.0))
     finished = run(made, baseline.policy(made), name=baseline.name)
-    limits = {v.name: v for v in made.fleet.pools[KEY].variants}
-    for name, counts in finished.timelines[KEY].desired.items():
-        assert counts.min() >= limits[name].min_replicas
-        assert counts.max() <= limits[name].max_replicas
+    limits = {v.key: v for v in made.fleet.pools[KEY].variants}
+    for key, counts in finished.timelines[KEY].desired.items():
+        assert counts.min() >= limits[key].min_replicas
+        assert counts.max() <= limits[key].max_replicas
     assert score(made, finished).cost_usd > 0.0
 
 
@@ -47,16 +50,16 @@ def test_roles_that_serve_both_phases_and_two_gpu_types() -> None:
     made = scenario(trace(300.0, 12.0), variants=variants)
     for name in ("hpa", "heteroscale", "dynamo-load", "keda-token-velocity", "knative-concurrency", "static-peak"):
         finished = run(made, baseline_named(name).policy(made), name=name)
-        assert set(finished.timelines[KEY].desired) == {"a", "b"}
+        assert set(finished.timelines[KEY].desired) == {A, B}
 
 
 def test_gpu_types_that_cost_nearly_the_same_are_not_chosen_again_with_every_change_of_lengths() -> None:
     variants = (variant(Role.SERVE, "a", most=9), variant(Role.SERVE, "b", most=9, usd=1.01))
     swapped = replace(
-        scenario(trace(300.0, 12.0), variants=variants), fill_order={KEY: ("b", "a")}, initial={KEY: {"b": 3}}
+        scenario(trace(300.0, 12.0), variants=variants), fill_order={KEY: (B, A)}, initial={KEY: {B: 3}}
     )
     finished = run(swapped, baseline_named("reactive").policy(swapped), name="reactive")
-    assert finished.timelines[KEY].desired["a"].max() == 1  # its minimum
+    assert finished.timelines[KEY].desired[A].max() == 1  # its minimum
 
 
 def test_only_hindsight_is_given_the_future() -> None:

@@ -11,7 +11,10 @@ from forebay.offline.replay.baselines.common.signals import Arrivals, SignalRead
 from forebay.offline.replay.baselines.common.window import Window
 from forebay.offline.replay.baselines.common.workload import workload
 from forebay.sizing.work import Lengths
+from tests.keys import prefill
 from tests.unit.replay.scenarios import KEY, scenario, variant
+
+CHEAP, DEAR, A, B = prefill("cheap"), prefill("dear"), prefill("a"), prefill("b")
 
 LENGTHS = Lengths(1200.0, 200.0, 1300.0, (1200.0,) * 10)
 
@@ -79,10 +82,10 @@ def test_the_cheapest_variant_per_unit_of_work_goes_first_and_the_next_takes_the
     facts = facts_of(scenario(variants=(dear, cheap, variant(Role.DECODE))), KEY)
     load = workload(facts, Role.PREFILL, LENGTHS)
     assert load.reference.name == "cheap"
-    assert load.fill(2.0) == {"cheap": 1, "dear": 1}  # the minimum of the other stays, and counts
-    assert load.fill(3.1) == {"cheap": 3, "dear": 1}
-    assert load.fill(6.2) == {"cheap": 3, "dear": 4}
-    assert load.fill(100.0) == {"cheap": 3, "dear": 5}
+    assert load.fill(2.0) == {CHEAP: 1, DEAR: 1}  # the minimum of the other stays, and counts
+    assert load.fill(3.1) == {CHEAP: 3, DEAR: 1}
+    assert load.fill(6.2) == {CHEAP: 3, DEAR: 4}
+    assert load.fill(100.0) == {CHEAP: 3, DEAR: 5}
 
 
 @given(st.floats(0.0, 60.0))
@@ -90,8 +93,8 @@ def test_filling_stays_within_limits_and_holds_what_was_asked(need: float) -> No
     variants = (variant(Role.PREFILL, "a", most=10), variant(Role.PREFILL, "b", most=20, usd=3.0))
     facts = facts_of(scenario(variants=(*variants, variant(Role.DECODE))), KEY)
     counts = workload(facts, Role.PREFILL, LENGTHS).fill(need)
-    assert 1 <= counts["a"] <= 10
-    assert 1 <= counts["b"] <= 20
+    assert 1 <= counts[A] <= 10
+    assert 1 <= counts[B] <= 20
     assert sum(counts.values()) >= min(need, 30.0) - 1e-6
     assert sum(counts.values()) < max(need, 2.0) + 1.0
 

@@ -12,6 +12,15 @@ from forebay.offline.replay.inputs.default_pool import DEFAULT_POOL, default_fle
 from forebay.offline.replay.inputs.resource_files import load_fleet
 from forebay.offline.replay.inputs.traffic_of_pools import assign_traces
 from forebay.offline.simulation import SimulationOptions
+from tests.keys import decode, prefill, serve
+
+CHAT, PREFILL_H100, DECODE_H200, PREFILL_H200, DECODE_H100 = (
+    serve("chat"),
+    prefill("h100"),
+    decode("h200"),
+    prefill("h200"),
+    decode("h100"),
+)
 
 POOL = """
 apiVersion: forebay.io/v1alpha1
@@ -79,10 +88,10 @@ def test_resources_become_a_scenario(tmp_path: Path) -> None:
     traces = assign_traces(loaded.fleet, [("chat", _trace())])
     made = build_scenario(loaded.fleet, traces, name="t", options=SimulationOptions(), start_up_seconds=60.0)
     (key,) = made.traces
-    assert made.start_up[key]["chat"].expected_seconds == 60.0
-    assert made.performance[key]["chat"].decode_base_seconds == pytest.approx(0.008)
+    assert made.start_up[key][CHAT].expected_seconds == 60.0
+    assert made.performance[key][CHAT].decode_base_seconds == pytest.approx(0.008)
     assert made.gpu_limits() == {"h100": 8}
-    assert made.initial[key]["chat"] == 1
+    assert made.initial[key][CHAT] == 1
 
 
 @pytest.mark.parametrize(
@@ -139,10 +148,10 @@ def test_every_pool_of_a_fleet_needs_its_trace(tmp_path: Path) -> None:
 def test_the_default_pool_has_room_for_its_traffic_and_no_more_than_users_allow() -> None:
     trace = preset_trace("steady", seed=1, hours=0.2, requests_per_second=200.0)
     fleet = default_fleet(trace)
-    most = {v.name: v.max_replicas for v in fleet.pools[DEFAULT_POOL].variants}
-    assert 2.5 * 200 * 0.12 < most["prefill/h100"] < 4 * 200 * 0.12
+    most = {v.key: v.max_replicas for v in fleet.pools[DEFAULT_POOL].variants}
+    assert 2.5 * 200 * 0.12 < most[PREFILL_H100] < 4 * 200 * 0.12
     gpus = {name: pool.max_nodes for name, pool in fleet.node_pools.items()}
-    assert gpus["h100"] == -(-(most["prefill/h100"] + 2 * most["decode/h100"]) // 8)
+    assert gpus["h100"] == -(-(most[PREFILL_H100] + 2 * most[DECODE_H100]) // 8)
 
 
 def test_the_default_pool_can_be_served() -> None:
@@ -150,9 +159,9 @@ def test_the_default_pool_can_be_served() -> None:
     trace = preset_trace("steady", seed=1, hours=0.2)
     made = build_scenario(fleet, {DEFAULT_POOL: trace}, name="t", options=SimulationOptions())
     counts = made.initial[DEFAULT_POOL]
-    assert counts["prefill/h100"] >= 1
-    assert counts["decode/h200"] >= 1  # the cheaper type differs by phase
-    assert counts["prefill/h200"] + counts["decode/h100"] == 0
-    assert made.fill_order[DEFAULT_POOL] == ("prefill/h100", "prefill/h200", "decode/h200", "decode/h100")
+    assert counts[PREFILL_H100] >= 1
+    assert counts[DECODE_H200] >= 1  # the cheaper type differs by phase
+    assert counts[PREFILL_H200] + counts[DECODE_H100] == 0
+    assert made.fill_order[DEFAULT_POOL] == (PREFILL_H100, PREFILL_H200, DECODE_H200, DECODE_H100)
     assert trace.history_requests_per_minute is not None
     assert len(trace.history_requests_per_minute) == 2 * 1440

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from forebay.flow.fleet import Fleet, NodePool, Pool, PoolKey
+from forebay.flow.fleet import Fleet, NodePool, Pool, PoolKey, Role, VariantKey
 from forebay.flow.observation import FleetObservation, NodePoolObservation
 from forebay.offline.replay.loop.closed_loop import run
 from forebay.offline.replay.loop.policy import Targets
@@ -21,9 +21,9 @@ def test_a_fleet_on_a_dear_type_moves_to_the_cheap_one_at_constant_load() -> Non
     assert dear[0] == 4
     assert dear[-1] == 0
     assert cheap[-1] >= 3
-    for role in ("prefill", "decode"):
+    for role in (Role.PREFILL, Role.DECODE):
         ready = result.timelines[chat.key].ready
-        both = ready[f"{role}-{CHEAP}"] + ready[f"{role}-{DEAR}"]
+        both = ready[VariantKey(role, f"{role}-{CHEAP}")] + ready[VariantKey(role, f"{role}-{DEAR}")]
         assert both.min() >= 1, "never broken before made"
     codes = {reason.code for decision in result.decisions for reason in decision.pools[chat.key].reasons}
     assert "Remix" in codes
@@ -93,9 +93,9 @@ def _watched(chat: Pool, out: StockOut) -> list[tuple[float, NodePoolObservation
             node_pools={CHEAP: NodePool(name=CHEAP, accelerator=CHEAP, gpus_per_node=2, max_nodes=5)},
         ),
         traces={chat.key: steady(5.0, 120.0)},
-        performance={chat.key: {v.name: PERFORMANCE for v in chat.variants}},
-        start_up={chat.key: {v.name: StartUp.fixed(60.0) for v in chat.variants}},
-        initial={chat.key: {v.name: 2 if v.node_pool == CHEAP else 0 for v in chat.variants}},
+        performance={chat.key: {v.key: PERFORMANCE for v in chat.variants}},
+        start_up={chat.key: {v.key: StartUp.fixed(60.0) for v in chat.variants}},
+        initial={chat.key: {v.key: 2 if v.node_pool == CHEAP else 0 for v in chat.variants}},
         stock_outs=(out,),
     )
     run(scenario, watcher, name="watcher")

@@ -17,7 +17,10 @@ from forebay.offline.replay.oracle import FAST, Effort, oracle
 from forebay.offline.replay.oracle.schedule import RoleGrid, grids
 from forebay.offline.replay.results.floor import floor
 from forebay.offline.replay.results.frontier import best_in_hindsight
+from tests.keys import serve
 from tests.unit.replay.scenarios import KEY, scenario, trace
+
+A = serve("a")
 
 SHORT = replace(FAST, margins=(0.0, 1.0, 2.5, 5.0), bisections=6, rounds=12)
 NEEDS = st.lists(st.integers(1, 9), min_size=1, max_size=40).map(np.array)
@@ -28,15 +31,15 @@ def grid(lag: int) -> RoleGrid:
     return RoleGrid(
         role=Role.PREFILL,
         erlangs=np.zeros(1),
-        replicas={"a": np.arange(20)},
-        lag={"a": lag},
-        usd={"a": 1.0},
+        replicas={A: np.arange(20)},
+        lag={A: lag},
+        usd={A: 1.0},
     )
 
 
 @given(NEEDS, LAGS)
 def test_what_is_ordered_is_ready_when_it_is_needed(need: np.ndarray, lag: int) -> None:
-    orders = grid(lag).orders(need)["a"]
+    orders = grid(lag).orders(need)[A]
     for interval in range(len(need)):
         ready = orders[max(0, interval - lag) : interval + 1].min()
         assert ready >= need[interval]
@@ -101,7 +104,7 @@ def test_it_says_when_no_schedule_reaches_the_target() -> None:
     made = scenario(trace(300.0, 20.0))
     few = tuple(replace(v, max_replicas=1) for v in made.fleet.pools[KEY].variants)
     pool = replace(made.fleet.pools[KEY], variants=few)
-    small = replace(made, fleet=replace(made.fleet, pools={KEY: pool}), initial={KEY: {v.name: 1 for v in few}})
+    small = replace(made, fleet=replace(made.fleet, pools={KEY: pool}), initial={KEY: {v.key: 1 for v in few}})
     found = oracle(small, Effort(margins=(1.0,), bisections=1, rounds=1))
     assert not found.met
     assert "none of" in found.statement

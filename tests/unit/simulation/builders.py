@@ -5,7 +5,7 @@ from typing import cast
 
 import numpy as np
 
-from forebay.flow.fleet import Pool, PoolKey, Role, Slo, Variant
+from forebay.flow.fleet import Pool, PoolKey, Role, Slo, Variant, VariantKey
 from forebay.flow.performance import Performance
 from forebay.flow.trace import RequestTrace
 from forebay.offline.simulation import SimulatedPool, SimulationOptions, SimulationResult, kernel
@@ -75,7 +75,7 @@ def poisson(count: int, per_second: float, *, seed: int = 0) -> RequestTrace:
 def simulate(
     pool: Pool,
     trace: RequestTrace,
-    initial: Mapping[str, int],
+    initial: Mapping[VariantKey, int],
     options: SimulationOptions | None = None,
     *,
     until: float | None = None,

@@ -10,7 +10,10 @@ import pytest
 
 from forebay.flow.trace import RequestTrace
 from forebay.offline.simulation import QueueOrder, SimulatedPool, SimulationOptions, SimulationResult, accelerate
+from tests.keys import decode, prefill, serve
 from tests.unit.simulation.builders import PLAIN, disaggregated, mixed, poisson
+
+P, D, S = prefill("p"), decode("d"), serve("s")
 
 
 def _busy_run(trace: RequestTrace, *, plain: bool) -> SimulationResult:
@@ -25,14 +28,14 @@ def _busy_run(trace: RequestTrace, *, plain: bool) -> SimulationResult:
     simulated = SimulatedPool(
         disaggregated(),
         trace,
-        initial={"p": 2, "d": 1},
+        initial={P: 2, D: 1},
         options=options,
         functions=PLAIN if plain else None,
         priority=np.arange(len(trace)) % 2,
     )
     for step in range(1, 13):
         simulated.run_until(step * 10)
-        simulated.scale({"p": 1 + step % 4, "d": 1 + step % 2})
+        simulated.scale({P: 1 + step % 4, D: 1 + step % 2})
     return simulated.result()
 
 
@@ -54,7 +57,7 @@ def test_serve_replicas_agree_too() -> None:
     trace = poisson(500, 20.0)
     results = []
     for functions in (None, PLAIN):
-        simulated = SimulatedPool(mixed(), trace, initial={"s": 2}, functions=functions)
+        simulated = SimulatedPool(mixed(), trace, initial={S: 2}, functions=functions)
         simulated.run_until(100)
         results.append(simulated.result())
 
@@ -77,7 +80,7 @@ def test_the_key_of_the_compiled_code_follows_the_code() -> None:
 
 def test_it_runs_where_numba_is_not_installed() -> None:
     trace = poisson(300, 20.0)
-    simulated = SimulatedPool(disaggregated(), trace, initial={"p": 2, "d": 1}, functions=PLAIN)
+    simulated = SimulatedPool(disaggregated(), trace, initial={P: 2, D: 1}, functions=PLAIN)
     simulated.run_until(60.0)
     script = """
 import sys
@@ -118,9 +121,9 @@ def test_it_compiles_without_a_cache_where_no_directory_can_be_written(monkeypat
 
 def test_a_run_is_forgotten_as_soon_as_nobody_needs_it() -> None:
     # A replay makes hundreds of runs of hundreds of megabytes: they must not wait for the garbage collector.
-    simulated = SimulatedPool(disaggregated(), poisson(50, 20.0), initial={"p": 2, "d": 1}, functions=PLAIN)
+    simulated = SimulatedPool(disaggregated(), poisson(50, 20.0), initial={P: 2, D: 1}, functions=PLAIN)
     simulated.run_until(1.0)
-    simulated.scale({"p": 3})
+    simulated.scale({P: 3})
     simulated.observe()
     replicas = weakref.ref(simulated.replicas)
 

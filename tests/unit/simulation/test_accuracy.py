@@ -8,6 +8,7 @@ import pytest
 
 from forebay.flow.performance import Performance
 from forebay.flow.trace import RequestTrace
+from tests.keys import decode, prefill
 from tests.unit.simulation.builders import EIGHT_B, disaggregated, poisson, requests, simulate
 from tests.unit.simulation.iterations import iterate
 
@@ -24,7 +25,7 @@ from tests.unit.simulation.iterations import iterate
 def test_latencies_match_an_iteration_level_simulation(rate: float, prefillers: int, decoders: int) -> None:
     trace = poisson(6_000, rate)
 
-    result = simulate(disaggregated(), trace, {"p": prefillers, "d": decoders}, plain=False)
+    result = simulate(disaggregated(), trace, {P: prefillers, D: decoders}, plain=False)
     ttft, itl = iterate(trace, EIGHT_B, prefillers, decoders)
 
     levels = [50, 90, 99]
@@ -42,11 +43,12 @@ def test_prefill_queue_is_exactly_that_of_servers_that_take_the_next_in_line() -
         heapq.heappush(free, end)
         expected.append(end - arrival)
 
-    result = simulate(disaggregated(), trace, {"p": 4, "d": 4}, plain=False)
+    result = simulate(disaggregated(), trace, {P: 4, D: 4}, plain=False)
 
     assert result.ttft_seconds == pytest.approx(np.array(expected), abs=1e-9)
 
 
+P, D = prefill("p"), decode("d")
 SERVICE = 0.1
 QUICK_DECODE = Performance(
     prefill_base_seconds=0.0,
@@ -60,7 +62,7 @@ QUICK_DECODE = Performance(
 
 
 def _mean_wait(trace: RequestTrace, servers: int) -> float:
-    result = simulate(disaggregated(QUICK_DECODE, QUICK_DECODE), trace, {"p": servers, "d": 1}, plain=False)
+    result = simulate(disaggregated(QUICK_DECODE, QUICK_DECODE), trace, {P: servers, D: 1}, plain=False)
     waits = result.ttft_seconds - 1e-4 * trace.input_tokens
     return float(waits[1_000:].mean())
 

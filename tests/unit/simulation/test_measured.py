@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 
 from forebay.flow.performance import Performance
+from tests.keys import serve
 from tests.unit.simulation.builders import mixed, requests, simulate
 
+S = serve("s")
 PROFILES = Path(os.environ.get("FOREBAY_DATA", "../shared/data")) / "profiles" / "gpu_serving_profiles.csv.gz"
 FITTED_LENGTHS, FORETOLD_LENGTHS = (128, 512, 2048), (256, 1024)
 
@@ -78,7 +80,7 @@ def test_batches_of_unseen_lengths_take_the_measured_time(
 
     errors = []
     for batch in foretold:
-        result = simulate(pool, requests([0.0] * batch.size, batch.length, batch.length), {"s": 1})
+        result = simulate(pool, requests([0.0] * batch.size, batch.length, batch.length), {S: 1})
         errors.append(float(result.done_seconds.max()) / batch.seconds - 1)
 
     assert np.abs(errors).mean() < 0.04

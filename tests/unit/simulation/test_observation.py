@@ -5,18 +5,21 @@ import pytest
 
 from forebay.flow.observation import PoolObservation
 from forebay.offline.simulation import QueueOrder, SimulatedPool, SimulationOptions
+from tests.keys import decode, prefill, serve
 from tests.unit.simulation.builders import EIGHT_B, PLAIN, SLO, disaggregated, mixed, poisson, requests
+
+P, D, S = prefill("p"), decode("d"), serve("s")
 
 
 @pytest.fixture(scope="module")
 def watched() -> tuple[SimulatedPool, list[PoolObservation]]:
     trace = poisson(3_000, 30.0)
-    simulated = SimulatedPool(disaggregated(), trace, initial={"p": 3, "d": 2}, functions=PLAIN)
+    simulated = SimulatedPool(disaggregated(), trace, initial={P: 3, D: 2}, functions=PLAIN)
     seen = []
     for step in range(1, 13):
         simulated.run_until(15.0 * step)
         seen.append(simulated.observe())
-        simulated.scale({"p": 2 + step % 3, "d": 1 + step % 3})
+        simulated.scale({P: 2 + step % 3, D: 1 + step % 3})
     return simulated, seen
 
 
@@ -51,7 +54,7 @@ def test_prefill_seconds_hold_no_queueing(watched: tuple[SimulatedPool, list[Poo
 
 def test_running_sequences_follow_littles_law() -> None:
     trace = poisson(4_000, 30.0)
-    simulated = SimulatedPool(disaggregated(), trace, initial={"p": 4, "d": 2}, functions=PLAIN)
+    simulated = SimulatedPool(disaggregated(), trace, initial={P: 4, D: 2}, functions=PLAIN)
     simulated.run_until(trace.span_seconds + 100)
 
     engine = simulated.observe().variants[1].engine
@@ -64,7 +67,7 @@ def test_running_sequences_follow_littles_law() -> None:
 
 def test_slots_split_the_interval() -> None:
     trace = requests([0.0, 1.0, 6.0, 7.0, 8.0, 14.9], 10, 1)
-    simulated = SimulatedPool(disaggregated(), trace, initial={"p": 1, "d": 1}, functions=PLAIN)
+    simulated = SimulatedPool(disaggregated(), trace, initial={P: 1, D: 1}, functions=PLAIN)
     simulated.run_until(15.0)
 
     traffic = simulated.observe().traffic
@@ -78,7 +81,7 @@ def test_waiting_requests_and_late_ones_are_told_apart() -> None:
     simulated = SimulatedPool(
         disaggregated(),
         trace,
-        initial={"p": 1, "d": 1},
+        initial={P: 1, D: 1},
         options=SimulationOptions(queue_order=QueueOrder.LATE_LAST),
         functions=PLAIN,
     )
@@ -91,9 +94,7 @@ def test_waiting_requests_and_late_ones_are_told_apart() -> None:
 
 
 def test_requests_without_a_decode_slot_are_seen_waiting() -> None:
-    simulated = SimulatedPool(
-        disaggregated(), requests([0.0] * 5, 100, 10), initial={"p": 2, "d": 0}, functions=PLAIN
-    )
+    simulated = SimulatedPool(disaggregated(), requests([0.0] * 5, 100, 10), initial={P: 2, D: 0}, functions=PLAIN)
     simulated.run_until(5.0)
 
     observed = simulated.observe()
@@ -104,7 +105,7 @@ def test_requests_without_a_decode_slot_are_seen_waiting() -> None:
 
 def test_a_serve_variant_reports_both_phases() -> None:
     trace = poisson(200, 10.0)
-    simulated = SimulatedPool(mixed(), trace, initial={"s": 2}, functions=PLAIN)
+    simulated = SimulatedPool(mixed(), trace, initial={S: 2}, functions=PLAIN)
     simulated.run_until(trace.span_seconds + 100)
 
     engine = simulated.observe().variants[0].engine
@@ -116,7 +117,7 @@ def test_looking_twice_or_often_changes_nothing() -> None:
     trace = poisson(1_000, 20.0)
     results = []
     for step in (5.0, 100.0):
-        simulated = SimulatedPool(disaggregated(), trace, initial={"p": 2, "d": 1}, functions=PLAIN)
+        simulated = SimulatedPool(disaggregated(), trace, initial={P: 2, D: 1}, functions=PLAIN)
         while simulated.now_seconds < 100.0:
             simulated.run_until(simulated.now_seconds + step)
             simulated.observe()
@@ -128,7 +129,7 @@ def test_looking_twice_or_often_changes_nothing() -> None:
 
 def test_latency_percentiles_are_those_of_the_last_minutes() -> None:
     trace = poisson(1_500, 30.0)
-    simulated = SimulatedPool(disaggregated(), trace, initial={"p": 2, "d": 2}, functions=PLAIN)
+    simulated = SimulatedPool(disaggregated(), trace, initial={P: 2, D: 2}, functions=PLAIN)
     simulated.run_until(trace.span_seconds + 20)
     observed, result = simulated.observe(), simulated.result()
     last = np.argsort(result.done_seconds)[-1_000:]

@@ -16,7 +16,10 @@ from forebay.offline.simulation import (
     StockOut,
 )
 from forebay.offline.simulation.kernel_state import BATCH
+from tests.keys import decode, prefill
 from tests.unit.simulation.builders import EIGHT_B, PLAIN, disaggregated, poisson, requests
+
+P, D = prefill("p"), decode("d")
 
 
 def _pool(**changes: object) -> Pool:
@@ -26,9 +29,9 @@ def _pool(**changes: object) -> Pool:
 
 def test_a_prefill_replica_serves_from_the_moment_it_is_ready() -> None:
     trace = requests([1.0, 1.0], 2_500, 10)  # 0.11 s each
-    simulated = SimulatedPool(disaggregated(), trace, initial={"p": 0, "d": 1}, functions=PLAIN)
+    simulated = SimulatedPool(disaggregated(), trace, initial={P: 0, D: 1}, functions=PLAIN)
     simulated.run_until(7.3)
-    simulated.scale({"p": 1})
+    simulated.scale({P: 1})
     simulated.run_until(100.0)
 
     ready = 7.3 + 60.0
@@ -37,9 +40,9 @@ def test_a_prefill_replica_serves_from_the_moment_it_is_ready() -> None:
 
 def test_a_decode_replica_admits_from_the_moment_it_is_ready() -> None:
     trace = requests([0.0], 1_000, 1)
-    simulated = SimulatedPool(disaggregated(), trace, initial={"p": 1, "d": 0}, functions=PLAIN)
+    simulated = SimulatedPool(disaggregated(), trace, initial={P: 1, D: 0}, functions=PLAIN)
     simulated.run_until(5.0)
-    simulated.scale({"d": 1})
+    simulated.scale({D: 1})
     simulated.run_until(100.0)
 
     step = EIGHT_B.decode_step_seconds(1, 1_000)
@@ -47,49 +50,49 @@ def test_a_decode_replica_admits_from_the_moment_it_is_ready() -> None:
 
 
 def test_scale_in_cancels_the_youngest_start_first_and_bills_it_from_its_order() -> None:
-    simulated = SimulatedPool(disaggregated(), requests([0.0], 100, 2), initial={"p": 2, "d": 1}, functions=PLAIN)
+    simulated = SimulatedPool(disaggregated(), requests([0.0], 100, 2), initial={P: 2, D: 1}, functions=PLAIN)
     simulated.run_until(10.0)
-    simulated.scale({"p": 3})
+    simulated.scale({P: 3})
     simulated.run_until(20.0)
-    simulated.scale({"p": 4})
+    simulated.scale({P: 4})
     simulated.run_until(30.0)
-    simulated.scale({"p": 3})
+    simulated.scale({P: 3})
 
     starting = simulated.observe().variants[0].starting
     assert [replica.ordered_seconds for replica in starting] == [10.0]
     simulated.run_until(40.0)
-    assert simulated.result().replica_seconds["p"] == pytest.approx(2 * 40 + 30 + 10)
+    assert simulated.result().replica_seconds[P] == pytest.approx(2 * 40 + 30 + 10)
 
 
 def test_scale_in_takes_idle_replicas_at_once_and_busy_ones_after_their_request() -> None:
     trace = requests([1.0, 1.0], [250_000, 25_000], 1)  # 10.01 s and 1.01 s of prefill
-    simulated = SimulatedPool(disaggregated(), trace, initial={"p": 3, "d": 1}, functions=PLAIN)
+    simulated = SimulatedPool(disaggregated(), trace, initial={P: 3, D: 1}, functions=PLAIN)
     simulated.run_until(1.5)
-    simulated.scale({"p": 1})
+    simulated.scale({P: 1})
     simulated.run_until(50.0)
 
     result = simulated.result()
     assert result.ttft_seconds == pytest.approx([10.01, 1.01])
     # The idle one goes at 1.5 s, the one that is busy until 2.01 s then; the third stays.
-    assert result.replica_seconds["p"] == pytest.approx(1.5 + 2.01 + 50.0)
+    assert result.replica_seconds[P] == pytest.approx(1.5 + 2.01 + 50.0)
 
 
 def test_a_draining_decode_replica_takes_nothing_new_and_is_billed_until_it_is_empty() -> None:
     trace = requests([0.0, 10.0], 1_000, [1_000, 1_000])
-    simulated = SimulatedPool(disaggregated(), trace, initial={"p": 1, "d": 1}, functions=PLAIN)
+    simulated = SimulatedPool(disaggregated(), trace, initial={P: 1, D: 1}, functions=PLAIN)
     simulated.run_until(1.0)
-    simulated.scale({"d": 0})
+    simulated.scale({D: 0})
     simulated.run_until(5.0)
     assert simulated.observe().variants[1].draining == 1
     simulated.run_until(9.0)
-    simulated.scale({"d": 1})
+    simulated.scale({D: 1})
     simulated.run_until(200.0)
 
     result = simulated.result()
     first, second = result.done_seconds
     assert first < 10.0
     assert second > 69.0  # it waited for the replica ordered at 9 s
-    assert result.replica_seconds["d"] == pytest.approx(first + (200.0 - 9.0))
+    assert result.replica_seconds[D] == pytest.approx(first + (200.0 - 9.0))
 
 
 def test_start_up_phases_vary_with_the_seed_only() -> None:
@@ -99,12 +102,12 @@ def test_start_up_phases_vary_with_the_seed_only() -> None:
         simulated = SimulatedPool(
             disaggregated(),
             requests([0.0], 100, 2),
-            initial={"p": 1, "d": 1},
-            start_up={"p": start_up},
+            initial={P: 1, D: 1},
+            start_up={P: start_up},
             options=SimulationOptions(seed=seed),
             functions=PLAIN,
         )
-        simulated.scale({"p": 6})
+        simulated.scale({P: 6})
         simulated.run_until(1_000.0)
         return sorted(simulated.replicas.lead_times[0])
 
@@ -120,19 +123,19 @@ def test_a_stock_out_delays_a_start_and_is_not_billed() -> None:
     simulated = SimulatedPool(
         _pool(node_pool="h100"),
         requests([0.0], 100, 2),
-        initial={"p": 1, "d": 1},
+        initial={P: 1, D: 1},
         supply=supply,
         functions=PLAIN,
     )
     simulated.run_until(10.0)
-    simulated.scale({"p": 2})
+    simulated.scale({P: 2})
     assert simulated.observe().variants[0].starting[0].unschedulable
     simulated.run_until(150.0)
-    assert simulated.ready("p") == 1
+    assert simulated.ready(P) == 1
     simulated.run_until(170.0)
 
-    assert simulated.ready("p") == 2
-    assert simulated.result().replica_seconds["p"] == pytest.approx(170.0 + 70.0, abs=1.0)
+    assert simulated.ready(P) == 2
+    assert simulated.result().replica_seconds[P] == pytest.approx(170.0 + 70.0, abs=1.0)
 
 
 def test_replicas_share_a_limited_stock_of_gpus() -> None:
@@ -140,18 +143,18 @@ def test_replicas_share_a_limited_stock_of_gpus() -> None:
     simulated = SimulatedPool(
         _pool(node_pool="h100", gpus_per_replica=2),
         requests([0.0], 100, 2),
-        initial={"p": 1, "d": 2},
+        initial={P: 1, D: 2},
         supply=supply,
         functions=PLAIN,
     )
-    simulated.scale({"p": 5})
+    simulated.scale({P: 5})
     simulated.run_until(100.0)
-    assert simulated.ready("p") == 2
+    assert simulated.ready(P) == 2
     assert supply.held("h100") == 8
 
-    simulated.scale({"d": 1})
+    simulated.scale({D: 1})
     simulated.run_until(200.0)
-    assert simulated.ready("p") == 3
+    assert simulated.ready(P) == 3
     assert supply.held("h100") == 8
 
 
@@ -160,7 +163,7 @@ def test_requests_of_a_failed_replica_start_again_and_a_new_one_is_ordered() -> 
     simulated = SimulatedPool(
         disaggregated(),
         trace,
-        initial={"p": 3, "d": 2},
+        initial={P: 3, D: 2},
         options=SimulationOptions(seed=4, mean_seconds_between_failures=90.0),
         functions=PLAIN,
     )
@@ -174,7 +177,7 @@ def test_requests_of_a_failed_replica_start_again_and_a_new_one_is_ordered() -> 
 
 def test_a_failure_loses_what_was_generated() -> None:
     trace = requests([0.0], 1_000, 1_000)
-    simulated = SimulatedPool(disaggregated(), trace, initial={"p": 1, "d": 2}, functions=PLAIN)
+    simulated = SimulatedPool(disaggregated(), trace, initial={P: 1, D: 2}, functions=PLAIN)
     simulated.run_until(5.0)
     busy = next(r for r in simulated.replicas.live[1] if simulated.replicas.world.counts[BATCH, r.slot] == 1)
     simulated.remove_replica(busy.name, drain=False)
@@ -191,7 +194,7 @@ def test_spot_replicas_leave_with_notice_and_are_replaced() -> None:
     simulated = SimulatedPool(
         _pool(node_pool="spot"),
         trace,
-        initial={"p": 2, "d": 2},
+        initial={P: 2, D: 2},
         options=SimulationOptions(seed=1, spot=spot),
         functions=PLAIN,
     )
@@ -206,53 +209,53 @@ def test_spot_replicas_leave_with_notice_and_are_replaced() -> None:
 def test_named_replicas_come_and_go() -> None:
     trace = poisson(200, 10.0)
     simulated = SimulatedPool(disaggregated(), trace, initial={}, functions=PLAIN)
-    simulated.add_replica("p", "p-a", ready_at_seconds=1.0)
-    simulated.add_replica("d", "d-a", ready_at_seconds=2.0)
+    simulated.add_replica(P, "p-a", ready_at_seconds=1.0)
+    simulated.add_replica(D, "d-a", ready_at_seconds=2.0)
     simulated.run_until(5.0)
-    simulated.add_replica("d", "d-b", ready_at_seconds=5.0)
+    simulated.add_replica(D, "d-b", ready_at_seconds=5.0)
     simulated.remove_replica("d-a")
     simulated.run_until(200.0)
 
     assert simulated.result().unserved == 0
-    assert simulated.result().replica_seconds["d"] < 5.0 + 195.0 + 60.0
+    assert simulated.result().replica_seconds[D] < 5.0 + 195.0 + 60.0
     with pytest.raises(ValueError, match="no replica named 'd-a'"):
         simulated.remove_replica("d-a")
     with pytest.raises(ValueError, match="names must be unique"):
-        simulated.add_replica("d", "d-b", ready_at_seconds=5.0)
+        simulated.add_replica(D, "d-b", ready_at_seconds=5.0)
 
 
 def test_a_draining_replica_can_be_taken_back() -> None:
     trace = requests([0.0, 10.0], 1_000, [2_000, 10])
     simulated = SimulatedPool(disaggregated(), trace, initial={}, functions=PLAIN)
-    simulated.add_replica("p", "p-a", ready_at_seconds=0.0)
-    simulated.add_replica("d", "d-a", ready_at_seconds=0.0)
+    simulated.add_replica(P, "p-a", ready_at_seconds=0.0)
+    simulated.add_replica(D, "d-a", ready_at_seconds=0.0)
     simulated.run_until(1.0)
     simulated.remove_replica("d-a")
     simulated.run_until(5.0)
     simulated.resume_replica("d-a")
     simulated.run_until(50.0)
 
-    assert simulated.ready("d") == 1
+    assert simulated.ready(D) == 1
     assert simulated.observe().variants[1].desired == 1
     assert simulated.result().unserved == 0
-    assert simulated.result().replica_seconds["d"] == pytest.approx(50.0)
+    assert simulated.result().replica_seconds[D] == pytest.approx(50.0)
 
 
 def test_requests_in_flight_may_end_after_the_end_free_of_charge() -> None:
     trace = requests([0.0, 9.9, 9.95], 2000, 100)
-    pool = SimulatedPool(disaggregated(), trace, initial={"p": 1, "d": 1}, functions=PLAIN)
+    pool = SimulatedPool(disaggregated(), trace, initial={P: 1, D: 1}, functions=PLAIN)
     pool.run_until(10.0)
     assert pool.result().unserved == 2
     finished = pool.finish(60.0)
     assert finished.unserved == 0
     assert finished.until_seconds == 10.0
-    assert finished.replica_seconds == {"p": 10.0, "d": 10.0}
+    assert finished.replica_seconds == {P: 10.0, D: 10.0}
     assert finished.ttft_seconds[2] > 0.1  # waited for the one before
 
 
 def test_more_replicas_than_slots_at_the_start_are_fine() -> None:
     trace = poisson(2_000, 200.0)
-    simulated = SimulatedPool(disaggregated(), trace, initial={"p": 20, "d": 15}, functions=PLAIN)
+    simulated = SimulatedPool(disaggregated(), trace, initial={P: 20, D: 15}, functions=PLAIN)
     simulated.run_until(trace.span_seconds + 100)
 
     assert simulated.result().unserved == 0
@@ -268,7 +271,7 @@ def test_more_replicas_than_slots_at_the_start_are_fine() -> None:
     ],
 )
 def test_nonsense_is_refused_in_a_sentence(call: object, sentence: str) -> None:
-    simulated = SimulatedPool(disaggregated(), requests([0.0], 10, 1), initial={"p": 1, "d": 1}, functions=PLAIN)
+    simulated = SimulatedPool(disaggregated(), requests([0.0], 10, 1), initial={P: 1, D: 1}, functions=PLAIN)
     simulated.run_until(2.0)
 
     with pytest.raises(ValueError, match=sentence):

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from forebay.flow.fleet import PoolKey, Role, Slo
+from forebay.flow.fleet import PoolKey, Role, Slo, VariantKey
 from forebay.telemetry.source import PoolTarget, WorkloadTarget
 from forebay.telemetry.transport.client import Read
 from forebay.telemetry.transport.errors import QueryError, QueryFailure
@@ -111,7 +111,9 @@ def pool(
 ) -> PoolTarget:
     """Return a pool whose workloads are named after its variants."""
     workloads = tuple(
-        WorkloadTarget(variant=variant, role=role, name=f"{name}-{variant}", ready_replicas=ready)
+        WorkloadTarget(
+            variant=VariantKey(role, variant), role=role, name=f"{name}-{variant}", ready_replicas=ready
+        )
         for variant, role in (roles or {"serve": Role.SERVE}).items()
     )
     slo = Slo(ttft_seconds=1.0, itl_seconds=0.05)

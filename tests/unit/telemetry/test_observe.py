@@ -9,7 +9,10 @@ from forebay.flow.observation import Freshness, Problem, Traffic
 from forebay.telemetry.prometheus import PrometheusTelemetry
 from forebay.telemetry.settings import PrometheusSettings
 from forebay.telemetry.source import GatewayTarget, PoolTarget, PoolTelemetry
+from tests.keys import decode, prefill, serve
 from tests.unit.telemetry.scripted import Answer, ScriptedClient, pool
+
+P, D, SERVE_KEY = prefill("p"), decode("d"), serve("serve")
 
 SETTINGS = PrometheusSettings(settle_seconds=2.0)
 SERVE = ("ns", "chat-serve")
@@ -57,7 +60,7 @@ async def test_a_round() -> None:
     assert traffic(seen).arrivals == 30.0
     assert (traffic(seen).start_seconds, traffic(seen).end_seconds) == (999_985.0, 1_000_000.0)
     assert (seen.waiting_prefill, seen.waiting_decode, seen.finished) == (2.0, None, 30.0)
-    sample = seen.engines["serve"]
+    sample = seen.engines[SERVE_KEY]
     assert (sample.running, sample.running_now, sample.reporting_replicas) == (4.0, 4.0, 1)
     assert signal(seen, "arrivals") == Freshness(signal="arrivals", age_seconds=2.0)
 
@@ -79,7 +82,7 @@ async def test_prefill_and_decode_pools_count_where_requests_enter_and_end() -> 
     assert traffic(seen).arrivals == 33.0
     assert seen.finished == 28.0
     assert (seen.waiting_prefill, seen.waiting_decode) == (5.0, 7.0)
-    assert set(seen.engines) == {"p", "d"}
+    assert set(seen.engines) == {P, D}
 
 
 async def test_requests_that_an_overloaded_engine_holds_have_arrived() -> None:

@@ -5,6 +5,9 @@ import pytest
 from forebay.flow.fleet import PoolKey, Role, Slo
 from forebay.telemetry.query.pod_names import asked_separately, reduced_name, workload_of_pod
 from forebay.telemetry.source import PoolTarget, WorkloadTarget
+from tests.keys import serve
+
+V, A, B = serve("v"), serve("a"), serve("b")
 
 
 @pytest.mark.parametrize(
@@ -27,7 +30,7 @@ def test_a_pods_name_tells_its_workload(pod: str, workload: str | None) -> None:
 
 
 def workload(name: str, kind: str = "Deployment", variant: str = "v") -> WorkloadTarget:
-    return WorkloadTarget(variant=variant, role=Role.SERVE, name=name, kind=kind)
+    return WorkloadTarget(variant=serve(variant), role=Role.SERVE, name=name, kind=kind)
 
 
 def pool(*workloads: WorkloadTarget, name: str = "p", namespace: str = "ns") -> PoolTarget:
@@ -44,7 +47,7 @@ def test_a_name_that_kubernetes_cuts_cannot_be_reduced() -> None:
 def test_workloads_that_reduce_to_one_name_are_asked_for_separately() -> None:
     key = PoolKey("ns", "p")
     one, other = workload("web-1", "StatefulSet", "a"), workload("web", "Deployment", "b")
-    assert asked_separately([pool(one, other, workload("x"))]) == {(key, "a"), (key, "b")}
+    assert asked_separately([pool(one, other, workload("x"))]) == {(key, serve("a")), (key, serve("b"))}
 
 
 def test_other_namespaces_do_not_matter() -> None:

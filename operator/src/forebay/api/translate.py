@@ -18,7 +18,7 @@ from forebay.api.v1alpha1.roles import VariantSpec
 from forebay.api.v1alpha1.scalingpolicy import Preset, ScalingPolicySpec
 from forebay.api.v1alpha1.target import Target
 from forebay.api.v1alpha1.telemetry import Telemetry
-from forebay.flow.fleet import Fleet, NodePool, Pool, PoolKey, RatioBand, Role, Slo, Variant
+from forebay.flow.fleet import Fleet, NodePool, Pool, PoolKey, RatioBand, Role, Slo, Variant, VariantKey
 from forebay.flow.performance import Performance, ProfilePoints
 from forebay.flow.settings import KnownLoad, PolicySettings
 
@@ -54,8 +54,8 @@ class PoolBinding:
     pool: Pool
     mode: Mode
     telemetry: Telemetry
-    targets: Mapping[str, Target]
-    """The scale target of each variant, by the variant's name in ``pool``."""
+    targets: Mapping[VariantKey, Target]
+    """The scale target of each variant."""
     gateway_labels: Mapping[str, str] | None = None
     """Labels of this pool's series at the gateway; ``None`` if it has none."""
     gateway_pool: str | None = None
@@ -207,25 +207,19 @@ def _with_pool_limits(settings: PolicySettings, resource: InferencePool) -> Poli
 
 def _variants(
     resource: InferencePool, catalogue: Catalogue, problems: list[str]
-) -> tuple[tuple[Variant, ...], dict[str, Target]]:
-    """Return all variants and their targets by name.
-
-    Users name variants per role (``h100`` may be in both), the pipeline needs names unique per pool: a variant of
-    prefill or decode is called ``prefill/h100``.
-    """
-    variants, targets = [], {}
+) -> tuple[tuple[Variant, ...], dict[VariantKey, Target]]:
+    """Return all variants and their scale targets."""
+    variants: list[Variant] = []
+    targets: dict[VariantKey, Target] = {}
     for role, role_spec in resource.spec.roles.items():
         for index, spec in enumerate(role_spec.variants):
-            name = spec.effective_name if role == Role.SERVE else f"{role}/{spec.effective_name}"
             path = f"spec.roles.{role}.variants[{index}]"
-            variants.append(_variant(name, Role(role), spec, catalogue, path, problems))
-            targets[name] = spec.target
+            variants.append(_variant(Role(role), spec, catalogue, path, problems))
+            targets[variants[-1].key] = spec.target
     return tuple(variants), targets
 
 
-def _variant(
-    name: str, role: Role, spec: VariantSpec, catalogue: Catalogue, path: str, problems: list[str]
-) -> Variant:
+def _variant(role: Role, spec: VariantSpec, catalogue: Catalogue, path: str, problems: list[str]) -> Variant:
     node_pool = catalogue.node_pools.get(spec.node_pool) if spec.node_pool is not None else None
     if spec.node_pool is not None and node_pool is None:
         problems.append(
@@ -235,7 +229,7 @@ def _variant(
     price = node_pool.spec.price_per_gpu_hour if node_pool else None
     watts = node_pool.spec.watts_per_gpu if node_pool else None
     return Variant(
-        name=name,
+        name=spec.effective_name,
         role=role,
         node_pool=spec.node_pool,
         gpus_per_replica=spec.gpus_per_replica,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from forebay.flow.fleet import PoolKey, Role
+from forebay.flow.fleet import OfVariant, PoolKey, Role, VariantKey
 from forebay.flow.forecast import DemandForecast
 from forebay.flow.plan import Route
 
@@ -35,11 +35,9 @@ class Alternative:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VariantDecision:
+class VariantDecision(OfVariant):
     """Replicas wanted of one variant."""
 
-    name: str
-    role: Role
     current: int
     desired: int
 
@@ -64,11 +62,11 @@ class PoolDecision:
     error_budget_left: float | None = None
     """1 = untouched, 0 = spent, negative = overspent."""
     usd_per_hour: float | None = None
-    capacity_source: Mapping[str, str] = field(default_factory=dict)
+    capacity_source: Mapping[VariantKey, str] = field(default_factory=dict)
     """Per variant: ``profile``, ``profile-corrected`` or ``learned``."""
-    capacity_correction: Mapping[str, float] = field(default_factory=dict)
-    """Per role or variant: measured over believed time per unit of work."""
-    routing: Mapping[str, float] = field(default_factory=dict)
+    capacity_correction: Mapping[VariantKey, Mapping[Role, float]] = field(default_factory=dict)
+    """Per variant, for prefill and for decode: measured over believed time per unit of work."""
+    routing: Mapping[VariantKey, float] = field(default_factory=dict)
     """Weight of each variant for new requests of its role."""
     routes: tuple[Route, ...] = ()
     """The same per prompt length, where the pool routes by length."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from forebay.flow.performance import Performance, ProfilePoints
 from forebay.flow.settings import PolicySettings
@@ -15,6 +16,28 @@ class Role(StrEnum):
     DECODE = "decode"
     SERVE = "serve"
     """Prefill and decode on the same replica."""
+
+
+class VariantKey(NamedTuple):
+    """A variant within its pool. Names are unique per role: ``h100`` may stand in prefill and in decode."""
+
+    role: Role
+    name: str
+
+    def __str__(self) -> str:
+        return self.name if self.role is Role.SERVE else f"{self.role.value}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfVariant:
+    """Base of what is said of one variant: its role, and its name as the user wrote it."""
+
+    name: str
+    role: Role
+    key: VariantKey = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", VariantKey(self.role, self.name))
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -38,11 +61,9 @@ class Slo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
+class Variant(OfVariant):
     """One way to serve a role: a scalable workload on one GPU type."""
 
-    name: str
-    role: Role
     node_pool: str | None = None
     gpus_per_replica: int = 1
     min_replicas: int = 1

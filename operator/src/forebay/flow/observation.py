@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from forebay.flow.fleet import PoolKey, Role
+from forebay.flow.fleet import OfVariant, PoolKey, VariantKey
 
 
 class Problem(StrEnum):
@@ -108,11 +108,9 @@ class StartingReplica:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VariantObservation:
+class VariantObservation(OfVariant):
     """Replicas of one variant as they are."""
 
-    name: str
-    role: Role
     desired: int
     """The replica count that the target's ``/scale`` holds now."""
     ready: int
@@ -159,10 +157,10 @@ class PoolObservation:
     itl_seconds: float | None = None
     freshness: tuple[Freshness, ...] = ()
 
-    def variant(self, name: str) -> VariantObservation | None:
-        """Return the observation of the variant called ``name``, or ``None``."""
+    def variant(self, key: VariantKey) -> VariantObservation | None:
+        """Return what was observed of one variant, or ``None``."""
         for variant in self.variants:
-            if variant.name == name:
+            if variant.key == key:
                 return variant
         return None
 

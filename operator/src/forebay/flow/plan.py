@@ -3,16 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from forebay.flow.fleet import PoolKey, RatioBand, Role
+from forebay.flow.fleet import OfVariant, PoolKey, RatioBand, Role, VariantKey
 from forebay.flow.sizing import RoleNeed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VariantOption:
+class VariantOption(OfVariant):
     """One variant as the plan sees it."""
 
-    name: str
-    role: Role
     node_pool: str | None
     gpus_per_replica: int
     usd_per_replica_hour: float
@@ -66,7 +64,7 @@ class Route:
     role: Role
     upper_tokens: float
     """The longest prompt, in tokens; the shortest is beyond the route of the same role before this one."""
-    weights: Mapping[str, float]
+    weights: Mapping[VariantKey, float]
     """Share of these requests per variant; sums to 1."""
 
 
@@ -74,7 +72,7 @@ class Route:
 class FleetPlan:
     """Replicas per pool and variant, checked for feasibility."""
 
-    replicas: Mapping[PoolKey, Mapping[str, int]]
+    replicas: Mapping[PoolKey, Mapping[VariantKey, int]]
     usd_per_hour: float
     expected_misses_per_second: Mapping[PoolKey, float]
     limited_by: Mapping[PoolKey, tuple[str, ...]] = field(default_factory=dict)
@@ -84,7 +82,7 @@ class FleetPlan:
     shadow_prices: tuple[str, ...] = ()
     solver: str = ""
     gap: float = 0.0
-    routing: Mapping[PoolKey, Mapping[str, float]] = field(default_factory=dict)
+    routing: Mapping[PoolKey, Mapping[VariantKey, float]] = field(default_factory=dict)
     """Weight of each variant for new requests of its role; sums to 1 per pool and role."""
     routes: Mapping[PoolKey, tuple[Route, ...]] = field(default_factory=dict)
     """The same per prompt length, where lengths make a difference and the pool routes by them."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from forebay.flow.fleet import Role
+from forebay.flow.fleet import Role, VariantKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class WorkBucket:
 
     share: float
     """Share of the role's reference replica-seconds; the shares of a role sum to 1."""
-    speed: tuple[tuple[str, float], ...]
+    speed: tuple[tuple[VariantKey, float], ...]
     """Per variant: capacity of one replica on this bucket, in reference replicas; 0 = cannot meet the SLO."""
     upper_tokens: float = float("inf")
     """The longest prompt of the bucket, in tokens; the shortest is beyond the bucket before it."""
@@ -49,7 +49,7 @@ class RoleNeed:
     """Price of one miss in reference replica-seconds, the error budget's steering included."""
     erlangs: float
     """Mean offered work at the horizon, in busy reference replicas."""
-    speed: tuple[tuple[str, float], ...]
+    speed: tuple[tuple[VariantKey, float], ...]
     """Capacity of one replica of each variant in reference replicas."""
     seconds_per_request: float
     """Reference replica-seconds that one request costs in this role."""

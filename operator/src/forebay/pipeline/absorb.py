@@ -25,7 +25,7 @@ def absorb(pool: Pool, observed: PoolObservation, memory: PoolMemory) -> None:
         _absorb_traffic(pool, observed.traffic, memory)
     memory.current_lengths = memory.lengths.current()
     for variant in pool.variants:
-        seen = observed.variant(variant.name)
+        seen = observed.variant(variant.key)
         if seen is not None and seen.engine is not None:
             _absorb_engine(pool, variant, seen, seen.engine, observed, memory)
     if observed.finished is not None and observed.missed is not None:
@@ -131,7 +131,7 @@ def _learn(
     *,
     queued: bool,
 ) -> None:
-    learned = memory.learned.setdefault(variant.name, LearnedCapacity.fresh(pool.slo))
+    learned = memory.learned.setdefault(variant.key, LearnedCapacity.fresh(pool.slo))
     if variant.role is not Role.DECODE:
         learned.prefilled(sample)
     if variant.role is not Role.PREFILL:
@@ -148,7 +148,7 @@ def _calibrate(
     at_seconds: float,
     queued: bool,
 ) -> None:
-    calibration = memory.calibrations.setdefault(variant.name, Calibration.fresh())
+    calibration = memory.calibrations.setdefault(variant.key, Calibration.fresh())
     if variant.role is not Role.DECODE:
         calibration.prefilled(sample, performance)
     if variant.role is not Role.PREFILL:

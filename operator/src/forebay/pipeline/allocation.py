@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from forebay.flow.fleet import Fleet, NodePool, Pool, PoolKey, Role, Variant
+from forebay.flow.fleet import Fleet, NodePool, Pool, PoolKey, Role, Variant, VariantKey
 from forebay.flow.observation import FleetObservation, NodePoolObservation, PoolObservation
 from forebay.flow.plan import FleetPlan, PlanProblem, PoolNeed, VariantOption
 from forebay.flow.sizing import RoleNeed, WorkBucket
@@ -23,7 +23,7 @@ class PoolDraft:
     pool: Pool
     observed: PoolObservation
     roles: Mapping[Role, RoleDraft]
-    supplies: Mapping[str, Supply]
+    supplies: Mapping[VariantKey, Supply]
     held: frozenset[Role]
     """Roles that may not release."""
     lengths: Lengths
@@ -36,7 +36,7 @@ class PoolDraft:
 class Allocation:
     """Replicas per pool and variant before the guards, and the plan where one was made."""
 
-    counts: Mapping[PoolKey, Mapping[str, int]]
+    counts: Mapping[PoolKey, Mapping[VariantKey, int]]
     plan: FleetPlan | None
 
 
@@ -75,29 +75,29 @@ def _shares_money(fleet: Fleet) -> bool:
     return fleet.budget_usd_per_hour is not None or fleet.power_limit_watts is not None
 
 
-def _alone(draft: PoolDraft) -> dict[str, int]:
+def _alone(draft: PoolDraft) -> dict[VariantKey, int]:
     """Order up to the need at the horizon, release down to the need of the highest demand until then."""
     counts, spare = {}, draft.pool.settings.spare_replicas
     for role, sized in draft.roles.items():
         variant = draft.pool.of_role(role)[0]
-        current = draft.supplies[variant.name].desired
+        current = draft.supplies[variant.key].desired
         release = sized.release_alone + spare
         release = max(release, current) if role in draft.held else release
         wanted = min(max(current, sized.order_alone + spare), release)
-        if draft.supplies[variant.name].blocked is not None:
+        if draft.supplies[variant.key].blocked is not None:
             wanted = min(wanted, current)
-        counts[variant.name] = min(max(wanted, variant.min_replicas), variant.max_replicas)
+        counts[variant.key] = min(max(wanted, variant.min_replicas), variant.max_replicas)
     return counts
 
 
-def _in_band(pool: Pool, counts: dict[str, int]) -> dict[str, int]:
+def _in_band(pool: Pool, counts: dict[VariantKey, int]) -> dict[VariantKey, int]:
     """Return what ``counts`` come to once the lacking role is raised into the prefill:decode band."""
     found = lacking(pool, counts)
     if found is None:
         return counts
     role, wanted = found
     variant = pool.of_role(role)[0]
-    return {**counts, variant.name: max(counts[variant.name], min(wanted, variant.max_replicas))}
+    return {**counts, variant.key: max(counts[variant.key], min(wanted, variant.max_replicas))}
 
 
 def _stock(fleet: Fleet, observed: FleetObservation, drafts: Mapping[PoolKey, PoolDraft]) -> dict[str, int]:
@@ -118,9 +118,9 @@ def _stock(fleet: Fleet, observed: FleetObservation, drafts: Mapping[PoolKey, Po
 
 
 def _gpus_held(draft: PoolDraft, variant: Variant) -> int:
-    seen = draft.observed.variant(variant.name)
+    seen = draft.observed.variant(variant.key)
     if seen is None:
-        return draft.supplies[variant.name].desired * variant.gpus_per_replica
+        return draft.supplies[variant.key].desired * variant.gpus_per_replica
     placed = seen.ready + sum(1 for replica in seen.starting if not replica.unschedulable)
     return placed * variant.gpus_per_replica
 
@@ -141,25 +141,27 @@ def _obtainable(node_pool: NodePool, seen: NodePoolObservation, at_seconds: floa
 def _fits(
     fleet: Fleet,
     drafts: Mapping[PoolKey, PoolDraft],
-    counts: Mapping[PoolKey, Mapping[str, int]],
+    counts: Mapping[PoolKey, Mapping[VariantKey, int]],
     stock: Mapping[str, int],
 ) -> bool:
     if any(left < 0 for left in _left(stock, drafts, counts).values()):
         return False
-    chosen = [(v, counts[key][v.name]) for key in counts for v in drafts[key].pool.variants]
+    chosen = [(v, counts[key][v.key]) for key in counts for v in drafts[key].pool.variants]
     if fleet.budget_usd_per_hour is not None and usd_of(fleet, chosen) > fleet.budget_usd_per_hour + 1e-9:
         return False
     return fleet.power_limit_watts is None or watts_of(fleet, chosen) <= fleet.power_limit_watts + 1e-9
 
 
 def _left(
-    stock: Mapping[str, int], drafts: Mapping[PoolKey, PoolDraft], counts: Mapping[PoolKey, Mapping[str, int]]
+    stock: Mapping[str, int],
+    drafts: Mapping[PoolKey, PoolDraft],
+    counts: Mapping[PoolKey, Mapping[VariantKey, int]],
 ) -> dict[str, int]:
     left = dict(stock)
     for key, replicas in counts.items():
         for variant in drafts[key].pool.variants:
             if variant.node_pool in left:
-                left[variant.node_pool] -= replicas[variant.name] * variant.gpus_per_replica
+                left[variant.node_pool] -= replicas[variant.key] * variant.gpus_per_replica
     return left
 
 
@@ -182,7 +184,7 @@ def _steady(draft: PoolDraft, role: Role) -> bool:
     """Return whether nothing of a role is held, queued for, on its way or overdue."""
     if role in draft.held or draft.roles[role].backlog.hold or not draft.roles[role].capacity_known:
         return False
-    supplies = (draft.supplies[variant.name] for variant in draft.pool.of_role(role))
+    supplies = (draft.supplies[variant.key] for variant in draft.pool.of_role(role))
     return all(supply.ready == supply.live == supply.desired for supply in supplies)
 
 
@@ -191,7 +193,7 @@ def _need(draft: PoolDraft, role: RoleDraft) -> RoleNeed:
     need = replace(role.need(), buckets=_buckets(draft, role))
     if role.role not in draft.held:
         return need
-    present = sum(role.speed[v.name] * _bought(draft.supplies[v.name]) for v in draft.pool.of_role(role.role))
+    present = sum(role.speed[v.key] * _bought(draft.supplies[v.key]) for v in draft.pool.of_role(role.role))
     return replace(need, release_floor=max(need.release_floor, present))
 
 
@@ -200,7 +202,7 @@ def _buckets(draft: PoolDraft, role: RoleDraft) -> tuple[WorkBucket, ...]:
     if not draft.pool.settings.route_by_length or not all(belief.known for belief in role.believed.values()):
         return ()
     variants = {name: Believing(belief.performance, belief.correction) for name, belief in role.believed.items()}
-    return length_buckets(role.role, draft.lengths, draft.pool.slo, variants, role.reference.name)
+    return length_buckets(role.role, draft.lengths, draft.pool.slo, variants, role.reference.key)
 
 
 def _bought(supply: Supply) -> int:
@@ -208,8 +210,8 @@ def _bought(supply: Supply) -> int:
 
 
 def _option(fleet: Fleet, draft: PoolDraft, variant: Variant) -> VariantOption:
-    supply = draft.supplies[variant.name]
-    seen = draft.observed.variant(variant.name)
+    supply = draft.supplies[variant.key]
+    seen = draft.observed.variant(variant.key)
     return VariantOption(
         name=variant.name,
         role=variant.role,
@@ -217,7 +219,7 @@ def _option(fleet: Fleet, draft: PoolDraft, variant: Variant) -> VariantOption:
         gpus_per_replica=variant.gpus_per_replica,
         usd_per_replica_hour=usd_per_replica_hour(fleet, variant),
         watts_per_replica=watts_per_replica(fleet, variant),
-        speed=draft.roles[variant.role].speed[variant.name],
+        speed=draft.roles[variant.role].speed[variant.key],
         min_replicas=variant.min_replicas,
         max_replicas=variant.max_replicas,
         current=_bought(supply),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from forebay.flow.decision import Reason
-from forebay.flow.fleet import Fleet, Pool, Role, Variant
+from forebay.flow.fleet import Fleet, Pool, Role, Variant, VariantKey
 from forebay.flow.forecast import DemandForecast
 from forebay.flow.observation import PoolObservation
 from forebay.pipeline.demand import RoleCurves, forecast_of, role_curves
@@ -26,8 +26,8 @@ class RoleBasis:
     role: Role
     reference: Variant
     """In whose replicas the role is counted."""
-    believed: Mapping[str, Believed]
-    speed: Mapping[str, float]
+    believed: Mapping[VariantKey, Believed]
+    speed: Mapping[VariantKey, float]
     """Capacity of one replica of each variant in replicas of the reference variant."""
     seconds_per_request: float
     miss_price_replica_seconds: float
@@ -45,7 +45,7 @@ def role_bases(
     pool: Pool,
     observed: PoolObservation,
     memory: PoolMemory,
-    supplies: Mapping[str, Supply],
+    supplies: Mapping[VariantKey, Supply],
     turns: Turns,
 ) -> tuple[dict[Role, RoleBasis], list[Reason]]:
     """Return what every role of the pool is sized from. The rate of arrivals must be known.
@@ -57,7 +57,7 @@ def role_bases(
     if rate is None:
         raise ValueError("arrivals are unknown")
     reasons: list[Reason] = []
-    believed = {variant.name: believed_performance(pool, variant, memory) for variant in pool.variants}
+    believed = {variant.key: believed_performance(pool, variant, memory) for variant in pool.variants}
     works = {name: work_of(pool, belief, memory) for name, belief in believed.items()}
     references = {role: _reference(pool, role, believed) for role in pool.roles}
     prices = _miss_prices(fleet, pool, memory, references, works)
@@ -65,14 +65,14 @@ def role_bases(
     bases = {}
     for role in pool.roles:
         reference, variants = references[role], pool.of_role(role)
-        work = works[reference.name]
+        work = works[reference.key]
         lead = _lead_time(pool, role, observed, memory, supplies)
         forecast = forecast_of(pool, memory, lead, observed.at_seconds, turns)
         bases[role] = RoleBasis(
             role=role,
             reference=reference,
-            believed={v.name: believed[v.name] for v in variants},
-            speed={v.name: _speed(v, reference, role, believed, works) for v in variants},
+            believed={v.key: believed[v.key] for v in variants},
+            speed={v.key: _speed(v, reference, role, believed, works) for v in variants},
             seconds_per_request=work.seconds(role),
             miss_price_replica_seconds=prices[role],
             at_least=1 if rate > 0.0 or any(v.min_replicas > 0 for v in variants) else 0,
@@ -86,10 +86,10 @@ def role_bases(
     return bases, reasons
 
 
-def _reference(pool: Pool, role: Role, believed: Mapping[str, Believed]) -> Variant:
+def _reference(pool: Pool, role: Role, believed: Mapping[VariantKey, Believed]) -> Variant:
     """Return the variant in whose replicas the role is counted: the first whose capacity is known."""
     variants = pool.of_role(role)
-    return next((variant for variant in variants if believed[variant.name].known), variants[0])
+    return next((variant for variant in variants if believed[variant.key].known), variants[0])
 
 
 def _miss_prices(
@@ -97,7 +97,7 @@ def _miss_prices(
     pool: Pool,
     memory: PoolMemory,
     references: Mapping[Role, Variant],
-    works: Mapping[str, ReplicaWork],
+    works: Mapping[VariantKey, ReplicaWork],
 ) -> dict[Role, float]:
     """Return the price of a missed request per role, in replica-seconds of its reference variant.
 
@@ -105,23 +105,23 @@ def _miss_prices(
     The sum is taken in money, so that roles whose replicas differ in price share one price of a miss.
     """
     cost = {role: usd_per_replica_hour(fleet, variant) for role, variant in references.items()}
-    request = sum(cost[role] * works[variant.name].seconds(role) for role, variant in references.items())
+    request = sum(cost[role] * works[variant.key].seconds(role) for role, variant in references.items())
     error = memory.budget.error(target=pool.slo.target, settings=pool.settings)
     miss = pool.settings.miss_price * price_factor(error, pool.settings) * request
     return {role: miss / cost[role] for role in references}
 
 
-def _capacity_reasons(pool: Pool, role: Role, believed: Mapping[str, Believed]) -> list[Reason]:
+def _capacity_reasons(pool: Pool, role: Role, believed: Mapping[VariantKey, Believed]) -> list[Reason]:
     reasons = []
     for variant in pool.of_role(role):
-        belief = believed[variant.name]
+        belief = believed[variant.key]
         if not belief.known:
             message = (
-                f"capacity of variant {variant.name} is not known yet: it has no profile and no measured traffic"
+                f"capacity of variant {variant.key} is not known yet: it has no profile and no measured traffic"
             )
             reasons.append(Reason(step="size", code="CapacityUnknown", message=message, role=role))
         for beyond in belief.beyond:
-            message = f"variant {variant.name}: {beyond}; capacity there is assumed low"
+            message = f"variant {variant.key}: {beyond}; capacity there is assumed low"
             reasons.append(Reason(step="size", code="BeyondProfile", message=message, role=role))
     return reasons
 
@@ -130,17 +130,17 @@ def _speed(
     variant: Variant,
     reference: Variant,
     role: Role,
-    believed: Mapping[str, Believed],
-    works: Mapping[str, ReplicaWork],
+    believed: Mapping[VariantKey, Believed],
+    works: Mapping[VariantKey, ReplicaWork],
 ) -> float:
     """Return the capacity of one replica in replicas of the reference; a GPU never measured is as good as its."""
-    if not believed[variant.name].known:
+    if not believed[variant.key].known:
         return variant.gpus_per_replica / reference.gpus_per_replica
-    return works[reference.name].seconds(role) / max(works[variant.name].seconds(role), 1e-9)
+    return works[reference.key].seconds(role) / max(works[variant.key].seconds(role), 1e-9)
 
 
 def _lead_time(
-    pool: Pool, role: Role, observed: PoolObservation, memory: PoolMemory, supplies: Mapping[str, Supply]
+    pool: Pool, role: Role, observed: PoolObservation, memory: PoolMemory, supplies: Mapping[VariantKey, Supply]
 ) -> float:
     """Return the lead time of the variant that would be added: the first that can grow.
 
@@ -150,12 +150,12 @@ def _lead_time(
     growing = [
         v
         for v in variants
-        if supplies[v.name].blocked is None
-        and supplies[v.name].frozen is None
-        and supplies[v.name].desired < v.max_replicas
+        if supplies[v.key].blocked is None
+        and supplies[v.key].frozen is None
+        and supplies[v.key].desired < v.max_replicas
     ]
     chosen = (growing or list(variants))[0]
-    seen = observed.variant(chosen.name)
+    seen = observed.variant(chosen.key)
     measured = seen.lead_time_seconds if seen is not None else chosen.start_up_seconds or 120.0
     kept = memory.leads.get(role)
     if kept is None or abs(measured - kept) > _LEAD_TOLERANCE * kept:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from forebay.flow.decision import FleetDecision, PoolDecision, Reason, VariantDecision
-from forebay.flow.fleet import Fleet, Pool, PoolKey
+from forebay.flow.fleet import Fleet, Pool, PoolKey, Role, VariantKey
 from forebay.flow.observation import FleetObservation, PoolObservation
 from forebay.flow.plan import FleetPlan
 from forebay.pipeline.allocation import Allocation, PoolDraft, allocate
@@ -146,9 +146,7 @@ def _finish(
 ) -> PoolDecision:
     """Guard one pool's plan and write its decision."""
     pool = draft.pool
-    planned = {
-        v.name: allocation.counts[pool.key].get(v.name, draft.supplies[v.name].desired) for v in pool.variants
-    }
+    planned = {v.key: allocation.counts[pool.key].get(v.key, draft.supplies[v.key].desired) for v in pool.variants}
     # Then what the pool would keep for its queue goes to others that come first.
     limited = allocation.plan is not None and pool.key in allocation.plan.limited_by
     context = GuardContext(
@@ -193,22 +191,20 @@ def _finish(
     )
 
 
-def _corrections(draft: PoolDraft) -> dict[str, float]:
-    found = {}
+def _corrections(draft: PoolDraft) -> dict[VariantKey, dict[Role, float]]:
+    found: dict[VariantKey, dict[Role, float]] = {}
     for role, sized in draft.roles.items():
-        for name, belief in sized.believed.items():
-            if role.value != "decode":
-                found[f"{name}.prefill"] = belief.correction.prefill
-            if role.value != "prefill":
-                found[f"{name}.decode"] = belief.correction.decode
+        for key, belief in sized.believed.items():
+            phases = {Role.PREFILL: belief.correction.prefill, Role.DECODE: belief.correction.decode}
+            found[key] = phases if role is Role.SERVE else {role: phases[role]}
     return found
 
 
-def _unserved_share(draft: PoolDraft, counts: Mapping[str, int]) -> float:
+def _unserved_share(draft: PoolDraft, counts: Mapping[VariantKey, int]) -> float:
     """Return the share of expected work beyond all replicas at full use, in the role that lacks most."""
     worst = 0.0
     for role, sized in draft.roles.items():
-        capacity = sum(sized.speed[v.name] * counts[v.name] for v in draft.pool.of_role(role))
+        capacity = sum(sized.speed[v.key] * counts[v.key] for v in draft.pool.of_role(role))
         if sized.order.erlangs > capacity:
             worst = max(worst, 1.0 - capacity / sized.order.erlangs)
     return worst
@@ -219,7 +215,7 @@ def _count_actions(context: GuardContext) -> None:
     memory = context.memory
     for role in context.pool.roles:
         recent = [t for t in memory.actions.get(role, []) if context.at_seconds - t < _HOUR_SECONDS]
-        now = {v.name: context.supplies[v.name].desired for v in context.pool.of_role(role)}
+        now = {v.key: context.supplies[v.key].desired for v in context.pool.of_role(role)}
         if any(memory.targets.get(name, count) != count for name, count in now.items()):
             recent.append(context.at_seconds)
         memory.actions[role] = recent
@@ -227,10 +223,10 @@ def _count_actions(context: GuardContext) -> None:
 
 
 def _variant_decisions(
-    pool: Pool, supplies: Mapping[str, Supply], counts: Mapping[str, int]
+    pool: Pool, supplies: Mapping[VariantKey, Supply], counts: Mapping[VariantKey, int]
 ) -> tuple[VariantDecision, ...]:
     return tuple(
-        VariantDecision(name=v.name, role=v.role, current=supplies[v.name].desired, desired=counts[v.name])
+        VariantDecision(name=v.name, role=v.role, current=supplies[v.key].desired, desired=counts[v.key])
         for v in pool.variants
     )
 
@@ -246,14 +242,14 @@ def _held(
     """Return the decision to keep what there is, within the user's own limits."""
     current = {}
     for variant in pool.variants:
-        sight = seen.variant(variant.name) if seen is not None else None
-        current[variant.name] = sight.desired if sight else memory.desired.get(variant.name, variant.min_replicas)
-    counts = {v.name: min(max(current[v.name], v.min_replicas), v.max_replicas) for v in pool.variants}
+        sight = seen.variant(variant.key) if seen is not None else None
+        current[variant.key] = sight.desired if sight else memory.desired.get(variant.key, variant.min_replicas)
+    counts = {v.key: min(max(current[v.key], v.min_replicas), v.max_replicas) for v in pool.variants}
     return PoolDecision(
         key=pool.key,
         at_seconds=observed.at_seconds,
         variants=tuple(
-            VariantDecision(name=v.name, role=v.role, current=current[v.name], desired=counts[v.name])
+            VariantDecision(name=v.name, role=v.role, current=current[v.key], desired=counts[v.key])
             for v in pool.variants
         ),
         reasons=tuple(reasons),

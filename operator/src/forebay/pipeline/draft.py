@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from forebay.flow.decision import Reason
-from forebay.flow.fleet import Fleet, Pool, PoolKey, Role
+from forebay.flow.fleet import Fleet, Pool, PoolKey, Role, VariantKey
 from forebay.flow.observation import FleetObservation, PoolObservation
 from forebay.pipeline.absorb import absorb
 from forebay.pipeline.allocation import PoolDraft
@@ -32,7 +32,7 @@ class PoolBasis:
     pool: Pool
     observed: PoolObservation
     memory: PoolMemory
-    supplies: Mapping[str, Supply]
+    supplies: Mapping[VariantKey, Supply]
     roles: Mapping[Role, RoleBasis]
     lost: Reason | None
     """Why what was observed is too little to release anything."""
@@ -127,11 +127,11 @@ def _no_rate() -> Reason:
 
 def _supplies(
     observed: FleetObservation, pool: Pool, seen: PoolObservation | None, memory: PoolMemory
-) -> dict[str, Supply]:
+) -> dict[VariantKey, Supply]:
     return {
-        variant.name: supply_of(
+        variant.key: supply_of(
             variant,
-            seen.variant(variant.name) if seen is not None else None,
+            seen.variant(variant.key) if seen is not None else None,
             observed.node_pools.get(variant.node_pool or ""),
             memory,
             observed.at_seconds,

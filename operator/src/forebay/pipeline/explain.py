@@ -1,7 +1,7 @@
 """A decision in words and numbers: reasons of sizing and planning, and the alternatives that were rejected."""
 
 from forebay.flow.decision import Alternative, Reason
-from forebay.flow.fleet import Fleet, Role
+from forebay.flow.fleet import Fleet, Role, VariantKey
 from forebay.flow.plan import FleetPlan
 from forebay.pipeline.allocation import PoolDraft
 from forebay.pipeline.need import RoleDraft
@@ -51,7 +51,7 @@ def _forecast_reason(role: Role, sized: RoleDraft) -> Reason:
 def _size_reason(role: Role, sized: RoleDraft) -> Reason:
     message = (
         f"{role.value}: {sized.order.erlangs:.2f} busy replicas expected; order below {sized.order_alone}, "
-        f"release above {sized.release_alone} replicas of {sized.reference.name}"
+        f"release above {sized.release_alone} replicas of {sized.reference.key}"
     )
     numbers = {
         "erlangs": sized.order.erlangs,
@@ -80,11 +80,11 @@ def plan_reasons(draft: PoolDraft, plan: FleetPlan | None) -> list[Reason]:
     ]
 
 
-def alternatives(fleet: Fleet, draft: PoolDraft, counts: dict[str, int]) -> tuple[Alternative, ...]:
+def alternatives(fleet: Fleet, draft: PoolDraft, counts: dict[VariantKey, int]) -> tuple[Alternative, ...]:
     """Return, per role, one reference replica fewer and one more: what each would cost and miss."""
     found: list[Alternative] = []
     for role, sized in draft.roles.items():
-        capacity = sum(sized.speed[v.name] * counts[v.name] for v in draft.pool.of_role(role))
+        capacity = sum(sized.speed[v.key] * counts[v.key] for v in draft.pool.of_role(role))
         usd = usd_per_replica_hour(fleet, sized.reference)
         steps = [step for step in (-1, 1) if capacity + step >= 0]
         found.extend(_alternative(role, sized, capacity, step, usd) for step in steps)

@@ -1,18 +1,18 @@
 """What stands between a plan and an order: small functions, each of which may change counts and says so."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from forebay.flow.decision import Reason
-from forebay.flow.fleet import Pool, Role
+from forebay.flow.fleet import Pool, Role, VariantKey
 from forebay.pipeline.memory import PoolMemory
 from forebay.pipeline.ratio import lacking
 from forebay.pipeline.supply import Supply
 
 _HOUR_SECONDS = 3600.0
 
-Counts = dict[str, int]
+Counts = dict[VariantKey, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class GuardContext:
 
     pool: Pool
     memory: PoolMemory
-    supplies: Mapping[str, Supply]
+    supplies: Mapping[VariantKey, Supply]
     held: frozenset[Role]
     """Roles that may not release."""
     queued: frozenset[Role]
@@ -30,7 +30,7 @@ class GuardContext:
     """Roles of which nobody knows yet what a replica sustains."""
     release_need: Mapping[Role, float] = field(default_factory=dict)
     """Reference replicas that must serve now, whatever is on its way."""
-    speed: Mapping[str, float] = field(default_factory=dict)
+    speed: Mapping[VariantKey, float] = field(default_factory=dict)
     """Capacity of one replica of each variant in reference replicas."""
     limited: bool = False
     """Whether stock, budget or power kept the pool from what it would buy."""
@@ -38,7 +38,7 @@ class GuardContext:
 
     def current(self, role: Role) -> int:
         """Return the replicas that the role's targets are set to."""
-        return sum(self.supplies[v.name].desired for v in self.pool.of_role(role))
+        return sum(self.supplies[v.key].desired for v in self.pool.of_role(role))
 
 
 Guard = Callable[[GuardContext, Counts], tuple[Counts, list[Reason]]]
@@ -48,12 +48,12 @@ def leave_frozen(context: GuardContext, counts: Counts) -> tuple[Counts, list[Re
     """Leave targets alone that are missing or written by somebody else."""
     reasons, result = [], dict(counts)
     for variant in context.pool.variants:
-        supply = context.supplies[variant.name]
+        supply = context.supplies[variant.key]
         if supply.frozen is None:
             continue
-        changed = result[variant.name] != supply.desired
-        result[variant.name] = supply.desired
-        message = f"variant {variant.name} is left alone: {supply.frozen}"
+        changed = result[variant.key] != supply.desired
+        result[variant.key] = supply.desired
+        message = f"variant {variant.key} is left alone: {supply.frozen}"
         reasons.append(_reason("LeftAlone", message, variant.role, changed=changed))
     return result, reasons
 
@@ -64,19 +64,19 @@ def keep_overdue_orders(context: GuardContext, counts: Counts) -> tuple[Counts, 
     for role in context.pool.roles:
         variants = context.pool.of_role(role)
         elsewhere = any(
-            counts[v.name] > context.supplies[v.name].desired
+            counts[v.key] > context.supplies[v.key].desired
             for v in variants
-            if context.supplies[v.name].blocked is None
+            if context.supplies[v.key].blocked is None
         )
         for variant in variants:
-            supply = context.supplies[variant.name]
+            supply = context.supplies[variant.key]
             if supply.blocked is None:
                 continue
             withdrawn = supply.overdue > 0 and elsewhere
-            if not withdrawn and result[variant.name] >= supply.live:
-                result[variant.name] = max(result[variant.name], supply.live + supply.overdue)
+            if not withdrawn and result[variant.key] >= supply.live:
+                result[variant.key] = max(result[variant.key], supply.live + supply.overdue)
             advice = "what is overdue is withdrawn and another variant tried" if withdrawn else "nothing is added"
-            message = f"variant {variant.name} is blocked ({supply.blocked}): {advice}"
+            message = f"variant {variant.key} is blocked ({supply.blocked}): {advice}"
             reasons.append(_reason("VariantBlocked", message, role, changed=result != counts))
     return result, reasons
 
@@ -86,9 +86,9 @@ def never_release_held(context: GuardContext, counts: Counts) -> tuple[Counts, l
     reasons, result = [], dict(counts)
     for role in context.held & set(context.pool.roles):
         for variant in context.pool.of_role(role):
-            supply = context.supplies[variant.name]
+            supply = context.supplies[variant.key]
             floor = supply.desired - (supply.overdue if supply.blocked else 0)
-            result[variant.name] = max(result[variant.name], floor)
+            result[variant.key] = max(result[variant.key], floor)
         if result != counts:
             message = f"{role.value}: the plan would have released capacity that must be held"
             reasons.append(_reason("ReleaseHeld", message, role, changed=True))
@@ -100,13 +100,13 @@ def one_direction(context: GuardContext, counts: Counts) -> tuple[Counts, list[R
     reasons, result = [], dict(counts)
     for role in context.pool.roles:
         variants = context.pool.of_role(role)
-        grows = [v.name for v in variants if result[v.name] > context.supplies[v.name].desired]
-        shrinks = [v.name for v in variants if result[v.name] < _bought(context.supplies[v.name])]
+        grows = [v.key for v in variants if result[v.key] > context.supplies[v.key].desired]
+        shrinks = [v.key for v in variants if result[v.key] < _bought(context.supplies[v.key])]
         if not grows or not shrinks:
             continue
         for name in shrinks:
             result[name] = _bought(context.supplies[name])
-        message = f"{role.value}: {', '.join(grows)} grows, so {', '.join(shrinks)} does not shrink in this round"
+        message = f"{role.value}: {_names(grows)} grows, so {_names(shrinks)} does not shrink in this round"
         reasons.append(_reason("OneDirection", message, role, changed=True))
     return result, reasons
 
@@ -116,29 +116,29 @@ def make_before_break(context: GuardContext, counts: Counts) -> tuple[Counts, li
     reasons, result = [], dict(counts)
     for role, needed in context.release_need.items():
         variants = context.pool.of_role(role)
-        supplies = {v.name: context.supplies[v.name] for v in variants}
+        supplies = {v.key: context.supplies[v.key] for v in variants}
         if all(supply.live <= supply.ready for supply in supplies.values()):
             continue
         ready = sum(context.speed[name] * supply.ready for name, supply in supplies.items())
         kept = _keep_ready(context, result, role, min(ready, needed))
         if kept:
-            message = f"{role.value}: {', '.join(kept)} serves on until what is starting is ready"
+            message = f"{role.value}: {_names(kept)} serves on until what is starting is ready"
             reasons.append(_reason("MakeBeforeBreak", message, role, changed=True))
     return result, reasons
 
 
-def _keep_ready(context: GuardContext, result: Counts, role: Role, needed: float) -> list[str]:
+def _keep_ready(context: GuardContext, result: Counts, role: Role, needed: float) -> list[VariantKey]:
     """Take back releases until ``needed`` reference replicas stay ready; return the variants that stay."""
     kept = []
     for variant in context.pool.of_role(role):
-        supply, speed = context.supplies[variant.name], context.speed
+        supply, speed = context.supplies[variant.key], context.speed
         stays = sum(
-            speed[v.name] * min(result[v.name], context.supplies[v.name].ready) for v in context.pool.of_role(role)
+            speed[v.key] * min(result[v.key], context.supplies[v.key].ready) for v in context.pool.of_role(role)
         )
-        back = min(supply.ready, supply.desired) - result[variant.name]
-        if back > 0 and speed[variant.name] > 0 and stays < needed - 1e-9:
-            result[variant.name] += min(back, math.ceil((needed - stays) / speed[variant.name] - 1e-9))
-            kept.append(variant.name)
+        back = min(supply.ready, supply.desired) - result[variant.key]
+        if back > 0 and speed[variant.key] > 0 and stays < needed - 1e-9:
+            result[variant.key] += min(back, math.ceil((needed - stays) / speed[variant.key] - 1e-9))
+            kept.append(variant.key)
     return kept
 
 
@@ -174,7 +174,7 @@ def keep_ratio(context: GuardContext, counts: Counts) -> tuple[Counts, list[Reas
         )
         return counts, [_reason("RatioBand", message, role, changed=False)]
     result = _raised(context, counts, role, wanted)
-    reached = sum(result[v.name] for v in context.pool.of_role(role))
+    reached = sum(result[v.key] for v in context.pool.of_role(role))
     limit = "" if reached >= wanted else f", of which limits allow {reached}"
     message = f"{role.value} is raised to {wanted}{limit}, to stay within the prefill:decode band"
     return result, [_reason("RatioBand", message, role, changed=result != counts)]
@@ -182,12 +182,12 @@ def keep_ratio(context: GuardContext, counts: Counts) -> tuple[Counts, list[Reas
 
 def _raised(context: GuardContext, counts: Counts, role: Role, wanted: int) -> Counts:
     result = dict(counts)
-    missing = wanted - sum(counts[v.name] for v in context.pool.of_role(role))
+    missing = wanted - sum(counts[v.key] for v in context.pool.of_role(role))
     for variant in context.pool.of_role(role):
-        supply = context.supplies[variant.name]
+        supply = context.supplies[variant.key]
         if supply.blocked is None and supply.frozen is None:
-            added = min(missing, max(0, variant.max_replicas - result[variant.name]))
-            result[variant.name] += added
+            added = min(missing, max(0, variant.max_replicas - result[variant.key]))
+            result[variant.key] += added
             missing -= added
     return result
 
@@ -211,12 +211,12 @@ def _limited(context: GuardContext, result: Counts, role: Role, step: int | None
     if step is None:
         return False
     variants = context.pool.of_role(role)
-    moves = {v.name: direction * (result[v.name] - context.supplies[v.name].desired) for v in variants}
+    moves = {v.key: direction * (result[v.key] - context.supplies[v.key].desired) for v in variants}
     surplus = sum(max(0, move) for move in moves.values()) - step
     cut_any = surplus > 0
     for variant in reversed(variants):
-        cut = min(max(surplus, 0), max(0, moves[variant.name]))
-        result[variant.name] -= direction * cut
+        cut = min(max(surplus, 0), max(0, moves[variant.key]))
+        result[variant.key] -= direction * cut
         surplus -= cut
     return cut_any
 
@@ -229,7 +229,7 @@ def limit_actions(context: GuardContext, counts: Counts) -> tuple[Counts, list[R
     reasons, result = [], dict(counts)
     for role in context.pool.roles:
         spent = [t for t in context.memory.actions.get(role, []) if context.at_seconds - t < _HOUR_SECONDS]
-        moves = {v.name: result[v.name] - context.supplies[v.name].desired for v in context.pool.of_role(role)}
+        moves = {v.key: result[v.key] - context.supplies[v.key].desired for v in context.pool.of_role(role)}
         if len(spent) < allowed or not any(moves.values()):
             continue
         if sum(moves.values()) > 0 and role in context.queued:
@@ -254,15 +254,19 @@ def within_limits(context: GuardContext, counts: Counts) -> tuple[Counts, list[R
     """Keep every variant between its own minimum and maximum: the last word."""
     reasons, result = [], dict(counts)
     for variant in context.pool.variants:
-        wanted = counts[variant.name]
+        wanted = counts[variant.key]
         allowed = min(max(wanted, variant.min_replicas), variant.max_replicas)
         if allowed != wanted:
-            result[variant.name] = allowed
+            result[variant.key] = allowed
             limit = "minReplicas" if allowed > wanted else "maxReplicas"
-            message = f"variant {variant.name}: {wanted} replicas wanted, {limit} is {allowed}"
+            message = f"variant {variant.key}: {wanted} replicas wanted, {limit} is {allowed}"
             code = "MinReplicas" if allowed > wanted else "MaxReplicas"
             reasons.append(_reason(code, message, variant.role, changed=True))
     return result, reasons
+
+
+def _names(variants: Iterable[VariantKey]) -> str:
+    return ", ".join(map(str, variants))
 
 
 def _reason(code: str, message: str, role: Role | None, *, changed: bool) -> Reason:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from forebay.flow.fleet import Role
+from forebay.flow.fleet import Role, VariantKey
 from forebay.flow.forecast import DemandForecast
 from forebay.flow.performance import Performance
 from forebay.forecast import Forecaster
@@ -61,19 +61,19 @@ class PoolMemory:
     burstiness: Burstiness = field(default_factory=Burstiness)
     lengths: LengthTracker = field(default_factory=LengthTracker)
     budget: ErrorBudget = field(default_factory=ErrorBudget)
-    calibrations: dict[str, Calibration] = field(default_factory=dict)
-    learned: dict[str, LearnedCapacity] = field(default_factory=dict)
-    blocks: dict[str, Block] = field(default_factory=dict)
+    calibrations: dict[VariantKey, Calibration] = field(default_factory=dict)
+    learned: dict[VariantKey, LearnedCapacity] = field(default_factory=dict)
+    blocks: dict[VariantKey, Block] = field(default_factory=dict)
     actions: dict[Role, list[float]] = field(default_factory=dict)
     leads: dict[Role, float] = field(default_factory=dict)
     reactive_peaks: dict[Role, list[tuple[float, int]]] = field(default_factory=dict)
-    desired: dict[str, int] = field(default_factory=dict)
+    desired: dict[VariantKey, int] = field(default_factory=dict)
     signals_seen: set[str] = field(default_factory=set)
     last_round_seconds: float | None = None
     # What follows is not in a snapshot: a restart begins it anew.
     usual_round_seconds: dict[Role, float] = field(default_factory=dict)
     """Time between two rounds in which a role was sized."""
-    targets: dict[str, int] = field(default_factory=dict)
+    targets: dict[VariantKey, int] = field(default_factory=dict)
     """Replicas that each variant's target was set to in the last round."""
     awaits_past: bool = False
     """Whether history is still to come: until then the pool knows too little to release anything."""
@@ -84,4 +84,4 @@ class PoolMemory:
     """The lengths of this round."""
     curves: dict[Role, CachedCurves] = field(default_factory=dict)
     forecasts: dict[float, CachedForecast] = field(default_factory=dict)
-    performances: dict[str, CachedPerformance] = field(default_factory=dict)
+    performances: dict[VariantKey, CachedPerformance] = field(default_factory=dict)

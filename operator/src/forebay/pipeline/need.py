@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from forebay.flow.fleet import Pool, Role, Variant
+from forebay.flow.fleet import Pool, Role, Variant, VariantKey
 from forebay.flow.forecast import DemandForecast
 from forebay.flow.observation import PoolObservation
 from forebay.flow.sizing import RoleNeed
@@ -45,10 +45,10 @@ class RoleDraft:
     miss_price_replica_seconds: float
     release_price_factor: float
     seconds_per_request: float
-    speed: Mapping[str, float]
+    speed: Mapping[VariantKey, float]
     """Capacity of one replica of each variant in replicas of the reference variant."""
     reference: Variant
-    believed: Mapping[str, Believed]
+    believed: Mapping[VariantKey, Believed]
     order: SizedCurve
     release: SizedCurve
     backlog: BacklogNeed
@@ -86,7 +86,7 @@ def role_draft(
     basis: RoleBasis,
     observed: PoolObservation,
     memory: PoolMemory,
-    supplies: Mapping[str, Supply],
+    supplies: Mapping[VariantKey, Supply],
     found: Mapping[int, Curves],
 ) -> RoleDraft:
     """Size one role; ``found`` has the curves that its basis asked for, by the asks' id."""
@@ -126,7 +126,7 @@ def role_draft(
         lead_seconds=basis.lead_seconds,
         rate=basis.rate,
         burstiness=basis.burstiness,
-        current=sum(supplies[v.name].desired for v in pool.of_role(role)),
+        current=sum(supplies[v.key].desired for v in pool.of_role(role)),
     )
 
 
@@ -173,17 +173,17 @@ def _usual_round(memory: PoolMemory, role: Role, seconds: float) -> float:
 
 
 def _backlog(
-    pool: Pool, basis: RoleBasis, observed: PoolObservation, supplies: Mapping[str, Supply], present: int
+    pool: Pool, basis: RoleBasis, observed: PoolObservation, supplies: Mapping[VariantKey, Supply], present: int
 ) -> BacklogNeed:
     role, speed = basis.role, basis.speed
     waiting = observed.waiting_decode if role is Role.DECODE else _savable(observed)
-    ready = sum(speed[v.name] * supplies[v.name].ready for v in pool.of_role(role))
+    ready = sum(speed[v.key] * supplies[v.key].ready for v in pool.of_role(role))
     starting: list[tuple[float, float]] = []
     for variant in pool.of_role(role):
-        seen = observed.variant(variant.name)
-        if seen is not None and supplies[variant.name].blocked is None:
+        seen = observed.variant(variant.key)
+        if seen is not None and supplies[variant.key].blocked is None:
             starting.extend(
-                (r.expected_ready_seconds - observed.at_seconds, speed[variant.name]) for r in seen.starting
+                (r.expected_ready_seconds - observed.at_seconds, speed[variant.key]) for r in seen.starting
             )
     return backlog_need(
         waiting=waiting or 0.0,

@@ -49,7 +49,7 @@ def believed_performance(pool: Pool, variant: Variant, memory: PoolMemory) -> Be
         _step(lengths.context_tokens),
         _step(pool.slo.itl_seconds / correction.decode),
     )
-    cached = memory.performances.get(variant.name)
+    cached = memory.performances.get(variant.key)
     if cached is None or cached.key != key:
         local = local_performance(
             variant.performance,
@@ -58,7 +58,7 @@ def believed_performance(pool: Pool, variant: Variant, memory: PoolMemory) -> Be
             itl_seconds=pool.slo.itl_seconds / correction.decode,
         )
         cached = CachedPerformance(key, local.performance, local.beyond)
-        memory.performances[variant.name] = cached
+        memory.performances[variant.key] = cached
     return Believed(cached.performance, source, correction, cached.beyond)
 
 
@@ -70,13 +70,13 @@ def _correction(
     A profile that is wrong for one GPU type (another engine version, another kernel) tends to be wrong for all.
     Without this, the type that was never measured would always look best.
     """
-    own = memory.calibrations.get(variant.name)
+    own = memory.calibrations.get(variant.key)
     if own is not None and phase(own).measured:
         return phase(own).value
     siblings = [
-        phase(memory.calibrations[v.name])
+        phase(memory.calibrations[v.key])
         for v in pool.variants
-        if v.role is variant.role and v.name != variant.name and v.name in memory.calibrations
+        if v.role is variant.role and v.key != variant.key and v.key in memory.calibrations
     ]
     values = [sibling.value for sibling in siblings if sibling.measured]
     return max(1.0, sum(values) / len(values)) if values else 1.0
@@ -87,7 +87,7 @@ def _step(value: float) -> int:
 
 
 def _learned(pool: Pool, variant: Variant, memory: PoolMemory) -> Believed:
-    learned = memory.learned.get(variant.name) or LearnedCapacity.fresh(pool.slo)
+    learned = memory.learned.get(variant.key) or LearnedCapacity.fresh(pool.slo)
     lengths = memory.current_lengths
     performance = learned.performance(input_tokens=lengths.input_tokens, context_tokens=lengths.context_tokens)
     known = (variant.role is Role.DECODE or learned.knows_prefill) and (

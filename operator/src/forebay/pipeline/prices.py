@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from forebay.flow.fleet import Fleet, Pool, Variant
+from forebay.flow.fleet import Fleet, Pool, Variant, VariantKey
 
 
 def known_usd_per_replica_hour(fleet: Fleet, variant: Variant) -> float | None:
@@ -21,14 +21,14 @@ def usd_per_replica_hour(fleet: Fleet, variant: Variant) -> float:
     return float(variant.gpus_per_replica) if known is None else known
 
 
-def pool_usd_per_hour(fleet: Fleet, pool: Pool, replicas: dict[str, int]) -> float | None:
+def pool_usd_per_hour(fleet: Fleet, pool: Pool, replicas: dict[VariantKey, int]) -> float | None:
     """Return what ``replicas`` per variant cost; ``None`` if a price is unknown."""
     total = 0.0
     for variant in pool.variants:
         price = known_usd_per_replica_hour(fleet, variant)
         if price is None:
             return None
-        total += price * replicas.get(variant.name, 0)
+        total += price * replicas.get(variant.key, 0)
     return total
 
 

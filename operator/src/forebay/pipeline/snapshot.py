@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
-from forebay.flow.fleet import Role
+from forebay.flow.fleet import Role, VariantKey
 from forebay.flow.settings import PolicySettings
 from forebay.forecast import Forecaster
 from forebay.forecast.resolution import ONE_MINUTE, Resolution
@@ -16,7 +16,7 @@ from forebay.sizing.learned import LearnedCapacity, Regression
 from forebay.sizing.lengths import LengthTracker
 from forebay.sizing.rates import Burstiness, RateWindow, numbers
 
-VERSION = 1
+VERSION = 2
 
 _Part = TypeVar("_Part")
 
@@ -33,12 +33,12 @@ def dump(memory: PoolMemory) -> bytes:
         "burstiness": asdict(memory.burstiness),
         "lengths": asdict(replace(memory.lengths, sampled=None)),
         "budget": asdict(memory.budget),
-        "calibrations": {name: asdict(value) for name, value in memory.calibrations.items()},
-        "learned": {name: asdict(value) for name, value in memory.learned.items()},
-        "blocks": {name: asdict(value) for name, value in memory.blocks.items()},
+        "calibrations": _by_role(memory.calibrations, asdict),
+        "learned": _by_role(memory.learned, asdict),
+        "blocks": _by_role(memory.blocks, asdict),
         "actions": {role.value: times for role, times in memory.actions.items()},
         "leads": {role.value: lead for role, lead in memory.leads.items()},
-        "desired": memory.desired,
+        "desired": _by_role(memory.desired, int),
         "signals_seen": sorted(memory.signals_seen),
         "last_round_seconds": memory.last_round_seconds,
         "fed_until_seconds": memory.fed_until_seconds,
@@ -76,10 +76,10 @@ def _memory(document: Mapping[str, Any], forecaster: Forecaster) -> PoolMemory:
         budget=ErrorBudget(**document["budget"]),
         calibrations=_each(document["calibrations"], _calibration),
         learned=_each(document["learned"], _learned),
-        blocks=_each(document["blocks"], lambda value: Block(**value)),
+        blocks=_each(document["blocks"], _block),
         actions={Role(role): list(times) for role, times in document["actions"].items()},
         leads={Role(role): float(lead) for role, lead in document["leads"].items()},
-        desired={str(name): int(count) for name, count in document["desired"].items()},
+        desired=_each(document["desired"], int),
         signals_seen=set(document["signals_seen"]),
         last_round_seconds=document["last_round_seconds"],
         fed_until_seconds=document["fed_until_seconds"],
@@ -90,8 +90,25 @@ def _arrays(value: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {**value, **{name: numbers(value[name]) for name in names}}
 
 
-def _each(values: Mapping[str, Any], build: Callable[[dict[str, Any]], _Part]) -> dict[str, _Part]:
-    return {name: build(dict(value)) for name, value in values.items()}
+def _by_role(values: Mapping[VariantKey, Any], write: Callable[[Any], object]) -> dict[str, dict[str, object]]:
+    """Return what is kept per variant as JSON data: by role, then by the variant's name."""
+    written: dict[str, dict[str, object]] = {}
+    for key, value in values.items():
+        written.setdefault(key.role.value, {})[key.name] = write(value)
+    return written
+
+
+def _each(written: Mapping[str, Mapping[str, Any]], build: Callable[[Any], _Part]) -> dict[VariantKey, _Part]:
+    """Return what ``_by_role`` wrote."""
+    return {
+        VariantKey(Role(role), name): build(value)
+        for role, values in written.items()
+        for name, value in values.items()
+    }
+
+
+def _block(value: dict[str, Any]) -> Block:
+    return Block(**value)
 
 
 def _calibration(value: dict[str, Any]) -> Calibration:

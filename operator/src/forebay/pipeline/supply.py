@@ -45,7 +45,7 @@ def supply_of(
     what the observation has given up blocks nothing then.
     """
     if seen is None:
-        last = memory.desired.get(variant.name, variant.min_replicas)
+        last = memory.desired.get(variant.key, variant.min_replicas)
         return Supply(last, last, 0, 0, frozen="it was not observed")
     if not seen.target_found:
         return Supply(seen.desired, seen.supply, seen.ready, 0, frozen="its scale target does not exist")
@@ -68,13 +68,13 @@ def _is_blocked(node_pool: NodePoolObservation, at_seconds: float) -> bool:
 
 
 def _block(variant: Variant, memory: PoolMemory, overdue: int, at_seconds: float) -> str | None:
-    block = memory.blocks.get(variant.name)
+    block = memory.blocks.get(variant.key)
     if block is not None and at_seconds < block.until_seconds:
         return "replicas ordered earlier did not become ready in time"
     if overdue == 0:
-        memory.blocks.pop(variant.name, None)
+        memory.blocks.pop(variant.key, None)
         return None
     failures = 1 if block is None else block.failures + 1
     pause = min(_LONGEST_BLOCK_SECONDS, _FIRST_BLOCK_SECONDS * 2.0 ** (failures - 1))
-    memory.blocks[variant.name] = Block(at_seconds + pause, failures)
+    memory.blocks[variant.key] = Block(at_seconds + pause, failures)
     return f"{overdue} ordered replicas did not become ready in time"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from forebay.flow.fleet import VariantKey
 from forebay.flow.sizing import WorkBucket
 from forebay.flow.trace import FloatArray
 
@@ -67,7 +68,7 @@ def _distances(points: FloatArray, centres: FloatArray) -> FloatArray:
     return np.asarray(((points[:, None, :] - centres[None, :, :]) ** 2).sum(axis=2))
 
 
-def _merge(shares: FloatArray, speeds: FloatArray, names: Sequence[str]) -> WorkBucket:
+def _merge(shares: FloatArray, speeds: FloatArray, names: Sequence[VariantKey]) -> WorkBucket:
     total = float(shares.sum())
     speed = []
     for column, name in zip(speeds.T, names, strict=True):

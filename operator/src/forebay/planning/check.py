@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from forebay.flow.fleet import PoolKey, Role
+from forebay.flow.fleet import PoolKey, Role, VariantKey
 from forebay.planning.highs import SolverOptions, solve_program
 from forebay.planning.normal import RATIO_PENALTY, Limits, PoolModel
 from forebay.planning.program import Counts, build
@@ -17,7 +17,7 @@ def usage(pools: Sequence[PoolModel], counts: Counts) -> tuple[dict[str, int], f
     usd = watts = 0.0
     for pool in pools:
         for choice in pool.choices:
-            option, replicas = choice.option, counts[pool.key][choice.name]
+            option, replicas = choice.option, counts[pool.key][choice.key]
             usd += option.usd_per_replica_hour * replicas
             watts += option.watts_per_replica * replicas
             if option.node_pool is not None:
@@ -36,24 +36,24 @@ def exceeded(pools: Sequence[PoolModel], limits: Limits, counts: Counts) -> tupl
     return tuple(broken)
 
 
-def keeps_own_limits(pool: PoolModel, counts: Mapping[str, int]) -> bool:
+def keeps_own_limits(pool: PoolModel, counts: Mapping[VariantKey, int]) -> bool:
     """Return whether one pool's counts keep its bounds, its direction rule and its budget."""
-    if any(not c.lowest <= counts[c.name] <= c.highest for c in pool.choices):
+    if any(not c.lowest <= counts[c.key] <= c.highest for c in pool.choices):
         return False
     for role in pool.roles:
-        moves = [counts[c.name] - c.base for c in role.choices]
+        moves = [counts[c.key] - c.base for c in role.choices]
         if min(moves) < 0 < max(moves):
             return False
     if pool.budget_usd_per_hour is None:
         return True
     smallest = sum(c.option.usd_per_replica_hour * c.lowest for c in pool.choices)
-    usd = sum(c.option.usd_per_replica_hour * counts[c.name] for c in pool.choices)
+    usd = sum(c.option.usd_per_replica_hour * counts[c.key] for c in pool.choices)
     return usd <= max(pool.budget_usd_per_hour, smallest) + TOLERANCE
 
 
-def outside_ratio(pool: PoolModel, counts: Mapping[str, int]) -> float:
+def outside_ratio(pool: PoolModel, counts: Mapping[VariantKey, int]) -> float:
     """Return how many replicas the prefill:decode ratio of ``counts`` is outside the pool's band; 0 if inside."""
-    by_role = {role.role: sum(counts[c.name] for c in role.choices) for role in pool.roles}
+    by_role = {role.role: sum(counts[c.key] for c in role.choices) for role in pool.roles}
     if pool.ratio is None or Role.PREFILL not in by_role or Role.DECODE not in by_role:
         return 0.0
     prefill, decode = by_role[Role.PREFILL], by_role[Role.DECODE]

@@ -12,13 +12,13 @@ from functools import partial
 
 import numpy as np
 
-from forebay.flow.fleet import PoolKey, Role
+from forebay.flow.fleet import PoolKey, Role, VariantKey
 from forebay.flow.trace import FloatArray
 from forebay.planning.highs import LinearProgram, ProgramAnswer, SolverOptions, solve_program
 from forebay.planning.normal import RATIO_PENALTY, Choice, Limits, PoolModel
 from forebay.planning.pricing import Counts, Offer, Prices, answer, answers_each, paid_for_all, used
 
-PlainCounts = dict[PoolKey, dict[str, int]]
+PlainCounts = dict[PoolKey, dict[VariantKey, int]]
 Judge = Callable[[PlainCounts], float]
 
 TINY = 1e-6
@@ -92,12 +92,12 @@ def _offers(
     pool: PoolModel,
     weights: Mapping[PoolKey, float],
     wishes: Mapping[tuple[PoolKey, Role], float],
-    known: Sequence[Mapping[PoolKey, Mapping[str, int]]],
+    known: Sequence[Mapping[PoolKey, Mapping[VariantKey, int]]],
 ) -> list[Offer]:
     weight = weights.get(pool.key, 1.0)
     offers = [Offer(pool, role, weight, wishes.get((pool.key, role.role), float("inf"))) for role in pool.roles]
     for offer in offers:
-        offer.add(np.array([[plan[pool.key][c.name] for c in offer.role.choices] for plan in known]))
+        offer.add(np.array([[plan[pool.key][c.key] for c in offer.role.choices] for plan in known]))
     return offers
 
 
@@ -123,8 +123,8 @@ def _each_priority(
     return counts
 
 
-def _left(limits: Limits, offers: Sequence[Offer], counts: Mapping[PoolKey, Mapping[str, int]]) -> Limits:
-    taken = [(choice, counts[offer.pool.key][choice.name]) for offer in offers for choice in offer.role.choices]
+def _left(limits: Limits, offers: Sequence[Offer], counts: Mapping[PoolKey, Mapping[VariantKey, int]]) -> Limits:
+    taken = [(choice, counts[offer.pool.key][choice.key]) for offer in offers for choice in offer.role.choices]
 
     def left(name: str, limit: float) -> float:
         return limit - sum(count * used(choice, {name: 1.0}) for choice, count in taken)
@@ -267,7 +267,7 @@ class _Chooser:
         found: PlainCounts = {}
         for offer, columns in zip(self._offers, self._columns, strict=True):
             chosen = columns[int(np.argmax(solved.values[[column for column, _ in columns]]))][1]
-            replicas = {c.name: n for c, n in zip(offer.role.choices, chosen, strict=True)}
+            replicas = {c.key: n for c, n in zip(offer.role.choices, chosen, strict=True)}
             found.setdefault(offer.pool.key, {}).update(replicas)
         return found
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from forebay.flow.fleet import PoolKey
+from forebay.flow.fleet import PoolKey, VariantKey
 from forebay.planning.check import usage
 from forebay.planning.columns import Offered, Saving
 from forebay.planning.highs import SolverOptions, solve_program
@@ -22,42 +22,42 @@ def limited_by(
     found: dict[PoolKey, tuple[str, ...]] = {}
     for pool in pools:
         words = [word for role in pool.roles for word in _own_limits(role, counts[pool.key])]
-        if any(alone[pool.key][c.name] > counts[pool.key][c.name] for c in pool.choices):
+        if any(alone[pool.key][c.key] > counts[pool.key][c.key] for c in pool.choices):
             words += _shared_limits(pool, limits, counts[pool.key], alone[pool.key], gpus, usd, watts)
         if words:
             found[pool.key] = tuple(dict.fromkeys(words))
     return found
 
 
-def _own_limits(role: RoleModel, counts: Mapping[str, int]) -> list[str]:
+def _own_limits(role: RoleModel, counts: Mapping[VariantKey, int]) -> list[str]:
     """Return the bounds at which one more replica would still have saved more than it costs."""
     if role.buckets:
         return []
     here = role_usd(role, counts)
     words = []
     for choice in role.choices:
-        if counts[choice.name] < choice.highest or choice.option.speed <= 0:
+        if counts[choice.key] < choice.highest or choice.option.speed <= 0:
             continue
-        if role_usd(role, {**counts, choice.name: counts[choice.name] + 1}) >= here - 1e-9:
+        if role_usd(role, {**counts, choice.key: counts[choice.key] + 1}) >= here - 1e-9:
             continue
         words.append(_bound_in_words(choice))
-    all_full = all(counts[c.name] >= c.highest for c in role.choices)
+    all_full = all(counts[c.key] >= c.highest for c in role.choices)
     return words if all_full else []
 
 
 def _bound_in_words(choice: Choice) -> str:
     if choice.option.frozen:
-        return f"{choice.name} is held at {choice.option.current}"
+        return f"{choice.key} is held at {choice.option.current}"
     if choice.option.blocked and choice.highest < choice.option.max_replicas:
-        return f"{choice.name} cannot grow now"
-    return f"maxReplicas {choice.option.max_replicas} of {choice.name}"
+        return f"{choice.key} cannot grow now"
+    return f"maxReplicas {choice.option.max_replicas} of {choice.key}"
 
 
 def _shared_limits(
     pool: PoolModel,
     limits: Limits,
-    counts: Mapping[str, int],
-    alone: Mapping[str, int],
+    counts: Mapping[VariantKey, int],
+    alone: Mapping[VariantKey, int],
     gpus: Mapping[str, int],
     usd: float,
     watts: float,
@@ -65,7 +65,7 @@ def _shared_limits(
     words = []
     for choice in pool.choices:
         option = choice.option
-        if alone[choice.name] <= counts[choice.name]:
+        if alone[choice.key] <= counts[choice.key]:
             continue
         stock = limits.gpu_stock.get(option.node_pool or "")
         if stock is not None and gpus.get(option.node_pool or "", 0) + option.gpus_per_replica > stock:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from forebay.flow.fleet import PoolKey, Role
+from forebay.flow.fleet import PoolKey, Role, VariantKey
 from forebay.flow.trace import FloatArray
 from forebay.planning.check import objective, usage
 from forebay.planning.columns import ColumnAnswer, Judge, Offered, PlainCounts, solve_by_columns
@@ -140,8 +140,8 @@ def _incumbents(
     relaxed: ProgramAnswer,
     previous: Counts | None,
 ) -> list[tuple[str, PlainCounts]]:
-    base = {pool.key: {c.name: c.base for c in pool.choices} for pool in pools}
-    smallest = {pool.key: {c.name: c.lowest for c in pool.choices} for pool in pools}
+    base = {pool.key: {c.key: c.base for c in pool.choices} for pool in pools}
+    smallest = {pool.key: {c.key: c.lowest for c in pool.choices} for pool in pools}
     found = [
         ("plan in force", base),
         ("smallest plan", smallest),
@@ -155,21 +155,20 @@ def _incumbents(
     return found
 
 
-def rounded_up(pool: PoolModel) -> dict[str, int]:
+def rounded_up(pool: PoolModel) -> dict[VariantKey, int]:
     """Return roughly what a pool without shared limits would buy: its relaxed program, rounded up."""
     limits = Limits(gpu_stock={}, budget_usd_per_hour=None, power_limit_watts=None)
     fleet = build([pool], limits, weights={}, wishes={}, curve_tolerance=SolverOptions().curve_tolerance)
     relaxed = solve_program(fleet.program, SolverOptions(relaxed=True))
     if relaxed.values is None:
-        return {c.name: c.base for c in pool.choices}
+        return {c.key: c.base for c in pool.choices}
     return _rounded([pool], fleet, relaxed.values)[pool.key]
 
 
 def _rounded(pools: Sequence[PoolModel], fleet: FleetProgram, values: FloatArray) -> PlainCounts:
     return {
         pool.key: {
-            c.name: min(c.highest, math.ceil(values[fleet.replicas[pool.key, c.name]] - TINY))
-            for c in pool.choices
+            c.key: min(c.highest, math.ceil(values[fleet.replicas[pool.key, c.key]] - TINY)) for c in pool.choices
         }
         for pool in pools
     }
@@ -179,8 +178,7 @@ def _clip(pools: Sequence[PoolModel], counts: Counts) -> PlainCounts:
     """Return ``counts`` moved into the bounds; variants that it does not know keep what they have."""
     return {
         pool.key: {
-            c.name: min(max(counts.get(pool.key, {}).get(c.name, c.base), c.lowest), c.highest)
-            for c in pool.choices
+            c.key: min(max(counts.get(pool.key, {}).get(c.key, c.base), c.lowest), c.highest) for c in pool.choices
         }
         for pool in pools
     }
@@ -192,8 +190,8 @@ def _fit(pools: Sequence[PoolModel], limits: Limits, counts: Counts) -> PlainCou
     over = _Excess(pools, limits, fitted)
     for pool in sorted(pools, key=lambda pool: pool.priority):
         for choice in sorted(pool.choices, key=_usd_per_capacity, reverse=True):
-            while fitted[pool.key][choice.name] > choice.lowest and over.eased_by(choice):
-                fitted[pool.key][choice.name] -= 1
+            while fitted[pool.key][choice.key] > choice.lowest and over.eased_by(choice):
+                fitted[pool.key][choice.key] -= 1
                 over.remove(choice)
     return fitted
 

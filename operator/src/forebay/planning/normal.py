@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from forebay.flow.fleet import PoolKey, RatioBand, Role
+from forebay.flow.fleet import PoolKey, RatioBand, Role, VariantKey
 from forebay.flow.plan import PlanProblem, PoolNeed, VariantOption
 from forebay.flow.sizing import RoleNeed, WorkBucket
 from forebay.planning.buckets import cluster
@@ -26,9 +26,9 @@ class Choice:
     """The current count, moved into the bounds: the point that directions are measured from."""
 
     @property
-    def name(self) -> str:
-        """Return the variant's name."""
-        return self.option.name
+    def key(self) -> VariantKey:
+        """Return the variant's key."""
+        return self.option.key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +47,9 @@ class RoleModel:
     """Reference replicas that must be there beyond what the curve counts (N+1)."""
     buckets: tuple[WorkBucket, ...]
 
-    def capacity(self, counts: Mapping[str, int]) -> float:
+    def capacity(self, counts: Mapping[VariantKey, int]) -> float:
         """Return the reference replicas that ``counts`` provide, where speed does not depend on length."""
-        return sum(choice.option.speed * counts[choice.name] for choice in self.choices) - self.spare
+        return sum(choice.option.speed * counts[choice.key] for choice in self.choices) - self.spare
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from forebay.flow.fleet import Role
+from forebay.flow.fleet import Role, VariantKey
 from forebay.flow.trace import FloatArray, IntArray
 from forebay.planning.check import outside_ratio
 from forebay.planning.curve import ConvexCurve
@@ -88,7 +88,7 @@ def answer(offers: Sequence[Offer], prices: Prices, each: int) -> float | None:
     """
     found = [offer.priced(prices) for offer in offers]
     total = 0.0
-    best: dict[str, int] = {}
+    best: dict[VariantKey, int] = {}
     for offer, answers in zip(offers, found, strict=True):
         if answers is None:
             return None
@@ -101,8 +101,8 @@ def answer(offers: Sequence[Offer], prices: Prices, each: int) -> float | None:
     return _answer_in_band(offers, prices, each)
 
 
-def _named(offer: Offer, counts: IntArray) -> dict[str, int]:
-    return {c.name: int(n) for c, n in zip(offer.role.choices, counts, strict=True)}
+def _named(offer: Offer, counts: IntArray) -> dict[VariantKey, int]:
+    return {c.key: int(n) for c, n in zip(offer.role.choices, counts, strict=True)}
 
 
 def _answer_in_band(offers: Sequence[Offer], prices: Prices, each: int) -> float | None:
@@ -162,13 +162,13 @@ def _most_in_band(pool: PoolModel) -> dict[Role, int]:
     }
 
 
-def best_in_band(pool: PoolModel) -> dict[str, int] | None:
+def best_in_band(pool: PoolModel) -> dict[VariantKey, int] | None:
     """Return the best replicas of a pool that shares nothing and has no budget, its ratio kept.
 
     Returns:
         Replicas per variant, or ``None`` if a role has length buckets or too many combinations.
     """
-    counts: dict[str, int] = {}
+    counts: dict[VariantKey, int] = {}
     for role in pool.roles:
         best = best_alone(role)
         if best is None:
@@ -185,7 +185,7 @@ def best_in_band(pool: PoolModel) -> dict[str, int] | None:
     if pairs is None:
         return None
     for kind, role in tied.items():
-        counts |= {c.name: int(n) for c, n in zip(role.choices, pairs.counts[kind][0], strict=True)}
+        counts |= {c.key: int(n) for c, n in zip(role.choices, pairs.counts[kind][0], strict=True)}
     return counts
 
 

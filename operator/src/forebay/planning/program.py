@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from forebay.flow.fleet import PoolKey, Role
+from forebay.flow.fleet import PoolKey, Role, VariantKey
 from forebay.flow.trace import FloatArray
 from forebay.planning.curve import ConvexCurve, simplified
 from forebay.planning.highs import INFINITY, LinearProgram, ProgramAnswer
@@ -21,7 +21,7 @@ from forebay.planning.normal import RATIO_PENALTY, Choice, Limits, PoolModel, Ro
 UNSERVED_FACTOR = 1.05
 """Leaving one bucket out costs a little more per unit of work than serving less of everything."""
 
-Counts = Mapping[PoolKey, Mapping[str, int]]
+Counts = Mapping[PoolKey, Mapping[VariantKey, int]]
 
 
 @dataclass(slots=True)
@@ -29,16 +29,16 @@ class FleetProgram:
     """The program and where each quantity stands in it."""
 
     program: LinearProgram = field(default_factory=LinearProgram)
-    replicas: dict[tuple[PoolKey, str], int] = field(default_factory=dict)
-    taken: dict[tuple[PoolKey, Role, int, str], int] = field(default_factory=dict)
+    replicas: dict[tuple[PoolKey, VariantKey], int] = field(default_factory=dict)
+    taken: dict[tuple[PoolKey, Role, int, VariantKey], int] = field(default_factory=dict)
     """Column of the work that a variant takes of a bucket: pool, role, the bucket's place, variant."""
     limit_rows: dict[str, int] = field(default_factory=dict)
     """Row of each shared limit: node pools by name, `budget` and `power`."""
 
-    def counts(self, values: FloatArray, pools: Sequence[PoolModel]) -> dict[PoolKey, dict[str, int]]:
+    def counts(self, values: FloatArray, pools: Sequence[PoolModel]) -> dict[PoolKey, dict[VariantKey, int]]:
         """Read the replicas out of a solution, rounded to whole numbers."""
         return {
-            pool.key: {c.name: round(float(values[self.replicas[pool.key, c.name]])) for c in pool.choices}
+            pool.key: {c.key: round(float(values[self.replicas[pool.key, c.key]])) for c in pool.choices}
             for pool in pools
         }
 
@@ -100,7 +100,7 @@ def _add_choices(
         usd = choice.option.usd_per_replica_hour * weight
         highest = _useful(role, choice, wish)
         replicas = program.column(cost=usd, lower=choice.lowest, upper=highest, integer=True)
-        fleet.replicas[key, choice.name] = replicas
+        fleet.replicas[key, choice.key] = replicas
         if direction is not None:
             grow, shrink = float(highest - choice.base), float(choice.base - choice.lowest)
             program.row([(replicas, 1.0), (direction, -grow)], upper=choice.base)
@@ -131,7 +131,7 @@ def _add_role(
     if role.buckets:
         _add_buckets(fleet, key, role, weight, capacity)
         return
-    terms = [(fleet.replicas[key, choice.name], -choice.option.speed) for choice in role.choices]
+    terms = [(fleet.replicas[key, choice.key], -choice.option.speed) for choice in role.choices]
     program.row([(capacity, 1.0), *terms], upper=-role.spare)
 
 
@@ -155,7 +155,7 @@ def _add_buckets(fleet: FleetProgram, key: PoolKey, role: RoleModel, weight: flo
     """Cover every bucket's share of the capacity; what no variant can serve within its SLO is paid for."""
     program = fleet.program
     steepest = float(-role.worth.slopes[0]) if len(role.worth.capacity) > 1 else role.usd_per_capacity
-    load: dict[str, list[tuple[int, float]]] = {choice.name: [] for choice in role.choices}
+    load: dict[VariantKey, list[tuple[int, float]]] = {choice.key: [] for choice in role.choices}
     for index, bucket in enumerate(role.buckets):
         unserved = program.column(cost=weight * steepest * UNSERVED_FACTOR)
         cover = [(unserved, 1.0), (capacity, -bucket.share)]
@@ -178,22 +178,22 @@ def _add_ratio(fleet: FleetProgram, pool: PoolModel, weight: float) -> None:
     usd = max(c.option.usd_per_replica_hour for c in pool.choices) * weight * RATIO_PENALTY
     few, many = fleet.program.column(cost=usd), fleet.program.column(cost=usd)
     for slack, factor, sign in ((few, pool.ratio.lowest, 1.0), (many, pool.ratio.highest, -1.0)):
-        terms = [(fleet.replicas[pool.key, c.name], sign) for c in prefill.choices]
-        terms += [(fleet.replicas[pool.key, c.name], -sign * factor) for c in decode.choices]
+        terms = [(fleet.replicas[pool.key, c.key], sign) for c in prefill.choices]
+        terms += [(fleet.replicas[pool.key, c.key], -sign * factor) for c in decode.choices]
         fleet.program.row([*terms, (slack, 1.0)], lower=0.0)
 
 
 def _priced(
     fleet: FleetProgram, key: PoolKey, choices: Sequence[Choice], attribute: str
 ) -> list[tuple[int, float]]:
-    return [(fleet.replicas[key, c.name], float(getattr(c.option, attribute))) for c in choices]
+    return [(fleet.replicas[key, c.key], float(getattr(c.option, attribute))) for c in choices]
 
 
 def _add_limits(fleet: FleetProgram, pools: Sequence[PoolModel], limits: Limits) -> None:
     program = fleet.program
     for name, stock in limits.gpu_stock.items():
         terms = [
-            (fleet.replicas[pool.key, choice.name], float(choice.option.gpus_per_replica))
+            (fleet.replicas[pool.key, choice.key], float(choice.option.gpus_per_replica))
             for pool in pools
             for choice in pool.choices
             if choice.option.node_pool == name

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from forebay.flow.fleet import PoolKey
+from forebay.flow.fleet import PoolKey, VariantKey
 from forebay.flow.plan import PlanProblem, PoolNeed
 from forebay.flow.sizing import RoleNeed
 from forebay.planning.check import exceeded, keeps_own_limits, outside_ratio, usage
@@ -33,12 +33,12 @@ STEPS = (0.25, 0.5, math.inf)
 """Shares of a role's replicas that a step may add; the smallest that pays is taken. The new type must prove itself
 before the rest follows, but what the band between ordering and releasing can swallow would release nothing."""
 
-Counts = Mapping[str, int]
+Counts = Mapping[VariantKey, int]
 
 
 def remixed(
     problem: PlanProblem, pools: Sequence[PoolModel], limits: Limits, counts: Mapping[PoolKey, Counts]
-) -> tuple[dict[PoolKey, dict[str, int]], dict[PoolKey, tuple[str, ...]]]:
+) -> tuple[dict[PoolKey, dict[VariantKey, int]], dict[PoolKey, tuple[str, ...]]]:
     """Return the counts with what should be bought to replace dearer replicas, and why, per pool.
 
     Pools of higher priority choose first. Only roles that are steady and that the plan leaves as they are take
@@ -65,7 +65,7 @@ def remixed(
 
 def _promising(role: RoleModel, counts: Counts) -> bool:
     """Return whether the role stands still on replicas that are dearer than others for the same work."""
-    if role.buckets or any(counts[c.name] != c.base or c.option.frozen for c in role.choices):
+    if role.buckets or any(counts[c.key] != c.base or c.option.frozen for c in role.choices):
         return False
     held = [_usd_per_capacity(c) for c in role.choices if c.base > c.lowest]
     open_ = [_usd_per_capacity(c) for c in role.choices if c.highest > c.base and c.option.speed > 0]
@@ -96,22 +96,22 @@ def _with_room(
     return replace(role, choices=tuple(cut(choice) for choice in role.choices))
 
 
-def _steps(role: RoleModel) -> list[dict[str, int]]:
+def _steps(role: RoleModel) -> list[dict[VariantKey, int]]:
     """Return what to grow to: smaller and larger steps towards the cheapest mix, none if it is here."""
     answers = priced(role, own_prices(role), both_ways=True)
     if answers is None:
         return []
     best = answers.counts[int(np.argmin(answers.total))]
-    more = {c.name: max(0, int(n) - c.base) for c, n in zip(role.choices, best, strict=True)}
+    more = {c.key: max(0, int(n) - c.base) for c, n in zip(role.choices, best, strict=True)}
     if not any(more.values()):
         return []
     steps = []
     for share in STEPS:
         left = max(1, _part(share, sum(c.base for c in role.choices)))
-        step: dict[str, int] = {}
+        step: dict[VariantKey, int] = {}
         for choice in sorted(role.choices, key=_usd_per_capacity):
-            step[choice.name] = choice.base + min(left, more[choice.name])
-            left -= step[choice.name] - choice.base
+            step[choice.key] = choice.base + min(left, more[choice.key])
+            left -= step[choice.key] - choice.base
         steps.append(step)
     return steps
 
@@ -124,13 +124,13 @@ def _gain(
     need: PoolNeed, role_need: RoleNeed, pool: PoolModel, role: RoleModel, now: Counts, grown: Counts
 ) -> str | None:
     """Return in words what is saved once the plan has released what is too much then; ``None`` if too little."""
-    options = tuple(replace(option, current=grown[option.name]) for option in need.options)
+    options = tuple(replace(option, current=grown[option.key]) for option in need.options)
     after = best_alone(role_model(replace(need, options=options), role_need))
     if after is None or any(after[name] > grown[name] for name in after):
         return None
-    bought = {c: after[c.name] - now[c.name] for c in role.choices if after[c.name] > now[c.name]}
-    sold = {c: now[c.name] - after[c.name] for c in role.choices if after[c.name] < now[c.name]}
-    if not sold or any(after[c.name] < grown[c.name] for c in bought):
+    bought = {c: after[c.key] - now[c.key] for c in role.choices if after[c.key] > now[c.key]}
+    sold = {c: now[c.key] - after[c.key] for c in role.choices if after[c.key] < now[c.key]}
+    if not sold or any(after[c.key] < grown[c.key] for c in bought):
         return None
     price = sum(c.option.usd_per_replica_hour * n for c, n in sold.items())
     paid = sum(c.option.usd_per_replica_hour * n for c, n in bought.items())
@@ -141,8 +141,8 @@ def _gain(
     settled = {**now, **after}
     if outside_ratio(pool, settled) > outside_ratio(pool, now) or not keeps_own_limits(pool, dict(grown)):
         return None
-    new = ", ".join(f"{n} of {c.name}" for c, n in bought.items())
-    old = ", ".join(f"{n} of {c.name}" for c, n in sold.items())
+    new = ", ".join(f"{n} of {c.key}" for c, n in bought.items())
+    old = ", ".join(f"{n} of {c.key}" for c, n in sold.items())
     return (
         f"{role.role.value}: {new} will replace {old} and save {saved:.2f} $/h; "
         f"both run side by side for about {seconds / SECONDS_PER_HOUR * 60:.0f} minutes"

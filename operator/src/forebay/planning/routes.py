@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from forebay.flow.fleet import VariantKey
 from forebay.flow.plan import Route
 from forebay.flow.trace import FloatArray
 from forebay.planning.highs import SolverOptions, solve_program
@@ -9,17 +10,17 @@ from forebay.planning.normal import Limits, PoolModel, RoleModel
 from forebay.planning.program import FleetProgram, build
 
 
-def routing(pool: PoolModel, counts: Mapping[str, int]) -> dict[str, float]:
+def routing(pool: PoolModel, counts: Mapping[VariantKey, int]) -> dict[VariantKey, float]:
     """Return the weight of each variant for new requests of its role, by capacity; sums to 1 per role."""
-    weights: dict[str, float] = {}
+    weights: dict[VariantKey, float] = {}
     for role in pool.roles:
-        capacity = {c.name: c.option.speed * counts[c.name] for c in role.choices}
+        capacity = {c.key: c.option.speed * counts[c.key] for c in role.choices}
         total = sum(capacity.values())
         weights |= {name: share / total if total > 0 else 0.0 for name, share in capacity.items()}
     return weights
 
 
-def routes_by_length(pool: PoolModel, counts: Mapping[str, int]) -> tuple[Route, ...]:
+def routes_by_length(pool: PoolModel, counts: Mapping[VariantKey, int]) -> tuple[Route, ...]:
     """Return the weights per prompt length with ``counts`` replicas; empty where length makes no difference.
 
     The program with the replicas fixed says how much of each bucket every variant takes when least is missed. The
@@ -44,9 +45,9 @@ def _weights(
     pool: PoolModel,
     role: RoleModel,
     index: int,
-    counts: Mapping[str, int],
+    counts: Mapping[VariantKey, int],
     values: FloatArray | None,
-) -> dict[str, float]:
+) -> dict[VariantKey, float]:
     able = {name: speed * counts[name] for name, speed in role.buckets[index].speed if speed > 0 and counts[name]}
     column = {name: fleet.taken[pool.key, role.role, index, name] for name in able}
     taken = {name: 0.0 if values is None else max(0.0, float(values[column[name]])) for name in able}

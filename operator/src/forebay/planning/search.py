@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from forebay.flow.fleet import VariantKey
 from forebay.flow.trace import FloatArray, IntArray
 from forebay.planning.curve import ConvexCurve
 from forebay.planning.normal import Choice, RoleModel
@@ -16,7 +17,7 @@ MOVE_PENALTY = 1e-7
 """Share of a replica's price that a move costs, so that ties keep what is there."""
 
 
-def best_alone(role: RoleModel) -> dict[str, int] | None:
+def best_alone(role: RoleModel) -> dict[VariantKey, int] | None:
     """Return the counts that minimise cost plus misses of ``role`` without shared limits.
 
     Only moves in one direction are considered: all variants of a role grow, or all shrink. The variants are merged
@@ -32,7 +33,7 @@ def best_alone(role: RoleModel) -> dict[str, int] | None:
     if answers is None:
         return None
     best = answers.counts[int(np.argmin(answers.total))]
-    return {choice.name: int(count) for choice, count in zip(role.choices, best, strict=True)}
+    return {choice.key: int(count) for choice, count in zip(role.choices, best, strict=True)}
 
 
 def own_prices(role: RoleModel) -> list[float]:
@@ -183,7 +184,7 @@ def lost_usd(worth: ConvexCurve, capacity: FloatArray) -> FloatArray:
     return np.asarray(value + worth.slopes[0] * missing)
 
 
-def role_usd(role: RoleModel, counts: Mapping[str, int]) -> float:
+def role_usd(role: RoleModel, counts: Mapping[VariantKey, int]) -> float:
     """Return cost plus misses of ``role`` in US dollars per hour, where speed does not depend on length."""
-    price = sum(choice.option.usd_per_replica_hour * counts[choice.name] for choice in role.choices)
+    price = sum(choice.option.usd_per_replica_hour * counts[choice.key] for choice in role.choices)
     return price + float(lost_usd(role.worth, np.asarray(role.capacity(counts))))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from forebay.flow.fleet import PoolKey, Role
+from forebay.flow.fleet import PoolKey, Role, VariantKey
 from forebay.flow.plan import FleetPlan, PlanProblem
 from forebay.flow.sizing import MissCurve
 from forebay.planning.check import exceeded, keeps_own_limits, usage
@@ -130,7 +130,7 @@ def _plan(
     pools: Sequence[PoolModel],
     limits: Limits,
     *,
-    counts: Mapping[PoolKey, Mapping[str, int]],
+    counts: Mapping[PoolKey, Mapping[VariantKey, int]],
     alone: PlainCounts,
     solver: str,
     gap: float,

@@ -51,9 +51,9 @@ def actions(looks: Iterable[PoolLook], decisions: Mapping[PoolKey, PoolDecision]
         decision = decisions.get(look.entry.pool.key)
         if decision is None or look.entry.mode is not Mode.AUTO:
             continue
-        seen = {variant.name: variant for variant in look.variants}
+        seen = {variant.key: variant for variant in look.variants}
         for wanted in decision.variants:
-            observed, workload = seen.get(wanted.name), look.workloads.get(wanted.name)
+            observed, workload = seen.get(wanted.key), look.workloads.get(wanted.key)
             if observed is None or workload is None or observed.conflict is not None:
                 continue
             if wanted.desired != workload.replicas:

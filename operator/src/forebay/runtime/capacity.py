@@ -28,14 +28,14 @@ def capacity_wishes(
     per_node = {pool.entry.node_pool.name: pool.entry.node_pool.gpus_per_node for pool in look.node_pools}
     for pool in look.pools:
         decision = decisions.get(pool.entry.pool.key)
-        wanted = {} if decision is None else {item.name: item.desired for item in decision.variants}
-        current = {item.name: item.desired for item in pool.variants}
+        wanted = {} if decision is None else {item.key: item.desired for item in decision.variants}
+        current = {item.key: item.desired for item in pool.variants}
         counts = wanted if pool.entry.mode is Mode.AUTO and wanted else current
         for variant in pool.entry.pool.variants:
             size = per_node.get(variant.node_pool or "")
             if variant.node_pool is None or size is None:
                 continue
-            count = counts.get(variant.name, 0)
+            count = counts.get(variant.key, 0)
             if variant.gpus_per_replica >= size:
                 nodes[variant.node_pool] += count * math.ceil(variant.gpus_per_replica / size)
             else:

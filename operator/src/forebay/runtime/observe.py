@@ -17,18 +17,18 @@ _FORECAST_REACH_SECONDS = 6 * 3600.0
 def telemetry_target(look: PoolLook) -> PoolTarget:
     """Return what the telemetry has to look for of one pool."""
     entry = look.entry
-    ready = {seen.name: seen.ready for seen in look.variants}
+    ready = {seen.key: seen.ready for seen in look.variants}
     return PoolTarget(
         key=entry.pool.key,
         slo=entry.pool.slo,
         engine=entry.engine,
         workloads=tuple(
             WorkloadTarget(
-                variant=variant.name,
+                variant=variant.key,
                 role=variant.role,
-                name=entry.targets[variant.name].name,
-                kind=entry.targets[variant.name].kind,
-                ready_replicas=ready.get(variant.name),
+                name=entry.targets[variant.key].name,
+                kind=entry.targets[variant.key].kind,
+                ready_replicas=ready.get(variant.key),
             )
             for variant in entry.pool.variants
         ),
@@ -52,7 +52,7 @@ def pool_observation(look: PoolLook, measured: PoolTelemetry | None, now_seconds
         key=look.entry.pool.key,
         at_seconds=now_seconds,
         traffic=measured.traffic,
-        variants=tuple(replace(seen, engine=measured.engines.get(seen.name)) for seen in look.variants),
+        variants=tuple(replace(seen, engine=measured.engines.get(seen.key)) for seen in look.variants),
         waiting_prefill=measured.waiting_prefill,
         waiting_decode=measured.waiting_decode,
         finished=measured.finished,

@@ -8,7 +8,7 @@ known when a request is routed, so that prompts alone are told apart; answers ar
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from forebay.flow.fleet import Role, Slo
+from forebay.flow.fleet import Role, Slo, VariantKey
 from forebay.flow.performance import Performance
 from forebay.flow.sizing import WorkBucket
 from forebay.sizing.work import Correction, Lengths, replica_work
@@ -26,7 +26,7 @@ class Believing:
 
 
 def length_buckets(
-    role: Role, lengths: Lengths, slo: Slo, variants: Mapping[str, Believing], reference: str
+    role: Role, lengths: Lengths, slo: Slo, variants: Mapping[VariantKey, Believing], reference: VariantKey
 ) -> tuple[WorkBucket, ...]:
     """Return one bucket per tenth of the prompts; none if lengths make no difference between the variants.
 

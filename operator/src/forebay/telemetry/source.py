@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from forebay.flow.fleet import PoolKey, Role, Slo
+from forebay.flow.fleet import PoolKey, Role, Slo, VariantKey
 from forebay.flow.observation import EngineSample, Freshness, Traffic
 from forebay.flow.trace import FloatArray
 
@@ -13,7 +13,7 @@ from forebay.flow.trace import FloatArray
 class WorkloadTarget:
     """The workload behind one variant: whose pods to look for in the telemetry."""
 
-    variant: str
+    variant: VariantKey
     role: Role
     name: str
     """Name of the object that owns the pods (Deployment, StatefulSet, LeaderWorkerSet, ...)."""
@@ -62,7 +62,7 @@ class PoolTelemetry:
     at_seconds: float
     """Evaluation time of the queries; a little before the time of the round."""
     traffic: Traffic | None = None
-    engines: Mapping[str, EngineSample] = field(default_factory=dict)
+    engines: Mapping[VariantKey, EngineSample] = field(default_factory=dict)
     """By variant; a variant that nothing reports for is absent."""
     waiting_prefill: float | None = None
     waiting_decode: float | None = None

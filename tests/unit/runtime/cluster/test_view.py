@@ -11,6 +11,9 @@ from forebay.runtime.cluster.view import ClusterView
 from forebay.runtime.cluster.writes import LastWrite
 from forebay.runtime.watch.kinds import Kind
 from forebay.runtime.watch.store import Store
+from tests.keys import serve
+
+CHAT_KEY = serve("chat")
 
 NOW = 1_795_132_800.0
 CHAT = TargetRef("serving", "apps/v1", "Deployment", "chat")
@@ -86,7 +89,7 @@ async def test_somebody_elses_change_after_ours_is_a_conflict_for_a_while(
     (pool,) = (await look(world, NOW + 660)).pools
     assert pool.variants[0].conflict is None
     (pool,) = (await look(world, NOW + 661)).pools
-    assert pool.last_written == {"chat": 5}, "taken over: the next process has no reason to wait again"
+    assert pool.last_written == {CHAT_KEY: 5}, "taken over: the next process has no reason to wait again"
 
 
 @pytest.mark.parametrize(
@@ -104,7 +107,7 @@ async def test_a_change_while_nobody_ran_is_told_from_our_own(
     world.store.apply(Kind.DEPLOYMENTS, objects.deployment("chat", now, managedFields=fields))
     (pool,) = (await look(world)).pools
     assert ((pool.variants[0].conflict or "").startswith("kubectl set Deployment chat to 5")) is conflict
-    assert pool.last_written == {"chat": 2}
+    assert pool.last_written == {CHAT_KEY: 2}
 
 
 async def test_what_was_never_written_is_nobodys_conflict(world: ClusterView, objects: Any) -> None:

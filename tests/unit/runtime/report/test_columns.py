@@ -21,6 +21,9 @@ from forebay.flow.observation import (
 from forebay.runtime.cluster.leadtime import LeadTimeQuantiles
 from forebay.runtime.report.columns import invalid_report, main_reason, node_pool_status, pool_report
 from forebay.runtime.report.conditions import Verdict, invalid, judge
+from tests.keys import prefill
+
+PREFILL = prefill("h100")
 
 NOW = 1_795_132_800.0
 KEY = PoolKey("serving", "chat")
@@ -29,9 +32,9 @@ OBSERVED = PoolObservation(
     at_seconds=NOW,
     traffic=None,
     variants=(
-        VariantObservation(name="prefill/h100", role=Role.PREFILL, desired=2, ready=2, lead_time_seconds=250.0),
+        VariantObservation(name="h100", role=Role.PREFILL, desired=2, ready=2, lead_time_seconds=250.0),
         VariantObservation(
-            name="decode/h100", role=Role.DECODE, desired=4, ready=3, starting=(StartingReplica(NOW, NOW + 60),)
+            name="h100", role=Role.DECODE, desired=4, ready=3, starting=(StartingReplica(NOW, NOW + 60),)
         ),
     ),
 )
@@ -39,8 +42,8 @@ DECISION = PoolDecision(
     key=KEY,
     at_seconds=NOW,
     variants=(
-        VariantDecision(name="prefill/h100", role=Role.PREFILL, current=2, desired=3),
-        VariantDecision(name="decode/h100", role=Role.DECODE, current=4, desired=4),
+        VariantDecision(name="h100", role=Role.PREFILL, current=2, desired=3),
+        VariantDecision(name="h100", role=Role.DECODE, current=4, desired=4),
     ),
     reasons=(
         Reason(step="size", code="Sized", message="prefill needs 3 replicas.", role=Role.PREFILL, changed=True),
@@ -59,9 +62,8 @@ DECISION = PoolDecision(
     slo_attainment=0.9923,
     error_budget_left=0.7,
     usd_per_hour=12.5,
-    capacity_source={"prefill/h100": "profile"},
+    capacity_source={PREFILL: "profile"},
 )
-SHORT = {"prefill/h100": "h100", "decode/h100": "h100"}
 
 
 def verdicts(
@@ -72,7 +74,7 @@ def verdicts(
 
 
 def test_what_was_written_last_is_kept_for_the_next_process() -> None:
-    roles = status(last_written={"prefill/h100": 4})["roles"]
+    roles = status(last_written={PREFILL: 4})["roles"]
     assert {role["role"]: role["variants"][0].get("lastWritten") for role in roles} == {
         "prefill": 4,
         "decode": None,
@@ -83,7 +85,7 @@ def status(
     previous: dict[str, Any] | None = None, decision: PoolDecision = DECISION, **more: Any
 ) -> dict[str, Any]:
     found = tuple(verdicts(decision=decision).values())
-    given = {"generation": 3, "short_names": SHORT, "last_written": {}, "scaled": True, **more}
+    given = {"generation": 3, "last_written": {}, "scaled": True, **more}
     return pool_report(previous or {}, OBSERVED, decision, found, **given).status
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from forebay.api.v1alpha1.target import UNSCALABLE_KINDS
-from forebay.flow.fleet import Role
+from forebay.flow.fleet import Role, VariantKey
 from forebay.flow.kinds import KINDS, PodNames, RemovalOrder, WorkloadKind, workload_kind
 from forebay.runtime.watch.kinds import ALL_KINDS, WORKLOAD_KINDS, Kind, watched_kind
 from forebay.telemetry.query.pod_names import reduced_name
@@ -56,7 +56,12 @@ def test_the_plain_install_may_watch_and_scale_each_kind(row: WorkloadKind) -> N
 
 @pytest.mark.parametrize("row", KINDS, ids=lambda row: row.kind)
 def test_pods_of_each_kind_lead_back_to_it_by_their_name(row: WorkloadKind) -> None:
-    assert reduced_name(WorkloadTarget(variant="v", role=Role.SERVE, name="chat", kind=row.kind)) == "chat"
+    assert (
+        reduced_name(
+            WorkloadTarget(variant=VariantKey(Role.SERVE, "v"), role=Role.SERVE, name="chat", kind=row.kind)
+        )
+        == "chat"
+    )
 
 
 def test_a_row_says_what_its_order_of_removal_needs() -> None:

@@ -8,7 +8,7 @@ from enum import Enum, auto
 
 import numpy as np
 
-from forebay.flow.fleet import Role, Variant
+from forebay.flow.fleet import Role, Variant, VariantKey
 from forebay.flow.performance import Performance
 from forebay.offline.simulation import kernel
 from forebay.offline.simulation import kernel_state as state
@@ -130,10 +130,10 @@ class Replicas:
             w.counts[state.KIND, slot] = 0
             w.gauges[state.GONE, slot] = NEVER
 
-    def replica_seconds(self, now: float) -> dict[str, float]:
+    def replica_seconds(self, now: float) -> dict[VariantKey, float]:
         """Return what was billed up to ``now``, per variant."""
         return {
-            model.variant.name: self._billed[index]
+            model.variant.key: self._billed[index]
             + sum(now - r.billed_from_seconds for r in self.live[index] if r.life is not Life.WAITING)
             for index, model in enumerate(self.models)
         }
@@ -153,7 +153,7 @@ class Replicas:
     ) -> Replica:
         """Order one replica; ``ready_at`` overrides the drawn start-up time."""
         self._serial += 1
-        name = name or f"{self.models[variant].variant.name}-{self._serial}"
+        name = name or f"{self.models[variant].variant.key}-{self._serial}"
         if name in self.by_name:
             raise ValueError(f"a replica named {name!r} exists: replica names must be unique")
         replica = Replica(name, variant, now)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from forebay.flow.fleet import Slo
+from forebay.flow.fleet import Slo, VariantKey
 from forebay.flow.trace import FloatArray, RequestTrace
 
 
@@ -12,7 +12,7 @@ class ScaleAction:
     """A change of a variant's replica count."""
 
     at_seconds: float
-    variant: str
+    variant: VariantKey
     before: int
     after: int
 
@@ -28,7 +28,7 @@ class SimulationResult:
     """Mean over the request's output tokens; waiting for a decode slot counts, the KV transfer does not."""
     done_seconds: FloatArray
     """When the last token was out."""
-    replica_seconds: Mapping[str, float]
+    replica_seconds: Mapping[VariantKey, float]
     """Billed per variant: from the order (or from the node it waited for) until the replica was empty and gone."""
     actions: tuple[ScaleAction, ...]
     timed_out: int = 0

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from forebay.flow.fleet import Pool, Role
+from forebay.flow.fleet import Pool, Role, VariantKey
 from forebay.flow.performance import Performance
 from forebay.flow.trace import IntArray, RequestTrace
 from forebay.offline.simulation.kernel_state import COUNTERS, TOTAL, KernelState, Rules, new_queues, new_slots
@@ -21,8 +21,8 @@ from forebay.offline.simulation.structures import NEVER
 def variant_models(
     pool: Pool,
     trace: RequestTrace,
-    performance: Mapping[str, Performance],
-    start_up: Mapping[str, StartUp],
+    performance: Mapping[VariantKey, Performance],
+    start_up: Mapping[VariantKey, StartUp],
     options: SimulationOptions,
 ) -> list[VariantModel]:
     """Return what holds for each variant in the simulation, in the pool's order.
@@ -35,21 +35,21 @@ def variant_models(
         raise ValueError(
             f"a pool needs prefill and decode variants, or serve variants alone; it has {sorted(roles)}"
         )
-    known = {variant.name for variant in pool.variants}
-    for name in (*performance, *start_up, *options.routing_weights):
-        if name not in known:
-            raise ValueError(f"no variant is named {name!r}; there are {', '.join(sorted(known))}")
+    known = {variant.key for variant in pool.variants}
+    for key in (*performance, *start_up, *options.routing_weights):
+        if key not in known:
+            raise ValueError(f"there is no variant {key}; there are {', '.join(map(str, sorted(known)))}")
     prompt = float(trace.input_tokens.mean()) if len(trace) else 1000.0
     context = prompt + (float(trace.output_tokens.mean()) / 2 if len(trace) else 100.0)
     models = []
     for variant in pool.variants:
-        speed = performance.get(variant.name, variant.performance)
+        speed = performance.get(variant.key, variant.performance)
         if not isinstance(speed, Performance):
             raise ValueError(  # noqa: TRY004  a profile of points is a fine type, but not here
-                f"variant {variant.name!r} has no linear performance model; pass one in `performance`"
+                f"variant {variant.key} has no linear performance model; pass one in `performance`"
             )
-        _check(variant.name, speed)
-        weight = max(1e-9, options.routing_weights.get(variant.name, 1.0))
+        _check(variant.key, speed)
+        weight = max(1e-9, options.routing_weights.get(variant.key, 1.0))
         default = StartUp.fixed(
             DEFAULT_START_UP_SECONDS if variant.start_up_seconds is None else variant.start_up_seconds
         )
@@ -57,7 +57,7 @@ def variant_models(
             VariantModel(
                 variant=variant,
                 performance=speed,
-                start_up=start_up.get(variant.name, default),
+                start_up=start_up.get(variant.key, default),
                 share=weight * _edge_batch(speed, pool.slo.itl_seconds, context),
                 rank=speed.prefill_seconds(prompt) / weight,
             )
@@ -65,13 +65,11 @@ def variant_models(
     return models
 
 
-def _check(name: str, speed: Performance) -> None:
+def _check(key: VariantKey, speed: Performance) -> None:
     if speed.max_batch < 1 or speed.kv_capacity_tokens < 1 or speed.decode_base_seconds <= 0:
-        raise ValueError(
-            f"variant {name!r}: max_batch, kv_capacity_tokens and decode_base_seconds must be positive"
-        )
+        raise ValueError(f"variant {key}: max_batch, kv_capacity_tokens and decode_base_seconds must be positive")
     if speed.prefill_base_seconds + speed.prefill_seconds_per_token <= 0:
-        raise ValueError(f"variant {name!r}: a prefill must take time")
+        raise ValueError(f"variant {key}: a prefill must take time")
 
 
 def _edge_batch(speed: Performance, itl: float, context: float) -> float:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from forebay.flow.fleet import Pool
+from forebay.flow.fleet import Pool, VariantKey
 from forebay.flow.observation import PoolObservation
 from forebay.flow.performance import Performance
 from forebay.flow.trace import IntArray, RequestTrace
@@ -37,9 +37,9 @@ class SimulatedPool:
         pool: Pool,
         trace: RequestTrace,
         *,
-        initial: Mapping[str, int],
-        performance: Mapping[str, Performance] | None = None,
-        start_up: Mapping[str, StartUp] | None = None,
+        initial: Mapping[VariantKey, int],
+        performance: Mapping[VariantKey, Performance] | None = None,
+        start_up: Mapping[VariantKey, StartUp] | None = None,
         options: SimulationOptions | None = None,
         supply: GpuSupply | None = None,
         priority: IntArray | None = None,
@@ -66,7 +66,7 @@ class SimulatedPool:
         self.now_seconds = 0.0
         self.options = options or SimulationOptions()
         self.actions: list[ScaleAction] = []
-        self._index = {variant.name: number for number, variant in enumerate(pool.variants)}
+        self._index = {variant.key: number for number, variant in enumerate(pool.variants)}
         self._functions = functions or vars(kernel)
         models = variant_models(pool, trace, performance or {}, start_up or {}, self.options)
         world = new_world(pool, trace, models, self.options, priority)
@@ -74,7 +74,7 @@ class SimulatedPool:
         for name, count in initial.items():
             for _ in range(count):
                 self.replicas.order(self._variant(name), 0.0, ready_at=0.0)
-        self._desired = [initial.get(variant.name, 0) for variant in pool.variants]
+        self._desired = [initial.get(variant.key, 0) for variant in pool.variants]
         self._observer = Observer(self.replicas, pool, trace, self.options)
 
     def run_until(self, until_seconds: float) -> None:
@@ -95,18 +95,18 @@ class SimulatedPool:
             if due > until_seconds:
                 return
 
-    def scale(self, wanted: Mapping[str, int]) -> None:
+    def scale(self, wanted: Mapping[VariantKey, int]) -> None:
         """Set the replica counts of variants, as a write to ``/scale`` would.
 
         Raises:
             ValueError: a variant is unknown or a count is negative.
         """
-        for name, count in wanted.items():
-            variant = self._variant(name)
+        for key, count in wanted.items():
+            variant = self._variant(key)
             if count < 0:
-                raise ValueError(f"variant {name!r} cannot have {count} replicas")
+                raise ValueError(f"variant {key} cannot have {count} replicas")
             if count != self._desired[variant]:
-                self.actions.append(ScaleAction(self.now_seconds, name, self._desired[variant], count))
+                self.actions.append(ScaleAction(self.now_seconds, key, self._desired[variant], count))
                 self._desired[variant] = count
             self.replicas.scale(variant, count, self.now_seconds)
 
@@ -152,11 +152,11 @@ class SimulatedPool:
             replica_seconds=ended.replica_seconds,
         )
 
-    def ready(self, name: str) -> int:
-        """Return the ready replicas of variant ``name``."""
-        return sum(r.life is Life.READY for r in self.replicas.live[self._variant(name)])
+    def ready(self, key: VariantKey) -> int:
+        """Return the ready replicas of a variant."""
+        return sum(r.life is Life.READY for r in self.replicas.live[self._variant(key)])
 
-    def add_replica(self, variant: str, name: str, ready_at_seconds: float) -> Replica:
+    def add_replica(self, variant: VariantKey, name: str, ready_at_seconds: float) -> Replica:
         """Order a replica called ``name`` that serves from ``ready_at_seconds`` on (for engine simulators)."""
         self._desired[self._variant(variant)] += 1
         return self.replicas.order(self._variant(variant), self.now_seconds, name=name, ready_at=ready_at_seconds)
@@ -197,7 +197,7 @@ class SimulatedPool:
         while advance(self.replicas.world, until) == kernel.NEEDS_ROOM:
             self.replicas.world = more_queue_room(self.replicas.world)
 
-    def _variant(self, name: str) -> int:
-        if name not in self._index:
-            raise ValueError(f"no variant is named {name!r}; there are {', '.join(self._index)}")
-        return self._index[name]
+    def _variant(self, key: VariantKey) -> int:
+        if key not in self._index:
+            raise ValueError(f"there is no variant {key}; there are {', '.join(map(str, self._index))}")
+        return self._index[key]

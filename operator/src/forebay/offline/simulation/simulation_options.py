@@ -8,6 +8,8 @@ from typing import Self
 
 import numpy as np
 
+from forebay.flow.fleet import VariantKey
+
 DEFAULT_START_UP_SECONDS = 120.0
 """From order to ready where nothing says how long it takes."""
 
@@ -103,8 +105,8 @@ class SimulationOptions:
     mean_seconds_between_failures: float | None = None
     """Mean life of one ready replica (exponential); its requests start again and a new replica is ordered."""
     spot: SpotReclaims | None = None
-    routing_weights: Mapping[str, float] = field(default_factory=dict)
-    """Weight by variant name: scales the share of decode batches, and orders idle prefill replicas."""
+    routing_weights: Mapping[VariantKey, float] = field(default_factory=dict)
+    """Weight by variant: scales the share of decode batches, and orders idle prefill replicas."""
     slot_seconds: float = 5.0
     """Resolution of the arrivals that `SimulatedPool.observe` reports."""
     log_replicas: bool = False

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from forebay.flow.fleet import NodePool
+from forebay.flow.fleet import NodePool, VariantKey
 from forebay.flow.observation import NodePoolObservation, VariantObservation
 from forebay.runtime.cluster.leadtime import LeadTimeQuantiles
 from forebay.runtime.cluster.roster import NodePoolEntry, PoolEntry
@@ -17,10 +17,10 @@ class PoolLook:
     entry: PoolEntry
     variants: tuple[VariantObservation, ...]
     """Without engine samples."""
-    workloads: Mapping[str, WorkloadRecord]
+    workloads: Mapping[VariantKey, WorkloadRecord]
     """By variant; a variant whose target does not exist is absent."""
     target_problems: tuple[str, ...]
-    last_written: Mapping[str, int]
+    last_written: Mapping[VariantKey, int]
     """Replicas that we wrote last, or took over, by variant; a variant that we never wrote is absent."""
 
 

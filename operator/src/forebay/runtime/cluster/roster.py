@@ -11,7 +11,7 @@ from forebay.api.parsing import InvalidResourceError, parse
 from forebay.api.translate import Catalogue, PoolBinding, translate_node_pool, translate_pool
 from forebay.api.v1alpha1 import GPUNodePool, InferencePool, ScalingPolicy, ServingProfile
 from forebay.api.v1alpha1.inferencepool import Mode
-from forebay.flow.fleet import NodePool, Pool, PoolKey
+from forebay.flow.fleet import NodePool, Pool, PoolKey, VariantKey
 from forebay.runtime.cluster.leadtime import PhasePrior
 from forebay.runtime.watch.kinds import Kind
 from forebay.runtime.watch.records import ResourceRecord
@@ -39,10 +39,8 @@ class PoolEntry:
     record: ResourceRecord
     pool: Pool
     mode: Mode
-    targets: Mapping[str, TargetRef]
+    targets: Mapping[VariantKey, TargetRef]
     """By variant."""
-    short_names: Mapping[str, str]
-    """Names of variants as the user wrote them, by their name in ``pool``."""
     engine: str
     series_labels: Mapping[str, str]
     gateway: GatewayTarget | None
@@ -253,11 +251,8 @@ def _pool_entry(record: ResourceRecord, binding: PoolBinding) -> PoolEntry:
         pool=pool,
         mode=binding.mode,
         targets={
-            name: TargetRef(pool.key.namespace, target.effective_api_version, target.kind, target.name)
-            for name, target in binding.targets.items()
-        },
-        short_names={
-            variant.name: variant.name.removeprefix(f"{variant.role.value}/") for variant in pool.variants
+            key: TargetRef(pool.key.namespace, target.effective_api_version, target.kind, target.name)
+            for key, target in binding.targets.items()
         },
         engine=binding.telemetry.engine,
         series_labels=selector.match_labels if selector is not None else {},

@@ -9,7 +9,7 @@ from functools import partial
 from forebay.actuation.conflicts import Autoscaler, autoscaler_conflict
 from forebay.actuation.targets import TargetRef
 from forebay.api.text import Duration
-from forebay.flow.fleet import Variant
+from forebay.flow.fleet import Variant, VariantKey
 from forebay.flow.kinds import workload_kind
 from forebay.flow.observation import NodePoolObservation, VariantObservation
 from forebay.runtime.cluster.groups import replicas_of_groups
@@ -155,10 +155,10 @@ class _PoolLooks:
         """Return one pool's look."""
         self._recall_writes(entry)
         variants: list[VariantObservation] = []
-        workloads: dict[str, WorkloadRecord] = {}
+        workloads: dict[VariantKey, WorkloadRecord] = {}
         problems: list[str] = []
         for variant in entry.pool.variants:
-            target = entry.targets[variant.name]
+            target = entry.targets[variant.key]
             workload = self._cluster.workload(target)
             if not isinstance(workload, WorkloadRecord):
                 problems.append(workload)
@@ -169,7 +169,7 @@ class _PoolLooks:
                 variants.append(self._unusable(entry, variant, workload))
                 continue
             view = self._view(entry, variant, workload)
-            workloads[variant.name] = workload
+            workloads[variant.key] = workload
             variants.append(self._present(variant, workload, view))
         return PoolLook(
             entry=entry,
@@ -177,8 +177,8 @@ class _PoolLooks:
             workloads=workloads,
             target_problems=tuple(problems),
             last_written={
-                name: last.replicas
-                for name, target in entry.targets.items()
+                key: last.replicas
+                for key, target in entry.targets.items()
                 if (last := self._cluster.writes.last.get(target)) is not None
             },
         )
@@ -187,14 +187,12 @@ class _PoolLooks:
         """Take what an earlier process wrote to the pool's targets from the status that it left."""
         if all(target in self._cluster.writes.last for target in entry.targets.values()):
             return
-        names = {
-            (variant.role.value, entry.short_names[variant.name]): variant.name for variant in entry.pool.variants
-        }
+        keys = {(variant.role.value, variant.name): variant.key for variant in entry.pool.variants}
         for role in entry.record.status.get("roles") or ():
             for told in role.get("variants") or ():
-                name = names.get((role.get("role"), told.get("name")))
-                if name is not None:
-                    self._cluster.writes.recall(entry.targets[name], told.get("lastWritten"))
+                key = keys.get((role.get("role"), told.get("name")))
+                if key is not None:
+                    self._cluster.writes.recall(entry.targets[key], told.get("lastWritten"))
 
     def after_pools(self) -> dict[str, NodePoolObservation]:
         """Return the node pools, with those blocked that did not deliver in time."""
@@ -325,4 +323,4 @@ def _node_pools(roster: Roster) -> set[str]:
 
 def variant_key(entry: PoolEntry, variant: Variant) -> str:
     """Return the name under which a variant's start-up is remembered."""
-    return f"{entry.pool.key}/{variant.name}"
+    return f"{entry.pool.key}/{variant.key}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from forebay.flow.decision import PoolDecision, Reason
-from forebay.flow.fleet import Role
+from forebay.flow.fleet import Role, VariantKey
 from forebay.flow.observation import NodePoolObservation, PoolObservation
 from forebay.flow.plan import Route
 from forebay.runtime.cluster.leadtime import LeadTimeQuantiles
@@ -32,8 +32,7 @@ def pool_report(
     verdicts: Sequence[Verdict],
     *,
     generation: int,
-    short_names: Mapping[str, str],
-    last_written: Mapping[str, int],
+    last_written: Mapping[VariantKey, int],
     scaled: bool,
 ) -> PoolReport:
     """Return the status of a pool after a round.
@@ -44,7 +43,6 @@ def pool_report(
         decision: of this round.
         verdicts: the conditions.
         generation: of the spec that was decided on.
-        short_names: variant names as the user wrote them, by the names in the decision.
         last_written: replicas that were written last, by variant.
         scaled: whether replicas were written in this round.
     """
@@ -56,7 +54,7 @@ def pool_report(
     status: dict[str, Any] = {
         "observedGeneration": generation,
         "summary": _summary(observed, decision, why),
-        "roles": _roles(observed, decision, short_names, last_written),
+        "roles": _roles(observed, decision, last_written),
         "sloAttainment": percent(decision.slo_attainment),
         "errorBudgetLeft": percent(decision.error_budget_left),
         "costPerHour": None if decision.usd_per_hour is None else f"{decision.usd_per_hour:.2f}",
@@ -64,7 +62,7 @@ def pool_report(
         "forecast": _forecast(decision),
         "leadTime": _lead_time(observed),
         "lastScaleTime": timestamp(now) if scaled else previous.get("lastScaleTime"),
-        "lastDecision": _last_decision(decision, short_names, why) or previous.get("lastDecision"),
+        "lastDecision": _last_decision(decision, why) or previous.get("lastDecision"),
         "conditions": conditions,
     }
     return PoolReport(
@@ -113,11 +111,10 @@ def main_reason(decision: PoolDecision, role: Role | None = None) -> Reason | No
     return spoke[-1] if spoke else None
 
 
-def change_words(decision: PoolDecision, short_names: Mapping[str, str]) -> tuple[str, ...]:
+def change_words(decision: PoolDecision) -> tuple[str, ...]:
     """Return what changes, such as ``prefill/h100 3 -> 4``."""
     return tuple(
-        f"{variant.role.value}/{short_names.get(variant.name, variant.name)} "
-        f"{variant.current} -> {variant.desired}"
+        f"{variant.role.value}/{variant.name} {variant.current} -> {variant.desired}"
         for variant in decision.variants
         if variant.desired != variant.current
     )
@@ -196,13 +193,12 @@ def _summary(observed: PoolObservation, decision: PoolDecision, why: Reason | No
 def _roles(
     observed: PoolObservation,
     decision: PoolDecision,
-    short_names: Mapping[str, str],
-    last_written: Mapping[str, int],
+    last_written: Mapping[VariantKey, int],
 ) -> list[dict[str, Any]]:
-    wanted = {variant.name: variant.desired for variant in decision.variants}
+    wanted = {variant.key: variant.desired for variant in decision.variants}
     roles: dict[Role, dict[str, Any]] = {}
     for variant in observed.variants:
-        recommended = wanted.get(variant.name, variant.desired)
+        recommended = wanted.get(variant.key, variant.desired)
         role = roles.setdefault(
             variant.role,
             {"role": variant.role.value, "ready": 0, "desired": 0, "recommended": 0, "variants": []},
@@ -211,30 +207,28 @@ def _roles(
         role["desired"] += variant.desired
         role["recommended"] += recommended
         entry = {
-            "name": short_names.get(variant.name, variant.name),
+            "name": variant.name,
             "ready": variant.ready,
             "starting": len(variant.starting),
             "desired": variant.desired,
             "recommended": recommended,
         }
-        if variant.name in last_written:
-            entry["lastWritten"] = last_written[variant.name]
-        if decision.routing.get(variant.name):
-            entry["weight"] = f"{100 * decision.routing[variant.name]:.0f}%"
-        if variant.name in decision.capacity_source:
-            entry["capacity"] = shorten(decision.capacity_source[variant.name], 64)
+        if variant.key in last_written:
+            entry["lastWritten"] = last_written[variant.key]
+        if decision.routing.get(variant.key):
+            entry["weight"] = f"{100 * decision.routing[variant.key]:.0f}%"
+        if variant.key in decision.capacity_source:
+            entry["capacity"] = shorten(decision.capacity_source[variant.key], 64)
         role["variants"].append(entry)
     for route in decision.routes:
         if route.role in roles:
-            roles[route.role].setdefault("routes", []).append(_route(route, short_names))
+            roles[route.role].setdefault("routes", []).append(_route(route))
     return list(roles.values())
 
 
-def _route(route: Route, short_names: Mapping[str, str]) -> dict[str, Any]:
+def _route(route: Route) -> dict[str, Any]:
     weights = sorted(route.weights.items(), key=lambda item: (-item[1], item[0]))
-    told = {
-        "weights": [shorten(f"{short_names.get(name, name)} {100 * share:.0f}%", 64) for name, share in weights]
-    }
+    told = {"weights": [shorten(f"{key.name} {100 * share:.0f}%", 64) for key, share in weights]}
     return told if math.isinf(route.upper_tokens) else {"upToTokens": int(route.upper_tokens), **told}
 
 
@@ -259,10 +253,8 @@ def _lead_time(observed: PoolObservation) -> str | None:
     return None if longest is None else duration(longest)
 
 
-def _last_decision(
-    decision: PoolDecision, short_names: Mapping[str, str], why: Reason | None
-) -> dict[str, Any] | None:
-    changes = change_words(decision, short_names)
+def _last_decision(decision: PoolDecision, why: Reason | None) -> dict[str, Any] | None:
+    changes = change_words(decision)
     if not changes or why is None:
         return None
     return {

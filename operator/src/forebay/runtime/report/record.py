@@ -33,14 +33,17 @@ def decision_record(
 
 
 def to_json(value: object) -> Any:
-    """Return dataclasses, enums, mappings and sequences as JSON data; numbers that JSON lacks become null."""
+    """Return dataclasses, enums, mappings and sequences as JSON data; numbers that JSON lacks become null.
+
+    Fields that a dataclass derives from its other fields are left out.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = ((item.name, getattr(value, item.name)) for item in dataclasses.fields(value))
+        fields = ((item.name, getattr(value, item.name)) for item in dataclasses.fields(value) if item.init)
         return {name: to_json(inner) for name, inner in fields}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
-        return {str(to_json(key)): to_json(inner) for key, inner in value.items()}
+        return {str(key): to_json(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [to_json(inner) for inner in value]
     if isinstance(value, float):

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 
 from forebay.actuation.scale import ScaleResult
@@ -165,10 +165,9 @@ class Reporter:
             decision,
             verdicts,
             generation=entry.record.generation,
-            short_names=entry.short_names,
             last_written={
                 **look.last_written,
-                **{item.action.wanted.name: item.action.wanted.desired for item in written},
+                **{item.action.wanted.key: item.action.wanted.desired for item in written},
             },
             scaled=bool(written),
         )
@@ -185,7 +184,7 @@ class Reporter:
     ) -> None:
         entry = look.entry
         for item in written:
-            await self._say_scaled(entry.record, item, decision, entry.short_names)
+            await self._say_scaled(entry.record, item, decision)
         await self._status.write(Kind.POOLS, entry.record, report.status)
         await self._say_transitions(entry.record, report.transitions)
 
@@ -220,13 +219,11 @@ class Reporter:
         )
         await self._status.write(Kind.NODE_POOLS, record, status)
 
-    async def _say_scaled(
-        self, record: ResourceRecord, item: Done, decision: PoolDecision, short_names: Mapping[str, str]
-    ) -> None:
+    async def _say_scaled(self, record: ResourceRecord, item: Done, decision: PoolDecision) -> None:
         before, after = item.action.workload.replicas, item.action.wanted.desired
         variant = item.action.wanted
         why = main_reason(decision, variant.role)
-        words = f"{variant.role.value}/{short_names.get(variant.name, variant.name)}: {before} -> {after}"
+        words = f"{variant.role.value}/{variant.name}: {before} -> {after}"
         message = f"{words}. {why.message}" if why else words
         logger.info(
             "scaled %s",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from forebay.flow.fleet import PoolKey
+from forebay.flow.fleet import PoolKey, VariantKey
 from forebay.telemetry.query.dialect import Dialect, find
 from forebay.telemetry.query.pod_names import asked_separately, pods_matcher, reduced_name
 from forebay.telemetry.query.promql import Matcher, label_name, one_of
@@ -52,7 +52,7 @@ class PoolPlace:
     """Where the answers about one pool are; ``problem`` says why there are none."""
 
     target: PoolTarget
-    workloads: dict[str, Place] = field(default_factory=dict)
+    workloads: dict[VariantKey, Place] = field(default_factory=dict)
     """By variant."""
     gateway: Place | None = None
     problem: str = ""

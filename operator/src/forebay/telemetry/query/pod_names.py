@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from forebay.flow.fleet import PoolKey
+from forebay.flow.fleet import PoolKey, VariantKey
 from forebay.flow.kinds import BY_KIND, PodNames
 from forebay.telemetry.query.promql import Matcher, escape_regex
 from forebay.telemetry.source import PoolTarget, WorkloadTarget
@@ -69,14 +69,14 @@ def pods_matcher(workload: WorkloadTarget, pod_label: str) -> Matcher:
     return Matcher(pod_label, "=~", f"{escape_regex(workload.name)}{names.value}")
 
 
-def asked_separately(targets: Iterable[PoolTarget]) -> frozenset[tuple[PoolKey, str]]:
+def asked_separately(targets: Iterable[PoolTarget]) -> frozenset[tuple[PoolKey, VariantKey]]:
     """Return the variants whose pods a common query cannot find, so that they are asked for separately.
 
     Two workloads of one namespace whose pods reduce to the same name (a StatefulSet ``web-1`` beside a Deployment
     ``web``) cannot be told apart in a common query.
     """
     owners: dict[tuple[str, str], set[str]] = {}
-    wanted: list[tuple[tuple[PoolKey, str], tuple[str, str] | None]] = []
+    wanted: list[tuple[tuple[PoolKey, VariantKey], tuple[str, str] | None]] = []
     for target in targets:
         for workload in target.workloads:
             name = reduced_name(workload)

@@ -2,7 +2,7 @@
 
 import math
 
-from forebay.flow.fleet import Role
+from forebay.flow.fleet import Role, VariantKey
 from forebay.flow.observation import EngineSample, Problem
 from forebay.telemetry.query.dialect import Signal
 from forebay.telemetry.query.grouping import GroupId, Place
@@ -47,8 +47,8 @@ class Assembler:
 
     # Engines
 
-    def _engines(self, end_seconds: int) -> dict[str, EngineSample]:
-        samples: dict[str, EngineSample] = {}
+    def _engines(self, end_seconds: int) -> dict[VariantKey, EngineSample]:
+        samples: dict[VariantKey, EngineSample] = {}
         for workload in self._view.place.target.workloads:
             place = self._view.place.workloads[workload.variant]
             sample = engine_sample(self._view.dialect(place), self._view.readings(place), place.key)

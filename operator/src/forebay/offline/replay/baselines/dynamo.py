@@ -111,11 +111,11 @@ class Sla:
         return prefill and (seen.role is Role.PREFILL or self._itl_within(seen, engines, share))
 
     def _ttft_within(self, seen: RoleSignals, engines: float, share: float) -> bool:
-        own = seen.workload.work[seen.workload.reference.name].prefill_seconds
+        own = seen.workload.work[seen.workload.reference.key].prefill_seconds
         return seen.waiting * own / engines <= share * (self._slo.ttft_seconds - own)
 
     def _itl_within(self, seen: RoleSignals, engines: float, share: float) -> bool:
-        work = seen.workload.work[seen.workload.reference.name]
+        work = seen.workload.work[seen.workload.reference.key]
         batch = (seen.running + seen.waiting) / engines
         step = work.step_base_seconds + work.step_seconds_per_sequence * batch
         return step <= share * self._slo.itl_seconds and seen.kv_usage / engines <= 1.0

@@ -14,7 +14,7 @@ whose replicas serve both phases has no ratio: TPS then sizes the one role.
 import math
 from collections.abc import Mapping
 
-from forebay.flow.fleet import Role
+from forebay.flow.fleet import Role, VariantKey
 from forebay.flow.observation import PoolObservation
 from forebay.offline.replay.baselines.common.signals import RoleSignals, SignalReader
 from forebay.offline.replay.baselines.common.window import Window
@@ -46,7 +46,7 @@ class HeteroScale:
         self._guarded = -math.inf
         self._needed = Window(_SCALE_IN_COOL_DOWN_SECONDS)
 
-    def tick(self, seen: PoolObservation) -> Mapping[str, int]:
+    def tick(self, seen: PoolObservation) -> Mapping[VariantKey, int]:
         """Size decode by its tokens per second, and prefill by the ratio."""
         roles = self._reader.read(seen)
         if seen.traffic is None:
@@ -87,7 +87,7 @@ class HeteroScale:
 
 def tokens_per_second_at_edge(driver: RoleSignals) -> float:
     """Return the output tokens per second of one reference replica at the edge of its ITL objective."""
-    work = driver.workload.work[driver.workload.reference.name]
+    work = driver.workload.work[driver.workload.reference.key]
     return driver.output_tokens / max(work.seconds(driver.role), 1e-9)
 
 

@@ -100,7 +100,7 @@ class PrefillBacklog(ScaledObject):
         self._ttft_seconds = ttft_seconds
 
     def _query(self, seen: RoleSignals, arrivals: Arrivals) -> float:  # noqa: ARG002
-        prefill = seen.workload.work[seen.workload.reference.name].prefill_seconds
+        prefill = seen.workload.work[seen.workload.reference.key].prefill_seconds
         allowed = max(self._ttft_seconds - prefill, _LEAST_WAIT_SHARE * self._ttft_seconds)
         return seen.in_flight * prefill / allowed
 

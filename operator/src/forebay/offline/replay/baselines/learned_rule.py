@@ -123,7 +123,7 @@ class Learned:
         while len(self._minutes) - self._before < int(seen.at_seconds // _MINUTE_SECONDS):
             self._minutes.append(now)
         work = seen.workload.seconds_per_request
-        start_up = max(self._facts.start_up_seconds[v.name] for v in seen.workload.variants)
+        start_up = max(self._facts.start_up_seconds[v.key] for v in seen.workload.variants)
         ahead = math.ceil(start_up / _MINUTE_SECONDS)
         if seen.at_seconds >= self._train_at and len(self._minutes) >= _LEAST_MINUTES:
             self._train_at = seen.at_seconds + _TRAIN_AGAIN_SECONDS
@@ -141,7 +141,7 @@ class Learned:
         """Return the wait that the objectives allow, in service times; decode has none and is planned without."""
         if self._role is Role.DECODE:
             return 1.0
-        prefill = seen.workload.work[seen.workload.reference.name].prefill_seconds
+        prefill = seen.workload.work[seen.workload.reference.key].prefill_seconds
         return max(0.1, (self._facts.pool.slo.ttft_seconds - prefill) / max(prefill, 1e-9))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
-from forebay.flow.fleet import Fleet, Pool, PoolKey
+from forebay.flow.fleet import Fleet, Pool, PoolKey, VariantKey
 from forebay.flow.performance import Performance
 from forebay.flow.trace import FloatArray, RequestTrace
 from forebay.offline.replay.loop.policy import PoolByPool, PoolPolicy
@@ -23,14 +23,14 @@ class PoolFacts:
     """What someone who runs a baseline knows of a pool before its traffic comes."""
 
     pool: Pool
-    performance: Mapping[str, Performance]
+    performance: Mapping[VariantKey, Performance]
     """What a replica of each variant truly sustains: every baseline is given a perfect profile."""
-    start_up_seconds: Mapping[str, float]
-    usd_per_replica_hour: Mapping[str, float]
+    start_up_seconds: Mapping[VariantKey, float]
+    usd_per_replica_hour: Mapping[VariantKey, float]
     history_requests_per_minute: FloatArray | None = None
     """Minute counts before the start, newest last."""
     start_of_day_seconds: float = 0.0
-    fill_order: tuple[str, ...] = ()
+    fill_order: tuple[VariantKey, ...] = ()
     """Names of the variants in the order in which a role fills them, chosen once as its users would choose it;
     empty: cheapest per unit of work at the lengths at hand."""
     future: RequestTrace | None = None
@@ -81,7 +81,7 @@ def facts_of(scenario: Scenario, key: PoolKey) -> PoolFacts:
         pool=pool,
         performance=scenario.performance[key],
         start_up_seconds={name: s.expected_seconds for name, s in scenario.start_up[key].items()},
-        usd_per_replica_hour={v.name: usd_per_replica_hour(scenario.fleet, v) for v in pool.variants},
+        usd_per_replica_hour={v.key: usd_per_replica_hour(scenario.fleet, v) for v in pool.variants},
         history_requests_per_minute=trace.history_requests_per_minute,
         start_of_day_seconds=trace.start_of_day_seconds,
         fill_order=scenario.fill_order.get(key, ()),

@@ -6,6 +6,7 @@ role = work that arrives in the busiest minute over the utilisation in that minu
 
 from collections.abc import Mapping
 
+from forebay.flow.fleet import VariantKey
 from forebay.flow.observation import PoolObservation
 from forebay.offline.replay.baselines.common.trace_work import fleet_for_busiest_minute
 from forebay.offline.replay.baselines.registry import Baseline, Knob, PoolFacts
@@ -16,10 +17,10 @@ class Static:
 
     interval_seconds = 60.0
 
-    def __init__(self, counts: Mapping[str, int]) -> None:
+    def __init__(self, counts: Mapping[VariantKey, int]) -> None:
         self._counts = dict(counts)
 
-    def tick(self, seen: PoolObservation) -> Mapping[str, int]:  # noqa: ARG002
+    def tick(self, seen: PoolObservation) -> Mapping[VariantKey, int]:  # noqa: ARG002
         """Return the counts."""
         return self._counts
 

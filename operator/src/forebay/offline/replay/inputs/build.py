@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from forebay.flow.fleet import Fleet, Pool, PoolKey, Variant
+from forebay.flow.fleet import Fleet, Pool, PoolKey, Variant, VariantKey
 from forebay.flow.performance import Performance
 from forebay.flow.trace import RequestTrace
 from forebay.offline.replay.baselines import PoolFacts
@@ -46,7 +46,7 @@ def build_scenario(
     performance = {key: _true_performance(fleet.pools[key], trace) for key, trace in traces.items()}
     start_up = {
         key: {
-            variant.name: _start_up(variant, start_up_seconds, start_up_by_node_pool or {})
+            variant.key: _start_up(variant, start_up_seconds, start_up_by_node_pool or {})
             for variant in fleet.pools[key].variants
         }
         for key in traces
@@ -76,10 +76,10 @@ def _start_up(variant: Variant, seconds: float | None, by_node_pool: Mapping[str
     return by_node_pool.get(variant.node_pool or "", StartUp.fixed(DEFAULT_START_UP_SECONDS))
 
 
-def _true_performance(pool: Pool, trace: RequestTrace) -> dict[str, Performance]:
+def _true_performance(pool: Pool, trace: RequestTrace) -> dict[VariantKey, Performance]:
     lengths = lengths_of(trace)
     return {
-        variant.name: _linear(pool, variant, lengths.input_tokens, lengths.context_tokens)
+        variant.key: _linear(pool, variant, lengths.input_tokens, lengths.context_tokens)
         for variant in pool.variants
     }
 
@@ -90,7 +90,7 @@ def _linear(pool: Pool, variant: Variant, input_tokens: float, context_tokens: f
         return told
     if told is None:
         raise BuildError(
-            f"{pool.key}: variant {variant.name} has no serving profile that fits; a replay cannot learn what is "
+            f"{pool.key}: variant {variant.key} has no serving profile that fits; a replay cannot learn what is "
             "not measured, so add profileRef and the ServingProfile to the file"
         )
     return local_performance(
@@ -98,12 +98,14 @@ def _linear(pool: Pool, variant: Variant, input_tokens: float, context_tokens: f
     ).performance
 
 
-def _facts(fleet: Fleet, pool: Pool, performance: Mapping[str, Performance], trace: RequestTrace) -> PoolFacts:
+def _facts(
+    fleet: Fleet, pool: Pool, performance: Mapping[VariantKey, Performance], trace: RequestTrace
+) -> PoolFacts:
     known = PoolFacts(
         pool=pool,
         performance=performance,
         start_up_seconds={},
-        usd_per_replica_hour={v.name: usd_per_replica_hour(fleet, v) for v in pool.variants},
+        usd_per_replica_hour={v.key: usd_per_replica_hour(fleet, v) for v in pool.variants},
     )
     return replace(known, fill_order=fill_order(known, lengths_of(trace)))
 
@@ -113,13 +115,13 @@ def _check_servable(scenario: Scenario, key: PoolKey) -> None:
     speeds = scenario.performance[key]
     typical = float(np.median(trace.input_tokens))
     context = lengths_of(trace).context_tokens
-    prefill = min(speeds[v.name].prefill_seconds(typical) for v in pool.variants if v.role.value != "decode")
+    prefill = min(speeds[v.key].prefill_seconds(typical) for v in pool.variants if v.role.value != "decode")
     if prefill > pool.slo.ttft_seconds:
         raise BuildError(
             f"{key}: no variant can meet the TTFT of {pool.slo.ttft_seconds:g} s: the fastest prefill of a median "
             f"prompt ({typical:.0f} tokens) takes {prefill:.2g} s; relax slo.ttft or add a faster variant"
         )
-    step = min(speeds[v.name].decode_step_seconds(1, context) for v in pool.variants if v.role.value != "prefill")
+    step = min(speeds[v.key].decode_step_seconds(1, context) for v in pool.variants if v.role.value != "prefill")
     if step > pool.slo.itl_seconds:
         raise BuildError(
             f"{key}: no variant can meet the ITL of {1000 * pool.slo.itl_seconds:g} ms: a sequence alone takes "

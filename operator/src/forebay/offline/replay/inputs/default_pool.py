@@ -23,7 +23,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from forebay.flow.fleet import Fleet, NodePool, Pool, PoolKey, Role, Slo, Variant
+from forebay.flow.fleet import Fleet, NodePool, Pool, PoolKey, Role, Slo, Variant, VariantKey
 from forebay.flow.performance import Performance
 from forebay.flow.trace import RequestTrace
 from forebay.offline.replay.baselines import PoolFacts
@@ -99,7 +99,7 @@ def default_fleet(trace: RequestTrace | None = None) -> Fleet:
     """
     variants = tuple(
         Variant(
-            name=f"{role.value}/{node_pool}",
+            name=node_pool,
             role=role,
             node_pool=node_pool,
             gpus_per_replica=gpus,
@@ -118,18 +118,18 @@ def default_fleet(trace: RequestTrace | None = None) -> Fleet:
 def _bounded(fleet: Fleet, pool: Pool, trace: RequestTrace) -> Fleet:
     busy = _busiest(fleet, pool, trace)
     variants = tuple(
-        replace(v, max_replicas=max(4, math.ceil(_MOST_OVER_PEAK * busy[v.name]))) for v in pool.variants
+        replace(v, max_replicas=max(4, math.ceil(_MOST_OVER_PEAK * busy[v.key]))) for v in pool.variants
     )
     return replace(fleet, pools={pool.key: replace(pool, variants=variants)})
 
 
-def _busiest(fleet: Fleet, pool: Pool, trace: RequestTrace) -> Mapping[str, float]:
+def _busiest(fleet: Fleet, pool: Pool, trace: RequestTrace) -> Mapping[VariantKey, float]:
     """Return the replicas that the busiest minute keeps busy, were each variant alone in its role."""
     facts = PoolFacts(
         pool=pool,
-        performance={v.name: v.performance for v in pool.variants if isinstance(v.performance, Performance)},
+        performance={v.key: v.performance for v in pool.variants if isinstance(v.performance, Performance)},
         start_up_seconds={},
-        usd_per_replica_hour={v.name: usd_per_replica_hour(fleet, v) for v in pool.variants},
+        usd_per_replica_hour={v.key: usd_per_replica_hour(fleet, v) for v in pool.variants},
     )
     return busiest_minute(facts, trace)
 

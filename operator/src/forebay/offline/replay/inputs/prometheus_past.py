@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from forebay.api.translate import PoolBinding
-from forebay.flow.fleet import PoolKey, Role
+from forebay.flow.fleet import PoolKey, Role, VariantKey
 from forebay.flow.trace import FloatArray, RequestTrace
 from forebay.offline.replay.inputs.build_error import BuildError
 from forebay.offline.traces import LoadOptions, TraceError
@@ -91,10 +91,10 @@ def target_of(binding: PoolBinding) -> PoolTarget:
         engine=binding.telemetry.engine,
         workloads=tuple(
             WorkloadTarget(
-                variant=variant.name,
+                variant=variant.key,
                 role=variant.role,
-                name=binding.targets[variant.name].name,
-                kind=binding.targets[variant.name].kind,
+                name=binding.targets[variant.key].name,
+                kind=binding.targets[variant.key].kind,
             )
             for variant in binding.pool.variants
         ),
@@ -126,7 +126,7 @@ async def read_recorded(
     entering = [w.variant for w in target.workloads if w.role is not Role.DECODE]
     leaving = [w.variant for w in target.workloads if w.role is not Role.PREFILL]
 
-    async def grown(signal: Signal, variants: Iterable[str]) -> FloatArray:
+    async def grown(signal: Signal, variants: Iterable[VariantKey]) -> FloatArray:
         return await _tokens(client, settings, plan, target.key, variants, signal, start, bins)
 
     prompts = await grown(Signal.PROMPT_TOKENS, entering)
@@ -146,13 +146,13 @@ async def _tokens(
     settings: PrometheusSettings,
     plan: Plan,
     key: PoolKey,
-    variants: Iterable[str],
+    variants: Iterable[VariantKey],
     signal: Signal,
     start: int,
     bins: int,
 ) -> FloatArray:
     """Return the growth of a token counter per ten minutes, over all workloads of ``variants``."""
-    places = [place for name, place in plan.pools[key].workloads.items() if name in set(variants)]
+    places = [place for variant, place in plan.pools[key].workloads.items() if variant in set(variants)]
     total = np.full(bins, np.nan)
     for low in range(0, bins, _CHUNK_BINS):
         high = min(bins, low + _CHUNK_BINS)

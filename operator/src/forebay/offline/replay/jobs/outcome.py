@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from forebay.flow.fleet import PoolKey, Role
+from forebay.flow.fleet import PoolKey, Role, VariantKey
 from forebay.flow.trace import FloatArray
 from forebay.offline.replay.loop.closed_loop import PolicyRun, PoolTimeline
 from forebay.offline.replay.loop.recorder import ForecastCourse
@@ -34,9 +34,9 @@ class Bins:
     itl_seconds: Mapping[str, FloatArray]
     waiting: FloatArray
     """Most requests that waited at any look."""
-    ready: Mapping[str, FloatArray]
+    ready: Mapping[VariantKey, FloatArray]
     """Mean ready replicas per variant."""
-    supply: Mapping[str, FloatArray]
+    supply: Mapping[VariantKey, FloatArray]
     """Mean ready and starting replicas per variant."""
 
     @property
@@ -56,7 +56,7 @@ class WorstWindow:
     missed: int
     requests_per_second: float
     ttft_p99_seconds: float
-    ready: Mapping[str, float]
+    ready: Mapping[VariantKey, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +209,7 @@ def _late(values: FloatArray) -> float:
     return float(ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]) if len(ordered) else float("nan")
 
 
-def _ready_in(bins: Bins, start_seconds: float) -> dict[str, float]:
+def _ready_in(bins: Bins, start_seconds: float) -> dict[VariantKey, float]:
     first = int(start_seconds // bins.seconds)
     last = max(first + 1, int((start_seconds + WINDOW_SECONDS) // bins.seconds))
     found = {}
@@ -224,7 +224,7 @@ def _decision_lines(run: PolicyRun) -> list[DecisionLine]:
     lines = []
     for decision in run.decisions:
         for key, pool in decision.pools.items():
-            changes = [f"{v.name} {v.current} → {v.desired}" for v in pool.variants if v.current != v.desired]
+            changes = [f"{v.key} {v.current} → {v.desired}" for v in pool.variants if v.current != v.desired]
             if not changes:
                 continue
             lines.append(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from forebay.flow.decision import FleetDecision
-from forebay.flow.fleet import NodePool, PoolKey
+from forebay.flow.fleet import NodePool, PoolKey, VariantKey
 from forebay.flow.observation import FleetObservation, NodePoolObservation, PoolObservation
 from forebay.flow.trace import FloatArray, IntArray
 from forebay.offline.replay.loop.policy import FleetPolicy, Forebay
@@ -24,10 +24,10 @@ class PoolTimeline:
     """Requests since the tick before."""
     waiting: FloatArray
     """Requests that wait for their prefill or for a decode slot."""
-    ready: Mapping[str, IntArray]
-    supply: Mapping[str, IntArray]
+    ready: Mapping[VariantKey, IntArray]
+    supply: Mapping[VariantKey, IntArray]
     """Ready and starting replicas per variant."""
-    desired: Mapping[str, IntArray]
+    desired: Mapping[VariantKey, IntArray]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -143,19 +143,19 @@ class _Recorder:
         self._at: list[float] = []
         self._arrivals: list[float] = []
         self._waiting: list[float] = []
-        self._ready: dict[str, list[int]] = {}
-        self._supply: dict[str, list[int]] = {}
-        self._desired: dict[str, list[int]] = {}
+        self._ready: dict[VariantKey, list[int]] = {}
+        self._supply: dict[VariantKey, list[int]] = {}
+        self._desired: dict[VariantKey, list[int]] = {}
 
-    def record(self, seen: PoolObservation, wanted: Mapping[str, int]) -> None:
+    def record(self, seen: PoolObservation, wanted: Mapping[VariantKey, int]) -> None:
         """Add one tick."""
         self._at.append(seen.at_seconds)
         self._arrivals.append(seen.traffic.arrivals if seen.traffic is not None else float("nan"))
         self._waiting.append((seen.waiting_prefill or 0.0) + (seen.waiting_decode or 0.0))
         for variant in seen.variants:
-            self._ready.setdefault(variant.name, []).append(variant.ready)
-            self._supply.setdefault(variant.name, []).append(variant.supply)
-            self._desired.setdefault(variant.name, []).append(wanted.get(variant.name, variant.desired))
+            self._ready.setdefault(variant.key, []).append(variant.ready)
+            self._supply.setdefault(variant.key, []).append(variant.supply)
+            self._desired.setdefault(variant.key, []).append(wanted.get(variant.key, variant.desired))
 
     def timeline(self) -> PoolTimeline:
         """Return what was collected."""

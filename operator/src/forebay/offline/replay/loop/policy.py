@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from forebay.flow.decision import FleetDecision
-from forebay.flow.fleet import Fleet, Pool, PoolKey
+from forebay.flow.fleet import Fleet, Pool, PoolKey, VariantKey
 from forebay.flow.observation import FleetObservation, PoolObservation
 from forebay.pipeline import FleetState, decide
 
-Targets = Mapping[str, int]
+Targets = Mapping[VariantKey, int]
 """Replicas wanted per variant; variants that are not named keep what they have."""
 
 
@@ -59,6 +59,6 @@ class Forebay:
         """Decide for the whole fleet."""
         self.last = decide(self._fleet, seen, self._state)
         return {
-            key: {variant.name: variant.desired for variant in decision.variants}
+            key: {variant.key: variant.desired for variant in decision.variants}
             for key, decision in self.last.pools.items()
         }

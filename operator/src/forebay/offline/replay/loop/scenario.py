@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from forebay.flow.fleet import Fleet, PoolKey
+from forebay.flow.fleet import Fleet, PoolKey, VariantKey
 from forebay.flow.performance import Performance
 from forebay.flow.trace import RequestTrace
 from forebay.offline.simulation import QueueOrder, SimulationOptions, StartUp, StockOut
@@ -28,11 +28,11 @@ class Scenario:
     name: str
     fleet: Fleet
     traces: Mapping[PoolKey, RequestTrace]
-    performance: Mapping[PoolKey, Mapping[str, Performance]]
-    start_up: Mapping[PoolKey, Mapping[str, StartUp]]
-    initial: Mapping[PoolKey, Mapping[str, int]]
+    performance: Mapping[PoolKey, Mapping[VariantKey, Performance]]
+    start_up: Mapping[PoolKey, Mapping[VariantKey, StartUp]]
+    initial: Mapping[PoolKey, Mapping[VariantKey, int]]
     """Ready replicas per variant at the start, the same for every policy."""
-    fill_order: Mapping[PoolKey, tuple[str, ...]] = field(default_factory=dict)
+    fill_order: Mapping[PoolKey, tuple[VariantKey, ...]] = field(default_factory=dict)
     """Variants of each pool in the order in which policies that choose no GPU type fill them."""
     options: SimulationOptions = field(default_factory=SimulationOptions)
     stock_outs: tuple[StockOut, ...] = ()

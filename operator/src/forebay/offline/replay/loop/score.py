@@ -72,7 +72,7 @@ def _fastest_prefill_seconds(scenario: Scenario, pool: Pool, trace: RequestTrace
     if scenario.options.prefix_cache and trace.cached_tokens is not None:
         tokens = np.maximum(0.0, tokens - trace.cached_tokens)
     speeds = [
-        scenario.performance[pool.key][variant.name] for variant in pool.variants if variant.role.value != "decode"
+        scenario.performance[pool.key][variant.key] for variant in pool.variants if variant.role.value != "decode"
     ]
     times = [s.prefill_base_seconds + s.prefill_seconds_per_token * tokens for s in speeds]
     return np.asarray(np.min(times, axis=0))
@@ -114,7 +114,7 @@ def _bill(scenario: Scenario, run: PolicyRun) -> tuple[float, float, float | Non
     known = True
     for key, result in run.results.items():
         for variant in scenario.fleet.pools[key].variants:
-            hours = result.replica_seconds[variant.name] / SECONDS_PER_HOUR
+            hours = result.replica_seconds[variant.key] / SECONDS_PER_HOUR
             gpu_hours += hours * variant.gpus_per_replica
             usd += hours * usd_per_replica_hour(scenario.fleet, variant)
             watts = known_watts_per_replica(scenario.fleet, variant)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from forebay.flow.fleet import PoolKey, Role
+from forebay.flow.fleet import PoolKey, Role, VariantKey
 from forebay.flow.trace import IntArray
 from forebay.offline.replay.loop.closed_loop import PolicyRun, run
 from forebay.offline.replay.loop.scenario import Scenario
@@ -77,7 +77,7 @@ def oracle(
     scenario: Scenario, effort: Effort = FAST, *, progress: Callable[[float], None] | None = None
 ) -> Oracle:
     """Search a schedule per pool and run them together."""
-    plans: dict[PoolKey, Mapping[str, IntArray]] = {}
+    plans: dict[PoolKey, Mapping[VariantKey, IntArray]] = {}
     simulations, met, before, after = 0, True, 0.0, 0.0
     for number, key in enumerate(scenario.traces):
         roles = grids(scenario, key)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forebay.flow.fleet import PoolKey, Role
+from forebay.flow.fleet import PoolKey, Role, VariantKey
 from forebay.flow.trace import FloatArray, IntArray, RequestTrace
 from forebay.offline.replay.baselines.common.trace_work import lengths_of, work_share
 from forebay.offline.replay.baselines.common.workload import Workload, workload
@@ -31,11 +31,11 @@ class RoleGrid:
     role: Role
     erlangs: FloatArray
     """Work per interval, in busy reference replicas."""
-    replicas: Mapping[str, IntArray]
+    replicas: Mapping[VariantKey, IntArray]
     """Per variant: replicas by reference replicas needed (the index)."""
-    lag: Mapping[str, int]
+    lag: Mapping[VariantKey, int]
     """Per variant: intervals from order to ready."""
-    usd: Mapping[str, float]
+    usd: Mapping[VariantKey, float]
     """Per variant: dollars of one replica for one interval."""
 
     @property
@@ -43,7 +43,7 @@ class RoleGrid:
         """Return the largest need that can be asked for."""
         return min(len(table) for table in self.replicas.values()) - 1
 
-    def orders(self, need: IntArray) -> dict[str, IntArray]:
+    def orders(self, need: IntArray) -> dict[VariantKey, IntArray]:
         """Return the replica counts to ask for per variant, interval by interval."""
         return {name: _highest_ahead(table[need], self.lag[name]) for name, table in self.replicas.items()}
 
@@ -75,18 +75,18 @@ def grids(scenario: Scenario, key: PoolKey) -> dict[Role, RoleGrid]:
             erlangs=erlangs,
             replicas=_tables(load),
             lag={
-                v.name: math.ceil(start_up[v.name].quantile_seconds(_START_UP_QUANTILE) / GRID_SECONDS - 1e-9)
+                v.key: math.ceil(start_up[v.key].quantile_seconds(_START_UP_QUANTILE) / GRID_SECONDS - 1e-9)
                 for v in load.variants
             },
-            usd={v.name: facts.usd_per_replica_hour[v.name] * GRID_SECONDS / 3600.0 for v in load.variants},
+            usd={v.key: facts.usd_per_replica_hour[v.key] * GRID_SECONDS / 3600.0 for v in load.variants},
         )
     return found
 
 
-def _tables(load: Workload) -> dict[str, IntArray]:
-    capacity = sum(load.speed[v.name] * v.max_replicas for v in load.variants)
+def _tables(load: Workload) -> dict[VariantKey, IntArray]:
+    capacity = sum(load.speed[v.key] * v.max_replicas for v in load.variants)
     filled = [load.fill(float(need)) for need in range(math.floor(capacity + 1e-9) + 1)]
-    return {v.name: np.array([counts[v.name] for counts in filled], dtype=np.int64) for v in load.variants}
+    return {v.key: np.array([counts[v.key] for counts in filled], dtype=np.int64) for v in load.variants}
 
 
 def _erlangs(trace: RequestTrace, load: Workload, intervals: int, itl_seconds: float) -> FloatArray:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forebay.flow.fleet import PoolKey, Role
+from forebay.flow.fleet import PoolKey, Role, VariantKey
 from forebay.flow.observation import FleetObservation
 from forebay.flow.trace import IntArray
 from forebay.offline.replay.loop.policy import Targets
@@ -46,7 +46,7 @@ class TrialRunner:
     def __init__(self, scenario: Scenario, key: PoolKey, roles: Mapping[Role, RoleGrid]) -> None:
         self._scenario, self._key, self._roles = scenario, key, roles
         self._prices = {
-            v.name: usd_per_replica_hour(scenario.fleet, v) / 3600.0 for v in scenario.fleet.pools[key].variants
+            v.key: usd_per_replica_hour(scenario.fleet, v) / 3600.0 for v in scenario.fleet.pools[key].variants
         }
         self.simulations = 0
 
@@ -85,15 +85,15 @@ class TrialRunner:
         )
 
 
-def orders_of(roles: Mapping[Role, RoleGrid], need: Need) -> dict[str, IntArray]:
+def orders_of(roles: Mapping[Role, RoleGrid], need: Need) -> dict[VariantKey, IntArray]:
     """Return the replica counts to ask for, per variant of any role."""
-    plan: dict[str, IntArray] = {}
+    plan: dict[VariantKey, IntArray] = {}
     for role, grid in roles.items():
         plan.update(grid.orders(need[role]))
     return plan
 
 
-def initial_of(plan: Mapping[str, IntArray]) -> dict[str, int]:
+def initial_of(plan: Mapping[VariantKey, IntArray]) -> dict[VariantKey, int]:
     """Return the replicas that are ready at time 0: who knows the future has ordered them before."""
     return {name: int(order[0]) for name, order in plan.items()}
 
@@ -103,7 +103,7 @@ class Scheduled:
 
     interval_seconds = GRID_SECONDS
 
-    def __init__(self, plans: Mapping[PoolKey, Mapping[str, IntArray]]) -> None:
+    def __init__(self, plans: Mapping[PoolKey, Mapping[VariantKey, IntArray]]) -> None:
         self._plans = plans
 
     def tick(self, seen: FleetObservation) -> Mapping[PoolKey, Targets]:

@@ -6,7 +6,7 @@ from html import escape
 
 import numpy as np
 
-from forebay.flow.fleet import PoolKey, Role
+from forebay.flow.fleet import PoolKey, Role, VariantKey
 from forebay.flow.trace import FloatArray
 from forebay.offline.replay.baselines import facts_of
 from forebay.offline.replay.baselines.common.trace_work import lengths_of
@@ -103,14 +103,14 @@ def _attainment_axis(lowest: float) -> Axis:
     return Axis(low=nines(lowest) - 0.12, high=nines(1.0) + 0.1, ticks=ticks)
 
 
-def rate_per_replica(scenario: Scenario, key: PoolKey) -> dict[str, float]:
+def rate_per_replica(scenario: Scenario, key: PoolKey) -> dict[VariantKey, float]:
     """Return per variant the requests/s of one replica at the SLO's edge, at the trace's mean lengths."""
     facts, lengths = facts_of(scenario, key), lengths_of(scenario.traces[key])
     rates = {}
     for role in facts.pool.roles:
         load = workload(facts, role, lengths)
         for variant in load.variants:
-            rates[variant.name] = load.speed[variant.name] / load.seconds_per_request
+            rates[variant.key] = load.speed[variant.key] / load.seconds_per_request
     return rates
 
 
@@ -119,12 +119,12 @@ def capacity_chart(
 ) -> Figure:
     """Return demand, its forecast and the capacity of each GPU type over time, all in requests/s."""
     bins = course.bins[key]
-    variants = [v for v in scenario.fleet.pools[key].of_role(role) if _ever(bins.supply[v.name])]
+    variants = [v for v in scenario.fleet.pools[key].of_role(role) if _ever(bins.supply[v.key])]
     rates = rate_per_replica(scenario, key)
-    ready = [bins.ready[v.name] * rates[v.name] for v in variants]
+    ready = [bins.ready[v.key] * rates[v.key] for v in variants]
     bought = np.zeros(len(bins.hours))
     for variant in variants:
-        bought += np.nan_to_num(bins.supply[variant.name]) * rates[variant.name]
+        bought += np.nan_to_num(bins.supply[variant.key]) * rates[variant.key]
     top = _top(bins.requests_per_second, bought, [] if forecast is None else forecast.q99)
     x = bins.hours
     chart = Chart(
@@ -137,7 +137,7 @@ def capacity_chart(
     for number, (variant, capacity) in enumerate(zip(variants, ready, strict=True)):
         above = base + np.nan_to_num(capacity)
         chart.band(_list(x), _list(base), _list(above), f"c{number}")
-        entries.append((f"c{number}", f"ready: {variant.name} ({rates[variant.name]:.2g} requests/s each)"))
+        entries.append((f"c{number}", f"ready: {variant.key} ({rates[variant.key]:.2g} requests/s each)"))
         base = above
     chart.line(_list(x), _list(bought), "starting")
     entries.append(("starting", "ready and starting"))

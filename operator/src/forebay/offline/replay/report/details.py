@@ -127,14 +127,14 @@ def _variants(scenario: Scenario) -> str:
     rows = []
     for key in scenario.traces:
         for variant in scenario.fleet.pools[key].variants:
-            speed = scenario.performance[key][variant.name]
+            speed = scenario.performance[key][variant.key]
             rows.append(
                 (
-                    escape(f"{key} {variant.name}"),
+                    escape(f"{key} {variant.key}"),
                     str(variant.gpus_per_replica),
                     f"{variant.min_replicas}-{variant.max_replicas}",
-                    str(scenario.initial[key][variant.name]),
-                    f"{scenario.start_up[key][variant.name].expected_seconds:.0f} s",
+                    str(scenario.initial[key][variant.key]),
+                    f"{scenario.start_up[key][variant.key].expected_seconds:.0f} s",
                     f"{1e3 * speed.prefill_base_seconds:.3g} + {1e6 * speed.prefill_seconds_per_token:.3g}",
                     _decode_model(speed),
                     escape(speed.source),

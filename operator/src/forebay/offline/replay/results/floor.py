@@ -35,5 +35,5 @@ def floor(scenario: Scenario) -> Floor:
             load = workload(facts, role, lengths)
             work = len(trace) * load.seconds_per_request / _SECONDS_PER_HOUR
             hours += work
-            usd += work * facts.usd_per_replica_hour[load.reference.name]
+            usd += work * facts.usd_per_replica_hour[load.reference.key]
     return Floor(hours, usd)

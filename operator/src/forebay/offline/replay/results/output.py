@@ -111,10 +111,13 @@ def as_json(replay: Replay) -> Json:
             },
             "queue_order": scenario.queue_order.value,
             "start_up_seconds": {
-                str(key): {name: start.expected_seconds for name, start in variants.items()}
-                for key, variants in scenario.start_up.items()
+                str(key): {str(variant): start.expected_seconds for variant, start in starts.items()}
+                for key, starts in scenario.start_up.items()
             },
-            "initial_replicas": {str(key): dict(counts) for key, counts in scenario.initial.items()},
+            "initial_replicas": {
+                str(key): {str(variant): count for variant, count in counts.items()}
+                for key, counts in scenario.initial.items()
+            },
             "policies": [_policy(outcome) for outcome in made if outcome.default],
             "frontier": _frontier(replay.outcomes),
             "transferred": _transferred(replay.outcomes),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from forebay.flow.fleet import Role
+from forebay.flow.fleet import Role, VariantKey
 from forebay.flow.observation import PoolObservation
 from forebay.offline.replay.baselines.common.signals import Arrivals, RoleSignals, SignalReader
 from forebay.offline.replay.baselines.registry import PoolFacts
@@ -25,12 +25,12 @@ class RoleByRole:
         self._reader = SignalReader(facts)
         self._scalers = {role: make(role) for role in facts.pool.roles}
 
-    def tick(self, seen: PoolObservation) -> Mapping[str, int]:
+    def tick(self, seen: PoolObservation) -> Mapping[VariantKey, int]:
         """Ask every role's autoscaler; without traffic figures keep what there is."""
         signals = self._reader.read(seen)
         if seen.traffic is None:
             return {}
-        wanted: dict[str, int] = {}
+        wanted: dict[VariantKey, int] = {}
         for role, scaler in self._scalers.items():
             signal = signals[role]
             wanted.update(signal.workload.fill(scaler.tick(signal, self._reader.arrivals)))

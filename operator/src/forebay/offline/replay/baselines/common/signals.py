@@ -149,10 +149,10 @@ class SignalReader:
             at_seconds=seen.at_seconds,
             interval_seconds=interval,
             workload=load,
-            desired=sum(speed[v.name] * v.desired for v in variants),
-            ready=sum(speed[v.name] * v.ready for v in variants),
-            supply=sum(speed[v.name] * v.supply for v in variants),
-            busy=sum(speed[v.name] * _used(load, v, interval) for v in variants),
+            desired=sum(speed[v.key] * v.desired for v in variants),
+            ready=sum(speed[v.key] * v.ready for v in variants),
+            supply=sum(speed[v.key] * v.supply for v in variants),
+            busy=sum(speed[v.key] * _used(load, v, interval) for v in variants),
             kv_usage=sum((v.engine.kv_usage or 0.0) * v.ready for v in variants if v.engine is not None),
             running=running,
             waiting=waiting or 0.0,
@@ -172,4 +172,4 @@ def _used(load: Workload, variant: VariantObservation, interval: float) -> float
     in_prefill = (engine.prefill_seconds or 0.0) / interval
     if load.role is Role.PREFILL:
         return in_prefill
-    return max((engine.running or 0.0) / load.work[variant.name].batch, in_prefill)
+    return max((engine.running or 0.0) / load.work[variant.key].batch, in_prefill)

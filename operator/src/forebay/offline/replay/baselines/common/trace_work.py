@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from forebay.flow.fleet import Role
+from forebay.flow.fleet import Role, VariantKey
 from forebay.flow.trace import FloatArray, RequestTrace
 from forebay.offline.replay.baselines.common.workload import Workload, workload
 from forebay.offline.replay.baselines.registry import PoolFacts
@@ -44,10 +44,10 @@ def work_share(trace: RequestTrace, role: Role) -> FloatArray:
     return cost / mean if mean > 0.0 else np.ones(len(trace))
 
 
-def busiest_minute(facts: PoolFacts, trace: RequestTrace) -> dict[str, float]:
+def busiest_minute(facts: PoolFacts, trace: RequestTrace) -> dict[VariantKey, float]:
     """Return per variant the replicas that the busiest minute keeps busy, were it alone in its role."""
     lengths = lengths_of(trace)
-    busy: dict[str, float] = {}
+    busy: dict[VariantKey, float] = {}
     for role in facts.pool.roles:
         load = workload(facts, role, lengths)
         erlangs = _busiest_erlangs(load, trace)
@@ -55,10 +55,10 @@ def busiest_minute(facts: PoolFacts, trace: RequestTrace) -> dict[str, float]:
     return busy
 
 
-def fleet_for_busiest_minute(facts: PoolFacts, trace: RequestTrace, utilisation: float) -> dict[str, int]:
+def fleet_for_busiest_minute(facts: PoolFacts, trace: RequestTrace, utilisation: float) -> dict[VariantKey, int]:
     """Return the replicas that the work of the busiest minute uses to the share ``utilisation``."""
     lengths = lengths_of(trace)
-    counts: dict[str, int] = {}
+    counts: dict[VariantKey, int] = {}
     for role in facts.pool.roles:
         load = workload(facts, role, lengths)
         counts.update(load.fill(max(1.0, _busiest_erlangs(load, trace) / utilisation)))
@@ -72,11 +72,11 @@ def _busiest_erlangs(load: Workload, trace: RequestTrace) -> float:
     return busiest / _MINUTE_SECONDS * load.seconds_per_request
 
 
-def starting_fleet(facts: PoolFacts, trace: RequestTrace) -> dict[str, int]:
+def starting_fleet(facts: PoolFacts, trace: RequestTrace) -> dict[VariantKey, int]:
     """Return a sensible fleet at time 0: 1.2 times the busiest minute of the first half hour, at 80 % use."""
     count = int(trace.arrival_seconds.searchsorted(_EARLY_SECONDS))
     if count == 0:
-        return {variant.name: max(1, variant.min_replicas) for variant in facts.pool.variants}
+        return {variant.key: max(1, variant.min_replicas) for variant in facts.pool.variants}
     early = RequestTrace(
         name=trace.name,
         arrival_seconds=trace.arrival_seconds[:count],

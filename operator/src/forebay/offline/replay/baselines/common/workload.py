@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from forebay.flow.fleet import Role, Variant
+from forebay.flow.fleet import Role, Variant, VariantKey
 from forebay.offline.replay.baselines.registry import PoolFacts
 from forebay.sizing.work import Correction, Lengths, ReplicaWork, replica_work
 
@@ -26,9 +26,9 @@ class Workload:
     role: Role
     variants: tuple[Variant, ...]
     """In the order in which they are filled; the first is the reference."""
-    work: Mapping[str, ReplicaWork]
+    work: Mapping[VariantKey, ReplicaWork]
     """What one request costs on one replica of each variant."""
-    speed: Mapping[str, float]
+    speed: Mapping[VariantKey, float]
     """Capacity of one replica in reference replicas."""
 
     @property
@@ -39,50 +39,50 @@ class Workload:
     @property
     def seconds_per_request(self) -> float:
         """Return the reference replica-seconds that a mean request costs."""
-        return self.work[self.reference.name].seconds(self.role)
+        return self.work[self.reference.key].seconds(self.role)
 
     @property
     def batch(self) -> float:
         """Return the sequences per reference replica at which the ITL objective is just met."""
-        return self.work[self.reference.name].batch
+        return self.work[self.reference.key].batch
 
-    def fill(self, reference_replicas: float) -> dict[str, int]:
+    def fill(self, reference_replicas: float) -> dict[VariantKey, int]:
         """Return replicas per variant that hold at least ``reference_replicas``, cheapest first, within limits."""
-        counts = {variant.name: variant.min_replicas for variant in self.variants}
+        counts = {variant.key: variant.min_replicas for variant in self.variants}
         missing = reference_replicas - sum(self.speed[name] * count for name, count in counts.items())
         for variant in self.variants:
             if missing <= _ROUNDING:
                 break
-            speed = self.speed[variant.name]
+            speed = self.speed[variant.key]
             room = variant.max_replicas - variant.min_replicas
             more = min(room, math.ceil(missing / speed - _ROUNDING))
-            counts[variant.name] += more
+            counts[variant.key] += more
             missing -= more * speed
         if sum(counts.values()) == 0 and reference_replicas > 0:
-            counts[self.reference.name] = min(1, self.reference.max_replicas)
+            counts[self.reference.key] = min(1, self.reference.max_replicas)
         return counts
 
 
 def workload(facts: PoolFacts, role: Role, lengths: Lengths) -> Workload:
     """Return ``role`` of a pool as one workload at ``lengths``."""
     variants = facts.pool.of_role(role)
-    work = {v.name: replica_work(facts.performance[v.name], _NONE, lengths, facts.pool.slo) for v in variants}
+    work = {v.key: replica_work(facts.performance[v.key], _NONE, lengths, facts.pool.slo) for v in variants}
     place = {name: number for number, name in enumerate(facts.fill_order)}
 
     def rank(variant: Variant) -> tuple[int, float]:
-        usd = work[variant.name].seconds(role) * facts.usd_per_replica_hour[variant.name]
-        return place.get(variant.name, len(place)), usd
+        usd = work[variant.key].seconds(role) * facts.usd_per_replica_hour[variant.key]
+        return place.get(variant.key, len(place)), usd
 
     ranked = tuple(sorted(variants, key=rank))
-    base = work[ranked[0].name].seconds(role)
+    base = work[ranked[0].key].seconds(role)
     return Workload(
         role=role,
         variants=ranked,
         work=work,
-        speed={variant.name: base / work[variant.name].seconds(role) for variant in ranked},
+        speed={variant.key: base / work[variant.key].seconds(role) for variant in ranked},
     )
 
 
-def fill_order(facts: PoolFacts, lengths: Lengths) -> tuple[str, ...]:
+def fill_order(facts: PoolFacts, lengths: Lengths) -> tuple[VariantKey, ...]:
     """Return the variants of a pool, cheapest per unit of work of their role first."""
-    return tuple(v.name for role in facts.pool.roles for v in workload(facts, role, lengths).variants)
+    return tuple(v.key for role in facts.pool.roles for v in workload(facts, role, lengths).variants)
