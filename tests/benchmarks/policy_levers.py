@@ -91,9 +91,11 @@ LEVERS: Mapping[str, Lever] = {
     "no-cap": Lever("forecasts may be as high as they like", {"growth_cap": FAR}),
     "no-q90-floor": Lever("no floor over the forecast's q90", {"q90_utilisation_limit": FAR}),
     "no-lift": Lever(
-        "forecasts do not follow the last half-minute", replaced={"forebay.pipeline.demand._LARGEST_LIFT": 1.0}
+        "forecasts do not follow the last half-minute",
+        replaced={"forebay.pipeline.size.demand._LARGEST_LIFT": 1.0},
     ),
     "no-young-hold": Lever(
-        "young forecasters release like old ones", replaced={"forebay.pipeline.need._YOUNG_FORECASTS": 0}
+        "young forecasters release like old ones",
+        replaced={"forebay.pipeline.size.role_draft._YOUNG_FORECASTS": 0},
     ),
 }

@@ -7,7 +7,7 @@ import pytest
 from forebay.flow.fleet import NodePool, Pool, PoolKey, RatioBand, Role, Variant
 from forebay.flow.observation import NodePoolObservation
 from forebay.flow.plan import FleetPlan, PlanProblem
-from forebay.pipeline import allocation
+from forebay.pipeline.plan import allocation
 from tests.keys import prefill
 from tests.unit.pipeline.fleets import (
     KEY,

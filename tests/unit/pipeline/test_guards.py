@@ -8,7 +8,7 @@ import pytest
 from forebay.flow.fleet import Pool, RatioBand, Role, VariantKey
 from forebay.flow.settings import PolicySettings
 from forebay.forecast import Forecaster
-from forebay.pipeline.guards import (
+from forebay.pipeline.guard.guards import (
     Counts,
     Guard,
     GuardContext,
@@ -25,8 +25,8 @@ from forebay.pipeline.guards import (
     pause_scale_out,
     within_limits,
 )
-from forebay.pipeline.memory import PoolMemory
-from forebay.pipeline.supply import Supply
+from forebay.pipeline.remember.memory import PoolMemory
+from forebay.pipeline.size.supply import Supply
 from tests.keys import decode, prefill
 from tests.unit.pipeline.fleets import split_pool, variant
 

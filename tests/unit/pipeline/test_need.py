@@ -5,8 +5,8 @@ import pytest
 from forebay.flow.fleet import Role
 from forebay.flow.settings import PolicySettings
 from forebay.forecast import Forecaster
-from forebay.pipeline.memory import PoolMemory
-from forebay.pipeline.need import _reactive_peak
+from forebay.pipeline.remember.memory import PoolMemory
+from forebay.pipeline.size.role_draft import _reactive_peak
 
 LEAD = 60.0
 HOLD = 300.0

@@ -6,8 +6,8 @@ from forebay.flow.fleet import Role
 from forebay.flow.observation import NodePoolObservation, StartingReplica, VariantObservation
 from forebay.flow.settings import PolicySettings
 from forebay.forecast import Forecaster
-from forebay.pipeline.memory import PoolMemory
-from forebay.pipeline.supply import supply_of
+from forebay.pipeline.remember.memory import PoolMemory
+from forebay.pipeline.size.supply import supply_of
 from tests.keys import prefill
 from tests.unit.pipeline.fleets import variant
 

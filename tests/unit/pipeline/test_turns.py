@@ -5,8 +5,8 @@ from importlib import import_module
 import pytest
 
 from forebay.flow.fleet import PoolKey
-from forebay.pipeline import turns
-from forebay.pipeline.turns import Turns
+from forebay.pipeline.remember import turns
+from forebay.pipeline.remember.turns import Turns
 from tests.unit.pipeline.fleets import KEY, World, fleet_world, split_pool, world
 
 _MANY = 12

@@ -4,6 +4,6 @@
 """
 
 from forebay.pipeline.decide import decide
-from forebay.pipeline.state import FleetState, StateError
+from forebay.pipeline.remember.fleet_state import FleetState, StateError
 
 __all__ = ["FleetState", "StateError", "decide"]

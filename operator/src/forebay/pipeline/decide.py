@@ -7,15 +7,16 @@ from forebay.flow.decision import FleetDecision, PoolDecision, Reason, VariantDe
 from forebay.flow.fleet import Fleet, Pool, PoolKey, Role, VariantKey
 from forebay.flow.observation import FleetObservation, PoolObservation
 from forebay.flow.plan import FleetPlan
-from forebay.pipeline.allocation import Allocation, PoolDraft, allocate
-from forebay.pipeline.draft import PoolBasis, compute_curves, pool_basis, pool_draft
-from forebay.pipeline.explain import alternatives, plan_reasons
-from forebay.pipeline.guards import GuardContext, guarded
-from forebay.pipeline.memory import PoolMemory
+from forebay.pipeline.guard.guards import GuardContext, guarded
+from forebay.pipeline.plan.allocation import Allocation, allocate
+from forebay.pipeline.plan.plan_reasons import alternatives, plan_reasons
 from forebay.pipeline.prices import pool_usd_per_hour, usd_of, watts_of
-from forebay.pipeline.state import FleetState
-from forebay.pipeline.supply import Supply
-from forebay.pipeline.turns import Turns
+from forebay.pipeline.remember.fleet_state import FleetState
+from forebay.pipeline.remember.memory import PoolMemory
+from forebay.pipeline.remember.turns import Turns
+from forebay.pipeline.size.pool_basis import PoolBasis, compute_curves, pool_basis
+from forebay.pipeline.size.pool_draft import PoolDraft, pool_draft
+from forebay.pipeline.size.supply import Supply
 
 _HOUR_SECONDS = 3600.0
 _AT_ONCE = 250
@@ -54,7 +55,7 @@ def decide(fleet: Fleet, observed: FleetObservation, state: FleetState, *, jobs:
             decided[key] = _finish(fleet, observed, draft, allocation, memory, said[key], failure)
         except Exception as error:  # noqa: BLE001 - one pool's bad data must not take the others down
             reasons = [*said[key], _failure("guard", error)]
-            decided[key] = _held(fleet, observed, draft.pool, draft.observed, memory, reasons)
+            decided[key] = _held(fleet, observed, draft.pool, draft.basis.observed, memory, reasons)
     plan = allocation.plan
     state.work(jobs)
     return FleetDecision(
@@ -131,7 +132,9 @@ def _allocate(
     try:
         return allocate(fleet, observed, drafts, previous), None
     except Exception as error:  # noqa: BLE001 - the last good counts stay
-        counts = {key: {name: s.desired for name, s in draft.supplies.items()} for key, draft in drafts.items()}
+        counts = {
+            key: {name: s.desired for name, s in draft.basis.supplies.items()} for key, draft in drafts.items()
+        }
         return Allocation(counts, None), _failure("plan", error)
 
 
@@ -146,18 +149,20 @@ def _finish(
 ) -> PoolDecision:
     """Guard one pool's plan and write its decision."""
     pool = draft.pool
-    planned = {v.key: allocation.counts[pool.key].get(v.key, draft.supplies[v.key].desired) for v in pool.variants}
+    planned = {
+        v.key: allocation.counts[pool.key].get(v.key, draft.basis.supplies[v.key].desired) for v in pool.variants
+    }
     # Then what the pool would keep for its queue goes to others that come first.
     limited = allocation.plan is not None and pool.key in allocation.plan.limited_by
     context = GuardContext(
         pool=pool,
         memory=memory,
-        supplies=draft.supplies,
+        supplies=draft.basis.supplies,
         held=draft.held - draft.yielding if limited else draft.held,
         queued=frozenset(role for role, sized in draft.roles.items() if sized.backlog.hold),
-        unknown=frozenset(role for role, sized in draft.roles.items() if not sized.capacity_known),
+        unknown=frozenset(role for role, sized in draft.roles.items() if not sized.basis.capacity_known),
         release_need={role: float(sized.release_alone) for role, sized in draft.roles.items()},
-        speed={name: speed for sized in draft.roles.values() for name, speed in sized.speed.items()},
+        speed={name: speed for sized in draft.roles.values() for name, speed in sized.basis.speed.items()},
         limited=limited,
         at_seconds=observed.at_seconds,
     )
@@ -165,12 +170,12 @@ def _finish(
     counts, guard_reasons = guarded(context, planned)
     memory.desired = dict(counts)
     plan_said = [failure] if failure is not None else plan_reasons(draft, allocation.plan)
-    rate = next(iter(draft.roles.values())).rate
+    rate = next(iter(draft.roles.values())).basis.rate
     lengths = memory.current_lengths
     return PoolDecision(
         key=pool.key,
         at_seconds=observed.at_seconds,
-        variants=_variant_decisions(pool, draft.supplies, counts),
+        variants=_variant_decisions(pool, draft.basis.supplies, counts),
         reasons=(*said, *plan_said, *guard_reasons),
         alternatives=alternatives(fleet, draft, counts),
         held=len(draft.held) == len(draft.roles),
@@ -179,11 +184,15 @@ def _finish(
         output_tokens_per_second=rate * lengths.output_tokens
         if memory.lengths.output_tokens is not None
         else None,
-        forecasts={role: sized.forecast for role, sized in draft.roles.items() if sized.forecast is not None},
+        forecasts={
+            role: sized.basis.forecast for role, sized in draft.roles.items() if sized.basis.forecast is not None
+        },
         slo_attainment=memory.budget.attainment,
         error_budget_left=memory.budget.left(pool.slo.target),
         usd_per_hour=pool_usd_per_hour(fleet, pool, counts),
-        capacity_source={name: b.source for sized in draft.roles.values() for name, b in sized.believed.items()},
+        capacity_source={
+            name: b.source for sized in draft.roles.values() for name, b in sized.basis.believed.items()
+        },
         capacity_correction=_corrections(draft),
         routing={} if allocation.plan is None else allocation.plan.routing.get(pool.key, {}),
         routes=() if allocation.plan is None else allocation.plan.routes.get(pool.key, ()),
@@ -194,7 +203,7 @@ def _finish(
 def _corrections(draft: PoolDraft) -> dict[VariantKey, dict[Role, float]]:
     found: dict[VariantKey, dict[Role, float]] = {}
     for role, sized in draft.roles.items():
-        for key, belief in sized.believed.items():
+        for key, belief in sized.basis.believed.items():
             phases = {Role.PREFILL: belief.correction.prefill, Role.DECODE: belief.correction.decode}
             found[key] = phases if role is Role.SERVE else {role: phases[role]}
     return found
@@ -204,7 +213,7 @@ def _unserved_share(draft: PoolDraft, counts: Mapping[VariantKey, int]) -> float
     """Return the share of expected work beyond all replicas at full use, in the role that lacks most."""
     worst = 0.0
     for role, sized in draft.roles.items():
-        capacity = sum(sized.speed[v.key] * counts[v.key] for v in draft.pool.of_role(role))
+        capacity = sum(sized.basis.speed[v.key] * counts[v.key] for v in draft.pool.of_role(role))
         if sized.order.erlangs > capacity:
             worst = max(worst, 1.0 - capacity / sized.order.erlangs)
     return worst

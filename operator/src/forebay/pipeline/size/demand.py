@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from forebay.flow.fleet import Pool, Role
 from forebay.flow.forecast import DemandForecast, Quantiles
-from forebay.pipeline.memory import CachedCurves, CachedForecast, PoolMemory
-from forebay.pipeline.turns import FEWEST_STEPS, INLINE_STEPS, Turns
+from forebay.pipeline.remember.memory import CachedCurves, CachedForecast, PoolMemory
+from forebay.pipeline.remember.turns import FEWEST_STEPS, INLINE_STEPS, Turns
 from forebay.sizing.curve import CurveAsk, Curves, certain, demand_nodes
 from forebay.sizing.work import ReplicaWork
 

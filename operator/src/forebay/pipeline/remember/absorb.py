@@ -5,8 +5,8 @@ import math
 from forebay.flow.fleet import Pool, Role, Variant
 from forebay.flow.observation import EngineSample, PoolObservation, Traffic, VariantObservation
 from forebay.flow.performance import Performance
-from forebay.pipeline.memory import PoolMemory
-from forebay.pipeline.performances import believed_performance
+from forebay.pipeline.remember.memory import PoolMemory
+from forebay.pipeline.remember.performances import believed_performance
 from forebay.sizing.calibration import Calibration
 from forebay.sizing.learned import LearnedCapacity
 

@@ -7,12 +7,12 @@ from forebay.flow.decision import Reason
 from forebay.flow.fleet import Fleet, Pool, Role, Variant, VariantKey
 from forebay.flow.forecast import DemandForecast
 from forebay.flow.observation import PoolObservation
-from forebay.pipeline.demand import RoleCurves, forecast_of, role_curves
-from forebay.pipeline.memory import PoolMemory
-from forebay.pipeline.performances import Believed, believed_performance, work_of
 from forebay.pipeline.prices import usd_per_replica_hour
-from forebay.pipeline.supply import Supply
-from forebay.pipeline.turns import Turns
+from forebay.pipeline.remember.memory import PoolMemory
+from forebay.pipeline.remember.performances import Believed, believed_performance, work_of
+from forebay.pipeline.remember.turns import Turns
+from forebay.pipeline.size.demand import RoleCurves, forecast_of, role_curves
+from forebay.pipeline.size.supply import Supply
 from forebay.sizing.budget import price_factor
 from forebay.sizing.work import ReplicaWork
 
@@ -38,6 +38,11 @@ class RoleBasis:
     lead_seconds: float
     forecast: DemandForecast | None
     curves: RoleCurves
+
+    @property
+    def capacity_known(self) -> bool:
+        """Return whether any variant of the role has a profile or was measured."""
+        return any(belief.known for belief in self.believed.values())
 
 
 def role_bases(

@@ -1,17 +1,16 @@
-"""What each role of a pool needs: floors, and replicas to order and to keep, by its curves of misses."""
+"""One role between sizing and planning: its floors, and the replicas to order and to keep by its miss curves."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from forebay.flow.fleet import Pool, Role, Variant, VariantKey
+from forebay.flow.fleet import Role
 from forebay.flow.forecast import DemandForecast
 from forebay.flow.observation import PoolObservation
 from forebay.flow.sizing import RoleNeed
-from forebay.pipeline.basis import RoleBasis
-from forebay.pipeline.memory import PoolMemory
-from forebay.pipeline.performances import Believed
-from forebay.pipeline.supply import Supply
+from forebay.pipeline.remember.memory import PoolMemory
+from forebay.pipeline.size.pool_basis import PoolBasis
+from forebay.pipeline.size.role_basis import RoleBasis
 from forebay.sizing.backlog import BacklogNeed, backlog_need
 from forebay.sizing.curve import Curves, SizedCurve
 
@@ -35,72 +34,51 @@ _SLOWING = 1.1
 class RoleDraft:
     """One role between sizing and planning."""
 
-    role: Role
+    basis: RoleBasis
     order_alone: int
     """Replicas of the reference variant to order at least, for the demand at the lead time."""
     release_alone: int
     """Replicas above which capacity is released: the need of the highest demand on the way there."""
     order_floor: float
     release_floor: float
-    miss_price_replica_seconds: float
     release_price_factor: float
-    seconds_per_request: float
-    speed: Mapping[VariantKey, float]
-    """Capacity of one replica of each variant in replicas of the reference variant."""
-    reference: Variant
-    believed: Mapping[VariantKey, Believed]
     order: SizedCurve
     release: SizedCurve
     backlog: BacklogNeed
-    forecast: DemandForecast | None
-    lead_seconds: float
-    rate: float
-    burstiness: float
     current: int
     """Replicas of the role that its targets are set to now."""
 
-    @property
-    def capacity_known(self) -> bool:
-        """Return whether any variant of the role has a profile or was measured."""
-        return any(belief.known for belief in self.believed.values())
-
     def need(self) -> RoleNeed:
         """Return what the planner is told."""
+        basis = self.basis
         return RoleNeed(
-            role=self.role,
+            role=basis.role,
             order=self.order.hull(),
             release=self.release.hull(self.release_price_factor),
             order_floor=self.order_floor,
             release_floor=self.release_floor,
             order_alone=self.order_alone,
             release_alone=self.release_alone,
-            miss_price_replica_seconds=self.miss_price_replica_seconds,
+            miss_price_replica_seconds=basis.miss_price_replica_seconds,
             erlangs=self.order.erlangs,
-            speed=tuple(self.speed.items()),
-            seconds_per_request=self.seconds_per_request,
+            speed=tuple(basis.speed.items()),
+            seconds_per_request=basis.seconds_per_request,
         )
 
 
-def role_draft(
-    pool: Pool,
-    basis: RoleBasis,
-    observed: PoolObservation,
-    memory: PoolMemory,
-    supplies: Mapping[VariantKey, Supply],
-    found: Mapping[int, Curves],
-) -> RoleDraft:
-    """Size one role; ``found`` has the curves that its basis asked for, by the asks' id."""
-    settings, role, price, least = pool.settings, basis.role, basis.miss_price_replica_seconds, basis.at_least
+def role_draft(pool: PoolBasis, basis: RoleBasis, found: Mapping[int, Curves]) -> RoleDraft:
+    """Size one role of a pool; ``found`` has the curves that its basis asked for, by the asks' id."""
+    settings, role, price, least = pool.pool.settings, basis.role, basis.miss_price_replica_seconds, basis.at_least
     forecast, seconds = basis.forecast, basis.seconds_per_request
     present = found[id(basis.curves.present)][0].cheapest(price, at_least=least)
-    curves = basis.curves.take(role, found, memory)
-    backlog = _backlog(pool, basis, observed, supplies, present)
+    curves = basis.curves.take(role, found, pool.memory)
+    backlog = _backlog(pool, basis, present)
     order_floor, release_floor = float(present), float(present)
     if forecast is not None:
         order_floor = max(order_floor, forecast.at_horizon.q90 * seconds / settings.q90_utilisation_limit)
         release_floor = max(release_floor, forecast.maximum.q90 * seconds / settings.q90_utilisation_limit)
     hold = _reactive_hold(forecast, basis.lead_seconds)
-    peak = _reactive_peak(memory, role, present, observed.at_seconds, basis.lead_seconds, hold)
+    peak = _reactive_peak(pool.memory, role, present, pool.observed.at_seconds, basis.lead_seconds, hold)
     release_floor = max(release_floor, float(peak))
     if backlog.order is not None:
         order_floor = max(order_floor, float(backlog.order))
@@ -108,25 +86,16 @@ def role_draft(
     release_price = settings.release_price_factor * price
     release_alone = max(curves.release.cheapest(release_price, at_least=least), _ceil(release_floor), order_alone)
     return RoleDraft(
-        role=role,
+        basis=basis,
         order_alone=order_alone,
         release_alone=release_alone,
         order_floor=order_floor,
         release_floor=max(release_floor, order_floor),
-        miss_price_replica_seconds=price,
         release_price_factor=settings.release_price_factor,
-        seconds_per_request=seconds,
-        speed=basis.speed,
-        reference=basis.reference,
-        believed=basis.believed,
         order=curves.order,
         release=curves.release,
         backlog=backlog,
-        forecast=forecast,
-        lead_seconds=basis.lead_seconds,
-        rate=basis.rate,
-        burstiness=basis.burstiness,
-        current=sum(supplies[v.key].desired for v in pool.of_role(role)),
+        current=sum(pool.supplies[v.key].desired for v in pool.pool.of_role(role)),
     )
 
 
@@ -172,16 +141,15 @@ def _usual_round(memory: PoolMemory, role: Role, seconds: float) -> float:
     return before
 
 
-def _backlog(
-    pool: Pool, basis: RoleBasis, observed: PoolObservation, supplies: Mapping[VariantKey, Supply], present: int
-) -> BacklogNeed:
-    role, speed = basis.role, basis.speed
+def _backlog(pool: PoolBasis, basis: RoleBasis, present: int) -> BacklogNeed:
+    role, speed, observed = basis.role, basis.speed, pool.observed
+    variants = pool.pool.of_role(role)
     waiting = observed.waiting_decode if role is Role.DECODE else _savable(observed)
-    ready = sum(speed[v.key] * supplies[v.key].ready for v in pool.of_role(role))
+    ready = sum(speed[v.key] * pool.supplies[v.key].ready for v in variants)
     starting: list[tuple[float, float]] = []
-    for variant in pool.of_role(role):
+    for variant in variants:
         seen = observed.variant(variant.key)
-        if seen is not None and supplies[variant.key].blocked is None:
+        if seen is not None and pool.supplies[variant.key].blocked is None:
             starting.extend(
                 (r.expected_ready_seconds - observed.at_seconds, speed[variant.key]) for r in seen.starting
             )
@@ -192,7 +160,7 @@ def _backlog(
         ready=ready,
         starting=starting,
         lead_time_seconds=basis.lead_seconds,
-        ttft_seconds=pool.slo.ttft_seconds,
+        ttft_seconds=pool.pool.slo.ttft_seconds,
         miss_price_replica_seconds=basis.miss_price_replica_seconds,
         present_need=present,
     )

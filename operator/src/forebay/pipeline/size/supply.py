@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from forebay.flow.fleet import Variant
 from forebay.flow.observation import NodePoolObservation, VariantObservation
-from forebay.pipeline.memory import Block, PoolMemory
+from forebay.pipeline.remember.memory import Block, PoolMemory
 
 _DEADLINE_LEAD_TIMES = 2.0
 _SHORTEST_DEADLINE_SECONDS = 300.0
@@ -26,6 +26,11 @@ class Supply:
     """Why the variant cannot grow now; ``None`` if it can."""
     frozen: str | None = None
     """Why the variant must be left alone; ``None`` if it may change."""
+
+    @property
+    def bought(self) -> int:
+        """Return the replicas to count on: of a blocked variant, only those that are there or on their way."""
+        return self.live if self.blocked else self.desired
 
 
 def supply_of(

@@ -9,7 +9,7 @@ from forebay.flow.fleet import Role, VariantKey
 from forebay.flow.settings import PolicySettings
 from forebay.forecast import Forecaster
 from forebay.forecast.resolution import ONE_MINUTE, Resolution
-from forebay.pipeline.memory import Block, PoolMemory
+from forebay.pipeline.remember.memory import Block, PoolMemory
 from forebay.sizing.budget import ErrorBudget
 from forebay.sizing.calibration import Calibration, RatioFilter
 from forebay.sizing.learned import LearnedCapacity, Regression

@@ -1,4 +1,4 @@
-"""One pool from what was observed to what it needs: first what its curves depend on, then its draft."""
+"""What one pool is sized from, and the curves of misses that its roles ask for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,22 +6,13 @@ from dataclasses import dataclass
 from forebay.flow.decision import Reason
 from forebay.flow.fleet import Fleet, Pool, PoolKey, Role, VariantKey
 from forebay.flow.observation import FleetObservation, PoolObservation
-from forebay.pipeline.absorb import absorb
-from forebay.pipeline.allocation import PoolDraft
-from forebay.pipeline.basis import RoleBasis, role_bases
-from forebay.pipeline.explain import sizing_reasons
-from forebay.pipeline.memory import PoolMemory
-from forebay.pipeline.need import role_draft
-from forebay.pipeline.release import (
-    QUEUE_STANDS,
-    ReleaseContext,
-    nothing_new_was_due,
-    release_reasons,
-    untrusted_telemetry,
-)
-from forebay.pipeline.state import FleetState
-from forebay.pipeline.supply import Supply, supply_of
-from forebay.pipeline.turns import Turns
+from forebay.pipeline.remember.absorb import absorb
+from forebay.pipeline.remember.fleet_state import FleetState
+from forebay.pipeline.remember.memory import PoolMemory
+from forebay.pipeline.remember.turns import Turns
+from forebay.pipeline.size.role_basis import RoleBasis, role_bases
+from forebay.pipeline.size.supply import Supply, supply_of
+from forebay.pipeline.size.telemetry_trust import nothing_new_was_due, untrusted_telemetry
 from forebay.sizing.curve import CurveAsk, Curves, miss_curves
 
 
@@ -91,34 +82,6 @@ def compute_curves(bases: Mapping[PoolKey, PoolBasis]) -> tuple[dict[int, Curves
 
 def _by_id(asks: list[CurveAsk]) -> dict[int, Curves]:
     return dict(zip(map(id, asks), miss_curves(asks), strict=True))
-
-
-def pool_draft(basis: PoolBasis, found: Mapping[int, Curves]) -> tuple[PoolDraft, list[Reason]]:
-    """Size every role of one pool, and tell which of them may not release now."""
-    pool, seen, memory, lost = basis.pool, basis.observed, basis.memory, basis.lost
-    reasons = list(basis.reasons)
-    roles = {
-        role: role_draft(pool, each, seen, memory, basis.supplies, found) for role, each in basis.roles.items()
-    }
-    held, queueing = set(), set()
-    for role, sized in roles.items():
-        holding = release_reasons(ReleaseContext(pool=pool, observed=seen, memory=memory, draft=sized))
-        if sized.current > sized.release_alone:
-            reasons.extend(holding)
-        if holding or lost:
-            held.add(role)
-        if not lost and all(reason.code == QUEUE_STANDS for reason in holding):
-            queueing.add(role)
-    draft = PoolDraft(
-        pool=pool,
-        observed=seen,
-        roles=roles,
-        supplies=basis.supplies,
-        held=frozenset(held),
-        lengths=memory.current_lengths,
-        yielding=frozenset(held & queueing),
-    )
-    return draft, [*([lost] if lost else []), *sizing_reasons(draft), *reasons]
 
 
 def _no_rate() -> Reason:

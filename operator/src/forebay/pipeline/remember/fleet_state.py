@@ -12,8 +12,8 @@ from forebay.flow.settings import PolicySettings
 from forebay.flow.trace import FloatArray
 from forebay.forecast import ExternalForecast, Forecaster, Job, JobResult
 from forebay.forecast.resolution import ONE_MINUTE, Resolution
-from forebay.pipeline.memory import PoolMemory
-from forebay.pipeline.snapshot import StateError, dump, parse
+from forebay.pipeline.remember.memory import PoolMemory
+from forebay.pipeline.remember.snapshot import StateError, dump, parse
 
 __all__ = ["FleetState", "StateError"]
 

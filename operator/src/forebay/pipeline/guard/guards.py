@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from forebay.flow.decision import Reason
 from forebay.flow.fleet import Pool, Role, VariantKey
-from forebay.pipeline.memory import PoolMemory
-from forebay.pipeline.ratio import lacking
-from forebay.pipeline.supply import Supply
+from forebay.pipeline.plan.ratio import lacking
+from forebay.pipeline.remember.memory import PoolMemory
+from forebay.pipeline.size.supply import Supply
 
 _HOUR_SECONDS = 3600.0
 
@@ -101,11 +101,11 @@ def one_direction(context: GuardContext, counts: Counts) -> tuple[Counts, list[R
     for role in context.pool.roles:
         variants = context.pool.of_role(role)
         grows = [v.key for v in variants if result[v.key] > context.supplies[v.key].desired]
-        shrinks = [v.key for v in variants if result[v.key] < _bought(context.supplies[v.key])]
+        shrinks = [v.key for v in variants if result[v.key] < context.supplies[v.key].bought]
         if not grows or not shrinks:
             continue
         for name in shrinks:
-            result[name] = _bought(context.supplies[name])
+            result[name] = context.supplies[name].bought
         message = f"{role.value}: {_names(grows)} grows, so {_names(shrinks)} does not shrink in this round"
         reasons.append(_reason("OneDirection", message, role, changed=True))
     return result, reasons
@@ -140,10 +140,6 @@ def _keep_ready(context: GuardContext, result: Counts, role: Role, needed: float
             result[variant.key] += min(back, math.ceil((needed - stays) / speed[variant.key] - 1e-9))
             kept.append(variant.key)
     return kept
-
-
-def _bought(supply: Supply) -> int:
-    return supply.live if supply.blocked and supply.overdue else supply.desired
 
 
 def explore_with_care(context: GuardContext, counts: Counts) -> tuple[Counts, list[Reason]]:

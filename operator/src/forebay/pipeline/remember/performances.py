@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from forebay.flow.fleet import Pool, Role, Variant
 from forebay.flow.performance import Performance
-from forebay.pipeline.memory import CachedPerformance, PoolMemory
+from forebay.pipeline.remember.memory import CachedPerformance, PoolMemory
 from forebay.sizing.calibration import Calibration, RatioFilter
 from forebay.sizing.learned import LearnedCapacity
 from forebay.sizing.performance import local_performance

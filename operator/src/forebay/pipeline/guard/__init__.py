@@ -1,0 +1,1 @@
+"""Guard: what stands between a plan and an order."""

@@ -1,0 +1,1 @@
+"""Plan: from the needs of all pools to replicas per variant."""

@@ -1,0 +1,1 @@
+"""Remember: what decisions depend on beside this round's observation, and how it survives a restart."""

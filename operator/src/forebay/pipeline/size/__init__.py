@@ -1,0 +1,1 @@
+"""Size: from what was observed and remembered of a pool to what each of its roles needs."""
