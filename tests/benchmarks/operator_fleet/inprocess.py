@@ -106,7 +106,7 @@ class CacheApi(KubeApi):
         path: str,
         *,
         params: Mapping[str, str] | None = None,
-        body: JsonObject | None = None,
+        body: Any = None,
         content_type: str = "application/json",
         accept: str | None = None,
     ) -> JsonObject:

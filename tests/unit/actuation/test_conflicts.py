@@ -1,4 +1,4 @@
-"""Conflicts: other autoscalers always count, other writers count for a while after our own write."""
+"""Who else sets the replicas of a target, and how."""
 
 from typing import Any
 
@@ -6,11 +6,13 @@ import pytest
 
 from forebay.actuation.conflicts import (
     Autoscaler,
+    Way,
+    Writer,
     autoscaler_conflict,
     parse_time,
-    replica_owner,
-    writer_conflict,
+    replica_writers,
 )
+from forebay.actuation.kube import field_manager
 from forebay.actuation.targets import TargetRef
 
 CHAT = TargetRef("serving", "apps/v1", "Deployment", "chat")
@@ -24,44 +26,45 @@ def test_an_hpa_on_the_target_is_named() -> None:
     assert autoscaler_conflict(CHAT, hpas[1:]) is None
 
 
-@pytest.mark.parametrize(
-    ("owner", "replicas", "now", "conflict"),
-    [
-        ("kubectl", 7, 160.0, True),  # somebody changed it after us
-        ("kubectl", 7, 750.0, False),  # long ago
-        ("kubectl", 5, 160.0, False),  # to what we want
-        ("forebay", 7, 160.0, False),  # ourselves
-        (None, 7, 160.0, False),
-    ],
-)
-def test_another_writer_is_respected_for_a_while(
-    owner: str | None, replicas: int, now: float, *, conflict: bool
-) -> None:
-    found = writer_conflict(
-        CHAT,
-        replicas=replicas,
-        owner=owner,
-        last_written=5,
-        since_seconds=150.0,
-        now_seconds=now,
-        window_seconds=600.0,
-    )
-    assert (found is not None) is conflict
-
-
 def entry(manager: str, time: str | None, field: str = "f:replicas") -> dict[str, Any]:
     stamp = {"time": time} if time else {}
     return {"manager": manager, "fieldsV1": {"f:spec": {field: {}}}, **stamp}
 
 
-def test_the_owner_of_replicas_is_read_from_managed_fields() -> None:
+def test_who_set_the_replicas_is_read_from_managed_fields() -> None:
     old, new = entry("old", "2026-11-20T09:00:00Z"), entry("argo", "2026-11-20T10:00:00Z")
     other = entry("helm", "2026-11-20T11:00:00Z", "f:template")
-    assert replica_owner([old, new, other, {"manager": "odd"}]) == "argo"
-    assert replica_owner([other]) is None
+    assert [writer.manager for writer in replica_writers([old, new, other, {"manager": "odd"}])] == ["argo", "old"]
+    assert replica_writers([other]) == ()
     by_scale = entry("kubectl", None)  # writes through /scale carry no time
-    assert replica_owner([by_scale, new]) == "kubectl"
-    assert replica_owner([by_scale, entry("forebay", None)]) == "forebay"
+    assert replica_writers([by_scale, new])[0].manager == "kubectl"
+
+
+@pytest.mark.parametrize(
+    ("more", "way"),
+    [
+        ({"manager": "kubectl", "operation": "Update", "subresource": "scale"}, Way.DECISION),
+        ({"manager": "keda-operator", "operation": "Update", "subresource": "scale"}, Way.DECISION),
+        ({"manager": "kubectl-edit", "operation": "Update"}, Way.DECISION),
+        ({"manager": "kubectl-client-side-apply", "operation": "Update"}, Way.MANIFEST),
+        ({"manager": "kubectl", "operation": "Apply"}, Way.MANIFEST),
+        ({"manager": "argocd-controller", "operation": "Apply"}, Way.MANIFEST),
+        ({"manager": "helm", "operation": "Update"}, Way.MANIFEST),
+        ({"manager": "kserve-controller", "operation": "Update"}, Way.MANIFEST),
+    ],
+)
+def test_a_decision_is_told_from_a_manifest(more: dict[str, str], way: Way) -> None:
+    (writer,) = replica_writers([{**entry("x", None), **more}])
+    assert writer.way is way
+
+
+@pytest.mark.parametrize(
+    ("manager", "is_forebay"),
+    [(field_manager("serving", "forebay"), True), ("forebay", True), ("forebay-like", False), ("helm", False)],
+)
+def test_releases_of_forebay_know_each_other(manager: str, *, is_forebay: bool) -> None:
+    assert Writer(manager, Way.DECISION).is_forebay is is_forebay
+    assert len(field_manager("n" * 63, "f" * 63)) <= 128
 
 
 def test_times_that_cannot_be_read_are_none() -> None:

@@ -1,4 +1,4 @@
-"""`/scale`: written only on change, under an optimistic lock, and every refusal has its name."""
+"""`/scale`: written only on change, while its count is what was decided on; every refusal has its name."""
 
 from typing import Any
 
@@ -17,15 +17,30 @@ def writer(api: KubeApi, clock: Any) -> ScaleWriter:
     return ScaleWriter(api, TargetDirectory(api), clock)
 
 
-async def test_a_write_carries_the_resource_version_of_the_decision(server: Any, writer: ScaleWriter) -> None:
+@pytest.mark.parametrize(("current", "tested"), [(2, {"replicas": 2}), (0, {})])
+async def test_a_write_holds_only_while_the_count_is_the_decisions_basis(
+    server: Any, writer: ScaleWriter, current: int, tested: dict[str, int]
+) -> None:
+    """Protects: a lock on the whole object lost to each status write, six scale-outs of six in a rollout."""
     server.on("PATCH", PATH, 200, {})
-    outcome = await writer.scale(CHAT, 3, current=2, resource_version="41")
+    outcome = await writer.scale(CHAT, 3, current=current)
     assert outcome.result is ScaleResult.WRITTEN
-    assert server.asked[0].body == {"spec": {"replicas": 3}, "metadata": {"resourceVersion": "41"}}
+    (asked,) = server.asked
+    assert asked.headers["Content-Type"] == "application/json-patch+json"
+    assert asked.body == [
+        {"op": "test", "path": "/spec", "value": tested},
+        {"op": "add", "path": "/spec/replicas", "value": 3},
+    ]
+
+
+async def test_a_count_that_was_never_set_is_set_without_a_test(server: Any, writer: ScaleWriter) -> None:
+    server.on("PATCH", PATH, 200, {})
+    await writer.scale(CHAT, 3, current=None)
+    assert server.asked[0].body == {"spec": {"replicas": 3}}
 
 
 async def test_nothing_is_sent_where_the_count_is_right(server: Any, writer: ScaleWriter) -> None:
-    outcome = await writer.scale(CHAT, 2, current=2, resource_version="41")
+    outcome = await writer.scale(CHAT, 2, current=2)
     assert outcome.result is ScaleResult.UNCHANGED
     assert server.asked == []
 
@@ -34,6 +49,7 @@ async def test_nothing_is_sent_where_the_count_is_right(server: Any, writer: Sca
     ("status", "result"),
     [
         (409, ScaleResult.CONFLICT),
+        (422, ScaleResult.CONFLICT),
         (404, ScaleResult.NOT_FOUND),
         (403, ScaleResult.FORBIDDEN),
         (500, ScaleResult.FAILED),
@@ -43,7 +59,7 @@ async def test_each_refusal_has_its_name(
     server: Any, writer: ScaleWriter, status: int, result: ScaleResult
 ) -> None:
     server.on("PATCH", PATH, status, {"message": "no"})
-    assert (await writer.scale(CHAT, 3, current=2, resource_version="41")).result is result
+    assert (await writer.scale(CHAT, 3, current=2)).result is result
 
 
 async def test_a_busy_server_is_left_alone_for_as_long_as_it_asked(
@@ -51,12 +67,12 @@ async def test_a_busy_server_is_left_alone_for_as_long_as_it_asked(
 ) -> None:
     server.on("PATCH", PATH, 429, {}, **{"Retry-After": "5"})
     server.on("PATCH", PATH, 200, {})
-    assert (await writer.scale(CHAT, 3, current=2, resource_version="1")).result is ScaleResult.THROTTLED
+    assert (await writer.scale(CHAT, 3, current=2)).result is ScaleResult.THROTTLED
     clock.now += 4.0
-    assert (await writer.scale(CHAT, 3, current=2, resource_version="1")).result is ScaleResult.THROTTLED
+    assert (await writer.scale(CHAT, 3, current=2)).result is ScaleResult.THROTTLED
     assert len(server.asked) == 1
     clock.now += 1.5
-    assert (await writer.scale(CHAT, 3, current=2, resource_version="1")).result is ScaleResult.WRITTEN
+    assert (await writer.scale(CHAT, 3, current=2)).result is ScaleResult.WRITTEN
 
 
 async def test_zero_replicas_are_left_out_of_the_answer(server: Any, writer: ScaleWriter) -> None:
@@ -81,7 +97,7 @@ async def test_other_kinds_are_found_by_discovery(server: Any, writer: ScaleWrit
     path = "/apis/leaderworkerset.x-k8s.io/v1/namespaces/serving/leaderworkersets/big/scale"
     server.on("PATCH", path, 200, {})
     for replicas in (2, 3):
-        outcome = await writer.scale(group, replicas, current=1, resource_version=None)
+        outcome = await writer.scale(group, replicas, current=1)
         assert outcome.result is ScaleResult.WRITTEN
     assert [asked.path for asked in server.asked].count("/apis/leaderworkerset.x-k8s.io/v1") == 1
 

@@ -7,6 +7,7 @@ from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.forecast import DemandForecast, ForecastScore, Quantiles
 from forebay.flow.observation import NodePoolObservation, PoolObservation, VariantObservation
 from forebay.runtime.cluster.leadtime import LeadTimeQuantiles
+from forebay.runtime.cluster.writes import LastWrite
 from forebay.runtime.report.columns import node_pool_status, pool_report
 from forebay.runtime.report.conditions import judge
 from tests.keys import decode, prefill
@@ -60,7 +61,7 @@ def test_a_full_report_of_a_pool_fits() -> None:
         decision,
         verdicts,
         generation=3,
-        last_written=dict.fromkeys((PREFILL, decode("h100")), 4),
+        last_written=dict.fromkeys((PREFILL, decode("h100")), LastWrite(4, at_seconds=decision.at_seconds)),
         scaled=True,
     )
     parsed = InferencePoolStatus.model_validate(report.status)

@@ -40,7 +40,7 @@ class MemoryApi(KubeApi):
         path: str,
         *,
         params: Mapping[str, str] | None = None,
-        body: JsonObject | None = None,
+        body: Any = None,
         content_type: str = "application/json",
         accept: str | None = None,
     ) -> JsonObject:
@@ -59,6 +59,8 @@ class MemoryApi(KubeApi):
             raise ApiError(f"{path} not found", status=404, reason="NotFound")
         if method == "PUT":
             return self._put(path, body or {})
+        if method == "PATCH" and isinstance(body, list):
+            return self._store(path, patched(self.objects[path], body))
         if method == "PATCH":
             return self._store(path, merge(self.objects[path], body or {}))
         return copy.deepcopy(self.objects[path])
@@ -78,6 +80,18 @@ class MemoryApi(KubeApi):
         stored.setdefault("metadata", {})["resourceVersion"] = str(self._version)
         self.objects[path] = stored
         return copy.deepcopy(stored)
+
+
+def patched(old: JsonObject, patch: list[JsonObject]) -> JsonObject:
+    """Apply a JSON patch that tests the spec of a Scale and adds its count.
+
+    Raises:
+        ApiError: the test fails.
+    """
+    test, add = patch
+    if (old.get("spec") or {}) != test["value"]:
+        raise ApiError("the server rejected our request due to an error in our request", status=422)
+    return {**old, "spec": {"replicas": add["value"]}}
 
 
 def merge(old: JsonObject, patch: JsonObject) -> JsonObject:

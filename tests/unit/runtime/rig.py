@@ -126,4 +126,4 @@ class Rig:
 
     def scaled(self) -> list[Any]:
         """Return the replicas that were written."""
-        return [body["spec"]["replicas"] for method, path, body in self.api.sent if path == SCALE]
+        return [body[-1]["value"] for method, path, body in self.api.sent if path == SCALE]

@@ -79,7 +79,10 @@ async def test_after_409_the_next_round_decides_on_what_is_there(rig: Rig, objec
     await rig.loop.round()
     assert rig.api.sent[-1][0] == "PATCH"
     sent = [body for _, path, body in rig.api.sent if path == SCALE]
-    assert sent[-1] == {"spec": {"replicas": 3}, "metadata": {"resourceVersion": "9"}}
+    assert sent[-1] == [
+        {"op": "test", "path": "/spec", "value": {"replicas": 2}},
+        {"op": "add", "path": "/spec/replicas", "value": 3},
+    ]
 
 
 async def test_a_failed_decision_is_counted_and_the_next_round_comes(

@@ -1,18 +1,22 @@
-"""Who else sets the replicas of a target: found, reported, never fought.
+"""Who else sets the replicas of a target, read from the object itself.
 
-Two controllers on one number make it oscillate. An HPA or a KEDA ScaledObject on the target always wins; a
-change of `replicas` by any other writer after ours is respected for a while, so that a person on call can take
-over a target by `kubectl scale` and a GitOps tool that keeps writing is noticed rather than raced.
+Two controllers on one number make it oscillate, so an HPA or a KEDA ScaledObject on the target always wins. Other
+writers are told apart by how they wrote: through `/scale` somebody decided; in a manifest it is a by-product.
 """
 
 import math
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
+from enum import Enum
 from typing import Any
 
 from forebay.actuation.kube import FIELD_MANAGER
 from forebay.actuation.targets import TargetRef
+
+_HANDS = frozenset({"kubectl-edit", "kubectl-patch", "Mozilla", "rancher", "k9s"})
+"""Field managers of people who change one object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,52 +47,49 @@ def autoscaler_conflict(target: TargetRef, autoscalers: Iterable[Autoscaler]) ->
     return f"{' and '.join(found)} also scales {target.kind} {target.name}: delete it, or take the variant out."
 
 
-def replica_owner(managed_fields: Iterable[dict[str, Any]]) -> str | None:
-    """Return who set `spec.replicas` to its present value, by an object's `managedFields`; None if nobody did.
+class Way(Enum):
+    """How a writer set a count."""
+
+    DECISION = "decision"
+    """On purpose: through `/scale`, or by a person's edit."""
+    MANIFEST = "manifest"
+    """As a part of the whole object: applied, or updated by the object's owner."""
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Who set the replicas of a target to their present value, and how."""
+
+    manager: str
+    way: Way
+
+    @property
+    def is_forebay(self) -> bool:
+        """Whether it is a release of Forebay, this one or another."""
+        return self.manager.partition(":")[0] == FIELD_MANAGER
+
+
+def replica_writers(managed_fields: Iterable[dict[str, Any]]) -> tuple[Writer, ...]:
+    """Return who set `spec.replicas` to its present value, by an object's `managedFields`, the newest first.
 
     A write that changes the value takes the field from everybody else. Entries that came through `/scale` carry no
     time, those of other ways do: without a time is newest.
     """
-    owners = [
-        (parse_time(entry.get("time")) or math.inf, str(entry.get("manager", "unknown")))
-        for entry in managed_fields
-        if "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
-    ]
-    if any(manager == FIELD_MANAGER for _, manager in owners):
-        return FIELD_MANAGER
-    return max(owners)[1] if owners else None
-
-
-def writer_conflict(
-    target: TargetRef,
-    *,
-    replicas: int,
-    owner: str | None,
-    last_written: int,
-    since_seconds: float,
-    now_seconds: float,
-    window_seconds: float,
-) -> str | None:
-    """Return a sentence if somebody else changed what we wrote last, less than a window ago.
-
-    Args:
-        target: whose replicas.
-        replicas: the count now.
-        owner: who set it.
-        last_written: the count that we wrote last.
-        since_seconds: when this owner's count was first seen, Unix seconds.
-        now_seconds: Unix seconds.
-        window_seconds: how long it is left alone.
-    """
-    if owner is None or owner == FIELD_MANAGER or replicas == last_written:
-        return None
-    end = since_seconds + window_seconds
-    if now_seconds >= end:
-        return None
-    return (
-        f"{owner} set {target.kind} {target.name} to {replicas} replicas (Forebay wanted {last_written}); "
-        f"left alone until {_clock_time(end)}."
+    owners = sorted(
+        (
+            (parse_time(entry.get("time")) or math.inf, str(entry.get("manager", "unknown")), _way(entry))
+            for entry in managed_fields
+            if "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+        ),
+        key=lambda owner: owner[:2],
+        reverse=True,
     )
+    return tuple(Writer(sys.intern(manager), way) for _, manager, way in owners)
+
+
+def _way(entry: Mapping[str, Any]) -> Way:
+    by_hand = entry.get("subresource") == "scale" or entry.get("manager") in _HANDS
+    return Way.DECISION if by_hand and entry.get("operation") != "Apply" else Way.MANIFEST
 
 
 def parse_time(value: object) -> float | None:
@@ -104,7 +105,3 @@ def parse_time(value: object) -> float | None:
 def group_of(api_version: str) -> str:
     """Return the group of an apiVersion; "" for the core group."""
     return api_version.rpartition("/")[0]
-
-
-def _clock_time(unix_seconds: float) -> str:
-    return f"{datetime.fromtimestamp(unix_seconds, tz=UTC):%H:%M:%S} UTC"

@@ -29,11 +29,18 @@ JsonObject = dict[str, Any]
 """One JSON object as the API server speaks it; parsed into frozen records before anything else sees it."""
 
 MERGE_PATCH = "application/merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json"
 FIELD_MANAGER = "forebay"
+"""First part of the field manager of every release; `field_manager` adds which one it is."""
 _MUTATING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _LONGEST_RETRY_AFTER_SECONDS = 120.0
 _DEFAULT_RETRY_AFTER_SECONDS = 1.0
+
+
+def field_manager(namespace: str, name: str) -> str:
+    """Return the field manager of one release: the API server allows 128 letters."""
+    return f"{FIELD_MANAGER}:{namespace}/{name}"[:128]
 
 
 class ApiError(Exception):
@@ -148,6 +155,7 @@ class KubeApi:
         timeout_seconds: the longest that one call may take, connection included.
         parallel: most requests in flight at once.
         clock: monotonic seconds.
+        manager: field manager under which it writes.
     """
 
     def __init__(
@@ -158,7 +166,9 @@ class KubeApi:
         timeout_seconds: float = 10.0,
         parallel: int = 16,
         clock: Callable[[], float] = time.monotonic,
+        manager: str = FIELD_MANAGER,
     ) -> None:
+        self._manager = manager
         self._configuration = configuration
         self._fence = fence
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
@@ -193,18 +203,24 @@ class KubeApi:
         return await self.request("GET", path, params=params, accept=accept)
 
     async def merge_patch(self, path: str, body: JsonObject) -> JsonObject:
-        """PATCH `path` with a JSON merge patch, as field manager `forebay`; raises ApiError."""
+        """PATCH `path` with a JSON merge patch; raises ApiError."""
         return await self.request(
-            "PATCH", path, params={"fieldManager": FIELD_MANAGER}, body=body, content_type=MERGE_PATCH
+            "PATCH", path, params={"fieldManager": self._manager}, body=body, content_type=MERGE_PATCH
+        )
+
+    async def json_patch(self, path: str, body: list[JsonObject]) -> JsonObject:
+        """PATCH `path` with a JSON patch, whose failed test is a 422; raises ApiError."""
+        return await self.request(
+            "PATCH", path, params={"fieldManager": self._manager}, body=body, content_type=JSON_PATCH
         )
 
     async def post(self, path: str, body: JsonObject) -> JsonObject:
         """POST `body` to `path`; raises ApiError."""
-        return await self.request("POST", path, params={"fieldManager": FIELD_MANAGER}, body=body)
+        return await self.request("POST", path, params={"fieldManager": self._manager}, body=body)
 
     async def put(self, path: str, body: JsonObject) -> JsonObject:
         """PUT `body` to `path`; raises ApiError."""
-        return await self.request("PUT", path, params={"fieldManager": FIELD_MANAGER}, body=body)
+        return await self.request("PUT", path, params={"fieldManager": self._manager}, body=body)
 
     async def request(
         self,
@@ -212,7 +228,7 @@ class KubeApi:
         path: str,
         *,
         params: Mapping[str, str] | None = None,
-        body: JsonObject | None = None,
+        body: JsonObject | list[JsonObject] | None = None,
         content_type: str = "application/json",
         accept: str | None = None,
     ) -> JsonObject:

@@ -1,14 +1,15 @@
-"""Write replica counts: a merge patch of `/scale` with the resourceVersion that the decision was made on.
+"""Write replica counts: a JSON patch of `/scale` that first tests the count that the decision was made on.
 
-The resourceVersion makes the write an optimistic lock: whoever changed the object since it was read wins, and the
-next round decides on what is there then. Nothing is written where the count is right already.
+The test is an optimistic lock on the count alone: whoever changed it since it was read wins, and the next round
+decides on what is there then. A lock on the object's resourceVersion would lose to every status write of its
+controller, which is busiest while replicas come and go. Nothing is written where the count is right already.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from forebay.actuation.kube import ApiError, KubeApi
+from forebay.actuation.kube import ApiError, JsonObject, KubeApi
 from forebay.actuation.targets import TargetDirectory, TargetRef, UnknownKindError
 
 
@@ -18,7 +19,7 @@ class ScaleResult(StrEnum):
     WRITTEN = "Written"
     UNCHANGED = "Unchanged"
     CONFLICT = "WriteConflict"
-    """Somebody changed the object since it was read; decided anew next round."""
+    """Somebody changed the count since it was read; decided anew in the next round."""
     THROTTLED = "Throttled"
     NOT_FOUND = "TargetNotFound"
     FORBIDDEN = "Forbidden"
@@ -83,16 +84,13 @@ class ScaleWriter:
             selector=str(status.get("selector", "")),
         )
 
-    async def scale(
-        self, target: TargetRef, replicas: int, *, current: int | None, resource_version: str | None
-    ) -> ScaleOutcome:
+    async def scale(self, target: TargetRef, replicas: int, *, current: int | None) -> ScaleOutcome:
         """Make `target` have `replicas`; never raises for what the API server answers.
 
         Args:
             target: what to scale.
             replicas: the count wanted.
-            current: the count that the decision was made on.
-            resource_version: of the object at that moment; None gives up the optimistic lock.
+            current: the count that the decision was made on; None where the object does not set it yet.
         """
         if replicas < 0:
             raise ValueError(f"{target}: {replicas} replicas make no sense")
@@ -103,12 +101,13 @@ class ScaleWriter:
             return ScaleOutcome(
                 ScaleResult.THROTTLED, f"{target} waits {wait:.0f} s more: the API server was busy."
             )
-        body: dict[str, object] = {"spec": {"replicas": replicas}}
-        if resource_version is not None:
-            body["metadata"] = {"resourceVersion": resource_version}
         try:
             resource = await self._directory.resolve(target)
-            await self._api.merge_patch(f"{resource.path(target.namespace, target.name)}/scale", body)
+            path = f"{resource.path(target.namespace, target.name)}/scale"
+            if current is None:
+                await self._api.merge_patch(path, {"spec": {"replicas": replicas}})
+            else:
+                await self._api.json_patch(path, _tested(current, replicas))
         except UnknownKindError as error:
             return ScaleOutcome(ScaleResult.NOT_FOUND, str(error))
         except ApiError as error:
@@ -117,9 +116,10 @@ class ScaleWriter:
         return ScaleOutcome(ScaleResult.WRITTEN, f"{target} scaled from {current} to {replicas}.")
 
     def _failure(self, target: TargetRef, error: ApiError) -> ScaleOutcome:
-        if error.conflict:
+        if error.conflict or error.status == 422:
             return ScaleOutcome(
-                ScaleResult.CONFLICT, f"{target} changed while it was being scaled; decided anew next round."
+                ScaleResult.CONFLICT,
+                f"{target} was not scaled: its count changed after it was read; decided anew in the next round.",
             )
         if error.throttled:
             self._not_before[target] = self._clock() + (error.retry_after_seconds or 1.0)
@@ -132,3 +132,14 @@ class ScaleWriter:
                 f"{target} may not be scaled: allow Forebay's service account to patch its `scale` subresource.",
             )
         return ScaleOutcome(ScaleResult.FAILED, f"{target} was not scaled: {error}")
+
+
+def _tested(current: int, replicas: int) -> list[JsonObject]:
+    """Return a JSON patch that sets the count if it is still `current`.
+
+    A Scale leaves out a count of zero, so the test is on the whole of its spec, which has nothing else.
+    """
+    return [
+        {"op": "test", "path": "/spec", "value": {"replicas": current} if current else {}},
+        {"op": "add", "path": "/spec/replicas", "value": replicas},
+    ]

@@ -107,6 +107,37 @@ class StartingReplica:
     """Its pod waits for a node (the scheduler says so)."""
 
 
+class Standing(StrEnum):
+    """Where one replica stands."""
+
+    READY = "ready"
+    STARTING = "starting"
+    """Ordered, and within its deadline."""
+    LOST = "lost"
+    """No capacity: overdue, failed, or not admitted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something about a variant that a person should know, and that does not keep it from being scaled."""
+
+    code: str
+    """CamelCase, fit for a condition's reason."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A workload between two revisions, or one whose controller is stopped: nothing of it is released meanwhile.
+
+    Its controller removes replicas of both revisions, those that serve among them.
+    """
+
+    message: str
+    stuck: bool = False
+    """It does not get on by itself."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantObservation(OfVariant):
     """Replicas of one variant as they are."""
@@ -123,12 +154,34 @@ class VariantObservation(OfVariant):
     """Order to ready, the 90th percentile of what was measured, or the prior."""
     target_found: bool = True
     conflict: str | None = None
-    """Who else writes this target, in words; ``None`` if nobody."""
+    """Why the target is left alone, such as who else writes it; ``None`` if it is not."""
+    conflict_code: str = "OtherWriter"
+    """The same in one word, as a condition's reason."""
+    rollout: Rollout | None = None
+    """``None``: all replicas are of one revision, and the controller works."""
+    gated: int = 0
+    """Replicas that wait for a quota system to admit them (Kueue): a limit, not a delay."""
+    removal: tuple[Standing, ...] | None = None
+    """All replicas in the order in which a lower count removes them; ``None``: first those that do not serve."""
+    notes: tuple[Note, ...] = ()
 
     @property
     def supply(self) -> int:
         """Return ready and starting replicas: what has been bought."""
         return self.ready + len(self.starting)
+
+    @property
+    def removal_order(self) -> tuple[Standing, ...]:
+        """Return where each replica stands, in the order in which a lower count removes them."""
+        if self.removal is not None:
+            return self.removal
+        lost = max(0, self.desired - self.supply)
+        standings = (
+            (Standing.LOST,) * lost,
+            (Standing.STARTING,) * len(self.starting),
+            (Standing.READY,) * self.ready,
+        )
+        return tuple(standing for group in standings for standing in group)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

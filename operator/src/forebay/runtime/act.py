@@ -14,11 +14,11 @@ from forebay.runtime.cluster.view import ClusterView
 from forebay.runtime.cluster.writes import LastWrite
 from forebay.runtime.leader import LeaseLostError
 from forebay.runtime.metrics import Metrics
-from forebay.runtime.watch.records import WorkloadRecord
+from forebay.runtime.watch.workloads import WorkloadRecord
 
 logger = logging.getLogger(__name__)
 
-_WORTH_SAYING = frozenset({ScaleResult.FORBIDDEN, ScaleResult.FAILED, ScaleResult.THROTTLED})
+_WORTH_SAYING = frozenset({ScaleResult.CONFLICT, ScaleResult.FORBIDDEN, ScaleResult.FAILED, ScaleResult.THROTTLED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,9 @@ def actions(looks: Iterable[PoolLook], decisions: Mapping[PoolKey, PoolDecision]
     return sorted(found, key=lambda action: action.wanted.desired < action.workload.replicas)
 
 
-async def act(todo: Iterable[Action], writer: ScaleWriter, world: ClusterView, metrics: Metrics) -> list[Done]:
+async def act(
+    todo: Iterable[Action], writer: ScaleWriter, world: ClusterView, metrics: Metrics, *, now_seconds: float
+) -> list[Done]:
     """Write all actions, as many at once as the client allows, and remember what was written.
 
     Raises:
@@ -72,7 +74,8 @@ async def act(todo: Iterable[Action], writer: ScaleWriter, world: ClusterView, m
         action, result = item.action, item.outcome.result
         metrics.scale_writes.labels(result.value).inc()
         if result is ScaleResult.WRITTEN:
-            written = LastWrite(action.wanted.desired, action.workload.resource_version)
+            version = action.workload.resource_version
+            written = LastWrite(action.wanted.desired, version, now_seconds)
             world.writes.last[action.workload.target] = written
     return done
 
@@ -88,8 +91,7 @@ async def _write(action: Action, writer: ScaleWriter) -> Done:
         outcome = await writer.scale(
             workload.target,
             action.wanted.desired,
-            current=workload.replicas,
-            resource_version=workload.resource_version or None,
+            current=workload.replicas if workload.is_set else None,
         )
     except LeaseLostError:
         raise

@@ -12,7 +12,7 @@ import kopf
 from kubernetes.aio.client.configuration import Configuration
 
 from forebay.actuation.capacity import PodDrivenProvider
-from forebay.actuation.kube import KubeApi, load_configuration
+from forebay.actuation.kube import KubeApi, field_manager, load_configuration
 from forebay.actuation.scale import ScaleWriter
 from forebay.actuation.targets import TargetDirectory
 from forebay.forecast.resolution import steps_of
@@ -117,7 +117,9 @@ class OperatorProcess:
         async with AsyncExitStack() as stack:
             lease_api = KubeApi(configuration, timeout_seconds=settings.renew_deadline_seconds / 2)
             leader = self._leader(await stack.enter_async_context(lease_api)) if settings.leader_election else None
-            api = await stack.enter_async_context(KubeApi(configuration, fence=leader.fence if leader else None))
+            manager = field_manager(settings.lease_namespace, settings.lease_name)
+            fence = leader.fence if leader else None
+            api = await stack.enter_async_context(KubeApi(configuration, fence=fence, manager=manager))
             source = telemetry_source(settings, metrics)
             stack.push_async_callback(source.close)
             scope = Scope(
@@ -131,7 +133,9 @@ class OperatorProcess:
                 gateway_pools=GatewayPools(api=api, resync_seconds=settings.resync_seconds, clock=time.monotonic),
                 target_reader=TargetReader(api, directory, writer),
                 world=ClusterView(
-                    store, settings.provision_deadline_seconds, Writes(settings.conflict_window_seconds)
+                    store,
+                    settings.provision_deadline_seconds,
+                    Writes(settings.conflict_window_seconds, manager),
                 ),
                 source=source,
                 warm_up=WarmUp(source, files, history_seconds=settings.history_seconds, wall_clock=time.time),

@@ -173,7 +173,8 @@ class ControlLoop:
                 forecasts=external_forecasts(look, measured),
             )
         with self._timed("act"):
-            done = await act(actions(look.pools, decisions.pools), steps.writer, steps.world, steps.metrics)
+            todo = actions(look.pools, decisions.pools)
+            done = await act(todo, steps.writer, steps.world, steps.metrics, now_seconds=look.at_seconds)
             wishes = capacity_wishes(look, decisions.pools, deadline_seconds=steps.world.shortest_deadline_seconds)
             provided = await ensure_capacity(wishes, steps.provider)
         await self._remember(look, observed, decisions, done)

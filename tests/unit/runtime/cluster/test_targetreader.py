@@ -11,8 +11,8 @@ from forebay.runtime.cluster.roster import RosterKeeper
 from forebay.runtime.cluster.targetreader import TargetReader
 from forebay.runtime.cluster.view import ClusterView
 from forebay.runtime.watch.kinds import WORKLOAD_KINDS, Kind
-from forebay.runtime.watch.records import WorkloadRecord
 from forebay.runtime.watch.store import Store
+from forebay.runtime.watch.workloads import WorkloadRecord
 
 NOW = 1_795_132_800.0
 GROUP = "/apis/example.org/v1"

@@ -75,7 +75,7 @@ async def test_an_hpa_on_the_target_is_a_conflict(world: ClusterView) -> None:
 async def test_somebody_elses_change_after_ours_is_a_conflict_for_a_while(
     world: ClusterView, objects: Any
 ) -> None:
-    fields = [{"manager": "kubectl", "fieldsV1": {"f:spec": {"f:replicas": {}}}}]
+    fields = [{"manager": "kubectl", "subresource": "scale", "fieldsV1": {"f:spec": {"f:replicas": {}}}}]
     world.writes.last[CHAT] = LastWrite(2, "1")
     world.store.apply(Kind.DEPLOYMENTS, objects.deployment("chat", 5, managedFields=fields))
     (pool,) = (await look(world)).pools
@@ -89,7 +89,7 @@ async def test_somebody_elses_change_after_ours_is_a_conflict_for_a_while(
     (pool,) = (await look(world, NOW + 660)).pools
     assert pool.variants[0].conflict is None
     (pool,) = (await look(world, NOW + 661)).pools
-    assert pool.last_written == {CHAT_KEY: 5}, "taken over: the next process has no reason to wait again"
+    assert pool.last_written[CHAT_KEY].replicas == 5, "taken over: the next process has no reason to wait again"
 
 
 @pytest.mark.parametrize(
@@ -103,18 +103,18 @@ async def test_a_change_while_nobody_ran_is_told_from_our_own(
     told = {"name": "chat", "ready": 2, "desired": 2, "recommended": 2, "lastWritten": 2}
     body["status"] = {"roles": [{"role": "serve", "variants": [told]}]}
     world.store.apply(Kind.POOLS, body)
-    fields = [{"manager": manager, "fieldsV1": {"f:spec": {"f:replicas": {}}}}]
+    fields = [{"manager": manager, "subresource": "scale", "fieldsV1": {"f:spec": {"f:replicas": {}}}}]
     world.store.apply(Kind.DEPLOYMENTS, objects.deployment("chat", now, managedFields=fields))
     (pool,) = (await look(world)).pools
     assert ((pool.variants[0].conflict or "").startswith("kubectl set Deployment chat to 5")) is conflict
-    assert pool.last_written == {CHAT_KEY: 2}
+    assert pool.last_written[CHAT_KEY].replicas == 2
 
 
 async def test_what_was_never_written_is_nobodys_conflict(world: ClusterView, objects: Any) -> None:
     body = objects.pool()
     body["status"] = {"roles": [{"role": "serve", "variants": [{"name": "chat", "recommended": 2}]}]}
     world.store.apply(Kind.POOLS, body)
-    fields = [{"manager": "kubectl", "fieldsV1": {"f:spec": {"f:replicas": {}}}}]
+    fields = [{"manager": "kubectl", "subresource": "scale", "fieldsV1": {"f:spec": {"f:replicas": {}}}}]
     world.store.apply(Kind.DEPLOYMENTS, objects.deployment("chat", 5, managedFields=fields))
     (pool,) = (await look(world)).pools
     assert pool.variants[0].conflict is None
@@ -156,3 +156,83 @@ async def test_a_fresh_process_recalls_the_lead_time_that_the_status_tells(store
     (seen,) = (await look(ClusterView(store))).node_pools
     assert seen.node.observed == 40
     assert seen.node.p50_seconds == pytest.approx(60.0, rel=0.05)
+
+
+async def test_of_two_pools_on_one_target_the_older_keeps_it_and_both_are_told(
+    world: ClusterView, objects: Any
+) -> None:
+    """Protects: one Deployment flipped between 3 and 6, both pools without a conflict."""
+    one, two = objects.pool(), objects.pool()
+    one["metadata"]["creationTimestamp"] = "2026-11-19T00:00:00Z"
+    two["metadata"] |= {"name": "other", "uid": "other", "creationTimestamp": "2026-11-18T00:00:00Z"}
+    world.store.apply(Kind.POOLS, one)
+    world.store.apply(Kind.POOLS, two)
+    seen = {pool.entry.pool.key.name: pool.variants[0] for pool in (await look(world)).pools}
+    assert seen["other"].conflict is None
+    assert [(note.code, "serving/chat" in note.message) for note in seen["other"].notes] == [
+        ("SharedTarget", True)
+    ]
+    assert seen["chat"].conflict_code == "SharedTarget"
+    assert "InferencePool serving/other also scales Deployment chat" in (seen["chat"].conflict or "")
+
+
+async def test_a_pool_that_only_recommends_takes_no_target_from_another(world: ClusterView, objects: Any) -> None:
+    two = objects.pool(mode="Recommend")
+    two["metadata"] |= {"name": "other", "uid": "other", "creationTimestamp": "2026-11-18T00:00:00Z"}
+    world.store.apply(Kind.POOLS, two)
+    assert [pool.variants[0].conflict for pool in (await look(world)).pools] == [None, None]
+
+
+async def test_unborn_replicas_are_dated_from_the_order_through_rounds_and_restarts(
+    store: Store, objects: Any
+) -> None:
+    """Protects: replicas that a quota forbids were "ordered 0 s ago" for ever, and again after each restart."""
+    body = objects.pool()
+    told = {"name": "chat", "lastWritten": 5, "lastWrittenTime": "2026-11-20T00:00:00Z"}
+    store.apply(Kind.POOLS, objects.pool())
+    store.apply(Kind.DEPLOYMENTS, objects.deployment("chat", 5))
+    store.apply(Kind.PODS, objects.pod("a"))
+    rounds = ClusterView(store)
+    await look(rounds, NOW)
+    seen = (await look(rounds, NOW + 800)).pools[0].variants[0]
+    assert [replica.ordered_seconds for replica in seen.starting] == [NOW] * 4
+    late = (await look(rounds, NOW + 40_000)).pools[0].variants[0]
+    assert (late.starting, late.overdue) == ((), 4)
+    store.apply(Kind.POOLS, body | {"status": {"roles": [{"role": "serve", "variants": [told]}]}})
+    restarted = (await look(ClusterView(store), NOW + 40_000)).pools[0].variants[0]
+    assert (restarted.starting, restarted.overdue) == ((), 4)
+
+
+async def test_a_wait_for_a_quota_teaches_no_lead_time(world: ClusterView, objects: Any) -> None:
+    """Protects: one pod that was gated for three hours taught its node pool a p90 of 5,244 s, for everybody."""
+
+    def pod(*, gated: bool, **more: Any) -> Any:
+        body = objects.pod("b", labels={"app": "chat", "kueue.x-k8s.io/managed": "true"}, **more)
+        if gated:
+            body["status"]["conditions"][0]["reason"] = "SchedulingGated"
+        return body
+
+    world.store.apply(Kind.PODS, pod(gated=True, scheduled=None, ready=None))
+    variant = (await look(world, NOW + 10_800)).pools[0].variants[0]
+    assert (variant.gated, variant.starting) == (1, ())
+    assert [note.code for note in variant.notes] == ["WaitingForQuota"]
+    world.store.apply(Kind.NODES, objects.node("n2", created="2026-11-20T03:01:00Z"))
+    came = pod(gated=False, node="n2", scheduled="2026-11-20T03:03:00Z", ready="2026-11-20T03:04:00Z")
+    world.store.apply(Kind.PODS, came)
+    (node_pool,) = (await look(world, NOW + 11_100)).node_pools
+    assert node_pool.node.observed == 1
+    assert node_pool.node.p90_seconds < 600.0
+
+
+async def test_a_pod_whose_admission_nobody_saw_teaches_nothing(world: ClusterView, objects: Any) -> None:
+    world.store.apply(Kind.NODES, objects.node("n2", created="2026-11-20T00:09:00Z"))
+    body = objects.pod(
+        "b",
+        labels={"app": "chat", "kueue.x-k8s.io/managed": "true"},
+        node="n2",
+        scheduled="2026-11-20T00:10:00Z",
+        ready="2026-11-20T00:11:00Z",
+    )
+    world.store.apply(Kind.PODS, body)
+    (node_pool,) = (await look(world, NOW + 11_100)).node_pools
+    assert node_pool.node.observed == 0

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from forebay.flow.kinds import BY_KIND
-from forebay.runtime.watch.records import parse_autoscaler, parse_node, parse_pod, parse_workload, pod_gpus
+from forebay.runtime.watch.records import parse_autoscaler, parse_node, parse_pod, pod_gpus
+from forebay.runtime.watch.workloads import parse_workload
 
 
 def test_a_pod_that_finished_is_not_kept(objects: Any) -> None:

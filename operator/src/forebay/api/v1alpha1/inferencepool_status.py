@@ -41,6 +41,8 @@ class VariantStatus(ApiModel):
     """Replicas that Forebay would have."""
     last_written: Count | None = None
     """Replicas that Forebay wrote last, or took over from somebody else who wrote them."""
+    last_written_time: Time | None = None
+    """When it wrote them; replicas that have not come since are dated from it."""
     weight: Short | None = None
     """Share of new requests of its role that it should get, such as 62%."""
     capacity: Short | None = None

@@ -157,11 +157,14 @@ class PodTimes:
     ready_seconds: float | None
     restarted: bool
     node_created_seconds: float | None
+    gated: bool = False
+    """A quota system has not admitted it."""
+    queued: bool = False
+    """It is under a quota system: nothing on the pod tells when it was admitted."""
 
-    @property
-    def waited_for_node(self) -> bool:
+    def waited_for_node(self, ordered_seconds: float) -> bool:
         """Whether the node came because of this pod, or of one like it: the pod waited for the whole way."""
-        return self.node_created_seconds is not None and self.node_created_seconds > self.created_seconds
+        return self.node_created_seconds is not None and self.node_created_seconds > ordered_seconds
 
 
 @dataclass(slots=True)
@@ -175,6 +178,8 @@ class LeadTimeBook:
     start_up: dict[str, LeadTimeEstimator] = field(default_factory=dict)
     _met: dict[str, dict[str, bool]] = field(default_factory=dict)
     """The pods of each variant by uid, and whether they have told all; the others were met while they started."""
+    _gated_until: dict[str, float] = field(default_factory=dict)
+    """When pods by uid were last seen to wait for a quota system."""
     _taught_node: set[str] = field(default_factory=set)
     """Pods that a node pool learned from: variants may share a workload, or come back."""
 
@@ -188,6 +193,10 @@ class LeadTimeBook:
     def knows(self, variant: str, uid: str) -> bool:
         """Whether this pod has nothing more to teach about this variant."""
         return self._met.get(variant, {}).get(uid, False)
+
+    def ordered_seconds(self, uid: str, created_seconds: float) -> float:
+        """Return since when a pod is on its way: its creation, or its admission by a quota system."""
+        return max(created_seconds, self._gated_until.get(uid, 0.0))
 
     def awaits(self, variant: str, uid: str) -> bool:
         """Whether this pod was met while it started, and has not been Ready since."""
@@ -228,6 +237,11 @@ class LeadTimeBook:
         met = self._met.setdefault(variant, {})
         if met.get(times.uid):
             return
+        if times.gated:
+            # Waiting for a quota is no lead time. What follows is told from the last look at the closed gate on.
+            self._gated_until[times.uid] = now_seconds
+            return
+        ordered_seconds = self.ordered_seconds(times.uid, times.created_seconds)
         start_up = self.start_up.get(variant) or self.of_variant(variant)
         if times.scheduled_seconds is None or times.ready_seconds is None:
             if times.uid not in met:
@@ -242,8 +256,10 @@ class LeadTimeBook:
         took_seconds = times.ready_seconds - times.scheduled_seconds
         if watched or _in_time(took_seconds, start_up, shortest_deadline_seconds):
             start_up.observe(took_seconds)
-        if times.waited_for_node and times.uid not in self._taught_node:
-            node, waited_seconds = self.of_node_pool(node_pool), times.scheduled_seconds - times.created_seconds
+        if times.queued and times.uid not in self._gated_until:
+            return
+        if times.waited_for_node(ordered_seconds) and times.uid not in self._taught_node:
+            node, waited_seconds = self.of_node_pool(node_pool), times.scheduled_seconds - ordered_seconds
             in_time = _in_time(waited_seconds, node, shortest_deadline_seconds)
             if watched or (in_time and not node.recalls(times.created_seconds)):
                 self._taught_node.add(times.uid)
@@ -253,6 +269,7 @@ class LeadTimeBook:
         """Drop the memory of pods that are gone."""
         alive = set(uids)
         self._taught_node &= alive
+        self._gated_until = {uid: at for uid, at in self._gated_until.items() if uid in alive}
         for met in self._met.values():
             for gone in [uid for uid in met if uid not in alive]:
                 del met[gone]

@@ -7,7 +7,8 @@ from forebay.flow.fleet import NodePool, VariantKey
 from forebay.flow.observation import NodePoolObservation, VariantObservation
 from forebay.runtime.cluster.leadtime import LeadTimeQuantiles
 from forebay.runtime.cluster.roster import NodePoolEntry, PoolEntry
-from forebay.runtime.watch.records import WorkloadRecord
+from forebay.runtime.cluster.writes import LastWrite
+from forebay.runtime.watch.workloads import WorkloadRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +21,8 @@ class PoolLook:
     workloads: Mapping[VariantKey, WorkloadRecord]
     """By variant; a variant whose target does not exist is absent."""
     target_problems: tuple[str, ...]
-    last_written: Mapping[VariantKey, int]
-    """Replicas that we wrote last, or took over, by variant; a variant that we never wrote is absent."""
+    last_written: Mapping[VariantKey, LastWrite]
+    """What we wrote last, or took over, by variant; a variant that we never wrote is absent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,16 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from forebay.flow.observation import StartingReplica
+from forebay.flow.kinds import WorkloadKind
+from forebay.flow.observation import Standing, StartingReplica
 from forebay.runtime.cluster.leadtime import LeadTimeQuantiles
-from forebay.runtime.watch.records import PodRecord, WorkloadRecord
+from forebay.runtime.cluster.removal import first_to_go, standings_in_order
+from forebay.runtime.watch.records import PodRecord
 from forebay.runtime.watch.selectors import Selector
+from forebay.runtime.watch.workloads import WorkloadRecord
+
+_FAILURE_PATIENCE_SECONDS = 60.0
+"""How long a controller may fail to create replicas before they are given up: a webhook may be restarting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +53,29 @@ class ReplicaView:
     """Of the overdue ones, those that the scheduler cannot place: the others have their node, and fail on it."""
     undelivered: int
     """Of the overdue ones, those that were ordered and never came: the others served once, and failed."""
-    waiting_for_quota: int
+    gated: int
+    """Replicas that a quota system has not admitted."""
+    unborn: int
+    """Replicas that have no pod."""
+    alive: tuple[PodRecord, ...]
+    removal: tuple[Standing, ...] | None
+    """As in ``VariantObservation``."""
     lead_time: LeadTimeQuantiles
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """Until when a replica that is not Ready is on its way."""
+
+    lead_times: LeadTimes
+    now_seconds: float
+    shortest_seconds: float
+    """A replica is given up after this, or its 99th percentile if that is longer."""
+
+    def passed(self, since_seconds: float, *, needs_node: bool) -> bool:
+        """Return whether a replica that was ordered then is overdue."""
+        p99_seconds = self.lead_times.total(needs_node=needs_node).p99_seconds
+        return self.now_seconds - since_seconds > max(self.shortest_seconds, p99_seconds)
 
 
 class PodIndex:
@@ -74,68 +101,96 @@ def view_replicas(
     workload: WorkloadRecord,
     pods: Sequence[PodRecord],
     *,
-    lead_times: LeadTimes,
+    row: WorkloadKind | None,
+    deadlines: Deadlines,
     is_awaited: Callable[[str], bool],
+    ordered_seconds: Callable[[PodRecord], float],
+    unborn_since: Callable[[int], Sequence[float]],
     needs_node: bool,
-    now_seconds: float,
-    shortest_deadline_seconds: float,
 ) -> ReplicaView:
     """Return the replicas of a workload.
 
     Args:
         workload: the scale target.
         pods: its unfinished pods, one for each replica (``groups`` makes one of a group's pods).
-        lead_times: of its variant.
+        row: of the workload's kind, where that is known.
+        deadlines: of its variant.
         is_awaited: whether a pod, by uid, was never Ready since it was ordered.
+        ordered_seconds: since when a pod is on its way: its creation, or its admission by a quota system.
+        unborn_since: since when each of so many replicas without a pod is awaited.
         needs_node: a replica ordered now would wait for a new node.
-        now_seconds: Unix time.
-        shortest_deadline_seconds: a replica is given up after this, or its 99th percentile if that is longer.
     """
-    alive = [pod for pod in pods if not pod.terminating]
-    starting: list[StartingReplica] = []
-    overdue = overdue_for_nodes = undelivered = waiting_for_quota = 0
-    for pod in alive:
+    alive = first_to_go([pod for pod in pods if not pod.terminating], row)
+    # Pods beyond the wanted count are going to be removed: they are neither capacity nor overdue.
+    staying = alive[max(0, len(alive) - workload.replicas) :]
+    waiting = [pod for pod in staying if not pod.ready and not pod.gated]
+    late = {pod.uid for pod in waiting if deadlines.passed(ordered_seconds(pod), needs_node=pod.unschedulable)}
+    awaited = unborn_since(max(0, workload.replicas - len(alive)))
+    lead_time = deadlines.lead_times.total(needs_node=needs_node)
+    unborn = [_Unborn(since, _will_not_come(workload, since, deadlines, needs_node)) for since in awaited]
+
+    def standing(pod: PodRecord) -> Standing:
         if pod.ready:
-            continue
-        waiting_for_quota += pod.gated
-        total = lead_times.total(needs_node=pod.unschedulable)
-        if now_seconds - pod.created_seconds > max(shortest_deadline_seconds, total.p99_seconds):
-            overdue += 1
-            overdue_for_nodes += pod.unschedulable
-            undelivered += is_awaited(pod.uid)
-        else:
-            starting.append(_starting(pod, lead_times, now_seconds))
-    lead_time = lead_times.total(needs_node=needs_node)
-    # Ordered, but the workload's controller has not made the pods yet.
-    unborn = max(0, workload.replicas - len(alive))
+            return Standing.READY
+        return Standing.LOST if pod.gated or pod.uid in late else Standing.STARTING
+
+    starting = [_starting(pod, ordered_seconds(pod), deadlines) for pod in waiting if pod.uid not in late]
     starting += [
-        StartingReplica(now_seconds, now_seconds + lead_time.p90_seconds, unschedulable=False)
-        for _ in range(unborn)
+        StartingReplica(
+            item.since_seconds, max(item.since_seconds + lead_time.p90_seconds, deadlines.now_seconds + 1)
+        )
+        for item in unborn
+        if not item.lost
     ]
-    ready = sum(pod.ready for pod in alive)
-    surplus = max(0, len(alive) - workload.replicas)
-    # Pods beyond the wanted count are going to be removed, the unready ones first.
-    starting = sorted(starting, key=lambda replica: replica.expected_ready_seconds)
-    starting = starting[: max(0, len(starting) - surplus)]
+    ready = sum(pod.ready for pod in staying)
+    lost_unborn = sum(item.lost for item in unborn)
     return ReplicaView(
-        ready=min(ready, workload.replicas),
-        starting=tuple(starting),
+        ready=ready,
+        starting=tuple(sorted(starting, key=lambda replica: replica.expected_ready_seconds)),
         draining=sum(pod.terminating for pod in pods),
-        overdue=overdue,
-        overdue_for_nodes=overdue_for_nodes,
-        # Pods beyond the wanted count are going to be removed, and are not waited for.
-        undelivered=max(0, undelivered - surplus),
-        waiting_for_quota=waiting_for_quota,
+        overdue=len(late) + lost_unborn,
+        overdue_for_nodes=sum(pod.uid in late and pod.unschedulable and pod.gpus > 0 for pod in waiting),
+        undelivered=sum(pod.uid in late and is_awaited(pod.uid) for pod in waiting) + lost_unborn,
+        gated=sum(pod.gated for pod in staying),
+        unborn=len(unborn),
+        alive=tuple(alive),
+        removal=None
+        if ready == workload.replicas
+        else standings_in_order(
+            staying,
+            [Standing.LOST if item.lost else Standing.STARTING for item in unborn],
+            row=row,
+            standing=standing,
+        ),
         lead_time=lead_time,
     )
 
 
-def _starting(pod: PodRecord, lead_times: LeadTimes, now_seconds: float) -> StartingReplica:
+@dataclass(frozen=True, slots=True)
+class _Unborn:
+    """A replica without a pod."""
+
+    since_seconds: float
+    lost: bool
+
+
+def _will_not_come(workload: WorkloadRecord, since_seconds: float, deadlines: Deadlines, needs_node: bool) -> bool:
+    """Whether a replica without a pod is overdue, or its controller has failed to make it for a while."""
+    failing = workload.controller.failing_since_seconds
+    if failing is not None and deadlines.now_seconds - max(failing, since_seconds) > _FAILURE_PATIENCE_SECONDS:
+        return True
+    return deadlines.passed(since_seconds, needs_node=needs_node)
+
+
+def _starting(pod: PodRecord, ordered_seconds: float, deadlines: Deadlines) -> StartingReplica:
+    lead_times = deadlines.lead_times
     if pod.scheduled_seconds is not None:
         expected = pod.scheduled_seconds + lead_times.start_up.p90_seconds
     else:
-        expected = pod.created_seconds + lead_times.total(needs_node=pod.unschedulable).p90_seconds
-    return StartingReplica(pod.created_seconds, max(expected, now_seconds + 1.0), unschedulable=pod.unschedulable)
+        expected = ordered_seconds + lead_times.total(needs_node=pod.unschedulable).p90_seconds
+    return StartingReplica(
+        ordered_seconds, max(expected, deadlines.now_seconds + 1.0), unschedulable=pod.unschedulable
+    )
 
 
 def _together(one: LeadTimeQuantiles, other: LeadTimeQuantiles, quantile: str) -> float:

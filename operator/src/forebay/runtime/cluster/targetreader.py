@@ -11,7 +11,7 @@ from forebay.actuation.scale import ScaleWriter
 from forebay.actuation.targets import TargetDirectory, TargetRef, UnknownKindError
 from forebay.runtime.cluster.roster import Roster
 from forebay.runtime.watch.kinds import watched_kind
-from forebay.runtime.watch.records import WorkloadRecord, workload_record
+from forebay.runtime.watch.workloads import WorkloadRecord, workload_record
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class TargetReader:
             target,
             body,
             row=None,
-            replicas=scale.replicas or 0,
+            replicas=scale.replicas,
             resource_version=scale.resource_version or "",
             selector=scale.selector,
         )

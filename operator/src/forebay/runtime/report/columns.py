@@ -10,6 +10,7 @@ from forebay.flow.fleet import Role, VariantKey
 from forebay.flow.observation import NodePoolObservation, PoolObservation
 from forebay.flow.plan import Route
 from forebay.runtime.cluster.leadtime import LeadTimeQuantiles
+from forebay.runtime.cluster.writes import LastWrite
 from forebay.runtime.report.conditions import Transition, Type, Verdict, stamp
 from forebay.runtime.report.text import duration, percent, rate, shorten, timestamp
 
@@ -32,7 +33,7 @@ def pool_report(
     verdicts: Sequence[Verdict],
     *,
     generation: int,
-    last_written: Mapping[VariantKey, int],
+    last_written: Mapping[VariantKey, LastWrite],
     scaled: bool,
 ) -> PoolReport:
     """Return the status of a pool after a round.
@@ -43,7 +44,7 @@ def pool_report(
         decision: of this round.
         verdicts: the conditions.
         generation: of the spec that was decided on.
-        last_written: replicas that were written last, by variant.
+        last_written: what was written last, by variant.
         scaled: whether replicas were written in this round.
     """
     now = decision.at_seconds
@@ -193,7 +194,7 @@ def _summary(observed: PoolObservation, decision: PoolDecision, why: Reason | No
 def _roles(
     observed: PoolObservation,
     decision: PoolDecision,
-    last_written: Mapping[VariantKey, int],
+    last_written: Mapping[VariantKey, LastWrite],
 ) -> list[dict[str, Any]]:
     wanted = {variant.key: variant.desired for variant in decision.variants}
     roles: dict[Role, dict[str, Any]] = {}
@@ -214,7 +215,9 @@ def _roles(
             "recommended": recommended,
         }
         if variant.key in last_written:
-            entry["lastWritten"] = last_written[variant.key]
+            entry["lastWritten"] = last_written[variant.key].replicas
+            if (written_seconds := last_written[variant.key].at_seconds) is not None:
+                entry["lastWrittenTime"] = timestamp(written_seconds)
         if decision.routing.get(variant.key):
             entry["weight"] = f"{100 * decision.routing[variant.key]:.0f}%"
         if variant.key in decision.capacity_source:

@@ -13,6 +13,7 @@ from forebay.flow.observation import FleetObservation
 from forebay.runtime.act import Done, obstacles
 from forebay.runtime.cluster.look import Look, NodePoolLook, PoolLook
 from forebay.runtime.cluster.roster import Invalid, Roster
+from forebay.runtime.cluster.writes import LastWrite
 from forebay.runtime.leader import LeaseLostError
 from forebay.runtime.metrics import Metrics
 from forebay.runtime.report.columns import (
@@ -167,7 +168,10 @@ class Reporter:
             generation=entry.record.generation,
             last_written={
                 **look.last_written,
-                **{item.action.wanted.key: item.action.wanted.desired for item in written},
+                **{
+                    item.action.wanted.key: LastWrite(item.action.wanted.desired, at_seconds=decision.at_seconds)
+                    for item in written
+                },
             },
             scaled=bool(written),
         )

@@ -5,13 +5,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from forebay.actuation.conflicts import Autoscaler, parse_time, replica_owner
+from forebay.actuation.conflicts import Autoscaler, parse_time
 from forebay.actuation.targets import TargetRef
-from forebay.flow.kinds import WorkloadKind
 from forebay.runtime.watch.ownstatus import usable_status
-from forebay.runtime.watch.selectors import Selector, SelectorError, parse_selector
 
 GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu")
+_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+_ABOUT_TO_START = frozenset({"ContainerCreating", "PodInitializing"})
+_LONGEST = 300
+"""Of a message that is kept, in letters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,30 +26,11 @@ class ResourceRecord:
     uid: str
     generation: int
     resource_version: str
+    created_seconds: float
     labels: Mapping[str, str]
     spec: object
     """As stored: an object, unless it was stored before today's schema."""
     status: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkloadRecord:
-    """A scale target: counts, its pods' labels and who last set its replicas."""
-
-    target: TargetRef
-    uid: str
-    resource_version: str
-    replicas: int
-    selector: Selector
-    """Of its pods; empty where the object has none."""
-    owner: str | None
-    """Who set the replicas to what they are."""
-    ready_replicas: int = 0
-    """Replicas that are Ready as the object's own status says."""
-    group_size: int = 1
-    """Pods per replica."""
-    problem: str = ""
-    """Why it cannot be scaled as it is, as a sentence; "" if it can."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +43,8 @@ class PodRecord:
     labels: Mapping[str, str]
     node: str | None
     gpus: int
+    deletion_cost: int
+    """Of the annotation by which a ReplicaSet chooses among pods that are alike."""
     created_seconds: float
     scheduled_seconds: float | None
     ready_seconds: float | None
@@ -69,6 +54,8 @@ class PodRecord:
     """Waits for a quota system's admission, not for nodes."""
     terminating: bool
     restarts: int
+    trouble: str = ""
+    """Why a container does not run, as the kubelet says, such as ``ImagePullBackOff: ...``; "" if it does."""
 
     @property
     def ready(self) -> bool:
@@ -125,6 +112,7 @@ def parse_resource(body: Mapping[str, Any]) -> ResourceRecord:
         uid=str(metadata["uid"]),
         generation=int(metadata.get("generation") or 0),
         resource_version=str(metadata.get("resourceVersion") or ""),
+        created_seconds=parse_time(metadata.get("creationTimestamp")) or 0.0,
         labels=dict(metadata.get("labels") or {}),
         # What is no object is refused with a sentence when it is read as its kind.
         spec=_shared(body.get("spec")),
@@ -145,63 +133,6 @@ def _shared(value: Any, seen: dict[str, str] | None = None) -> Any:
     if isinstance(value, list):
         return [_shared(inner, seen) for inner in value]
     return value
-
-
-def parse_workload(row: WorkloadKind, body: Mapping[str, Any]) -> WorkloadRecord:
-    """Return the record of a workload of a known kind."""
-    metadata = body["metadata"]
-    replicas = at_path(body, ("spec", "replicas"))
-    return workload_record(
-        TargetRef(str(metadata.get("namespace") or ""), row.api_version, row.kind, str(metadata["name"])),
-        body,
-        row=row,
-        replicas=row.unset_replicas if replicas is None else int(replicas),
-        resource_version=str(metadata.get("resourceVersion") or ""),
-        selector=at_path(body, row.selector_path),
-    )
-
-
-def workload_record(
-    target: TargetRef,
-    body: Mapping[str, Any],
-    *,
-    row: WorkloadKind | None,
-    replicas: int,
-    resource_version: str,
-    selector: object,
-) -> WorkloadRecord:
-    """Return the record of a scale target.
-
-    Args:
-        target: which object it is.
-        body: the object.
-        row: of its kind, where that is known.
-        replicas: its count.
-        resource_version: with which the count was read.
-        selector: as the object or its `/scale` writes it.
-    """
-    metadata, problem, name = body["metadata"], "", f"{target.kind} {target.name}"
-    try:
-        parsed = parse_selector(selector)
-    except (SelectorError, KeyError):
-        parsed, problem = Selector(), f"{name} has a selector that cannot be read: {selector}."
-    if not parsed and not problem:
-        problem = (
-            f"{name} does not say which pods are its own: its /scale has no selector, so its replicas cannot be"
-            " counted. Wait for its controller to set one, or name another target."
-        )
-    size = at_path(body, row.group.size_path) if row is not None and row.group is not None else None
-    return WorkloadRecord(
-        target=target,
-        uid=str(metadata["uid"]),
-        resource_version=resource_version,
-        replicas=replicas,
-        selector=parsed,
-        owner=replica_owner(metadata.get("managedFields") or ()),
-        ready_replicas=int(at_path(body, ("status", "readyReplicas")) or 0),
-        group_size=max(1, int(size)) if size is not None else 1,
-        problem=problem,
-    )
 
 
 def at_path(body: Mapping[str, Any], path: Iterable[str]) -> Any:
@@ -236,8 +167,22 @@ def parse_pod(body: Mapping[str, Any]) -> PodRecord | None:
         unschedulable=reason == "Unschedulable",
         gated=reason == "SchedulingGated",
         terminating=metadata.get("deletionTimestamp") is not None,
+        deletion_cost=_count((metadata.get("annotations") or {}).get(_DELETION_COST)),
         restarts=sum(int(item.get("restartCount") or 0) for item in status.get("containerStatuses") or ()),
+        trouble=_trouble(status),
     )
+
+
+def _trouble(status: Mapping[str, Any]) -> str:
+    """Return the first reason for which a container waits, other than that it is about to start."""
+    for item in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        waiting = at_path(item, ("state", "waiting")) or {}
+        reason = str(waiting.get("reason") or "")
+        if reason and reason not in _ABOUT_TO_START:
+            return (
+                sys.intern(reason) if not waiting.get("message") else f"{reason}: {waiting['message']}"[:_LONGEST]
+            )
+    return ""
 
 
 def pod_gpus(spec: Mapping[str, Any]) -> int:

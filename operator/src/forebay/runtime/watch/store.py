@@ -12,13 +12,12 @@ from forebay.runtime.watch.records import (
     NodeRecord,
     PodRecord,
     ResourceRecord,
-    WorkloadRecord,
     parse_autoscaler,
     parse_node,
     parse_pod,
     parse_resource,
-    parse_workload,
 )
+from forebay.runtime.watch.workloads import WorkloadRecord, parse_workload
 
 ObjectKey = tuple[str, str]
 """Namespace ("" for cluster-scoped objects) and name."""

@@ -1,0 +1,292 @@
+"""Looks at pools: from the caches to what is observed of each variant, without telemetry."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Self
+
+from forebay.actuation.conflicts import Autoscaler, autoscaler_conflict, parse_time
+from forebay.actuation.targets import TargetRef
+from forebay.api.v1alpha1.inferencepool import Mode
+from forebay.flow.fleet import PoolKey, Variant, VariantKey
+from forebay.flow.kinds import WorkloadKind, workload_kind
+from forebay.flow.observation import NodePoolObservation, Note, VariantObservation
+from forebay.runtime.cluster.groups import replicas_of_groups
+from forebay.runtime.cluster.leadtime import PodTimes
+from forebay.runtime.cluster.look import PoolLook
+from forebay.runtime.cluster.memory import ClusterMemory
+from forebay.runtime.cluster.replicas import Deadlines, LeadTimes, PodIndex, ReplicaView, view_replicas
+from forebay.runtime.cluster.rollouts import rollout_of, trouble_of
+from forebay.runtime.cluster.roster import PoolEntry
+from forebay.runtime.cluster.writes import Finding
+from forebay.runtime.watch.records import PodRecord
+from forebay.runtime.watch.selectors import Selector
+from forebay.runtime.watch.workloads import WorkloadRecord
+
+_QUEUE_LABELS = ("kueue.x-k8s.io/managed", "kueue.x-k8s.io/queue-name")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Claim:
+    """A variant of a pool in mode Auto that scales a target; of several, the first in order keeps it."""
+
+    created_seconds: float
+    pool: PoolKey
+    variant: VariantKey
+
+    @classmethod
+    def of(cls, entry: PoolEntry, variant: VariantKey) -> Self:
+        """Return the claim of one variant."""
+        return cls(entry.record.created_seconds, entry.pool.key, variant)
+
+    def __str__(self) -> str:
+        return f"InferencePool {self.pool}"
+
+
+class PoolLooks:
+    """Makes the looks at the pools of one round, with what they share."""
+
+    def __init__(
+        self,
+        memory: ClusterMemory,
+        node_pools: dict[str, NodePoolObservation],
+        gpus_per_node: Mapping[str, int],
+        autoscalers: Mapping[tuple[str, str, str], Sequence[Autoscaler]],
+        claims: Mapping[TargetRef, Sequence[Claim]],
+        now_seconds: float,
+    ) -> None:
+        self._memory = memory
+        self._node_pools = node_pools
+        self._gpus_per_node = gpus_per_node
+        self._autoscalers = autoscalers
+        self._claims = claims
+        self._now = now_seconds
+        self._indices: dict[str, PodIndex] = {}
+
+    def at_pool(self, entry: PoolEntry) -> PoolLook:
+        """Return one pool's look."""
+        self._recall_writes(entry)
+        variants: list[VariantObservation] = []
+        workloads: dict[VariantKey, WorkloadRecord] = {}
+        problems: list[str] = []
+        for variant in entry.pool.variants:
+            target = entry.targets[variant.key]
+            workload = self._memory.workload(target)
+            if not isinstance(workload, WorkloadRecord):
+                problems.append(workload)
+                variants.append(self._unusable(entry, variant))
+                continue
+            if workload.problem:
+                problems.append(workload.problem)
+                variants.append(self._unusable(entry, variant, workload))
+                continue
+            workloads[variant.key] = workload
+            variants.append(self._present(entry, variant, workload))
+        return PoolLook(
+            entry=entry,
+            variants=tuple(variants),
+            workloads=workloads,
+            target_problems=tuple(problems),
+            last_written={
+                key: last
+                for key, target in entry.targets.items()
+                if (last := self._memory.writes.last.get(target)) is not None
+            },
+        )
+
+    def _recall_writes(self, entry: PoolEntry) -> None:
+        """Take what an earlier process wrote to the pool's targets from the status that it left."""
+        if all(target in self._memory.writes.last for target in entry.targets.values()):
+            return
+        keys = {(variant.role.value, variant.name): variant.key for variant in entry.pool.variants}
+        for role in entry.record.status.get("roles") or ():
+            for told in role.get("variants") or ():
+                key = keys.get((role.get("role"), told.get("name")))
+                if key is not None:
+                    at_seconds = parse_time(told.get("lastWrittenTime"))
+                    self._memory.writes.recall(entry.targets[key], told.get("lastWritten"), at_seconds)
+
+    def after_pools(self) -> dict[str, NodePoolObservation]:
+        """Return the node pools, with those blocked that did not deliver in time."""
+        blocked = {}
+        for name, observed in self._node_pools.items():
+            back_off = self._memory.back_offs.of(name)
+            until = back_off.until_seconds if back_off.blocked(self._now) else None
+            blocked[name] = replace(
+                observed, blocked_until_seconds=until, blocked_reason=back_off.reason if until else ""
+            )
+        return blocked
+
+    def _view(
+        self, entry: PoolEntry, variant: Variant, workload: WorkloadRecord, row: WorkloadKind | None
+    ) -> ReplicaView:
+        memory = self._memory
+        pods = self._replicas(entry.pool.key.namespace, workload, row)
+        self._learn(entry, variant, pods)
+        # In a rollout old replicas go before new ones come: those were not asked for by the last write.
+        ordered = None if workload.controller.updating else memory.writes.ordered_seconds(workload)
+        view = view_replicas(
+            workload,
+            pods,
+            row=row,
+            deadlines=Deadlines(
+                lead_times=self._lead_times(entry, variant),
+                now_seconds=self._now,
+                shortest_seconds=memory.shortest_deadline_seconds,
+            ),
+            is_awaited=partial(memory.book.awaits, variant_key(entry, variant)),
+            ordered_seconds=lambda pod: memory.book.ordered_seconds(pod.uid, pod.created_seconds),
+            unborn_since=lambda count: memory.unborn.see(
+                workload.target, count, ordered_seconds=ordered, now_seconds=self._now
+            ),
+            needs_node=self._needs_node(variant, workload.group_size),
+        )
+        if view.overdue_for_nodes and variant.node_pool is not None and entry.mode is Mode.AUTO:
+            self._memory.back_offs.of(variant.node_pool).failed(
+                self._now,
+                f"{view.overdue_for_nodes} replicas of {entry.pool.key} got no node before their deadline.",
+            )
+        return view
+
+    def _replicas(self, namespace: str, workload: WorkloadRecord, row: WorkloadKind | None) -> list[PodRecord]:
+        """Return a workload's replicas: its pods, or one record for each group of pods."""
+        if namespace not in self._indices:
+            self._indices[namespace] = PodIndex(self._memory.store.pods_in(namespace))
+        index = self._indices[namespace]
+        if row is None or row.group is None:
+            return index.matching(workload.selector)
+        members = index.matching(Selector({row.group.workload_label: workload.target.name}))
+        return replicas_of_groups(members, label=row.group.key_label, size=workload.group_size)
+
+    def _learn(self, entry: PoolEntry, variant: Variant, pods: Iterable[PodRecord]) -> None:
+        book, nodes, key = self._memory.book, self._memory.store.nodes, variant_key(entry, variant)
+        estimator = book.of_node_pool(variant.node_pool or "")
+        before = estimator.count
+        # A declared start-up moves the deadline up to which a pod is believed.
+        book.of_variant(key, variant.start_up_seconds)
+        for pod in pods:
+            if book.knows(key, pod.uid):
+                continue
+            node = nodes.get(pod.node or "")
+            times = PodTimes(
+                uid=pod.uid,
+                created_seconds=pod.created_seconds,
+                scheduled_seconds=pod.scheduled_seconds,
+                ready_seconds=pod.ready_seconds,
+                restarted=pod.restarts > 0,
+                node_created_seconds=node.created_seconds if node else None,
+                gated=pod.gated,
+                queued=any(label in pod.labels for label in _QUEUE_LABELS),
+            )
+            book.see(
+                times,
+                variant=key,
+                node_pool=variant.node_pool or "",
+                now_seconds=self._now,
+                shortest_deadline_seconds=self._memory.shortest_deadline_seconds,
+            )
+        if estimator.count > before and variant.node_pool is not None:
+            self._memory.back_offs.of(variant.node_pool).succeeded()
+
+    def _lead_times(self, entry: PoolEntry, variant: Variant) -> LeadTimes:
+        book = self._memory.book
+        return LeadTimes(
+            start_up=book.of_variant(variant_key(entry, variant), variant.start_up_seconds).quantiles(),
+            node=book.of_node_pool(variant.node_pool or "").quantiles(),
+        )
+
+    def _needs_node(self, variant: Variant, group_size: int) -> bool:
+        """Whether one more replica would wait for a new node; unknown node pools are taken to have room.
+
+        A replica of more GPUs than a node has consists of several pods, whatever its object says.
+        """
+        supply = self._node_pools.get(variant.node_pool or "")
+        if supply is None:
+            return False
+        per_node = self._gpus_per_node[supply.name]
+        pods = max(group_size, math.ceil(variant.gpus_per_replica / per_node))
+        return not supply.has_room(pods=pods, gpus_per_pod=math.ceil(variant.gpus_per_replica / pods))
+
+    def _present(self, entry: PoolEntry, variant: Variant, workload: WorkloadRecord) -> VariantObservation:
+        row = workload_kind(workload.target.api_version, workload.target.kind)
+        view = self._view(entry, variant, workload, row)
+        findings = self._findings(entry, variant, workload)
+        conflict = next((finding for finding in findings if finding.hands_off), None)
+        return VariantObservation(
+            name=variant.name,
+            role=variant.role,
+            desired=workload.replicas,
+            ready=view.ready,
+            starting=view.starting,
+            overdue=view.undelivered,
+            draining=view.draining,
+            lead_time_seconds=view.lead_time.p90_seconds,
+            conflict=None if conflict is None else conflict.message,
+            conflict_code="OtherWriter" if conflict is None else conflict.code,
+            rollout=rollout_of(workload, row, view.alive, overdue=view.overdue),
+            gated=view.gated,
+            removal=view.removal,
+            notes=(
+                *(Note(item.code, item.message) for item in findings if not item.hands_off),
+                *_notes(workload, view),
+            ),
+        )
+
+    def _unusable(
+        self, entry: PoolEntry, variant: Variant, workload: WorkloadRecord | None = None
+    ) -> VariantObservation:
+        """Return a variant whose target is missing, or cannot be used: it is left alone."""
+        lead_time = self._lead_times(entry, variant).total(needs_node=self._needs_node(variant, 1))
+        return VariantObservation(
+            name=variant.name,
+            role=variant.role,
+            desired=0 if workload is None else workload.replicas,
+            ready=0 if workload is None else min(workload.replicas, workload.ready_replicas),
+            lead_time_seconds=lead_time.p90_seconds,
+            target_found=False,
+        )
+
+    def _findings(self, entry: PoolEntry, variant: Variant, workload: WorkloadRecord) -> list[Finding]:
+        """Return what others do to a target."""
+        target = workload.target
+        others = self._autoscalers.get((target.namespace, target.kind, target.name), ())
+        autoscaler = autoscaler_conflict(target, others)
+        found = [
+            Finding("OtherWriter", autoscaler, hands_off=True) if autoscaler is not None else None,
+            _shared(target, Claim.of(entry, variant.key), self._claims.get(target, ())),
+            self._memory.writes.judge(workload, self._now),
+        ]
+        return [finding for finding in found if finding is not None]
+
+
+def _shared(target: TargetRef, mine: Claim, claims: Sequence[Claim]) -> Finding | None:
+    """Return what two variants that scale one target are told: the older pool keeps it."""
+    if len(claims) < 2 or mine not in claims:
+        return None
+    name, others = f"{target.kind} {target.name}", [claim for claim in claims if claim != mine]
+    if claims[0] == mine:
+        words = ", ".join(str(claim) for claim in others)
+        message = f"{words} also scales {name} and is left out: take {name} out of one of them."
+        return Finding("SharedTarget", message, hands_off=False)
+    message = f"{claims[0]} also scales {name} and was there first: take {name} out of one of them."
+    return Finding("SharedTarget", message, hands_off=True)
+
+
+def _notes(workload: WorkloadRecord, view: ReplicaView) -> list[Note]:
+    """Return why replicas that were ordered do not come, as far as somebody says so."""
+    name, notes = f"{workload.target.kind} {workload.target.name}", []
+    if view.gated:
+        message = f"{view.gated} replicas of {name} wait for a quota system to admit them (scheduling gates)."
+        notes.append(Note("WaitingForQuota", message))
+    if view.unborn and workload.controller.failure:
+        message = f"{view.unborn} replicas of {name} cannot be created: {workload.controller.failure}."
+        notes.append(Note("FailedCreate", message))
+    if trouble := trouble_of(view.alive):
+        notes.append(Note("ReplicasFail", f"{name}: {trouble}."))
+    return notes
+
+
+def variant_key(entry: PoolEntry, variant: Variant) -> str:
+    """Return the name under which a variant's start-up is remembered."""
+    return f"{entry.pool.key}/{variant.key}"
