@@ -149,7 +149,7 @@ def _set_up(cluster: devcluster.LocalCluster, pools: int) -> float:
     started = time.monotonic()
     rendered = cluster.kubectl("kustomize", str(ROOT / "manifests" / "install"))
     cluster.kubectl("apply", "--server-side", "-f", "-", input=rendered)
-    for crd in ("inferencepools", "gpunodepools", "servingprofiles", "scalingpolicies"):
+    for crd in ("inferencepools", "gpunodepools", "servingprofiles", "scalingpolicies", "fleetpolicies"):
         cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", f"crd/{crd}.forebay.io")
     cluster.apply(shared_objects())
     for number in range(min(pools, 40)):

@@ -27,6 +27,7 @@ WATCHED_GRANTS: set[Grant] = {
 NODE_GRANTS: set[Grant] = {
     (kind.group, kind.value, verb) for kind in ALL_KINDS if kind.cluster_scoped for verb in ("list", "watch")
 }
+NODE_GRANTS |= {("", "namespaces", "list")}
 CONFLICTS: set[Grant] = {("keda.sh", "scaledobjects", "list")}
 REFERENCES: set[Grant] = {("inference.networking.k8s.io", "inferencepools", "get")}
 OTHER_READS: set[Grant] = {

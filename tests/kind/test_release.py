@@ -19,6 +19,6 @@ def test_workloads_outlive_the_release_and_a_new_one_carries_on(scene: Scene) ->
     assert scene.ready("app=chat") == sum(before.values())
     assert scene.pool()["spec"]
     kept = scene.cluster.kubectl("get", "crd", "-o", "name")
-    for kind in ("inferencepools", "gpunodepools", "servingprofiles", "scalingpolicies"):
+    for kind in ("inferencepools", "gpunodepools", "servingprofiles", "scalingpolicies", "fleetpolicies"):
         assert f"{kind}.forebay.io" in kept
     scene.carries_on(scene.troubles.install, led_by=bool)

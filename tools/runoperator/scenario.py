@@ -163,7 +163,10 @@ class Stage:
             self._prometheus.stop()
         self._stack.close()
         self.cluster.kubectl(
-            "delete", "gpunodepools.forebay.io,servingprofiles.forebay.io", "--all", "--wait=false"
+            "delete",
+            "gpunodepools.forebay.io,servingprofiles.forebay.io,fleetpolicies.forebay.io",
+            "--all",
+            "--wait=false",
         )
         self.cluster.kubectl("delete", "nodes", "-l", f"{devcluster.POOL_LABEL}={self.nodes.name}", "--wait=false")
         # A killed leader leaves its lease behind; the next test need not wait for it.

@@ -64,11 +64,15 @@ targets:
 {{- /* What it watches that is in no namespace: GPUs that are allocatable, node pools, profiles. */ -}}
 {{- define "forebay.rules.readNodes" -}}
 - apiGroups: [forebay.io]
-  resources: [gpunodepools, servingprofiles]
+  resources: [gpunodepools, servingprofiles, fleetpolicies]
   verbs: [list, watch]
 - apiGroups: [""]
   resources: [nodes]
   verbs: [list, watch]
+# Labels of namespaces, by which a FleetPolicy tells tenants apart.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [list]
 {{- end }}
 
 {{- /* What it says. All that mode Recommend needs. */ -}}

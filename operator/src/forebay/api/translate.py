@@ -66,6 +66,8 @@ class PoolBinding:
     """Whether its policy has schedules: what they say of the hours to come is translated anew as time goes."""
     problems: tuple[str, ...] = ()
     """Sentences about references that lead nowhere, each saying what to change."""
+    restrictions: tuple[str, ...] = ()
+    """Sentences about what the FleetPolicy takes away."""
 
 
 def translate_pool(

@@ -146,6 +146,16 @@ class NodePool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GpuQuota:
+    """Most GPUs that some pools together may grow to."""
+
+    source: str
+    """Where it is written, for sentences."""
+    gpus: int
+    pools: frozenset[PoolKey]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
     """Everything that is decided together in one round."""
 
@@ -153,3 +163,4 @@ class Fleet:
     node_pools: Mapping[str, NodePool]
     budget_usd_per_hour: float | None = None
     power_limit_watts: float | None = None
+    quotas: tuple[GpuQuota, ...] = ()

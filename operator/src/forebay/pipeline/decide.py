@@ -8,6 +8,7 @@ from forebay.flow.fleet import Fleet, Pool, PoolKey, Role, VariantKey
 from forebay.flow.observation import FleetObservation, PoolObservation
 from forebay.flow.plan import FleetPlan
 from forebay.pipeline.guard.guards import GuardContext, guarded
+from forebay.pipeline.guard.quota import within_quotas
 from forebay.pipeline.plan.allocation import Allocation, allocate
 from forebay.pipeline.plan.plan_reasons import alternatives, plan_reasons
 from forebay.pipeline.prices import pool_usd_per_hour, usd_of, watts_of
@@ -60,7 +61,7 @@ def decide(fleet: Fleet, observed: FleetObservation, state: FleetState, *, jobs:
     state.work(jobs)
     return FleetDecision(
         at_seconds=observed.at_seconds,
-        pools={key: decided[key] for key in sorted(decided)},
+        pools=within_quotas(fleet, {key: decided[key] for key in sorted(decided)}),
         shadow_prices=plan.shadow_prices if plan is not None else (),
         solver=plan.solver if plan is not None else (failure.message if failure else "each pool on its own"),
     )

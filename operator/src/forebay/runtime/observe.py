@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from forebay.flow.fleet import Fleet, PoolKey
+from forebay.api.v1alpha1.fleetpolicy import FleetPolicy, FleetPolicySpec
+from forebay.flow.fleet import Fleet, GpuQuota, PoolKey
 from forebay.flow.observation import FleetObservation, Freshness, PoolObservation, Problem
 from forebay.forecast.future import ExternalForecast
 from forebay.runtime.cluster.look import Look, PoolLook, node_pools_of
@@ -64,11 +65,23 @@ def pool_observation(look: PoolLook, measured: PoolTelemetry | None, now_seconds
     )
 
 
-def fleet_of(look: Look) -> Fleet:
-    """Return the pools and node pools of a look."""
+def fleet_of(look: Look, policy: FleetPolicy | None) -> Fleet:
+    """Return the pools and node pools of a look, with the limits that an administrator sets."""
+    spec = policy.spec if policy is not None else FleetPolicySpec()
     return Fleet(
         pools={pool.entry.pool.key: pool.entry.pool for pool in look.pools},
         node_pools=node_pools_of(look),
+        budget_usd_per_hour=spec.budget_per_hour.value if spec.budget_per_hour is not None else None,
+        power_limit_watts=spec.power_limit_watts,
+        quotas=tuple(
+            GpuQuota(
+                source=f"the rule {rule.name} of the FleetPolicy",
+                gpus=rule.max_gpus,
+                pools=frozenset(pool.entry.pool.key for pool in look.pools if pool.entry.tenant == rule.name),
+            )
+            for rule in spec.tenants
+            if rule.max_gpus is not None
+        ),
     )
 
 

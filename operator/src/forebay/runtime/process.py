@@ -16,6 +16,7 @@ from forebay.actuation.kube import KubeApi, field_manager, load_configuration
 from forebay.actuation.scale import ScaleWriter
 from forebay.actuation.targets import TargetDirectory
 from forebay.forecast.resolution import steps_of
+from forebay.runtime.cluster.namespaces import NamespaceLabels
 from forebay.runtime.cluster.references import GatewayPools
 from forebay.runtime.cluster.roster import RosterKeeper
 from forebay.runtime.cluster.targetreader import TargetReader
@@ -129,7 +130,14 @@ class OperatorProcess:
             directory = TargetDirectory(api)
             writer = ScaleWriter(api, directory, time.monotonic)
             steps = Steps(
-                keeper=RosterKeeper(store),
+                keeper=RosterKeeper(
+                    store,
+                    namespaces=NamespaceLabels(
+                        api=api, resync_seconds=settings.resync_seconds, clock=time.monotonic
+                    ),
+                    fleet_policy=settings.fleet_policy,
+                    namespace_label=settings.prometheus_namespace_label,
+                ),
                 gateway_pools=GatewayPools(api=api, resync_seconds=settings.resync_seconds, clock=time.monotonic),
                 target_reader=TargetReader(api, directory, writer),
                 world=ClusterView(

@@ -166,7 +166,7 @@ class ControlLoop:
         observed = fleet_observation(look, measured)
         with self._timed("decide"):
             decisions = await self._decider.decide(
-                fleet_of(look),
+                fleet_of(look, roster.fleet_policy),
                 observed,
                 pasts=pasts,
                 late=late,

@@ -124,6 +124,10 @@ class OperatorSettings(BaseModel):
         ),
     ] = ""
 
+    fleet_policy: Annotated[
+        str, Option("Name of the FleetPolicy that this operator obeys, if there is one.", "operator.fleetPolicy")
+    ] = "fleet"
+
     leader_election: Annotated[bool, Option("Whether a Lease decides which replica acts.")] = True
     lease_namespace: Annotated[
         str, Option("Namespace of the Lease.", shown_default="the pod's own, else forebay-system")

@@ -117,7 +117,10 @@ async def test_selectors_become_labels(store: Store, objects: Any) -> None:
     entry = (await RosterKeeper(store).build(NOW)).pools[CHAT]
     assert entry.series_labels == {"model_name": "m"}
     assert entry.gateway is not None
-    assert (entry.gateway.dialect, entry.gateway.labels) == ("inference-extension", {"inference_pool": "chat"})
+    assert (entry.gateway.dialect, entry.gateway.labels) == (
+        "inference-extension",
+        {"inference_pool": "chat", "namespace": "serving"},
+    )
 
 
 async def test_names_of_roles_are_told_apart_inside_and_short_outside(store: Store, objects: Any) -> None:

@@ -16,9 +16,9 @@ from forebay.api.v1alpha1.nodeprovider import Provider, ProviderType
 PRODUCT_LABEL = "nvidia.com/gpu.product"
 """Label that GPU feature discovery sets; it appends to the product how a GPU is shared (-SHARED, -MIG-1g.10gb)."""
 
-_LABEL_NAME = "[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
-_LABEL_KEY = f"({SUBDOMAIN}/)?{_LABEL_NAME}"
-_LABEL_KEY_RE = re.compile(_LABEL_KEY)
+LABEL_NAME = "[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+LABEL_KEY = f"({SUBDOMAIN}/)?{LABEL_NAME}"
+_LABEL_KEY_RE = re.compile(LABEL_KEY)
 
 AcceleratorName = Annotated[
     StrictStr,
@@ -164,7 +164,7 @@ class GPUNodePoolSpec(ApiModel):
         StrictStr,
         Field(max_length=253),
         matching(
-            f"{SUBDOMAIN}/{_LABEL_NAME}",
+            f"{SUBDOMAIN}/{LABEL_NAME}",
             "must be the resource that pods ask for, such as nvidia.com/gpu or amd.com/gpu: correct it",
         ),
     ] = "nvidia.com/gpu"
@@ -175,13 +175,13 @@ class GPUNodePoolSpec(ApiModel):
             Annotated[
                 StrictStr,
                 Field(max_length=63),
-                matching(f"({_LABEL_NAME})?", "must be the value of a node's label, such as h100: correct it"),
+                matching(f"({LABEL_NAME})?", "must be the value of a node's label, such as h100: correct it"),
             ],
         ],
         Field(min_length=1, max_length=16),
         BeforeValidator(without_nulls),
         Rule(
-            f"self.all(k, k.size() <= 317 && k.matches('^({_LABEL_KEY.replace(chr(92), chr(92) * 2)})$'))",
+            f"self.all(k, k.size() <= 317 && k.matches('^({LABEL_KEY.replace(chr(92), chr(92) * 2)})$'))",
             "nodeSelector has a key that is no label of a node: write it like cloud.example.com/pool",
             lambda labels: all(len(key) <= 317 and _LABEL_KEY_RE.fullmatch(key) for key in labels),
         ),

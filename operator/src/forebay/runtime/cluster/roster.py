@@ -7,12 +7,14 @@ from typing import Any, TypeVar
 
 from forebay.actuation.targets import TargetRef
 from forebay.api.base import API_VERSION, Resource
+from forebay.api.grants import NothingGrantedError, grants_of, restricted
 from forebay.api.parsing import InvalidResourceError, parse
 from forebay.api.translate import Catalogue, PoolBinding, translate_node_pool, translate_pool
-from forebay.api.v1alpha1 import GPUNodePool, InferencePool, ScalingPolicy, ServingProfile
+from forebay.api.v1alpha1 import FleetPolicy, GPUNodePool, InferencePool, ScalingPolicy, ServingProfile
 from forebay.api.v1alpha1.inferencepool import Mode
 from forebay.flow.fleet import NodePool, Pool, PoolKey, VariantKey
 from forebay.runtime.cluster.leadtime import PhasePrior
+from forebay.runtime.cluster.namespaces import Labels, NamespaceLabels
 from forebay.runtime.watch.kinds import Kind
 from forebay.runtime.watch.records import ResourceRecord
 from forebay.runtime.watch.store import Store
@@ -25,6 +27,7 @@ _MODELS: Mapping[Kind, type[Resource]] = {
     Kind.NODE_POOLS: GPUNodePool,
     Kind.PROFILES: ServingProfile,
     Kind.POLICIES: ScalingPolicy,
+    Kind.FLEET_POLICIES: FleetPolicy,
 }
 _YIELD_EVERY = 50
 _SCHEDULE_HORIZON_SECONDS = 6 * 3600.0
@@ -48,6 +51,10 @@ class PoolEntry:
     gateway_pool: str | None
     """Name of the Gateway API Inference Extension's pool that it refers to, in its own namespace."""
     problems: tuple[str, ...]
+    restrictions: tuple[str, ...] = ()
+    """Sentences about what the FleetPolicy takes away."""
+    tenant: str | None = None
+    """Name of the FleetPolicy's rule that it comes under."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +83,21 @@ class Roster:
     pools: Mapping[PoolKey, PoolEntry]
     node_pools: Mapping[str, NodePoolEntry]
     invalid: tuple[Invalid, ...]
+    fleet_policy: FleetPolicy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """All that pools are translated with besides what they say themselves."""
+
+    catalogue: Catalogue
+    fleet_policy: FleetPolicy | None
+    policy_name: str
+    namespace_label: str
+    labels: Labels
+    """Of the pools' namespaces."""
+    version: int
+    """Changes when any of it does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,16 +105,16 @@ class _Translated:
     """A pool's entry, or what is wrong with the pool, and when to look at it again."""
 
     generation: int
-    catalogue: int
+    rules: int
     """Stands for all that pools refer to."""
     epoch: float
     entry: PoolEntry | str
     follows_schedules: bool
 
-    def holds(self, generation: int, catalogue: int, epoch: float) -> bool:
+    def holds(self, generation: int, rules: int, epoch: float) -> bool:
         """Whether nothing has changed since that it depends on."""
         same_time = epoch == self.epoch or not self.follows_schedules
-        return same_time and (generation, catalogue) == (self.generation, self.catalogue)
+        return same_time and (generation, rules) == (self.generation, self.rules)
 
 
 @dataclass(slots=True)
@@ -103,6 +125,12 @@ class RosterKeeper:
     """
 
     store: Store
+    namespaces: NamespaceLabels | None = None
+    """Reads the labels that the FleetPolicy selects by; without it namespaces are known by their names only."""
+    fleet_policy: str = "fleet"
+    """Name of the FleetPolicy that is obeyed."""
+    namespace_label: str = "namespace"
+    """Label of Prometheus series that has their namespace."""
     _parsed: dict[tuple[Kind, str], tuple[int, Resource | str]] = field(default_factory=dict)
     _pools: dict[str, _Translated] = field(default_factory=dict)
 
@@ -110,10 +138,10 @@ class RosterKeeper:
         """Return who takes part now; gives way to other tasks while many resources are new."""
         invalid: list[Invalid] = []
         catalogue = await self._catalogue(invalid)
-        version = self._version()
+        rules = await self._rules(catalogue, invalid)
         pools: dict[PoolKey, PoolEntry] = {}
         for index, record in enumerate(list(self.store.resources[Kind.POOLS].values())):
-            entry = self._entry(record, catalogue, version, now_seconds)
+            entry = self._entry(record, rules, now_seconds)
             if isinstance(entry, PoolEntry):
                 pools[entry.pool.key] = entry
             else:
@@ -130,7 +158,18 @@ class RosterKeeper:
                 if Kind.NODES in self.store.kinds and ("", name) in self.store.resources[Kind.NODE_POOLS]
             },
             invalid=tuple(invalid),
+            fleet_policy=rules.fleet_policy,
         )
+
+    async def _rules(self, catalogue: Catalogue, invalid: list[Invalid]) -> _Rules:
+        policies = await self._valid(Kind.FLEET_POLICIES, FleetPolicy, invalid)
+        policy = next((item for item in policies if item.name == self.fleet_policy), None)
+        labels: Labels = {}
+        if self.namespaces is not None:
+            labels = await self.namespaces.read(policy, {name for name, _ in self.store.resources[Kind.POOLS]})
+        words = tuple(sorted((name, tuple(sorted(mine.items()))) for name, mine in labels.items()))
+        version = hash((self._version(), words))
+        return _Rules(catalogue, policy, self.fleet_policy, self.namespace_label, labels, version)
 
     async def _catalogue(self, invalid: list[Invalid]) -> Catalogue:
         """Return what pools refer to, and add what cannot be used of it to ``invalid``."""
@@ -169,19 +208,17 @@ class RosterKeeper:
         """Return what changes when something does that pools refer to."""
         referred = tuple(
             (record.uid, record.generation)
-            for kind in (Kind.NODE_POOLS, Kind.PROFILES, Kind.POLICIES)
+            for kind in (Kind.NODE_POOLS, Kind.PROFILES, Kind.POLICIES, Kind.FLEET_POLICIES)
             for record in self.store.resources[kind].values()
         )
         return hash((referred, frozenset(self.store.without)))
 
-    def _entry(
-        self, record: ResourceRecord, catalogue: Catalogue, version: int, now_seconds: float
-    ) -> PoolEntry | str:
+    def _entry(self, record: ResourceRecord, rules: _Rules, now_seconds: float) -> PoolEntry | str:
         """Return a pool's entry, or a sentence that says what is wrong with it."""
         epoch = now_seconds // _SCHEDULE_EPOCH_SECONDS
         known = self._pools.get(record.uid)
-        if known is None or not known.holds(record.generation, version, epoch):
-            known = _translated(record, catalogue, version, epoch, now_seconds)
+        if known is None or not known.holds(record.generation, rules.version, epoch):
+            known = _translated(record, rules, epoch, now_seconds)
         elif isinstance(known.entry, PoolEntry) and known.entry.record is not record:
             known = replace(known, entry=replace(known.entry, record=record))
         self._pools[record.uid] = known
@@ -220,27 +257,31 @@ def _parse(kind: Kind, record: ResourceRecord) -> Resource | str:
         return str(error)
 
 
-def _translated(
-    record: ResourceRecord, catalogue: Catalogue, version: int, epoch: float, now_seconds: float
-) -> _Translated:
+def _translated(record: ResourceRecord, rules: _Rules, epoch: float, now_seconds: float) -> _Translated:
     resource = _parse(Kind.POOLS, record)
     entry: PoolEntry | str = str(resource)
     follows_schedules = False
     if isinstance(resource, InferencePool):
         binding = translate_pool(
-            resource, catalogue, now_seconds=now_seconds, horizon_seconds=_SCHEDULE_HORIZON_SECONDS
+            resource, rules.catalogue, now_seconds=now_seconds, horizon_seconds=_SCHEDULE_HORIZON_SECONDS
         )
-        entry, follows_schedules = _pool_entry(record, binding), binding.follows_schedules
+        labels = rules.labels.get(resource.namespace, {})
+        grants = grants_of(rules.fleet_policy, rules.policy_name, resource.namespace, labels)
+        follows_schedules = binding.follows_schedules
+        try:
+            entry = _pool_entry(record, restricted(binding, grants, rules.namespace_label), grants.rule)
+        except NothingGrantedError as error:
+            entry = str(error)
     return _Translated(
         generation=record.generation,
-        catalogue=version,
+        rules=rules.version,
         epoch=epoch,
         entry=entry,
         follows_schedules=follows_schedules,
     )
 
 
-def _pool_entry(record: ResourceRecord, binding: PoolBinding) -> PoolEntry:
+def _pool_entry(record: ResourceRecord, binding: PoolBinding, tenant: str | None) -> PoolEntry:
     pool = binding.pool
     if binding.mode is Mode.PAUSED:
         # Others plan around what a paused pool has.
@@ -260,6 +301,8 @@ def _pool_entry(record: ResourceRecord, binding: PoolBinding) -> PoolEntry:
         forecast_query=binding.forecast_query,
         gateway_pool=binding.gateway_pool,
         problems=binding.problems,
+        restrictions=binding.restrictions,
+        tenant=tenant,
     )
 
 

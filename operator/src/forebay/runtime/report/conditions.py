@@ -21,6 +21,7 @@ class Type(StrEnum):
     CONFLICTED = "Conflicted"
     SCALING_LIMITED = "ScalingLimited"
     REFERENCES_FOUND = "ReferencesFound"
+    WITHIN_FLEET_POLICY = "WithinFleetPolicy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ def judge(
     target_problems: Sequence[str],
     reference_problems: Sequence[str],
     obstacles: Sequence[str],
+    restrictions: Sequence[str] = (),
 ) -> tuple[Verdict, ...]:
     """Return the conditions of a pool after a decision.
 
@@ -54,6 +56,7 @@ def judge(
         target_problems: sentences about targets that are missing, cannot be scaled, or could not be read.
         reference_problems: sentences about references that lead nowhere.
         obstacles: sentences about why the last wish could not be written.
+        restrictions: sentences about what the FleetPolicy takes away.
     """
     conflicts = [variant.conflict for variant in observed.variants if variant.conflict]
     return (
@@ -67,7 +70,15 @@ def judge(
             reference_problems,
             "ReferenceMissing",
             "AllFound",
-            "All references lead somewhere.",
+            "All referenced objects exist.",
+            good=True,
+        ),
+        _first(
+            Type.WITHIN_FLEET_POLICY,
+            restrictions,
+            "Restricted",
+            "NotRestricted",
+            "No FleetPolicy restricts this pool.",
             good=True,
         ),
     )

@@ -39,7 +39,9 @@ _TOLD_AT_ONCE = 50
 _Telling = Callable[[], Coroutine[None, None, None]]
 
 #: Conditions that are good when True; the others are good when False.
-_GOOD_WHEN_TRUE = frozenset({Type.READY, Type.METRICS_FRESH, Type.TARGETS_FOUND, Type.REFERENCES_FOUND})
+_GOOD_WHEN_TRUE = frozenset(
+    {Type.READY, Type.METRICS_FRESH, Type.TARGETS_FOUND, Type.REFERENCES_FOUND, Type.WITHIN_FLEET_POLICY}
+)
 #: What comes and goes with every scaling, which has an event of its own: readiness, and new replicas that are not
 #: scraped yet.
 _SILENT_REASONS = frozenset({"TooFewReplicas", "AsRecommended", "MoreThanRecommended", "Partial", "Sufficient"})
@@ -158,6 +160,7 @@ class Reporter:
             target_problems=look.target_problems,
             reference_problems=entry.problems,
             obstacles=obstacles(done),
+            restrictions=entry.restrictions,
         )
         written = [item for item in done if item.outcome.result is ScaleResult.WRITTEN]
         report = pool_report(

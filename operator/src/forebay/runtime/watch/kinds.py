@@ -24,6 +24,7 @@ class Kind:
     NODE_POOLS: ClassVar["Kind"]
     PROFILES: ClassVar["Kind"]
     POLICIES: ClassVar["Kind"]
+    FLEET_POLICIES: ClassVar["Kind"]
     NODES: ClassVar["Kind"]
     PODS: ClassVar["Kind"]
     DEPLOYMENTS: ClassVar["Kind"]
@@ -48,13 +49,20 @@ Kind.POOLS = Kind("inferencepools", GROUP, VERSION)
 Kind.NODE_POOLS = Kind("gpunodepools", GROUP, VERSION, cluster_scoped=True)
 Kind.PROFILES = Kind("servingprofiles", GROUP, VERSION, cluster_scoped=True)
 Kind.POLICIES = Kind("scalingpolicies", GROUP, VERSION)
+Kind.FLEET_POLICIES = Kind("fleetpolicies", GROUP, VERSION, cluster_scoped=True)
 Kind.NODES = Kind("nodes", "", "v1", cluster_scoped=True)
 Kind.PODS = Kind("pods", "", "v1")
 Kind.DEPLOYMENTS = _BY_PLURAL["deployments"]
 Kind.STATEFUL_SETS = _BY_PLURAL["statefulsets"]
 Kind.AUTOSCALERS = Kind("horizontalpodautoscalers", "autoscaling", "v2")
 
-OWN_KINDS: tuple[Kind, ...] = (Kind.POOLS, Kind.NODE_POOLS, Kind.PROFILES, Kind.POLICIES)
+OWN_KINDS: tuple[Kind, ...] = (
+    Kind.POOLS,
+    Kind.NODE_POOLS,
+    Kind.PROFILES,
+    Kind.POLICIES,
+    Kind.FLEET_POLICIES,
+)
 ALL_KINDS: tuple[Kind, ...] = (*OWN_KINDS, Kind.NODES, Kind.PODS, *WORKLOAD_KINDS, Kind.AUTOSCALERS)
 OPTIONAL_KINDS: frozenset[Kind] = frozenset(kind for kind in ALL_KINDS if kind.optional)
 
