@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from forebay.flow.decision import PoolDecision
+from forebay.flow.decision import PoolDecision, ReasonCode
 from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.observation import FleetObservation
 from forebay.offline.replay.inputs.prepare import Wanted, prepare
@@ -96,7 +96,7 @@ class WatchedForebay(RecordedForebay):
 
 def _sized(decision: PoolDecision) -> Mapping[str, float] | None:
     """Return what sizing said of the role, in numbers."""
-    return next((r.numbers for r in decision.reasons if r.code == "Sized" and r.role is ROLE), None)
+    return next((r.numbers for r in decision.reasons if r.code == ReasonCode.SIZED and r.role is ROLE), None)
 
 
 def sizing_figure(moment: Moment) -> Figure:

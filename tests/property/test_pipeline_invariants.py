@@ -5,6 +5,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from forebay.flow.decision import ReasonCode
 from forebay.flow.fleet import Fleet, Pool, PoolKey, RatioBand, Role
 from forebay.flow.settings import PolicySettings
 from forebay.pipeline import FleetState, decide
@@ -63,7 +64,7 @@ def test_limits_hold_and_missing_is_never_zero(pool: Pool, story: Any, start: in
                 assert v.min_replicas <= after[v.name] <= v.max_replicas
                 if blind:
                     assert after[v.name] >= min(before[v.name], v.max_replicas)
-            assert not any(reason.code == "StepFailed" for reason in decision.reasons)
+            assert not any(reason.code == ReasonCode.STEP_FAILED for reason in decision.reasons)
             for role in pool.roles:
                 moves = {after[v.name] - before[v.name] for v in pool.of_role(role)}
                 within = all(before[v.name] <= v.max_replicas for v in pool.of_role(role))
@@ -78,7 +79,7 @@ def test_what_is_kept_is_never_less_than_what_is_ordered(story: Any) -> None:
         small.rates[KEY], small.waiting[KEY] = rate, waiting
         for _ in range(rounds):
             for reason in small.step()[KEY].reasons:
-                if reason.code == "Sized":
+                if reason.code == ReasonCode.SIZED:
                     assert reason.numbers["release"] >= reason.numbers["order"] >= 1
 
 
@@ -104,7 +105,7 @@ def test_more_load_never_needs_less(rate: float, factor: float) -> None:
     for _ in range(25):
         small, large = less.step()[KEY], more.step()[KEY]
     sized = [
-        {reason.role: reason.numbers for reason in decision.reasons if reason.code == "Sized"}
+        {reason.role: reason.numbers for reason in decision.reasons if reason.code == ReasonCode.SIZED}
         for decision in (small, large)
     ]
     for role in (Role.PREFILL, Role.DECODE):

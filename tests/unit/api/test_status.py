@@ -2,7 +2,7 @@
 
 from forebay.api.v1alpha1.gpunodepool_status import GPUNodePoolStatus
 from forebay.api.v1alpha1.inferencepool_status import InferencePoolStatus
-from forebay.flow.decision import PoolDecision, Reason, VariantDecision
+from forebay.flow.decision import PoolDecision, Reason, ReasonCode, Step, VariantDecision
 from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.forecast import DemandForecast, ForecastScore, Quantiles
 from forebay.flow.observation import NodePoolObservation, PoolObservation, VariantObservation
@@ -35,18 +35,16 @@ def test_a_full_report_of_a_pool_fits() -> None:
         at_seconds=1e9,
         traffic=None,
         variants=tuple(
-            VariantObservation(name=f"{role.value}/h100", role=role, desired=4, ready=3)
-            for role in (Role.PREFILL, Role.DECODE)
+            VariantObservation(name="h100", role=role, desired=4, ready=3) for role in (Role.PREFILL, Role.DECODE)
         ),
     )
     decision = PoolDecision(
         key=KEY,
         at_seconds=1e9,
         variants=tuple(
-            VariantDecision(name=f"{role.value}/h100", role=role, current=4, desired=5)
-            for role in (Role.PREFILL, Role.DECODE)
+            VariantDecision(name="h100", role=role, current=4, desired=5) for role in (Role.PREFILL, Role.DECODE)
         ),
-        reasons=(Reason(step="size", code="DemandRises", message=LONG, changed=True),),
+        reasons=(Reason(step=Step.SIZE, code=ReasonCode.SIZED, message=LONG, changed=True),),
         forecasts={Role.PREFILL: forecast},
         demand_requests_per_second=12.1,
         slo_attainment=0.992,

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from forebay.flow.decision import ReasonCode
 from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.observation import FleetObservation, Freshness, Problem, StartingReplica, VariantObservation
 from forebay.flow.performance import ProfilePoints
@@ -280,5 +281,5 @@ def test_what_did_not_come_in_time_is_replaced_by_the_next_type() -> None:
     # Flat traffic needs one replica less by now: the forecast has become surer, and the misses of the start fade.
     assert counts(decision)["dear"] >= wanted["cheap"] - 3 - 1
     assert counts(decision)["cheap"] == 3
-    blocked = [r for r in decision.reasons if r.code == "VariantBlocked"]
+    blocked = [r for r in decision.reasons if r.code == ReasonCode.VARIANT_BLOCKED]
     assert "did not become ready in time" in blocked[0].message

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from forebay.flow.decision import ReasonCode
 from forebay.flow.fleet import Role
 from forebay.pipeline.decide import decide
 from forebay.sizing.budget import price_factor
@@ -57,7 +58,9 @@ def test_a_miss_costs_the_same_money_in_both_roles() -> None:
     prices = {}
     for name, pool in (("plain", plain), ("dear", dear)):
         decision = world(pool, 40.0).run(40)
-        sized = {r.role: r.numbers["miss_price_replica_seconds"] for r in decision.reasons if r.code == "Sized"}
+        sized = {
+            r.role: r.numbers["miss_price_replica_seconds"] for r in decision.reasons if r.code == ReasonCode.SIZED
+        }
         prices[name] = sized
     assert prices["plain"][Role.PREFILL] == pytest.approx(prices["plain"][Role.DECODE])
     assert prices["dear"][Role.PREFILL] == pytest.approx(4.0 * prices["dear"][Role.DECODE])

@@ -9,7 +9,7 @@ import pytest
 from forebay.actuation.capacity import PodDrivenProvider
 from forebay.actuation.scale import ScaleWriter
 from forebay.actuation.targets import TargetDirectory
-from forebay.flow.decision import FleetDecision, PoolDecision, Reason, VariantDecision
+from forebay.flow.decision import FleetDecision, PoolDecision, Reason, ReasonCode, Step, VariantDecision
 from forebay.flow.fleet import Fleet, PoolKey
 from forebay.flow.observation import FleetObservation, Freshness, Problem
 from forebay.pipeline import FleetState
@@ -116,7 +116,7 @@ class Rig:
             key=pool.key,
             at_seconds=observed.at_seconds,
             variants=(VariantDecision(name=seen.name, role=seen.role, current=seen.desired, desired=desired),),
-            reasons=(Reason(step="size", code="Sized", message="because.", changed=True),),
+            reasons=(Reason(step=Step.SIZE, code=ReasonCode.SIZED, message="because.", changed=True),),
         )
 
     async def warm(self) -> None:

@@ -2,20 +2,70 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from forebay.flow.fleet import OfVariant, PoolKey, Role, VariantKey
 from forebay.flow.forecast import DemandForecast
 from forebay.flow.plan import Route
 
 
+class Step(StrEnum):
+    """The steps of a round that give reasons."""
+
+    OBSERVE = "observe"
+    FORECAST = "forecast"
+    SIZE = "size"
+    PLAN = "plan"
+    GUARD = "guard"
+
+
+class ReasonCode(StrEnum):
+    """Why a decision is as it is: stable words, fit for a condition's reason and a metric's label."""
+
+    STEP_FAILED = "StepFailed"
+    """A step could not work with the pool's data; capacity is held."""
+    NOT_OBSERVED = "NotObserved"
+    TOO_FEW = "TooFew"
+    """Arrivals have not been counted yet."""
+    TELEMETRY_MISSING = "TelemetryMissing"
+    FORECAST = "Forecast"
+    FORECAST_DEMOTED = "ForecastDemoted"
+    """The forecaster loses to persistence: it may raise capacity, not lower it."""
+    REACTIVE = "Reactive"
+    """There is no forecast; the present rate decides."""
+    SIZED = "Sized"
+    BACKLOG = "Backlog"
+    CAPACITY_UNKNOWN = "CapacityUnknown"
+    BEYOND_PROFILE = "BeyondProfile"
+    LIMITED = "Limited"
+    """Stock, budget, power or a maximum kept the pool from what it would buy."""
+    WORTH_OF_MORE = "WorthOfMore"
+    REMIX = "Remix"
+    """Cheaper replicas are bought to replace dearer ones."""
+    AFTER_RESTART = "AfterRestart"
+    HISTORY_PENDING = "HistoryPending"
+    QUEUE_STANDS = "QueueStands"
+    SCALE_IN_PAUSED = "ScaleInPaused"
+    SCALE_OUT_PAUSED = "ScaleOutPaused"
+    LEFT_ALONE = "LeftAlone"
+    """The target is missing, or somebody else scales it."""
+    VARIANT_BLOCKED = "VariantBlocked"
+    RELEASE_HELD = "ReleaseHeld"
+    ONE_DIRECTION = "OneDirection"
+    MAKE_BEFORE_BREAK = "MakeBeforeBreak"
+    RATIO_BAND = "RatioBand"
+    STEP_LIMIT = "StepLimit"
+    ACTION_BUDGET_SPENT = "ActionBudgetSpent"
+    MIN_REPLICAS = "MinReplicas"
+    MAX_REPLICAS = "MaxReplicas"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
     """One step's contribution to a decision, in the order in which the steps spoke."""
 
-    step: str
-    """``observe``, ``forecast``, ``size``, ``plan`` or ``guard``."""
-    code: str
-    """CamelCase, stable, fit for a condition's reason and a metric's label."""
+    step: Step
+    code: ReasonCode
     message: str
     """A sentence for a person."""
     numbers: Mapping[str, float] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from forebay.flow.decision import FleetDecision, PoolDecision, Reason, VariantDecision
+from forebay.flow.decision import FleetDecision, PoolDecision, Reason, ReasonCode, Step, VariantDecision
 from forebay.flow.fleet import Fleet, Pool, PoolKey, Role, VariantKey
 from forebay.flow.observation import FleetObservation, PoolObservation
 from forebay.flow.plan import FleetPlan
@@ -55,7 +55,7 @@ def decide(fleet: Fleet, observed: FleetObservation, state: FleetState, *, jobs:
         try:
             decided[key] = _finish(fleet, observed, draft, allocation, memory, said[key], failure)
         except Exception as error:  # noqa: BLE001 - one pool's bad data must not take the others down
-            reasons = [*said[key], _failure("guard", error)]
+            reasons = [*said[key], _failure(Step.GUARD, error)]
             decided[key] = _held(fleet, observed, draft.pool, draft.basis.observed, memory, reasons)
     plan = allocation.plan
     state.work(jobs)
@@ -82,7 +82,7 @@ def _draft(
         try:
             found = pool_basis(fleet, observed, pool, seen, state, turns)
         except Exception as error:  # noqa: BLE001 - one pool's bad data must not take the others down
-            found = [_failure("size", error)]
+            found = [_failure(Step.SIZE, error)]
         if isinstance(found, PoolBasis):
             bases[key] = found
         else:
@@ -96,7 +96,7 @@ def _draft(
                 failed[key] = error
     for key, why in failed.items():
         basis = bases[key]
-        reasons = [_failure("size", why)]
+        reasons = [_failure(Step.SIZE, why)]
         outcomes[key] = _held(fleet, observed, basis.pool, basis.observed, basis.memory, reasons)
     return outcomes
 
@@ -121,9 +121,9 @@ def _less(limit: float | None, used: float) -> float | None:
     return None if limit is None else max(0.0, limit - used)
 
 
-def _failure(step: str, error: Exception) -> Reason:
+def _failure(step: Step, error: Exception) -> Reason:
     message = f"capacity is held, because the {step} step failed: {type(error).__name__}: {error}"
-    return Reason(step=step, code="StepFailed", message=message)
+    return Reason(step=step, code=ReasonCode.STEP_FAILED, message=message)
 
 
 def _allocate(
@@ -136,7 +136,7 @@ def _allocate(
         counts = {
             key: {name: s.desired for name, s in draft.basis.supplies.items()} for key, draft in drafts.items()
         }
-        return Allocation(counts, None), _failure("plan", error)
+        return Allocation(counts, None), _failure(Step.PLAN, error)
 
 
 def _finish(

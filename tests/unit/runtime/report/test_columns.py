@@ -7,7 +7,7 @@ import pytest
 
 from forebay.api.v1alpha1.gpunodepool_status import GPUNodePoolStatus
 from forebay.api.v1alpha1.inferencepool_status import InferencePoolStatus
-from forebay.flow.decision import PoolDecision, Reason, VariantDecision
+from forebay.flow.decision import PoolDecision, Reason, ReasonCode, Step, VariantDecision
 from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.forecast import DemandForecast, Quantiles
 from forebay.flow.observation import (
@@ -46,8 +46,14 @@ DECISION = PoolDecision(
         VariantDecision(name="h100", role=Role.DECODE, current=4, desired=4),
     ),
     reasons=(
-        Reason(step="size", code="Sized", message="prefill needs 3 replicas.", role=Role.PREFILL, changed=True),
-        Reason(step="size", code="Sized", message="decode is fine.", role=Role.DECODE),
+        Reason(
+            step=Step.SIZE,
+            code=ReasonCode.SIZED,
+            message="prefill needs 3 replicas.",
+            role=Role.PREFILL,
+            changed=True,
+        ),
+        Reason(step=Step.SIZE, code=ReasonCode.SIZED, message="decode is fine.", role=Role.DECODE),
     ),
     demand_requests_per_second=12.13,
     forecasts={

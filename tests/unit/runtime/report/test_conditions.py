@@ -2,7 +2,7 @@
 
 import pytest
 
-from forebay.flow.decision import PoolDecision, Reason
+from forebay.flow.decision import PoolDecision, Reason, ReasonCode, Step
 from forebay.flow.fleet import PoolKey
 from forebay.flow.observation import PoolObservation
 from forebay.runtime.report.conditions import Verdict, judge
@@ -38,8 +38,8 @@ def test_ready_tells_of_every_target() -> None:
 
 @pytest.mark.parametrize(("limited", "expected"), [(True, "Limited"), (False, "Unserved")])
 def test_what_limits_is_a_limit_and_not_the_last_thing_that_the_plan_said(limited: bool, expected: str) -> None:
-    said = [Reason(step="plan", code="Remix", message="prefill: 1 of a becomes 1 of b", changed=True)]
+    said = [Reason(step=Step.PLAN, code=ReasonCode.REMIX, message="prefill: 1 of a becomes 1 of b", changed=True)]
     if limited:
-        said.insert(0, Reason(step="plan", code="Limited", message="maxReplicas of a", changed=True))
+        said.insert(0, Reason(step=Step.PLAN, code=ReasonCode.LIMITED, message="maxReplicas of a", changed=True))
     decision = PoolDecision(key=KEY, at_seconds=0.0, variants=(), reasons=tuple(said), unserved_share=0.2)
     assert verdicts(decision=decision)["ScalingLimited"].reason == expected

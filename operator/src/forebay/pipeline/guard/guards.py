@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from forebay.flow.decision import Reason
+from forebay.flow.decision import Reason, ReasonCode, Step
 from forebay.flow.fleet import Pool, Role, VariantKey
 from forebay.pipeline.plan.ratio import lacking
 from forebay.pipeline.remember.memory import PoolMemory
@@ -54,7 +54,7 @@ def leave_frozen(context: GuardContext, counts: Counts) -> tuple[Counts, list[Re
         changed = result[variant.key] != supply.desired
         result[variant.key] = supply.desired
         message = f"variant {variant.key} is left alone: {supply.frozen}"
-        reasons.append(_reason("LeftAlone", message, variant.role, changed=changed))
+        reasons.append(_reason(ReasonCode.LEFT_ALONE, message, variant.role, changed=changed))
     return result, reasons
 
 
@@ -77,7 +77,7 @@ def keep_overdue_orders(context: GuardContext, counts: Counts) -> tuple[Counts, 
                 result[variant.key] = max(result[variant.key], supply.live + supply.overdue)
             advice = "what is overdue is withdrawn and another variant tried" if withdrawn else "nothing is added"
             message = f"variant {variant.key} is blocked ({supply.blocked}): {advice}"
-            reasons.append(_reason("VariantBlocked", message, role, changed=result != counts))
+            reasons.append(_reason(ReasonCode.VARIANT_BLOCKED, message, role, changed=result != counts))
     return result, reasons
 
 
@@ -91,7 +91,7 @@ def never_release_held(context: GuardContext, counts: Counts) -> tuple[Counts, l
             result[variant.key] = max(result[variant.key], floor)
         if result != counts:
             message = f"{role.value}: the plan would have released capacity that must be held"
-            reasons.append(_reason("ReleaseHeld", message, role, changed=True))
+            reasons.append(_reason(ReasonCode.RELEASE_HELD, message, role, changed=True))
     return result, reasons
 
 
@@ -107,7 +107,7 @@ def one_direction(context: GuardContext, counts: Counts) -> tuple[Counts, list[R
         for name in shrinks:
             result[name] = context.supplies[name].bought
         message = f"{role.value}: {_names(grows)} grows, so {_names(shrinks)} does not shrink in this round"
-        reasons.append(_reason("OneDirection", message, role, changed=True))
+        reasons.append(_reason(ReasonCode.ONE_DIRECTION, message, role, changed=True))
     return result, reasons
 
 
@@ -123,7 +123,7 @@ def make_before_break(context: GuardContext, counts: Counts) -> tuple[Counts, li
         kept = _keep_ready(context, result, role, min(ready, needed))
         if kept:
             message = f"{role.value}: {_names(kept)} serves on until what is starting is ready"
-            reasons.append(_reason("MakeBeforeBreak", message, role, changed=True))
+            reasons.append(_reason(ReasonCode.MAKE_BEFORE_BREAK, message, role, changed=True))
     return result, reasons
 
 
@@ -151,7 +151,7 @@ def explore_with_care(context: GuardContext, counts: Counts) -> tuple[Counts, li
         if not _limited(context, result, role, allowed - current, direction=1):
             continue
         message = f"{role.value}: capacity per replica is not known yet, so at most {allowed} replicas are ordered"
-        reasons.append(_reason("CapacityUnknown", message, role, changed=True))
+        reasons.append(_reason(ReasonCode.CAPACITY_UNKNOWN, message, role, changed=True))
     return result, reasons
 
 
@@ -168,12 +168,12 @@ def keep_ratio(context: GuardContext, counts: Counts) -> tuple[Counts, list[Reas
         message = (
             f"{role.value} would need {wanted} for the prefill:decode band, which the fleet's limits do not allow"
         )
-        return counts, [_reason("RatioBand", message, role, changed=False)]
+        return counts, [_reason(ReasonCode.RATIO_BAND, message, role, changed=False)]
     result = _raised(context, counts, role, wanted)
     reached = sum(result[v.key] for v in context.pool.of_role(role))
     limit = "" if reached >= wanted else f", of which limits allow {reached}"
     message = f"{role.value} is raised to {wanted}{limit}, to stay within the prefill:decode band"
-    return result, [_reason("RatioBand", message, role, changed=result != counts)]
+    return result, [_reason(ReasonCode.RATIO_BAND, message, role, changed=result != counts)]
 
 
 def _raised(context: GuardContext, counts: Counts, role: Role, wanted: int) -> Counts:
@@ -198,7 +198,7 @@ def limit_steps(context: GuardContext, counts: Counts) -> tuple[Counts, list[Rea
         if up or down:
             step = settings.max_scale_out_step if up else settings.max_scale_in_step
             message = f"{role.value} moves by {step} replicas at most in one round"
-            reasons.append(_reason("StepLimit", message, role, changed=True))
+            reasons.append(_reason(ReasonCode.STEP_LIMIT, message, role, changed=True))
     return result, reasons
 
 
@@ -232,7 +232,7 @@ def limit_actions(context: GuardContext, counts: Counts) -> tuple[Counts, list[R
             continue
         result.update({name: context.supplies[name].desired for name in moves})
         message = f"{role.value} has used its {allowed} scaling actions of the last hour"
-        reasons.append(_reason("ActionBudgetSpent", message, role, changed=True))
+        reasons.append(_reason(ReasonCode.ACTION_BUDGET_SPENT, message, role, changed=True))
     return result, reasons
 
 
@@ -243,7 +243,7 @@ def pause_scale_out(context: GuardContext, counts: Counts) -> tuple[Counts, list
     result = {name: min(count, context.supplies[name].desired) for name, count in counts.items()}
     if result == counts:
         return counts, []
-    return result, [_reason("ScaleOutPaused", "scale-out is paused (spec.pause)", None, changed=True)]
+    return result, [_reason(ReasonCode.SCALE_OUT_PAUSED, "scale-out is paused (spec.pause)", None, changed=True)]
 
 
 def within_limits(context: GuardContext, counts: Counts) -> tuple[Counts, list[Reason]]:
@@ -256,7 +256,7 @@ def within_limits(context: GuardContext, counts: Counts) -> tuple[Counts, list[R
             result[variant.key] = allowed
             limit = "minReplicas" if allowed > wanted else "maxReplicas"
             message = f"variant {variant.key}: {wanted} replicas wanted, {limit} is {allowed}"
-            code = "MinReplicas" if allowed > wanted else "MaxReplicas"
+            code = ReasonCode.MIN_REPLICAS if allowed > wanted else ReasonCode.MAX_REPLICAS
             reasons.append(_reason(code, message, variant.role, changed=True))
     return result, reasons
 
@@ -265,8 +265,8 @@ def _names(variants: Iterable[VariantKey]) -> str:
     return ", ".join(map(str, variants))
 
 
-def _reason(code: str, message: str, role: Role | None, *, changed: bool) -> Reason:
-    return Reason(step="guard", code=code, message=message, changed=changed, role=role)
+def _reason(code: ReasonCode, message: str, role: Role | None, *, changed: bool) -> Reason:
+    return Reason(step=Step.GUARD, code=code, message=message, changed=changed, role=role)
 
 
 GUARDS: tuple[Guard, ...] = (

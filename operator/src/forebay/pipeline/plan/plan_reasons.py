@@ -1,6 +1,6 @@
 """What limits, replacements and alternatives there are to say about a plan."""
 
-from forebay.flow.decision import Alternative, Reason
+from forebay.flow.decision import Alternative, Reason, ReasonCode, Step
 from forebay.flow.fleet import Fleet, Role, VariantKey
 from forebay.flow.plan import FleetPlan
 from forebay.pipeline.prices import usd_per_replica_hour
@@ -16,9 +16,12 @@ def plan_reasons(draft: PoolDraft, plan: FleetPlan | None) -> list[Reason]:
     limits = plan.limited_by.get(key, ())
     worth = plan.shadow_prices if limits else ()
     return [
-        *(Reason(step="plan", code="Limited", message=limit, changed=True) for limit in limits),
-        *(Reason(step="plan", code="WorthOfMore", message=words) for words in worth),
-        *(Reason(step="plan", code="Remix", message=move, changed=True) for move in plan.moves.get(key, ())),
+        *(Reason(step=Step.PLAN, code=ReasonCode.LIMITED, message=limit, changed=True) for limit in limits),
+        *(Reason(step=Step.PLAN, code=ReasonCode.WORTH_OF_MORE, message=words) for words in worth),
+        *(
+            Reason(step=Step.PLAN, code=ReasonCode.REMIX, message=move, changed=True)
+            for move in plan.moves.get(key, ())
+        ),
     ]
 
 

@@ -3,13 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from forebay.flow.decision import Reason
+from forebay.flow.decision import Reason, ReasonCode, Step
 from forebay.flow.settings import PolicySettings
 from forebay.pipeline.size.pool_basis import PoolBasis
 from forebay.pipeline.size.role_draft import RoleDraft
-
-QUEUE_STANDS = "QueueStands"
-"""The one reason to hold that yields to pools of higher priority when GPUs run out."""
 
 _GUARD_LEAD_TIMES = 2.0
 
@@ -41,7 +38,7 @@ def after_restart(context: ReleaseContext) -> Reason | None:
         return None
     return _hold(
         context,
-        "AfterRestart",
+        ReasonCode.AFTER_RESTART,
         f"nothing is released for {guard - age:.0f} s more after the start",
         left=guard - age,
     )
@@ -51,32 +48,36 @@ def past_to_come(context: ReleaseContext) -> Reason | None:
     """Hold while the pool's history waits to be read: it may know of a peak that is near."""
     if not context.pool.memory.awaits_past:
         return None
-    return _hold(context, "HistoryPending", "nothing is released until the pool's history has been read")
+    return _hold(context, ReasonCode.HISTORY_PENDING, "nothing is released until the pool's history has been read")
 
 
 def queue_stands(context: ReleaseContext) -> Reason | None:
     """Hold while a queue stands, so that the pool does not cancel the replicas that would drain it."""
     if not context.role.backlog.hold:
         return None
-    return _hold(context, QUEUE_STANDS, "requests are queueing; nothing is released until the queue is gone")
+    return _hold(
+        context, ReasonCode.QUEUE_STANDS, "requests are queueing; nothing is released until the queue is gone"
+    )
 
 
 def capacity_unknown(context: ReleaseContext) -> Reason | None:
     """Hold while nobody knows what a replica sustains."""
     if context.role.basis.capacity_known:
         return None
-    return _hold(context, "CapacityUnknown", "capacity per replica is not known yet; nothing is released")
+    return _hold(
+        context, ReasonCode.CAPACITY_UNKNOWN, "capacity per replica is not known yet; nothing is released"
+    )
 
 
 def release_paused(context: ReleaseContext) -> Reason | None:
     """Hold where the user paused scale-in."""
     if not context.settings.pause_scale_in:
         return None
-    return _hold(context, "ScaleInPaused", "scale-in is paused (spec.pause)")
+    return _hold(context, ReasonCode.SCALE_IN_PAUSED, "scale-in is paused (spec.pause)")
 
 
-def _hold(context: ReleaseContext, code: str, message: str, **numbers: float) -> Reason:
-    return Reason(step="guard", code=code, message=message, numbers=numbers, role=context.role.basis.role)
+def _hold(context: ReleaseContext, code: ReasonCode, message: str, **numbers: float) -> Reason:
+    return Reason(step=Step.GUARD, code=code, message=message, numbers=numbers, role=context.role.basis.role)
 
 
 RULES: tuple[ReleaseRule, ...] = (after_restart, past_to_come, queue_stands, capacity_unknown, release_paused)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from forebay.flow.decision import Reason
+from forebay.flow.decision import Reason, ReasonCode, Step
 from forebay.flow.fleet import Fleet, Pool, PoolKey, Role, VariantKey
 from forebay.flow.observation import FleetObservation, PoolObservation
 from forebay.pipeline.remember.absorb import absorb
@@ -45,7 +45,13 @@ def pool_basis(
 ) -> PoolBasis | list[Reason]:
     """Take in what was observed of one pool; where it must hold, the reasons."""
     if seen is None:
-        return [Reason(step="observe", code="NotObserved", message="capacity is held: the pool was not observed")]
+        return [
+            Reason(
+                step=Step.OBSERVE,
+                code=ReasonCode.NOT_OBSERVED,
+                message="capacity is held: the pool was not observed",
+            )
+        ]
     memory = state.memory(pool)
     lost = untrusted_telemetry(seen, memory)
     absorb(pool, seen, memory)
@@ -85,7 +91,9 @@ def _by_id(asks: list[CurveAsk]) -> dict[int, Curves]:
 
 
 def _no_rate() -> Reason:
-    return Reason(step="observe", code="TooFew", message="capacity is held until arrivals were counted once")
+    return Reason(
+        step=Step.OBSERVE, code=ReasonCode.TOO_FEW, message="capacity is held until arrivals were counted once"
+    )
 
 
 def _supplies(

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from forebay.flow.decision import Reason
+from forebay.flow.decision import Reason, ReasonCode
 from forebay.flow.fleet import Pool, Role
-from forebay.pipeline.size.holding import QUEUE_STANDS, ReleaseContext, release_reasons
+from forebay.pipeline.size.holding import ReleaseContext, release_reasons
 from forebay.pipeline.size.pool_basis import PoolBasis
 from forebay.pipeline.size.role_draft import RoleDraft, role_draft
 from forebay.pipeline.size.sizing_reasons import sizing_reasons
@@ -40,7 +40,7 @@ def pool_draft(basis: PoolBasis, found: Mapping[int, Curves]) -> tuple[PoolDraft
             reasons.extend(holding)
         if holding or basis.lost:
             held.add(role)
-        if not basis.lost and all(reason.code == QUEUE_STANDS for reason in holding):
+        if not basis.lost and all(reason.code is ReasonCode.QUEUE_STANDS for reason in holding):
             queueing.add(role)
     draft = PoolDraft(basis=basis, roles=roles, held=frozenset(held), yielding=frozenset(held & queueing))
     return draft, [*([basis.lost] if basis.lost else []), *sizing_reasons(draft.roles), *reasons]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from forebay.flow.decision import Reason
+from forebay.flow.decision import Reason, ReasonCode, Step
 from forebay.flow.fleet import Fleet, Pool, Role, Variant, VariantKey
 from forebay.flow.forecast import DemandForecast
 from forebay.flow.observation import PoolObservation
@@ -124,10 +124,10 @@ def _capacity_reasons(pool: Pool, role: Role, believed: Mapping[VariantKey, Beli
             message = (
                 f"capacity of variant {variant.key} is not known yet: it has no profile and no measured traffic"
             )
-            reasons.append(Reason(step="size", code="CapacityUnknown", message=message, role=role))
+            reasons.append(Reason(step=Step.SIZE, code=ReasonCode.CAPACITY_UNKNOWN, message=message, role=role))
         for beyond in belief.beyond:
             message = f"variant {variant.key}: {beyond}; capacity there is assumed low"
-            reasons.append(Reason(step="size", code="BeyondProfile", message=message, role=role))
+            reasons.append(Reason(step=Step.SIZE, code=ReasonCode.BEYOND_PROFILE, message=message, role=role))
     return reasons
 
 

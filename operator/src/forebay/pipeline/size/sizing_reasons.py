@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from forebay.flow.decision import Reason
+from forebay.flow.decision import Reason, ReasonCode, Step
 from forebay.flow.fleet import Role
 from forebay.pipeline.size.role_draft import RoleDraft
 
@@ -18,7 +18,7 @@ def sizing_reasons(roles: Mapping[Role, RoleDraft]) -> list[Reason]:
                 f"{role.value}: {sized.backlog.left_seconds:.1f} replica-seconds of queued work would still wait "
                 f"when new capacity is ready, so at least {sized.backlog.order} replicas are wanted"
             )
-            reasons.append(Reason(step="size", code="Backlog", message=message, role=role))
+            reasons.append(Reason(step=Step.SIZE, code=ReasonCode.BACKLOG, message=message, role=role))
     return reasons
 
 
@@ -26,7 +26,9 @@ def _forecast_reason(role: Role, sized: RoleDraft) -> Reason:
     forecast, rate = sized.basis.forecast, sized.basis.rate
     if forecast is None:
         message = f"{role.value}: no forecast yet, the present {rate:.2f} requests/s decide"
-        return Reason(step="forecast", code="Reactive", message=message, role=role, numbers={"rate": rate})
+        return Reason(
+            step=Step.FORECAST, code=ReasonCode.REACTIVE, message=message, role=role, numbers={"rate": rate}
+        )
     point, peak = forecast.at_horizon, forecast.maximum
     message = (
         f"{role.value}: {rate:.2f} requests/s now, {point.q50:.2f} expected in "
@@ -43,8 +45,8 @@ def _forecast_reason(role: Role, sized: RoleDraft) -> Reason:
         "maximum_q99": peak.q99,
         "rate_cap": forecast.rate_cap,
     }
-    code = "ForecastDemoted" if forecast.demoted else "Forecast"
-    return Reason(step="forecast", code=code, message=message, role=role, numbers=numbers)
+    code = ReasonCode.FORECAST_DEMOTED if forecast.demoted else ReasonCode.FORECAST
+    return Reason(step=Step.FORECAST, code=code, message=message, role=role, numbers=numbers)
 
 
 def _size_reason(role: Role, sized: RoleDraft) -> Reason:
@@ -62,4 +64,4 @@ def _size_reason(role: Role, sized: RoleDraft) -> Reason:
         "miss_price_replica_seconds": sized.basis.miss_price_replica_seconds,
         "burstiness": sized.basis.burstiness,
     }
-    return Reason(step="size", code="Sized", message=message, role=role, numbers=numbers)
+    return Reason(step=Step.SIZE, code=ReasonCode.SIZED, message=message, role=role, numbers=numbers)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from forebay.flow.decision import Reason
+from forebay.flow.decision import Reason, ReasonCode, Step
 from forebay.flow.observation import PoolObservation, Problem
 from forebay.pipeline.remember.memory import PoolMemory
 
@@ -32,7 +32,7 @@ def untrusted_telemetry(observed: PoolObservation, memory: PoolMemory) -> Reason
     if not lost:
         return None
     message = "capacity is held, because " + "; ".join(lost[:4])
-    return Reason(step="observe", code="TelemetryMissing", message=message, numbers=_ages(observed))
+    return Reason(step=Step.OBSERVE, code=ReasonCode.TELEMETRY_MISSING, message=message, numbers=_ages(observed))
 
 
 def _missing_arrivals(observed: PoolObservation, memory: PoolMemory) -> str | None:

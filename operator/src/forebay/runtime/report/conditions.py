@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from forebay.flow.decision import PoolDecision
+from forebay.flow.decision import PoolDecision, ReasonCode
 from forebay.flow.observation import Freshness, PoolObservation
 from forebay.runtime.report.text import shorten, timestamp
 
@@ -130,7 +130,7 @@ def _limited(decision: PoolDecision, obstacles: Sequence[str]) -> Verdict:
     if obstacles:
         return Verdict(Type.SCALING_LIMITED, status=True, reason="WriteFailed", message=" ".join(obstacles))
     if decision.unserved_share > 0:
-        why = next((reason for reason in decision.reasons if reason.code == "Limited"), None)
+        why = next((reason for reason in decision.reasons if reason.code is ReasonCode.LIMITED), None)
         return Verdict(
             Type.SCALING_LIMITED,
             status=True,
