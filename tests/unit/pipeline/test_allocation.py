@@ -7,6 +7,7 @@ import pytest
 from forebay.flow.fleet import NodePool, Pool, PoolKey, RatioBand, Role, Variant
 from forebay.flow.observation import NodePoolObservation
 from forebay.flow.plan import FleetPlan, PlanProblem
+from forebay.flow.roles import Phase
 from forebay.pipeline.plan import allocation
 from tests.keys import prefill
 from tests.unit.pipeline.fleets import (
@@ -78,8 +79,8 @@ def test_a_type_that_was_never_measured_shares_the_pessimism_that_its_sibling_ea
     )
     small = world(pool, 90.0, replicas={KEY: {"used": 6, "new": 0, "decode": 5}}, true={"used": PERFORMANCE})
     decision = small.run(60)
-    assert decision.capacity_correction[prefill("used")][Role.PREFILL] == pytest.approx(2.0, abs=0.05)
-    assert decision.capacity_correction[prefill("new")][Role.PREFILL] == pytest.approx(2.0, abs=0.05)
+    assert decision.capacity_correction[prefill("used")][Phase.PREFILL] == pytest.approx(2.0, abs=0.05)
+    assert decision.capacity_correction[prefill("new")][Phase.PREFILL] == pytest.approx(2.0, abs=0.05)
     assert counts(decision)["new"] == 0
 
 

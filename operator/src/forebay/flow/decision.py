@@ -7,6 +7,7 @@ from enum import StrEnum
 from forebay.flow.fleet import OfVariant, PoolKey, Role, VariantKey
 from forebay.flow.forecast import DemandForecast
 from forebay.flow.plan import Route
+from forebay.flow.roles import Phase
 
 
 class Step(StrEnum):
@@ -114,8 +115,8 @@ class PoolDecision:
     usd_per_hour: float | None = None
     capacity_source: Mapping[VariantKey, str] = field(default_factory=dict)
     """Per variant: ``profile``, ``profile-corrected`` or ``learned``."""
-    capacity_correction: Mapping[VariantKey, Mapping[Role, float]] = field(default_factory=dict)
-    """Per variant, for prefill and for decode: measured over believed time per unit of work."""
+    capacity_correction: Mapping[VariantKey, Mapping[Phase, float]] = field(default_factory=dict)
+    """Per variant and phase: measured over believed time per unit of work."""
     routing: Mapping[VariantKey, float] = field(default_factory=dict)
     """Weight of each variant for new requests of its role."""
     routes: tuple[Route, ...] = ()

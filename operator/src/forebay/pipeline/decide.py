@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from forebay.flow.decision import FleetDecision, PoolDecision, Reason, ReasonCode, Step, VariantDecision
-from forebay.flow.fleet import Fleet, Pool, PoolKey, Role, VariantKey
+from forebay.flow.fleet import Fleet, Pool, PoolKey, VariantKey
 from forebay.flow.observation import FleetObservation, PoolObservation
 from forebay.flow.plan import FleetPlan
+from forebay.flow.roles import ROLES, Phase
 from forebay.pipeline.guard.guards import GuardContext, guarded
 from forebay.pipeline.guard.quota import within_quotas
 from forebay.pipeline.plan.allocation import Allocation, allocate
@@ -201,12 +202,12 @@ def _finish(
     )
 
 
-def _corrections(draft: PoolDraft) -> dict[VariantKey, dict[Role, float]]:
-    found: dict[VariantKey, dict[Role, float]] = {}
+def _corrections(draft: PoolDraft) -> dict[VariantKey, dict[Phase, float]]:
+    found: dict[VariantKey, dict[Phase, float]] = {}
     for role, sized in draft.roles.items():
         for key, belief in sized.basis.believed.items():
-            phases = {Role.PREFILL: belief.correction.prefill, Role.DECODE: belief.correction.decode}
-            found[key] = phases if role is Role.SERVE else {role: phases[role]}
+            factors = {Phase.PREFILL: belief.correction.prefill, Phase.DECODE: belief.correction.decode}
+            found[key] = {phase: factors[phase] for phase in ROLES[role].phases}
     return found
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from forebay.flow.fleet import Role, Slo, VariantKey
 from forebay.flow.performance import Performance
+from forebay.flow.roles import ROLES
 from forebay.flow.sizing import WorkBucket
 from forebay.sizing.work import Correction, Lengths, replica_work
 
@@ -83,7 +84,7 @@ def _meets(role: Role, lengths: Lengths, slo: Slo, believing: Believing, prompt:
     context = _lengths_of(lengths, prompt).context_tokens
     in_time = correction.prefill * performance.prefill_seconds(prompt) < slo.ttft_seconds
     fast = correction.decode * performance.decode_step_seconds(1, context) <= slo.itl_seconds
-    return (in_time or role is Role.DECODE) and (fast or role is Role.PREFILL)
+    return (in_time or not ROLES[role].prefills) and (fast or not ROLES[role].decodes)
 
 
 def _alike(speed: list[float]) -> bool:

@@ -4,6 +4,7 @@ For one pool, or for many at once: work and objectives are stacks then, and pool
 """
 
 import math
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -114,10 +115,25 @@ def mixed_decode_miss(rates: FloatArray, replicas: FloatArray, work: AnyWork, sl
 
 def miss_share(role: Role, rates: FloatArray, replicas: FloatArray, work: AnyWork, slo: AnySlo) -> FloatArray:
     """Return the share of requests that miss in ``role`` at arrival ``rates`` (requests per second)."""
-    if role is Role.PREFILL:
-        return prefill_miss(rates * work.prefill_seconds, replicas, work, slo)
-    if role is Role.DECODE:
-        return decode_miss(rates * work.decode_seconds, replicas, work)
+    return _MISS_SHARE[role](rates, replicas, work, slo)
+
+
+def _prefill_share(rates: FloatArray, replicas: FloatArray, work: AnyWork, slo: AnySlo) -> FloatArray:
+    return prefill_miss(rates * work.prefill_seconds, replicas, work, slo)
+
+
+def _decode_share(rates: FloatArray, replicas: FloatArray, work: AnyWork, _: AnySlo) -> FloatArray:
+    return decode_miss(rates * work.decode_seconds, replicas, work)
+
+
+def _serve_share(rates: FloatArray, replicas: FloatArray, work: AnyWork, slo: AnySlo) -> FloatArray:
     late_first = prefill_miss(rates * work.prefill_seconds, replicas, work, slo)
     slow_tokens = mixed_decode_miss(rates, replicas, work, slo)
     return np.minimum(1.0, late_first + slow_tokens)
+
+
+_MISS_SHARE: Mapping[Role, Callable[[FloatArray, FloatArray, AnyWork, AnySlo], FloatArray]] = {
+    Role.PREFILL: _prefill_share,
+    Role.DECODE: _decode_share,
+    Role.SERVE: _serve_share,
+}

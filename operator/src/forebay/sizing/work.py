@@ -1,5 +1,6 @@
 """What one request costs on one replica: busy seconds per phase, and the batch at the edge of the ITL goal."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,15 +67,19 @@ class ReplicaWork:
 
     def seconds(self, role: Role) -> float:
         """Return the replica-seconds that one request costs in ``role``."""
-        if role is Role.PREFILL:
-            return self.prefill_seconds
-        if role is Role.DECODE:
-            return self.decode_seconds
-        return self.serve_seconds
+        return _SECONDS[role](self)
 
     def unservable_share(self, slo: Slo) -> float:
         """Return the share of requests that miss the TTFT objective on an idle system."""
         return float(np.mean(self.prefill_sample >= slo.ttft_seconds))
+
+
+_SECONDS: Mapping[Role, Callable[[ReplicaWork], float]] = {
+    Role.PREFILL: lambda work: work.prefill_seconds,
+    Role.DECODE: lambda work: work.decode_seconds,
+    Role.SERVE: lambda work: work.serve_seconds,
+}
+"""The replica-seconds that one request costs, by role."""
 
 
 def edge_batch(performance: Performance, correction: float, context_tokens: float, itl_seconds: float) -> float:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from forebay.flow.fleet import PoolKey, Role
+from forebay.flow.fleet import PoolKey
 from forebay.flow.observation import Freshness, Problem
+from forebay.flow.roles import ROLES
 from forebay.flow.trace import FloatArray
 from forebay.telemetry.query.expressions import Expressions
 from forebay.telemetry.query.facts import SeriesFacts, look_up
@@ -161,7 +162,7 @@ def _counting(target: PoolTarget, plan: Plan) -> tuple[list[tuple[Place, Workloa
         return [(place.gateway, None)], ""
     if place.problem or target.gateway is not None:
         return [], place.problem or place.gateway_problem
-    workloads = [each for each in target.workloads if each.role is not Role.DECODE]
+    workloads = [each for each in target.workloads if ROLES[each.role].fed_by is None]
     if not workloads:
         return [], "no workload of this pool counts arrivals"
     return [(place.workloads[each.variant], each) for each in workloads], ""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from forebay.flow.fleet import Pool, Role
+from forebay.flow.fleet import Pool
 from forebay.flow.observation import (
     EngineSample,
     LengthHistogram,
@@ -13,6 +13,7 @@ from forebay.flow.observation import (
     Traffic,
     VariantObservation,
 )
+from forebay.flow.roles import ROLES
 from forebay.flow.trace import FloatArray, RequestTrace
 from forebay.offline.simulation import kernel_state as state
 from forebay.offline.simulation.replica_life import Life, Replicas
@@ -172,8 +173,8 @@ class Observer:
 
     def _engine(self, number: int, serving: list[int], interval: float) -> EngineSample:
         sums, w = self._sums[number], self._replicas.world
-        role = self._replicas.models[number].variant.role
-        decodes, prefills = role is not Role.PREFILL, role is not Role.DECODE
+        row = ROLES[self._replicas.models[number].variant.role]
+        decodes, prefills = row.decodes, row.prefills
         tokens = float(sums[state.OUTPUT_TOKENS])
         kv = w.gauges[state.KV, serving] * (w.counts[state.BATCH, serving] > 0)
         return EngineSample(

@@ -6,6 +6,7 @@ import numpy as np
 
 from forebay.flow.fleet import Pool, Role, VariantKey
 from forebay.flow.performance import Performance
+from forebay.flow.roles import ROLES
 from forebay.flow.trace import IntArray, RequestTrace
 from forebay.offline.simulation.kernel_state import COUNTERS, TOTAL, KernelState, Rules, new_queues, new_slots
 from forebay.offline.simulation.replica_life import VariantModel
@@ -110,8 +111,8 @@ def new_world(
         raise ValueError("priority needs one class from 0 to 200 per request")
     classes = 1 if priority is None or count == 0 else int(priority.max()) + 1
     mean_work = float(work.mean()) if count else 1000.0
-    with_prefill = [m.performance for m in models if m.variant.role is not Role.DECODE]
-    with_decode = [m.performance for m in models if m.variant.role is not Role.PREFILL]
+    with_prefill = [m.performance for m in models if ROLES[m.variant.role].prefills]
+    with_decode = [m.performance for m in models if ROLES[m.variant.role].decodes]
     fastest = min(with_prefill, key=lambda p: p.prefill_seconds(mean_work))
     timeout = options.queue_timeout_seconds
     batch_limit = _heap_room(max(p.max_batch for p in with_decode))

@@ -2,9 +2,10 @@
 
 import math
 
-from forebay.flow.fleet import Pool, Role, Variant
+from forebay.flow.fleet import Pool, Variant
 from forebay.flow.observation import EngineSample, PoolObservation, Traffic, VariantObservation
 from forebay.flow.performance import Performance
+from forebay.flow.roles import ROLES, Queue
 from forebay.pipeline.remember.memory import PoolMemory
 from forebay.pipeline.remember.performances import believed_performance
 from forebay.sizing.calibration import Calibration
@@ -103,7 +104,7 @@ def _absorb_engine(
     observed: PoolObservation,
     memory: PoolMemory,
 ) -> None:
-    if variant.role is not Role.PREFILL:
+    if ROLES[variant.role].decodes:
         if sample.finished is not None and sample.output_tokens is not None:
             memory.lengths.finished(
                 requests=sample.finished,
@@ -114,7 +115,7 @@ def _absorb_engine(
         sequences = sample.running_now if sample.running_now is not None else sample.running
         if sequences is not None and sample.kv_tokens is not None:
             memory.lengths.running(sequences=sequences, kv_tokens=sample.kv_tokens)
-    queued = bool(observed.waiting_decode) or (variant.role is Role.DECODE and bool(sample.waiting))
+    queued = bool(observed.waiting_decode) or (ROLES[variant.role].queue is Queue.DECODE and bool(sample.waiting))
     if variant.performance is None:
         _learn(pool, variant, seen, sample, memory, queued=queued)
         return
@@ -132,9 +133,9 @@ def _learn(
     queued: bool,
 ) -> None:
     learned = memory.learned.setdefault(variant.key, LearnedCapacity.fresh(pool.slo))
-    if variant.role is not Role.DECODE:
+    if ROLES[variant.role].prefills:
         learned.prefilled(sample)
-    if variant.role is not Role.PREFILL:
+    if ROLES[variant.role].decodes:
         learned.decoded(sample, engines=_engines(seen, sample), queued=queued)
 
 
@@ -149,9 +150,9 @@ def _calibrate(
     queued: bool,
 ) -> None:
     calibration = memory.calibrations.setdefault(variant.key, Calibration.fresh())
-    if variant.role is not Role.DECODE:
+    if ROLES[variant.role].prefills:
         calibration.prefilled(sample, performance)
-    if variant.role is not Role.PREFILL:
+    if ROLES[variant.role].decodes:
         calibration.decoded(
             sample, performance, engines=_engines(seen, sample), at_seconds=at_seconds, queued=queued
         )

@@ -4,8 +4,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from forebay.flow.fleet import Pool, Role, Variant
+from forebay.flow.fleet import Pool, Variant
 from forebay.flow.performance import Performance
+from forebay.flow.roles import ROLES
 from forebay.pipeline.remember.memory import CachedPerformance, PoolMemory
 from forebay.sizing.calibration import Calibration, RatioFilter
 from forebay.sizing.learned import LearnedCapacity
@@ -90,9 +91,8 @@ def _learned(pool: Pool, variant: Variant, memory: PoolMemory) -> Believed:
     learned = memory.learned.get(variant.key) or LearnedCapacity.fresh(pool.slo)
     lengths = memory.current_lengths
     performance = learned.performance(input_tokens=lengths.input_tokens, context_tokens=lengths.context_tokens)
-    known = (variant.role is Role.DECODE or learned.knows_prefill) and (
-        variant.role is Role.PREFILL or learned.knows_decode
-    )
+    row = ROLES[variant.role]
+    known = (learned.knows_prefill or not row.prefills) and (learned.knows_decode or not row.decodes)
     return Believed(performance, "learned", Correction(), known=known)
 
 

@@ -1,12 +1,13 @@
 """One role between sizing and planning: its floors, and the replicas to order and to keep by its miss curves."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from forebay.flow.fleet import Role
 from forebay.flow.forecast import DemandForecast
 from forebay.flow.observation import PoolObservation
+from forebay.flow.roles import ROLES, Queue
 from forebay.flow.sizing import RoleNeed
 from forebay.pipeline.remember.memory import PoolMemory
 from forebay.pipeline.size.pool_basis import PoolBasis
@@ -144,7 +145,7 @@ def _usual_round(memory: PoolMemory, role: Role, seconds: float) -> float:
 def _backlog(pool: PoolBasis, basis: RoleBasis, present: int) -> BacklogNeed:
     role, speed, observed = basis.role, basis.speed, pool.observed
     variants = pool.pool.of_role(role)
-    waiting = observed.waiting_decode if role is Role.DECODE else _savable(observed)
+    waiting = _WAITING[ROLES[role].queue](observed)
     ready = sum(speed[v.key] * pool.supplies[v.key].ready for v in variants)
     starting: list[tuple[float, float]] = []
     for variant in variants:
@@ -171,3 +172,10 @@ def _savable(observed: PoolObservation) -> float | None:
     if observed.waiting_prefill is None or observed.waiting_late is None:
         return observed.waiting_prefill
     return max(0.0, observed.waiting_prefill - observed.waiting_late)
+
+
+_WAITING: Mapping[Queue, Callable[[PoolObservation], float | None]] = {
+    Queue.PREFILL: _savable,
+    Queue.DECODE: lambda observed: observed.waiting_decode,
+}
+"""Requests in each queue that more capacity can still save."""

@@ -9,12 +9,12 @@ from forebay.flow.decision import PoolDecision, Reason
 from forebay.flow.fleet import Role, VariantKey
 from forebay.flow.observation import NodePoolObservation, PoolObservation
 from forebay.flow.plan import Route
+from forebay.flow.roles import ROLES
 from forebay.runtime.cluster.leadtime import LeadTimeQuantiles
 from forebay.runtime.cluster.writes import LastWrite
 from forebay.runtime.report.conditions import Transition, Type, Verdict, stamp
 from forebay.runtime.report.text import duration, percent, rate, shorten, timestamp
 
-_LETTERS = {Role.PREFILL: "P ", Role.DECODE: "D ", Role.SERVE: ""}
 _LONGEST_CHANGES = 32
 
 
@@ -177,14 +177,15 @@ def _node_pool_verdict(observed: NodePoolObservation) -> Verdict:
 
 def _summary(observed: PoolObservation, decision: PoolDecision, why: Reason | None) -> dict[str, Any]:
     roles = list(dict.fromkeys(variant.role for variant in observed.variants))
+    letters = {role: f"{ROLES[role].letter} ".lstrip() for role in roles}
     ready = {role: sum(v.ready for v in observed.variants if v.role is role) for role in roles}
     desired = {role: sum(v.desired for v in observed.variants if v.role is role) for role in roles}
     now = rate(decision.demand_requests_per_second)
     forecast = next(iter(decision.forecasts.values()), None)
     ahead = rate(forecast.at_horizon.q90) if forecast else None
     summary = {
-        "replicas": shorten(" ".join(f"{_LETTERS[role]}{ready[role]}/{desired[role]}" for role in roles), 64),
-        "recommended": shorten(" ".join(f"{_LETTERS[role]}{decision.desired(role)}" for role in roles), 64),
+        "replicas": shorten(" ".join(f"{letters[role]}{ready[role]}/{desired[role]}" for role in roles), 64),
+        "recommended": shorten(" ".join(f"{letters[role]}{decision.desired(role)}" for role in roles), 64),
         "demand": None if now is None else f"{now} -> {ahead}/s" if ahead else f"{now}/s",
         "why": shorten(why.message, 96) if why else None,
     }

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from forebay.flow.fleet import Role
 from forebay.flow.observation import Freshness, Problem
+from forebay.flow.roles import ROLES
 from forebay.telemetry.query.dialect import Dialect
 from forebay.telemetry.query.figures import SlowFigures
 from forebay.telemetry.query.grouping import Group, GroupId, Place, PoolPlace
@@ -13,9 +14,9 @@ from forebay.telemetry.query.readings import NEWEST, Readings
 from forebay.telemetry.signals.arrivals import Ledger, NewSeriesFilter
 from forebay.telemetry.source import WorkloadTarget
 
-ENTRY = (Role.PREFILL, Role.SERVE)
+ENTRY = tuple(row.role for row in ROLES.values() if row.fed_by is None)
 """Where requests enter."""
-EXIT = (Role.DECODE, Role.SERVE)
+EXIT = tuple(row.role for row in ROLES.values() if row.feeds is None)
 """Where they end."""
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from forebay.flow.fleet import Fleet, Pool, PoolKey, Variant, VariantKey
 from forebay.flow.performance import Performance
+from forebay.flow.roles import ROLES
 from forebay.flow.trace import RequestTrace
 from forebay.offline.replay.baselines import PoolFacts
 from forebay.offline.replay.baselines.common.trace_work import lengths_of, starting_fleet
@@ -115,13 +116,13 @@ def _check_servable(scenario: Scenario, key: PoolKey) -> None:
     speeds = scenario.performance[key]
     typical = float(np.median(trace.input_tokens))
     context = lengths_of(trace).context_tokens
-    prefill = min(speeds[v.key].prefill_seconds(typical) for v in pool.variants if v.role.value != "decode")
+    prefill = min(speeds[v.key].prefill_seconds(typical) for v in pool.variants if ROLES[v.role].prefills)
     if prefill > pool.slo.ttft_seconds:
         raise BuildError(
             f"{key}: no variant can meet the TTFT of {pool.slo.ttft_seconds:g} s: the fastest prefill of a median "
             f"prompt ({typical:.0f} tokens) takes {prefill:.2g} s; relax slo.ttft or add a faster variant"
         )
-    step = min(speeds[v.key].decode_step_seconds(1, context) for v in pool.variants if v.role.value != "prefill")
+    step = min(speeds[v.key].decode_step_seconds(1, context) for v in pool.variants if ROLES[v.role].decodes)
     if step > pool.slo.itl_seconds:
         raise BuildError(
             f"{key}: no variant can meet the ITL of {1000 * pool.slo.itl_seconds:g} ms: a sequence alone takes "

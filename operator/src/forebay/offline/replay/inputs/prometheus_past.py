@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from forebay.api.translate import PoolBinding
-from forebay.flow.fleet import PoolKey, Role, VariantKey
+from forebay.flow.fleet import PoolKey, VariantKey
+from forebay.flow.roles import ROLES
 from forebay.flow.trace import FloatArray, RequestTrace
 from forebay.offline.replay.inputs.build_error import BuildError
 from forebay.offline.traces import LoadOptions, TraceError
@@ -123,8 +124,8 @@ async def read_recorded(
     start = int(history.start_seconds)
     bins = len(history.requests_per_minute) * _MINUTE // _LENGTH_BIN_SECONDS
     plan = make_plan([target], settings)
-    entering = [w.variant for w in target.workloads if w.role is not Role.DECODE]
-    leaving = [w.variant for w in target.workloads if w.role is not Role.PREFILL]
+    entering = [w.variant for w in target.workloads if ROLES[w.role].fed_by is None]
+    leaving = [w.variant for w in target.workloads if ROLES[w.role].feeds is None]
 
     async def grown(signal: Signal, variants: Iterable[VariantKey]) -> FloatArray:
         return await _tokens(client, settings, plan, target.key, variants, signal, start, bins)

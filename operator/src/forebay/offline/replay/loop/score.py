@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from forebay.flow.fleet import Pool, PoolKey
+from forebay.flow.roles import ROLES
 from forebay.flow.trace import FloatArray, RequestTrace
 from forebay.offline.replay.loop.closed_loop import PolicyRun
 from forebay.offline.replay.loop.scenario import NOT_SCORED_SECONDS, Scenario
@@ -72,7 +73,7 @@ def _fastest_prefill_seconds(scenario: Scenario, pool: Pool, trace: RequestTrace
     if scenario.options.prefix_cache and trace.cached_tokens is not None:
         tokens = np.maximum(0.0, tokens - trace.cached_tokens)
     speeds = [
-        scenario.performance[pool.key][variant.key] for variant in pool.variants if variant.role.value != "decode"
+        scenario.performance[pool.key][variant.key] for variant in pool.variants if ROLES[variant.role].prefills
     ]
     times = [s.prefill_base_seconds + s.prefill_seconds_per_token * tokens for s in speeds]
     return np.asarray(np.min(times, axis=0))
