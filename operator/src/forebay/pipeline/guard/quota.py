@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from forebay.flow.decision import PoolDecision, Reason
+from forebay.flow.decision import PoolDecision, Reason, ReasonCode, Step
 from forebay.flow.fleet import Fleet, GpuQuota, PoolKey
 from forebay.pipeline.prices import pool_usd_per_hour
 
@@ -47,17 +47,16 @@ def _cut(fleet: Fleet, decision: PoolDecision, quota: GpuQuota, excess: int) -> 
     variants = tuple(replace(variant, desired=left[variant.key]) for variant in decision.variants)
     taken = sum(before.desired - after.desired for before, after in zip(decision.variants, variants, strict=True))
     message = f"{taken} more replicas are wanted, but {quota.source} allows {quota.gpus} GPUs in all"
+    limited = Reason(step=Step.GUARD, code=ReasonCode.LIMITED, message=message, changed=True)
     counts = {variant.key: variant.desired for variant in variants}
     return replace(
         decision,
         variants=variants,
-        reasons=(*decision.reasons, Reason(step="guard", code="Limited", message=message, changed=True)),
+        reasons=(*decision.reasons, limited),
         usd_per_hour=pool_usd_per_hour(fleet, pool, counts),
     )
 
 
 def _gpus(fleet: Fleet, decision: PoolDecision) -> int:
-    size = {
-        (variant.role, variant.name): variant.gpus_per_replica for variant in fleet.pools[decision.key].variants
-    }
+    size = {variant.key: variant.gpus_per_replica for variant in fleet.pools[decision.key].variants}
     return sum(size[variant.key] * variant.desired for variant in decision.variants)
