@@ -3,10 +3,10 @@
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from forebay.flow.fleet import PoolKey
 from forebay.flow.observation import Freshness, Problem
+from forebay.telemetry.external import ExternalForecasts
 from forebay.telemetry.group_memory import GroupMemory
 from forebay.telemetry.history import read_history
 from forebay.telemetry.query.dialect import Signal
@@ -18,15 +18,13 @@ from forebay.telemetry.settings import PrometheusSettings
 from forebay.telemetry.signals.arrivals import choose_slot
 from forebay.telemetry.signals.assemble import Assembler
 from forebay.telemetry.signals.pool_view import GroupRound, PoolView, SignalMemory
-from forebay.telemetry.source import ExternalRate, History, PoolTarget, PoolTelemetry
-from forebay.telemetry.transport.answer import Labels, parse_single
+from forebay.telemetry.source import History, PoolTarget, PoolTelemetry
+from forebay.telemetry.transport.answer import Labels
 from forebay.telemetry.transport.client import PrometheusClient, PromQlClient
-from forebay.telemetry.transport.errors import QueryError
 from forebay.telemetry.transport.meter import NullMeter, TelemetryMeter
 
 _LONGEST_INTERVAL_ROUNDS = 8
 _EARLY_SECONDS = 1.0
-_LONGEST_FORECAST_QUERY = 4096
 _POOLS_AT_A_TIME = 20
 
 
@@ -45,7 +43,7 @@ class PrometheusTelemetry:
         self._client: PromQlClient = client or PrometheusClient(settings, self._meter)
         self._groups: dict[GroupId, GroupMemory] = {}
         self._pools: dict[PoolKey, SignalMemory] = {}
-        self._forecasts: dict[str, tuple[float, ExternalRate | Freshness]] = {}
+        self._forecasts = ExternalForecasts(settings, self._meter, client)
         self._end: int | None = None
 
     async def observe(self, targets: Sequence[PoolTarget], at_seconds: float) -> Mapping[PoolKey, PoolTelemetry]:
@@ -56,7 +54,8 @@ class PrometheusTelemetry:
         self._end = end
         plan = make_plan(targets, self._settings)
         self._forget(plan)
-        found, forecasts = await asyncio.gather(self._read_groups(plan, end), self._read_forecasts(targets, end))
+        self._forecasts.begin(targets, end)
+        found = await self._read_groups(plan, end)
         keep = self._settings.catch_up_seconds
         result: dict[PoolKey, PoolTelemetry] = {}
         for number, (key, place) in enumerate(plan.pools.items()):
@@ -64,7 +63,7 @@ class PrometheusTelemetry:
                 await asyncio.sleep(0)  # other tasks of the loop (liveness, the lease) must not wait for a fleet
             memory = self._pools.setdefault(key, SignalMemory())
             telemetry = Assembler(PoolView(place, found, memory), keep).assemble(end)
-            result[key] = _with_forecast(telemetry, place.target, forecasts)
+            result[key] = self._forecasts.add_to(telemetry, place.target)
         return result
 
     async def look_up(self) -> bool:
@@ -89,6 +88,7 @@ class PrometheusTelemetry:
 
     async def close(self) -> None:
         """Release connections and threads."""
+        await self._forecasts.close()
         await self._client.close()
 
     def _choose_end(self, at_seconds: float) -> int | None:
@@ -104,7 +104,8 @@ class PrometheusTelemetry:
         if self._end is None:
             return newest
         if newest < self._end - 10 * pace:  # the clock was set back: nothing remembered fits any more
-            self._groups, self._pools, self._forecasts = {}, {}, {}
+            self._groups, self._pools = {}, {}
+            self._forecasts.forget()
             return newest
         early = min(_EARLY_SECONDS, self._settings.settle_seconds / 4)
         rounds = math.floor((settled + early - self._end) / pace)
@@ -169,35 +170,6 @@ class PrometheusTelemetry:
         )
         return Slots(start, end, slot, interval)
 
-    async def _read_forecasts(
-        self, targets: Sequence[PoolTarget], end: int
-    ) -> dict[str, ExternalRate | Freshness]:
-        wanted = dict.fromkeys(target.forecast_query for target in targets if target.forecast_query is not None)
-        self._forecasts = {query: old for query, old in self._forecasts.items() if query in wanted}
-        due = [
-            query
-            for query in wanted
-            if query not in self._forecasts or end - self._forecasts[query][0] >= self._settings.slow_seconds
-        ]
-        answers = await asyncio.gather(*(self._read_forecast(query, end) for query in due))
-        self._forecasts |= {query: (end, answer) for query, answer in zip(due, answers, strict=True)}
-        return {query: answer for query, (_, answer) in self._forecasts.items()}
-
-    async def _read_forecast(self, query: str, end: int) -> ExternalRate | Freshness:
-        if len(query) > _LONGEST_FORECAST_QUERY:
-            return Freshness(signal="forecast", problem=Problem.MISSING, detail="the query is too long")
-        try:
-            found = await self._client.instant(query, end, kind="forecast", read=parse_single)
-        except QueryError as error:
-            return Freshness(signal="forecast", problem=Problem.UNREACHABLE, detail=str(error))
-        if isinstance(found, str):
-            return Freshness(signal="forecast", problem=Problem.MISSING, detail=found)
-        if found[1] < 0.0:
-            return Freshness(
-                signal="forecast", problem=Problem.NOT_A_NUMBER, detail="the query gives less than zero requests"
-            )
-        return ExternalRate(requests_per_second=found[1], sample_seconds=found[0])
-
 
 def _edges_for(facts: SeriesFacts, members: Sequence[PoolTarget]) -> dict[Signal, list[str]]:
     ttft = {target.slo.ttft_seconds for target in members}
@@ -211,16 +183,3 @@ def _edges_for(facts: SeriesFacts, members: Sequence[PoolTarget]) -> dict[Signal
 def _too_early(at_seconds: float) -> PoolTelemetry:
     early = Freshness(signal="arrivals", problem=Problem.TOO_FEW, detail="the last round was only a moment ago")
     return PoolTelemetry(at_seconds=at_seconds, freshness=(early,))
-
-
-def _with_forecast(
-    telemetry: PoolTelemetry, target: PoolTarget, forecasts: Mapping[str, ExternalRate | Freshness]
-) -> PoolTelemetry:
-    if target.forecast_query is None:
-        return telemetry
-    answer = forecasts[target.forecast_query]
-    if isinstance(answer, Freshness):
-        return replace(telemetry, freshness=(*telemetry.freshness, answer))
-    age = max(0.0, telemetry.at_seconds - answer.sample_seconds)
-    note = Freshness(signal="forecast", age_seconds=age)
-    return replace(telemetry, external_forecast=answer, freshness=(*telemetry.freshness, note))
