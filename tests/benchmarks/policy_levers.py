@@ -52,7 +52,9 @@ def _changed(change: Callable[[DemandForecast], DemandForecast]) -> Callable[...
     return forecast
 
 
-def _fluid(role: Role, rates: FloatArray, replicas: FloatArray, work: ReplicaWork, slo: Slo) -> FloatArray:
+def _fluid(
+    role: Role, rates: FloatArray, replicas: FloatArray, work: ReplicaWork, slo: Slo, burstiness: float
+) -> FloatArray:
     """Return the share of requests beyond capacity: nobody ever waits for a replica that is free on average."""
     offered = np.maximum(rates * work.seconds(role), 1e-9)
     return np.clip(1.0 - replicas / offered, 0.0, 1.0) * np.ones(np.broadcast_shapes(rates.shape, replicas.shape))

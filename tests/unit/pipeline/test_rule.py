@@ -28,8 +28,7 @@ def test_the_decision_is_the_rule(before: float, after: float) -> None:
         assert rate is not None
         error = memory.budget.error(target=0.99, settings=pool.settings)
         rule = Rule(
-            context=lengths.context_tokens,
-            sample=lengths.input_sample,
+            lengths=lengths,
             burstiness=memory.burstiness.value,
             budget_factor=price_factor(error, pool.settings),
         )

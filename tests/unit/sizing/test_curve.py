@@ -14,7 +14,7 @@ from forebay.sizing.work import Correction, replica_work
 from tests.unit.sizing.models import LENGTHS, PERFORMANCE, SLO
 
 WORK = replica_work(PERFORMANCE, Correction(), LENGTHS, SLO)
-Z = (-2, -1.2, -0.6, -0.2, 0.2, 0.6, 1, 1.4, 1.8, 2.2, 2.6, 3, 3.4, 3.9)
+Z = tuple(-2.0 + 0.25 * step for step in range(25))
 
 
 def _phi(z: float) -> float:
@@ -26,17 +26,22 @@ def _size_by_definition(role: Role, quantiles: Quantiles, cap: float, burstiness
     edges = [(a + b) / 2 for a, b in itertools.pairwise(Z)]
     cumulative = [0.0, *map(_phi, edges), 1.0]
     weights = [b - a for a, b in itertools.pairwise(cumulative)]
-    s1 = (quantiles.q90 - quantiles.q50) / 1.2816
-    s2 = max(0.0, (quantiles.q99 - quantiles.q90) / 1.0447)
-    rates = [quantiles.q50 + s1 * z if z < 1.2816 else quantiles.q90 + s2 * (z - 1.2816) for z in Z]
+    noise = quantiles.q50 / 60.0
+    s1 = math.sqrt(max(((quantiles.q90 - quantiles.q50) / 1.2816) ** 2 - noise, 0.0))
+    s99 = math.sqrt(max(((quantiles.q99 - quantiles.q50) / 2.3263) ** 2 - noise, 0.0))
+    q90 = quantiles.q50 + 1.2816 * s1
+    s2 = (max(quantiles.q50 + 2.3263 * s99, q90) - q90) / (2.3263 - 1.2816)
+    rates = [quantiles.q50 + s1 * z if z < 1.2816 else q90 + s2 * (z - 1.2816) for z in Z]
     rates = [min(max(rate, 0.0), cap) for rate in rates]
     best, best_cost, n = 1, math.inf, 1
     while n < best_cost:
         missed = 0.0
         for weight, rate in zip(weights, rates, strict=True):
-            for h, g in ((-1.7321, 1 / 6), (0.0, 2 / 3), (1.7321, 1 / 6)):
-                moved = np.array([max(rate * (1 + burstiness * h), 0.0)])
-                missed += weight * rate * g * float(miss_share(role, moved, np.array([float(n)]), WORK, SLO)[0])
+            missed += (
+                weight
+                * rate
+                * float(miss_share(role, np.array([rate]), np.array([float(n)]), WORK, SLO, burstiness)[0])
+            )
         cost = n + price * missed
         if cost < best_cost - 1e-12:
             best, best_cost = n, cost
@@ -64,6 +69,24 @@ def test_demand_has_the_quantiles_it_was_made_from() -> None:
     assert np.interp(0.9, cumulative, nodes.rates[order]) == pytest.approx(140.0, rel=0.03)
     assert np.interp(0.99, cumulative, nodes.rates[order]) == pytest.approx(200.0, rel=0.05)
     assert nodes.weights.sum() == pytest.approx(1.0)
+
+
+def test_the_noise_of_counts_is_no_spread_of_the_rate() -> None:
+    """Counts of a known rate spread by Poisson noise; the rate behind them does not."""
+    rate = 5.0
+    deviation = math.sqrt(rate / 60.0)
+    nodes = demand_nodes(Quantiles(rate, rate + 1.2816 * deviation, rate + 2.3263 * deviation), 1e9)
+    np.testing.assert_allclose(nodes.rates, rate, rtol=1e-3)
+
+
+def test_a_dearer_miss_buys_more_of_a_large_fleet_step_by_step() -> None:
+    """A few nodes of demand made stairs: prices that differed by 2.4 times bought the same fleet."""
+    demand = demand_nodes(Quantiles(1500.0, 1700.0, 1900.0), 1e9)
+    curve = miss_curve(Role.PREFILL, demand, 0.1, WORK, SLO)
+    counts = [curve.cheapest(price) for price in np.geomspace(0.3, 30.0, 40).tolist()]
+    assert counts[0] > 80
+    assert len(set(counts)) >= 20
+    assert max(np.diff(counts)) <= 0.02 * counts[0]
 
 
 def test_no_demand_above_the_cap_or_below_nothing() -> None:

@@ -15,13 +15,10 @@ from forebay.sizing.stack import SloStack, WorkStack
 from forebay.sizing.work import FloatArray, ReplicaWork
 
 _Z90 = 1.2816
-_Z99_MINUS_Z90 = 1.0447
-_Z_NODES = np.array([-2.0, -1.2, -0.6, -0.2, 0.2, 0.6, 1.0, 1.4, 1.8, 2.2, 2.6, 3.0, 3.4, 3.9])
+_Z99 = 2.3263
+_Z_NODES = np.linspace(-2.0, 4.0, 25)
 _Z_BELOW = _Z_NODES[_Z_NODES < _Z90]
 _Z_ABOVE = _Z_NODES[_Z_NODES >= _Z90] - _Z90
-_BURST_NODES = np.array([-1.7321, 0.0, 1.7321])
-_BURST_WEIGHTS = np.array([1 / 6, 2 / 3, 1 / 6])
-_BURSTS = len(_BURST_WEIGHTS)
 _DENSE_LIMIT = 96
 """Up to this many replicas the curve has a point for each; beyond, points are spaced by about 1 %."""
 _AT_ONCE = 20_000
@@ -50,12 +47,22 @@ class DemandNodes:
         return float(self.rates @ self.weights)
 
 
-def demand_nodes(quantiles: Quantiles, rate_cap: float) -> DemandNodes:
-    """Return the distribution that three quantiles span: normal to q90, its own spread beyond, cut at the cap."""
-    below = (quantiles.q90 - quantiles.q50) / _Z90
-    above = max(0.0, (quantiles.q99 - quantiles.q90) / _Z99_MINUS_Z90)
-    rates = np.concatenate((quantiles.q50 + below * _Z_BELOW, quantiles.q90 + above * _Z_ABOVE))
-    return DemandNodes(np.minimum(np.maximum(rates, 0.0), max(rate_cap, 0.0)), _Z_WEIGHTS)
+def demand_nodes(quantiles: Quantiles, rate_cap: float, step_seconds: float = 60.0) -> DemandNodes:
+    """Return the distribution of rates behind three quantiles of counts: normal to q90, its own spread beyond.
+
+    A count of ``step_seconds`` varies by chance around its rate (Poisson noise). The queueing model has that
+    chance in it already, so its variance is taken off the spread. No rate is above ``rate_cap``.
+    """
+    noise = max(quantiles.q50, 0.0) / step_seconds
+    to90 = _without_noise((quantiles.q90 - quantiles.q50) / _Z90, noise)
+    to99 = max(to90 * _Z90, _without_noise((quantiles.q99 - quantiles.q50) / _Z99, noise) * _Z99)
+    above = (to99 - to90 * _Z90) / (_Z99 - _Z90)
+    offsets = np.concatenate((to90 * _Z_BELOW, to90 * _Z90 + above * _Z_ABOVE))
+    return DemandNodes(np.minimum(np.maximum(quantiles.q50 + offsets, 0.0), max(rate_cap, 0.0)), _Z_WEIGHTS)
+
+
+def _without_noise(deviation: float, variance: float) -> float:
+    return math.sqrt(max(deviation * deviation - variance, 0.0))
 
 
 def certain(rate: float) -> DemandNodes:
@@ -158,14 +165,13 @@ def miss_curve(role: Role, demand: DemandNodes, burstiness: float, work: Replica
 def miss_curves(asks: Sequence[CurveAsk]) -> list[Curves]:
     """Return the curves of many asks: the same numbers as one by one, in a few large computations.
 
-    Bursts count by three nodes, which are Gauss-Hermite points.
-
     Raises:
         ValueError: something in an ask is not a finite number.
     """
     alike: dict[tuple[object, ...], list[int]] = {}
     for index, ask in enumerate(asks):
-        kind = (ask.role, len(ask.work.prefill_sample), *(len(demand.rates) for demand in ask.demands))
+        sizes = (len(demand.rates) for demand in ask.demands)
+        kind = (ask.role, ask.work.latency_limits, len(ask.work.prefill_sample), *sizes)
         alike.setdefault(kind, []).append(index)
     found: dict[int, Curves] = {}
     for indices in alike.values():
@@ -184,14 +190,12 @@ def _curves_of_kind(asks: Sequence[CurveAsk]) -> list[Curves]:
     if not np.isfinite(largest).all():
         raise ValueError("demand, burstiness and work must be finite numbers")
     grids = [_grid(count) for count in largest.astype(int).tolist()]
-    bursts = np.maximum(1.0 + burstiness[:, None] * _BURST_NODES, 0.0)
-    moved = (rates[:, :, None] * bursts[:, None, :]).reshape(len(asks), -1)
-    shares = (weights * rates)[:, :, None] * _BURST_WEIGHTS
+    shares = weights * rates
     nodes = [len(demand.rates) for demand in asks[0].demands]
     found: dict[int, Curves] = {}
-    for chunk in _chunks([len(grid) for grid in grids], moved.shape[1]):
+    for chunk in _chunks([len(grid) for grid in grids], rates.shape[1]):
         some = [asks[index] for index in chunk]
-        misses = _misses(some, _padded([grids[index] for index in chunk]), moved[chunk], shares[chunk], nodes)
+        misses = _misses(some, _padded([grids[index] for index in chunk]), rates[chunk], shares[chunk], nodes)
         for place, index in enumerate(chunk):
             grid, ask = grids[index], asks[index]
             found[index] = tuple(
@@ -230,14 +234,15 @@ def _misses(
     """
     if len(asks) == 1:
         (ask,) = asks
-        missed = miss_share(ask.role, rates, replicas.T, ask.work, ask.slo)[None]
+        missed = miss_share(ask.role, rates, replicas.T, ask.work, ask.slo, ask.burstiness)[None]
     else:
         work, slo = WorkStack.of([ask.work for ask in asks]), SloStack.of([ask.slo for ask in asks])
-        missed = miss_share(asks[0].role, rates[:, None, :], replicas[:, :, None], work, slo)
+        burstiness = np.array([ask.burstiness for ask in asks])[:, None, None]
+        missed = miss_share(asks[0].role, rates[:, None, :], replicas[:, :, None], work, slo, burstiness)
     found, first = [], 0
     for count in nodes:
-        mine = missed[:, :, _BURSTS * first : _BURSTS * (first + count)]
-        weights = shares[:, first : first + count].reshape(len(asks), 1, -1)
+        mine = missed[:, :, first : first + count]
+        weights = shares[:, None, first : first + count]
         # The model of mixed replicas is approximate and may rise by a hair; more replicas never miss more.
         found.append(np.minimum.accumulate((mine * weights).sum(axis=-1), axis=1))
         first += count

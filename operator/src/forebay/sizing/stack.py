@@ -26,7 +26,10 @@ class WorkStack:
     step_seconds_per_sequence: FloatArray
     prefill_sample: FloatArray
     """Of shape (10, n, 1, 1)."""
+    imbalance: FloatArray
     variability: FloatArray
+    latency_limits: bool
+    """The same for all."""
 
     @classmethod
     def of(cls, works: Sequence[ReplicaWork]) -> Self:
@@ -40,7 +43,9 @@ class WorkStack:
             step_base_seconds=_column([work.step_base_seconds for work in works]),
             step_seconds_per_sequence=_column([work.step_seconds_per_sequence for work in works]),
             prefill_sample=np.array([work.prefill_sample for work in works]).T[:, :, None, None],
+            imbalance=_column([work.imbalance for work in works]),
             variability=_column([work.variability for work in works]),
+            latency_limits=works[0].latency_limits,
         )
 
 

@@ -1,5 +1,6 @@
 """What one request costs on one replica: busy seconds per phase, and the batch at the edge of the ITL goal."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -62,8 +63,15 @@ class ReplicaWork:
     """Iteration time per sequence of the present context."""
     prefill_sample: FloatArray
     """Prefill seconds of ten equally likely prompts."""
+    imbalance: float
+    """Relative standard deviation, between replicas, of the batch that just meets the ITL objective."""
     variability: float
     """(1 + squared coefficient of variation of prefill seconds) / 2: the Pollaczek-Khinchine factor."""
+
+    @property
+    def latency_limits(self) -> bool:
+        """Return whether the ITL objective limits the batch, and not slots or KV cache."""
+        return self.batch < self.largest_batch
 
     def seconds(self, role: Role) -> float:
         """Return the replica-seconds that one request costs in ``role``."""
@@ -116,6 +124,7 @@ def replica_work(performance: Performance, correction: Correction, lengths: Leng
     decode_seconds = lengths.output_tokens * step_seconds / batch
     base_seconds = correction.decode * performance.decode_base_seconds
     latency_limits = step_seconds >= 0.999 * slo.itl_seconds and base_seconds < slo.itl_seconds
+    variability = _variability(performance, correction.prefill, lengths, sample)
     stretch = slo.itl_seconds / (slo.itl_seconds - base_seconds) if latency_limits else 1.0
     return ReplicaWork(
         prefill_seconds=prefill_seconds,
@@ -127,8 +136,19 @@ def replica_work(performance: Performance, correction: Correction, lengths: Leng
         step_base_seconds=base_seconds,
         step_seconds_per_sequence=max(0.0, step_seconds - base_seconds) / batch,
         prefill_sample=sample,
-        variability=_variability(performance, correction.prefill, lengths, sample),
+        imbalance=_imbalance(performance, lengths, batch, variability),
+        variability=variability,
     )
+
+
+def _imbalance(performance: Performance, lengths: Lengths, batch: float, variability: float) -> float:
+    """Return how much the edge batch varies between replicas: by the mean context of so many sequences.
+
+    Contexts vary about as much as the prompts that they begin with.
+    """
+    by_context = performance.decode_seconds_per_kv_token * lengths.context_tokens
+    share = by_context / max(performance.decode_seconds_per_sequence + by_context, 1e-12)
+    return float(share * math.sqrt(max(0.0, 2.0 * variability - 1.0) / batch))
 
 
 def _variability(performance: Performance, correction: float, lengths: Lengths, sample: FloatArray) -> float:
