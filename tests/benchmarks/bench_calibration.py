@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from demo.scene import ITL_SECONDS, SPEED, TTFT_SECONDS
-from forebay.flow.fleet import Pool, PoolKey, Role, Slo, Variant
+from forebay.flow.fleet import Pool, PoolKey, Role, Slo, Variant, VariantKey
 from forebay.flow.observation import Traffic
 from forebay.flow.performance import Performance
 from forebay.flow.settings import PolicySettings
@@ -181,7 +181,8 @@ def realised(case: Case, plan: Plan) -> dict[Role, Tally]:
     """Run the plan minute by minute and count the misses of each role."""
     minutes = len(plan.replicas[Role.PREFILL])
     counts = {role: np.nan_to_num(plan.replicas[role], nan=0.0).astype(int) for role in ROLES}
-    first = {role.value: int(max(1, counts[role].max())) for role in ROLES}
+    keys = {role: VariantKey(role, role.value) for role in ROLES}
+    first = {keys[role]: int(max(1, counts[role].max())) for role in ROLES}
     variants = tuple(
         Variant(name=role.value, role=role, max_replicas=5000, performance=case.performance) for role in ROLES
     )
@@ -193,7 +194,7 @@ def realised(case: Case, plan: Plan) -> dict[Role, Tally]:
     )
     for minute in range(minutes):
         known = all(counts[role][minute] > 0 for role in ROLES)
-        pool.scale({role.value: int(counts[role][minute]) if known else first[role.value] for role in ROLES})
+        pool.scale({keys[role]: int(counts[role][minute]) if known else first[keys[role]] for role in ROLES})
         pool.run_until(60.0 * (minute + 1))
     pool.run_until(60.0 * minutes + 300.0)
     result, trace = pool.result(), case.trace
