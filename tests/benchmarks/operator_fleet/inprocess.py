@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 from kubernetes.aio.client.configuration import Configuration
 
-from forebay.actuation.capacity import PodDrivenProvider
 from forebay.actuation.kube import ApiError, JsonObject, KubeApi
 from forebay.actuation.scale import ScaleWriter
 from forebay.actuation.targets import TargetDirectory
+from forebay.runtime.capacity import Capacity
 from forebay.runtime.cluster.references import GatewayPools
 from forebay.runtime.cluster.roster import RosterKeeper
 from forebay.runtime.cluster.targetreader import TargetReader
@@ -111,7 +111,7 @@ class CacheApi(KubeApi):
         accept: str | None = None,
     ) -> JsonObject:
         """Take a patch in; everything else does not exist."""
-        if method == "GET" or body is None:
+        if method == "GET" or not isinstance(body, dict):
             raise ApiError(f"{path} not found", status=404, reason="NotFound")
         self.written.append((path, body))
         if method != "PATCH":
@@ -182,7 +182,7 @@ class InProcess:
             source=source,
             warm_up=WarmUp(source, None, history_seconds=self.history_seconds, wall_clock=self._clock),
             writer=writer,
-            provider=PodDrivenProvider(),
+            capacity=Capacity(self.api),
             reporter=Reporter(status, events, self.metrics),
             metrics=self.metrics,
             files=None,

@@ -1,14 +1,12 @@
 """What the operator reports fits the status that the CRD has: one that it lacks would be lost without a word."""
 
-from forebay.api.v1alpha1.gpunodepool_status import GPUNodePoolStatus
 from forebay.api.v1alpha1.inferencepool_status import InferencePoolStatus
 from forebay.flow.decision import PoolDecision, Reason, ReasonCode, Step, VariantDecision
 from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.forecast import DemandForecast, ForecastScore, Quantiles
-from forebay.flow.observation import NodePoolObservation, PoolObservation, VariantObservation
-from forebay.runtime.cluster.leadtime import LeadTimeQuantiles
+from forebay.flow.observation import PoolObservation, VariantObservation
 from forebay.runtime.cluster.writes import LastWrite
-from forebay.runtime.report.columns import node_pool_status, pool_report
+from forebay.runtime.report.columns import pool_report
 from forebay.runtime.report.conditions import judge
 from tests.keys import decode, prefill
 
@@ -66,21 +64,3 @@ def test_a_full_report_of_a_pool_fits() -> None:
     assert parsed.summary is not None
     assert parsed.summary.replicas == "P 3/4 D 3/4"
     assert parsed.model_dump(mode="json", by_alias=True, exclude_unset=True) == report.status
-
-
-def test_a_full_report_of_a_node_pool_fits() -> None:
-    times = LeadTimeQuantiles(p50_seconds=300.0, p90_seconds=600.0, p99_seconds=900.0, observed=7)
-    observed = NodePoolObservation(
-        name="h100",
-        nodes=3,
-        usable_gpus=16,
-        free_gpus=2,
-        provisioning_nodes=1,
-        blocked_until_seconds=1e9,
-        blocked_reason="no node came within its deadline",
-    )
-    status = node_pool_status(
-        observed, generation=2, node=times, start_up=times, total=times, previous={}, now_seconds=1e9
-    )
-    parsed = GPUNodePoolStatus.model_validate(status)
-    assert parsed.model_dump(mode="json", by_alias=True, exclude_unset=True) == status

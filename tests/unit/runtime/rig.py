@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from forebay.actuation.capacity import PodDrivenProvider
 from forebay.actuation.scale import ScaleWriter
 from forebay.actuation.targets import TargetDirectory
 from forebay.flow.decision import FleetDecision, PoolDecision, Reason, ReasonCode, Step, VariantDecision
@@ -14,6 +13,7 @@ from forebay.flow.fleet import Fleet, PoolKey
 from forebay.flow.observation import FleetObservation, Freshness, Problem
 from forebay.pipeline import FleetState
 from forebay.runtime import decider as module
+from forebay.runtime.capacity import Capacity
 from forebay.runtime.cluster.references import GatewayPools
 from forebay.runtime.cluster.roster import RosterKeeper
 from forebay.runtime.cluster.targetreader import TargetReader
@@ -90,7 +90,7 @@ class Rig:
             source=self.telemetry,
             warm_up=WarmUp(self.telemetry, files, history_seconds=history_seconds, wall_clock=clock),
             writer=writer,
-            provider=PodDrivenProvider(),
+            capacity=Capacity(api),
             reporter=Reporter(status, events, self.metrics),
             metrics=self.metrics,
             files=files,

@@ -1,22 +1,28 @@
-"""Wishes for nodes: what the replicas of the plan fill, on each node pool."""
+"""Wishes for nodes, and providers that fail: what replicas fill on each node pool, and who is asked for it."""
 
 from typing import Any
 
-from forebay.actuation.capacity import CapacityWish, PodDrivenProvider
+import pytest
+
+from forebay.actuation.kube import ApiError
+from forebay.actuation.providers.sight import ProviderSight
 from forebay.flow.decision import PoolDecision, VariantDecision
 from forebay.flow.fleet import PoolKey, Role
-from forebay.runtime.capacity import capacity_wishes, ensure_capacity
+from forebay.runtime.capacity import Capacity, capacity_wishes
 from forebay.runtime.cluster.look import Look
-from forebay.runtime.cluster.roster import RosterKeeper
+from forebay.runtime.cluster.roster import Roster, RosterKeeper
 from forebay.runtime.cluster.view import ClusterView
+from forebay.runtime.leader import LeaseLostError
 from forebay.runtime.watch.kinds import Kind
 from forebay.runtime.watch.store import Store
 
 NOW = 1_795_132_800.0
 CHAT = PoolKey("serving", "chat")
+STATIC = {"type": "KarpenterStatic", "karpenterStatic": {"nodePool": "static"}}
+NODE_POOL = "/apis/karpenter.sh/v1/nodepools/static"
 
 
-async def look(store: Store, objects: Any, *, gpus: int, mode: str = "Auto") -> Look:
+async def look(store: Store, objects: Any, *, gpus: int, mode: str = "Auto", **node_pool: Any) -> Look:
     variant = {
         "target": {"kind": "Deployment", "name": "chat"},
         "nodePool": "h100",
@@ -25,7 +31,7 @@ async def look(store: Store, objects: Any, *, gpus: int, mode: str = "Auto") -> 
         "maxReplicas": 8,
     }
     store.apply(Kind.POOLS, objects.pool(mode=mode, roles={"serve": {"variants": [variant]}}))
-    store.apply(Kind.NODE_POOLS, objects.node_pool())
+    store.apply(Kind.NODE_POOLS, objects.node_pool(**node_pool))
     store.apply(Kind.DEPLOYMENTS, objects.deployment("chat", 1))
     return ClusterView(store).look(await RosterKeeper(store).build(NOW), NOW)
 
@@ -36,29 +42,77 @@ def decisions(desired: int) -> dict[PoolKey, PoolDecision]:
 
 
 async def test_replicas_share_nodes_and_large_ones_take_whole_nodes(store: Store, objects: Any) -> None:
-    small = capacity_wishes(await look(store, objects, gpus=3), decisions(3), deadline_seconds=900.0)
-    assert [(wish.node_pool, wish.nodes, wish.deadline_seconds) for wish in small] == [("h100", 2, NOW + 900)]
-    (large,) = capacity_wishes(await look(store, objects, gpus=16), decisions(3), deadline_seconds=900.0)
-    assert large.nodes == 6
+    small = capacity_wishes(await look(store, objects, gpus=3), decisions(3))["h100"]
+    assert (small.nodes, small.chunk_gpus) == (2, 3)
+    large = capacity_wishes(await look(store, objects, gpus=16), decisions(3))["h100"]
+    assert (large.nodes, large.chunk_gpus) == (6, 8)
+
+
+async def test_pods_of_others_fill_nodes_too_and_ours_are_not_counted_twice(store: Store, objects: Any) -> None:
+    store.apply(Kind.NODES, objects.node("n1"))
+    store.apply(Kind.PODS, objects.pod("ours", gpus=4))
+    store.apply(Kind.PODS, objects.pod("theirs", gpus=4, labels={"app": "batch"}))
+    seen = await look(store, objects, gpus=4)
+    assert capacity_wishes(seen, decisions(1))["h100"].nodes == 1
+    assert capacity_wishes(seen, decisions(2))["h100"].nodes == 2
 
 
 async def test_a_recommendation_asks_for_no_node(store: Store, objects: Any) -> None:
     seen = await look(store, objects, gpus=8, mode="Recommend")
-    (wish,) = capacity_wishes(seen, decisions(5), deadline_seconds=900.0)
-    assert wish.nodes == 1
+    assert capacity_wishes(seen, decisions(5))["h100"].nodes == 1
 
 
-async def test_a_node_pool_whose_provider_fails_does_not_hold_up_the_others() -> None:
-    asked = []
+async def test_a_pool_that_was_not_decided_on_keeps_what_it_asked_for(store: Store, objects: Any) -> None:
+    seen = await look(store, objects, gpus=8)
+    assert capacity_wishes(seen, {})["h100"].nodes == 1
 
-    class Provider(PodDrivenProvider):
-        async def ensure(self, wish: CapacityWish) -> str:
-            asked.append(wish.node_pool)
-            if wish.node_pool == "a":
-                raise ValueError("a bug")
-            return await super().ensure(wish)
 
-    wishes = [CapacityWish(node_pool=name, nodes=1, deadline_seconds=NOW) for name in "ab"]
-    assert not await ensure_capacity(wishes, Provider())
-    assert asked == ["a", "b"]
-    assert await ensure_capacity(wishes, PodDrivenProvider())
+async def test_warm_nodes_come_on_top(store: Store, objects: Any) -> None:
+    provider = {"type": "Placeholder", "placeholder": {"namespace": "warm"}}
+    seen = await look(store, objects, gpus=8, provider=provider, warm={"min": 2, "max": 3})
+    assert capacity_wishes(seen, decisions(1))["h100"].warm_nodes == 2
+
+
+async def roster_of(store: Store, objects: Any) -> Roster:
+    store.apply(Kind.NODE_POOLS, objects.node_pool("a", provider=STATIC))
+    store.apply(Kind.NODE_POOLS, objects.node_pool("b"))
+    return await RosterKeeper(store).build(NOW)
+
+
+async def test_a_provisioner_that_cannot_be_read_keeps_its_last_word(
+    store: Store, objects: Any, memory_api: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capacity, roster = Capacity(memory_api), await roster_of(store, objects)
+    monkeypatch.setattr(capacity, "_last", {"a": ProviderSight(asked=3)})
+
+    async def fail(*_: Any) -> ProviderSight:
+        raise ApiError("busy", status=503)
+
+    monkeypatch.setattr("forebay.actuation.providers.karpenterstatic.KarpenterStaticProvider.sight", fail)
+    seen = await capacity.sights(roster, NOW)
+    assert seen["a"].asked == 3
+    assert seen["a"].problem == "The provider could not be asked; the next round does it again: busy"
+    assert seen["b"] == ProviderSight()
+
+
+async def test_an_operator_that_shares_node_pools_with_others_orders_none(
+    store: Store, objects: Any, memory_api: Any
+) -> None:
+    memory_api.objects[f"{NODE_POOL}/scale"] = {"metadata": {"resourceVersion": "1"}, "spec": {"replicas": 0}}
+    roster = await roster_of(store, objects)
+    seen = ClusterView(store).look(roster, NOW, {"a": ProviderSight(asked=0)})
+    shared = Capacity(memory_api, orders=False)
+    assert await shared.ensure(seen, {}) == (seen, True)
+    assert memory_api.sent == []
+
+
+async def test_a_lost_lease_ends_all(
+    store: Store, objects: Any, memory_api: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lose(*_: Any) -> str:
+        raise LeaseLostError("lost")
+
+    monkeypatch.setattr("forebay.actuation.providers.unasked.PodDrivenProvider.ensure", lose)
+    seen = ClusterView(store).look(await roster_of(store, objects), NOW)
+    with pytest.raises(LeaseLostError):
+        await Capacity(memory_api).ensure(seen, {})

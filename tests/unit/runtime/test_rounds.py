@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from forebay.actuation.kube import ApiError
+from forebay.actuation.providers.unasked import PodDrivenProvider
 from forebay.flow.fleet import PoolKey
 from forebay.flow.observation import Freshness, Problem
 from forebay.runtime.leader import LeaseLostError
@@ -101,15 +102,15 @@ async def test_a_provider_that_fails_keeps_no_round_from_reporting(
 ) -> None:
     rig.store.apply(Kind.NODE_POOLS, objects.node_pool("h100"))
 
-    async def fail(wish: Any) -> str:
+    async def fail(*_: Any) -> str:
         raise ApiError("the cloud says no", status=500)
 
-    monkeypatch.setattr(rig.loop._steps.provider, "ensure", fail)
+    monkeypatch.setattr(PodDrivenProvider, "ensure", fail)
     rig.desired = 3
     assert not await rig.loop.round(), "the failure is counted"
     assert rig.scaled() == [3]
     assert rig.api.objects[STATUS]["status"]["lastDecision"]["changes"] == ["serve/chat 1 -> 3"]
-    assert "node pool h100: its capacity provider failed" in caplog.text
+    assert "node pool h100: its provider could not be asked: the cloud says no" in caplog.text
 
 
 async def test_a_writer_that_fails_keeps_no_round_from_reporting(

@@ -30,6 +30,7 @@ JsonObject = dict[str, Any]
 
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json"
 FIELD_MANAGER = "forebay"
 """First part of the field manager of every release; `field_manager` adds which one it is."""
@@ -213,6 +214,11 @@ class KubeApi:
         return await self.request(
             "PATCH", path, params={"fieldManager": self._manager}, body=body, content_type=JSON_PATCH
         )
+
+    async def apply(self, path: str, body: JsonObject) -> JsonObject:
+        """Create or change the object at `path` by server-side apply; its fields are ours from then on."""
+        params = {"fieldManager": self._manager, "force": "true"}
+        return await self.request("PATCH", path, params=params, body=body, content_type=APPLY_PATCH)
 
     async def post(self, path: str, body: JsonObject) -> JsonObject:
         """POST `body` to `path`; raises ApiError."""

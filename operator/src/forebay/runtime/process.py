@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import kopf
 from kubernetes.aio.client.configuration import Configuration
 
-from forebay.actuation.capacity import PodDrivenProvider
 from forebay.actuation.kube import KubeApi, field_manager, load_configuration
 from forebay.actuation.scale import ScaleWriter
 from forebay.actuation.targets import TargetDirectory
 from forebay.forecast.resolution import steps_of
+from forebay.runtime.capacity import Capacity
 from forebay.runtime.cluster.namespaces import NamespaceLabels
 from forebay.runtime.cluster.references import GatewayPools
 from forebay.runtime.cluster.roster import RosterKeeper
@@ -148,7 +148,7 @@ class OperatorProcess:
                 source=source,
                 warm_up=WarmUp(source, files, history_seconds=settings.history_seconds, wall_clock=time.time),
                 writer=writer,
-                provider=PodDrivenProvider(),
+                capacity=Capacity(api, orders=_tells_of_node_pools(settings)),
                 reporter=self._reporter(api, store, metrics),
                 metrics=metrics,
                 files=files,

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from forebay.actuation.capacity import CapacityProvider
 from forebay.actuation.scale import ScaleWriter
 from forebay.flow.decision import FleetDecision, PoolDecision
 from forebay.flow.fleet import PoolKey
@@ -18,7 +17,7 @@ from forebay.flow.observation import FleetObservation
 from forebay.forecast.resolution import ONE_MINUTE, Resolution
 from forebay.pipeline import FleetState
 from forebay.runtime.act import Done, act, actions
-from forebay.runtime.capacity import capacity_wishes, ensure_capacity
+from forebay.runtime.capacity import Capacity
 from forebay.runtime.cluster.look import Look
 from forebay.runtime.cluster.references import GatewayPools
 from forebay.runtime.cluster.roster import RosterKeeper
@@ -51,7 +50,7 @@ class Steps:
     source: TelemetrySource
     warm_up: WarmUp
     writer: ScaleWriter
-    provider: CapacityProvider
+    capacity: Capacity
     reporter: Reporter
     metrics: Metrics
     files: StateFiles | None
@@ -155,14 +154,14 @@ class ControlLoop:
         with self._timed("look"):
             roster = await steps.gateway_pools.check(await steps.keeper.build(now))
             steps.world.other_workloads = await steps.target_reader.read(roster)
-            look = steps.world.look(roster, now)
+            look = steps.world.look(roster, now, await steps.capacity.sights(roster, now))
         self._begin(look)
         with self._timed("observe"):
             measured = await self._measure(look)
         pasts, late = steps.warm_up.take_without_past(), steps.warm_up.join_late()
         steps.metrics.warming.set(steps.warm_up.waiting)
         taking_part = tuple(pool for pool in look.pools if steps.warm_up.is_known(pool.entry.pool.key))
-        look = replace(look, pools=taking_part)
+        everything, look = look, replace(look, pools=taking_part)
         observed = fleet_observation(look, measured)
         with self._timed("decide"):
             decisions = await self._decider.decide(
@@ -175,8 +174,9 @@ class ControlLoop:
         with self._timed("act"):
             todo = actions(look.pools, decisions.pools)
             done = await act(todo, steps.writer, steps.world, steps.metrics, now_seconds=look.at_seconds)
-            wishes = capacity_wishes(look, decisions.pools, deadline_seconds=steps.world.shortest_deadline_seconds)
-            provided = await ensure_capacity(wishes, steps.provider)
+            # Pools that wait for their past keep the nodes that they have.
+            asked, provided = await steps.capacity.ensure(everything, decisions.pools)
+            look = replace(look, node_pools=asked.node_pools)
         await self._remember(look, observed, decisions, done)
         with self._timed("report"):
             told = await steps.reporter.report(roster, look, observed, decisions, done)

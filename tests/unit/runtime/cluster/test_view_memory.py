@@ -7,7 +7,7 @@ import pytest
 from forebay.runtime.cluster.look import Look
 from forebay.runtime.cluster.roster import RosterKeeper
 from forebay.runtime.cluster.view import ClusterView
-from forebay.runtime.report.columns import node_pool_status
+from forebay.runtime.report.nodepools import node_pool_report
 from forebay.runtime.watch.kinds import Kind
 from forebay.runtime.watch.store import Store
 
@@ -42,15 +42,7 @@ def report(store: Store, objects: Any, seen: Look) -> None:
     """Write the node pool's status as a round does."""
     (item,) = seen.node_pools
     body = objects.node_pool()
-    body["status"] = node_pool_status(
-        item.observed,
-        generation=1,
-        node=item.node,
-        start_up=item.start_up,
-        total=item.total,
-        previous={},
-        now_seconds=seen.at_seconds,
-    )
+    body["status"] = node_pool_report(item, now_seconds=seen.at_seconds).status
     store.apply(Kind.NODE_POOLS, body)
 
 

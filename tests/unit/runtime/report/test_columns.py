@@ -5,21 +5,18 @@ from typing import Any
 
 import pytest
 
-from forebay.api.v1alpha1.gpunodepool_status import GPUNodePoolStatus
 from forebay.api.v1alpha1.inferencepool_status import InferencePoolStatus
 from forebay.flow.decision import PoolDecision, Reason, ReasonCode, Step, VariantDecision
 from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.forecast import DemandForecast, Quantiles
 from forebay.flow.observation import (
     Freshness,
-    NodePoolObservation,
     PoolObservation,
     Problem,
     StartingReplica,
     VariantObservation,
 )
-from forebay.runtime.cluster.leadtime import LeadTimeQuantiles
-from forebay.runtime.report.columns import invalid_report, main_reason, node_pool_status, pool_report
+from forebay.runtime.report.columns import invalid_report, main_reason, pool_report
 from forebay.runtime.report.conditions import Verdict, invalid, judge
 from tests.keys import prefill
 
@@ -187,26 +184,3 @@ def test_an_invalid_spec_changes_readiness_and_leaves_the_rest() -> None:
     assert conditions["Ready"]["reason"] == "InvalidSpec"
     assert conditions["MetricsFresh"] == next(c for c in before["conditions"] if c["type"] == "MetricsFresh")
     assert report.status["roles"] == before["roles"]
-
-
-def test_a_node_pool_reports_its_phases_and_why_it_is_blocked() -> None:
-    observed = NodePoolObservation(
-        name="h100",
-        nodes=2,
-        usable_gpus=16,
-        free_gpus=3,
-        blocked_until_seconds=NOW + 300,
-        blocked_reason="sold out.",
-    )
-    rendered = node_pool_status(
-        observed,
-        generation=1,
-        node=LeadTimeQuantiles(240.0, 400.0, 700.0, 2),
-        start_up=None,
-        total=None,
-        previous={},
-        now_seconds=NOW,
-    )
-    GPUNodePoolStatus.model_validate(rendered)
-    assert rendered["leadTime"] == [{"phase": "node", "p50": "4m", "p90": "6m40s", "samples": 2}]
-    assert rendered["conditions"][0]["reason"] == "Blocked"

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from forebay.actuation.providers.port import Situation
+from forebay.actuation.providers.sight import Word
 from forebay.flow.fleet import NodePool, VariantKey
 from forebay.flow.observation import NodePoolObservation, VariantObservation
 from forebay.runtime.cluster.leadtime import LeadTimeQuantiles
@@ -31,6 +33,10 @@ class NodePoolLook:
 
     entry: NodePoolEntry
     observed: NodePoolObservation
+    situation: Situation
+    """As its provider may want to know it."""
+    last_failure: Word | None
+    """The last time that a node could not be had."""
     node: LeadTimeQuantiles
     start_up: LeadTimeQuantiles | None
     total: LeadTimeQuantiles | None

@@ -112,10 +112,11 @@ class PoolLooks:
         blocked = {}
         for name, observed in self._node_pools.items():
             back_off = self._memory.back_offs.of(name)
-            until = back_off.until_seconds if back_off.blocked(self._now) else None
-            blocked[name] = replace(
-                observed, blocked_until_seconds=until, blocked_reason=back_off.reason if until else ""
-            )
+            if back_off.blocked(self._now):
+                observed = replace(  # noqa: PLW2901 - what is blocked by now takes its place
+                    observed, blocked_until_seconds=back_off.until_seconds, blocked_reason=back_off.reason
+                )
+            blocked[name] = observed
         return blocked
 
     def _view(
@@ -143,10 +144,8 @@ class PoolLooks:
             needs_node=self._needs_node(variant, workload.group_size),
         )
         if view.overdue_for_nodes and variant.node_pool is not None and entry.mode is Mode.AUTO:
-            self._memory.back_offs.of(variant.node_pool).failed(
-                self._now,
-                f"{view.overdue_for_nodes} replicas of {entry.pool.key} got no node before their deadline.",
-            )
+            message = f"{view.overdue_for_nodes} replicas of {entry.pool.key} got no node before their deadline."
+            self._memory.back_offs.of(variant.node_pool).overdue(message, self._now)
         return view
 
     def _replicas(self, namespace: str, workload: WorkloadRecord, row: WorkloadKind | None) -> list[PodRecord]:

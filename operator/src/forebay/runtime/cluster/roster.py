@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from forebay.actuation.providers.port import Binding
 from forebay.actuation.targets import TargetRef
 from forebay.api.base import API_VERSION, Resource
 from forebay.api.grants import NothingGrantedError, grants_of, restricted
@@ -12,6 +13,7 @@ from forebay.api.parsing import InvalidResourceError, parse
 from forebay.api.translate import Catalogue, PoolBinding, translate_node_pool, translate_pool
 from forebay.api.v1alpha1 import FleetPolicy, GPUNodePool, InferencePool, ScalingPolicy, ServingProfile
 from forebay.api.v1alpha1.inferencepool import Mode
+from forebay.api.v1alpha1.nodeprovider import Provider
 from forebay.flow.fleet import NodePool, Pool, PoolKey, VariantKey
 from forebay.runtime.cluster.leadtime import PhasePrior
 from forebay.runtime.cluster.namespaces import Labels, NamespaceLabels
@@ -65,6 +67,8 @@ class NodePoolEntry:
     node_pool: NodePool
     selector: Mapping[str, str]
     prior: PhasePrior | None
+    binding: Binding
+    """What its provider is told of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,11 +229,23 @@ class RosterKeeper:
         return known.entry
 
     def _node_pool_entry(self, resource: GPUNodePool) -> NodePoolEntry:
+        record, node_pool = self.store.resources[Kind.NODE_POOLS]["", resource.name], translate_node_pool(resource)
         prior = resource.spec.lead_time_prior
         return NodePoolEntry(
-            record=self.store.resources[Kind.NODE_POOLS]["", resource.name],
-            node_pool=translate_node_pool(resource),
+            record=record,
+            node_pool=node_pool,
             selector=resource.spec.node_selector,
+            binding=Binding(
+                name=resource.name,
+                uid=record.uid,
+                provider=resource.spec.provider or Provider(),
+                selector=resource.spec.node_selector,
+                resource=resource.spec.resource_name,
+                gpus_per_node=node_pool.gpus_per_node,
+                min_nodes=node_pool.min_nodes,
+                max_nodes=node_pool.max_nodes,
+                minimum_billing_seconds=node_pool.minimum_billing_seconds,
+            ),
             prior=PhasePrior(p50_seconds=prior.p50.seconds, p90_seconds=prior.p90.seconds) if prior else None,
         )
 

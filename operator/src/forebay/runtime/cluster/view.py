@@ -3,29 +3,42 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from forebay.actuation.conflicts import Autoscaler
+from forebay.actuation.conflicts import Autoscaler, parse_time
+from forebay.actuation.providers.port import Situation
+from forebay.actuation.providers.sight import ProviderSight
 from forebay.actuation.targets import TargetRef
 from forebay.api.text import Duration
 from forebay.api.v1alpha1.inferencepool import Mode
 from forebay.flow.observation import NodePoolObservation
 from forebay.runtime.cluster.look import Look, NodePoolLook, PoolLook
 from forebay.runtime.cluster.memory import ClusterMemory
-from forebay.runtime.cluster.nodepools import gpus_held, matches, observe_node_pool
+from forebay.runtime.cluster.nodepools import Holders, matches, observe_node_pool, see_nodes
 from forebay.runtime.cluster.pools import Claim, PoolLooks, variant_key
 from forebay.runtime.cluster.replicas import LeadTimes
 from forebay.runtime.cluster.roster import NodePoolEntry, Roster
 from forebay.runtime.watch.kinds import Kind
 
+_UNSEEN: Mapping[str, ProviderSight] = {}
+
 
 class ClusterView(ClusterMemory):
     """Looks at the caches, and remembers between rounds what a look needs."""
 
-    def look(self, roster: Roster, now_seconds: float) -> Look:
-        """Return what the caches show now."""
-        held = gpus_held(self.store.all_pods())
+    def look(self, roster: Roster, now_seconds: float, sights: Mapping[str, ProviderSight] = _UNSEEN) -> Look:
+        """Return what the caches show now, with what the provisioner of each node pool shows."""
+        holders = Holders(self.store.all_pods, roster.node_pools.values())
+        situations = {
+            name: self._situation(entry, holders, sights.get(name, ProviderSight()), now_seconds)
+            for name, entry in roster.node_pools.items()
+        }
         node_pools = {
-            entry.node_pool.name: self._observe_nodes(entry, held, now_seconds)
-            for entry in roster.node_pools.values()
+            name: observe_node_pool(
+                name,
+                situations[name],
+                lead_time=self.book.of_node_pool(name, entry.prior).quantiles(),
+                back_off=self.back_offs.of(name),
+            )
+            for name, entry in roster.node_pools.items()
         }
         autoscalers: dict[tuple[str, str, str], list[Autoscaler]] = defaultdict(list)
         for autoscaler in self.store.all_autoscalers():
@@ -38,7 +51,7 @@ class ClusterView(ClusterMemory):
             at_seconds=now_seconds,
             pools=pools,
             node_pools=tuple(
-                self._node_pool_look(roster.node_pools[name], observed, pools)
+                self._node_pool_look(roster.node_pools[name], observed, situations[name], pools)
                 for name, observed in looks.after_pools().items()
             ),
         )
@@ -59,23 +72,33 @@ class ClusterView(ClusterMemory):
         prefixes = tuple(f"{record.namespace}/{record.name}/" for record in pools)
         return alive | {key for key in self.book.start_up if key.startswith(prefixes)}
 
-    def _observe_nodes(
-        self, entry: NodePoolEntry, held: Mapping[str, int], now_seconds: float
-    ) -> NodePoolObservation:
-        name = entry.node_pool.name
+    def _situation(
+        self, entry: NodePoolEntry, holders: Holders, sight: ProviderSight, now_seconds: float
+    ) -> Situation:
+        """Return how far the nodes of a pool are; what its provisioner said counts first."""
+        name, back_off = entry.node_pool.name, self.back_offs.of(entry.node_pool.name)
         if name not in self.book.node:
             self._recall(entry, now_seconds)
-        return observe_node_pool(
-            name,
+        back_off.hear_all(sight, now_seconds)
+        lead_time = self.book.of_node_pool(name, entry.prior).quantiles()
+        return see_nodes(
             (node for node in self.store.nodes.values() if matches(node, entry.selector)),
-            held,
-            lead_time=self.book.of_node_pool(name, entry.prior).quantiles(),
-            back_off=self.back_offs.of(name),
+            holders.of(entry.binding.resource),
+            sight,
+            resource=entry.binding.resource,
+            back_off=back_off,
             now_seconds=now_seconds,
+            patience_seconds=max(self.shortest_deadline_seconds, lead_time.p99_seconds),
         )
 
     def _recall(self, entry: NodePoolEntry, now_seconds: float) -> None:
-        """Take the node lead time that an earlier process learned from the status that it left."""
+        """Take the node lead time and the back-off of an earlier process from the status that it left."""
+        until, reason = (
+            parse_time(entry.record.status.get("blockedUntil")),
+            entry.record.status.get("blockedReason"),
+        )
+        if until is not None and until > now_seconds:
+            self.back_offs.of(entry.node_pool.name).recall(until_seconds=until, reason=str(reason or ""))
         for phase in entry.record.status.get("leadTime") or ():
             if phase.get("phase") == "node":
                 self.book.of_node_pool(entry.node_pool.name, entry.prior).restore(
@@ -86,7 +109,11 @@ class ClusterView(ClusterMemory):
                 )
 
     def _node_pool_look(
-        self, entry: NodePoolEntry, observed: NodePoolObservation, pools: Sequence[PoolLook]
+        self,
+        entry: NodePoolEntry,
+        observed: NodePoolObservation,
+        situation: Situation,
+        pools: Sequence[PoolLook],
     ) -> NodePoolLook:
         """Add the start-up of the pods that run on the pool: that of its most often observed variant."""
         name = entry.node_pool.name
@@ -99,7 +126,15 @@ class ClusterView(ClusterMemory):
         start_up = max(start_ups, key=lambda times: times.observed, default=None)
         node = self.book.of_node_pool(name, entry.prior).quantiles()
         total = None if start_up is None else LeadTimes(start_up=start_up, node=node).total(needs_node=True)
-        return NodePoolLook(entry=entry, observed=observed, node=node, start_up=start_up, total=total)
+        return NodePoolLook(
+            entry=entry,
+            observed=observed,
+            situation=situation,
+            last_failure=self.back_offs.of(name).last,
+            node=node,
+            start_up=start_up,
+            total=total,
+        )
 
 
 def _claims(roster: Roster) -> dict[TargetRef, list[Claim]]:

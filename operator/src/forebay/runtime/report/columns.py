@@ -7,20 +7,19 @@ from typing import Any
 
 from forebay.flow.decision import PoolDecision, Reason
 from forebay.flow.fleet import Role, VariantKey
-from forebay.flow.observation import NodePoolObservation, PoolObservation
+from forebay.flow.observation import PoolObservation
 from forebay.flow.plan import Route
 from forebay.flow.roles import ROLES
-from forebay.runtime.cluster.leadtime import LeadTimeQuantiles
 from forebay.runtime.cluster.writes import LastWrite
-from forebay.runtime.report.conditions import Transition, Type, Verdict, stamp
+from forebay.runtime.report.conditions import Transition, Verdict, stamp
 from forebay.runtime.report.text import duration, percent, rate, shorten, timestamp
 
 _LONGEST_CHANGES = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PoolReport:
-    """A rendered status with the condition changes that it brings."""
+class StatusReport:
+    """A rendered status of a resource with the condition changes that it brings."""
 
     status: dict[str, Any]
     transitions: tuple[Transition, ...]
@@ -35,7 +34,7 @@ def pool_report(
     generation: int,
     last_written: Mapping[VariantKey, LastWrite],
     scaled: bool,
-) -> PoolReport:
+) -> StatusReport:
     """Return the status of a pool after a round.
 
     Args:
@@ -66,7 +65,7 @@ def pool_report(
         "lastDecision": _last_decision(decision, why) or previous.get("lastDecision"),
         "conditions": conditions,
     }
-    return PoolReport(
+    return StatusReport(
         status={key: value for key, value in status.items() if value is not None},
         transitions=tuple(transitions),
     )
@@ -74,7 +73,7 @@ def pool_report(
 
 def invalid_report(
     previous: Mapping[str, Any], verdicts: Sequence[Verdict], *, generation: int, now_seconds: float
-) -> PoolReport:
+) -> StatusReport:
     """Return the status of a pool whose spec cannot be used: conditions change, the rest stays as it was."""
     conditions, transitions = stamp(
         verdicts, previous.get("conditions") or (), generation=generation, now_seconds=now_seconds
@@ -86,7 +85,7 @@ def invalid_report(
     ]
     message = shorten(verdicts[0].message, 512)
     summary = {**(previous.get("summary") or {}), "why": shorten(message, 96)}
-    return PoolReport(
+    return StatusReport(
         status={**previous, "summary": summary, "message": message, "conditions": [*conditions, *others]},
         transitions=tuple(transitions),
     )
@@ -94,12 +93,12 @@ def invalid_report(
 
 def invalid_node_pool_status(
     previous: Mapping[str, Any], verdicts: Sequence[Verdict], *, generation: int, now_seconds: float
-) -> PoolReport:
+) -> StatusReport:
     """Return the status of a node pool whose spec cannot be used: it says so, and the rest stays as it was."""
     conditions, transitions = stamp(
         verdicts, previous.get("conditions") or (), generation=generation, now_seconds=now_seconds
     )
-    return PoolReport(status={**previous, "conditions": conditions}, transitions=tuple(transitions))
+    return StatusReport(status={**previous, "conditions": conditions}, transitions=tuple(transitions))
 
 
 def main_reason(decision: PoolDecision, role: Role | None = None) -> Reason | None:
@@ -119,60 +118,6 @@ def change_words(decision: PoolDecision) -> tuple[str, ...]:
         for variant in decision.variants
         if variant.desired != variant.current
     )
-
-
-def node_pool_status(
-    observed: NodePoolObservation,
-    *,
-    generation: int,
-    node: LeadTimeQuantiles,
-    start_up: LeadTimeQuantiles | None,
-    total: LeadTimeQuantiles | None,
-    previous: Mapping[str, Any],
-    now_seconds: float,
-) -> dict[str, Any]:
-    """Return the status of a node pool: what the scheduler can use, and how long more takes."""
-    blocked = observed.blocked_until_seconds
-    conditions, _ = stamp(
-        (_node_pool_verdict(observed),),
-        previous.get("conditions") or (),
-        generation=generation,
-        now_seconds=now_seconds,
-    )
-    phases = {"node": node, "startup": start_up, "total": total}
-    status: dict[str, Any] = {
-        "observedGeneration": generation,
-        "nodes": observed.nodes,
-        "usableGPUs": observed.usable_gpus,
-        "freeGPUs": observed.free_gpus,
-        "provisioning": observed.provisioning_nodes,
-        "leadTime": [
-            {
-                "phase": phase,
-                "p50": duration(times.p50_seconds),
-                "p90": duration(times.p90_seconds),
-                "samples": times.observed,
-            }
-            for phase, times in phases.items()
-            if times is not None
-        ],
-        "blockedUntil": None if blocked is None else timestamp(blocked),
-        "blockedReason": observed.blocked_reason or None,
-        "conditions": conditions,
-    }
-    return {key: value for key, value in status.items() if value is not None}
-
-
-def _node_pool_verdict(observed: NodePoolObservation) -> Verdict:
-    if observed.blocked_until_seconds is not None:
-        return Verdict(Type.READY, status=False, reason="Blocked", message=observed.blocked_reason)
-    if observed.nodes == 0:
-        message = "No node matches nodeSelector (none exists yet, or a label differs)."
-        return Verdict(Type.READY, status=False, reason="NoNodes", message=message)
-    if observed.usable_gpus == 0:
-        message = "No node offers GPUs: check that nodes are Ready and the device plugin runs."
-        return Verdict(Type.READY, status=False, reason="NoUsableGpus", message=message)
-    return Verdict(Type.READY, status=True, reason="Usable", message="GPUs can be used.")
 
 
 def _summary(observed: PoolObservation, decision: PoolDecision, why: Reason | None) -> dict[str, Any]:

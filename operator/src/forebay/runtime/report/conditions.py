@@ -13,7 +13,7 @@ _LONGEST_MESSAGE = 1000
 
 
 class Type(StrEnum):
-    """Condition types of an InferencePool."""
+    """Condition types of an InferencePool, and of a GPUNodePool."""
 
     READY = "Ready"
     METRICS_FRESH = "MetricsFresh"
@@ -22,6 +22,7 @@ class Type(StrEnum):
     SCALING_LIMITED = "ScalingLimited"
     REFERENCES_FOUND = "ReferencesFound"
     WITHIN_FLEET_POLICY = "WithinFleetPolicy"
+    PROVIDED = "Provided"
 
 
 @dataclass(frozen=True, slots=True)

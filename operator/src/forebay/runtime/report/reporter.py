@@ -17,15 +17,15 @@ from forebay.runtime.cluster.writes import LastWrite
 from forebay.runtime.leader import LeaseLostError
 from forebay.runtime.metrics import Metrics
 from forebay.runtime.report.columns import (
-    PoolReport,
+    StatusReport,
     invalid_node_pool_status,
     invalid_report,
     main_reason,
-    node_pool_status,
     pool_report,
 )
 from forebay.runtime.report.conditions import Transition, Type, invalid, judge
 from forebay.runtime.report.events import EventRecorder
+from forebay.runtime.report.nodepools import node_pool_report
 from forebay.runtime.report.status import News, StatusWriter
 from forebay.runtime.slices import in_slices
 from forebay.runtime.watch.kinds import OWN_KINDS, Kind
@@ -40,11 +40,28 @@ _Telling = Callable[[], Coroutine[None, None, None]]
 
 #: Conditions that are good when True; the others are good when False.
 _GOOD_WHEN_TRUE = frozenset(
-    {Type.READY, Type.METRICS_FRESH, Type.TARGETS_FOUND, Type.REFERENCES_FOUND, Type.WITHIN_FLEET_POLICY}
+    {
+        Type.READY,
+        Type.METRICS_FRESH,
+        Type.TARGETS_FOUND,
+        Type.REFERENCES_FOUND,
+        Type.WITHIN_FLEET_POLICY,
+        Type.PROVIDED,
+    }
 )
-#: What comes and goes with every scaling, which has an event of its own: readiness, and new replicas that are not
-#: scraped yet.
-_SILENT_REASONS = frozenset({"TooFewReplicas", "AsRecommended", "MoreThanRecommended", "Partial", "Sufficient"})
+#: What comes and goes with every scaling, which has an event of its own: readiness, new replicas that are not
+#: scraped yet, and the last node of a pool.
+_SILENT_REASONS = frozenset(
+    {
+        "TooFewReplicas",
+        "AsRecommended",
+        "MoreThanRecommended",
+        "Partial",
+        "Sufficient",
+        "NoNodes",
+        "NoUsableGpus",
+    }
+)
 
 #: How an invalid resource says so, for the kinds that have a status.
 _INVALID_STATUS = {Kind.POOLS: invalid_report, Kind.NODE_POOLS: invalid_node_pool_status}
@@ -187,7 +204,7 @@ class Reporter:
         return []
 
     async def _tell(
-        self, look: PoolLook, decision: PoolDecision, written: Sequence[Done], report: PoolReport
+        self, look: PoolLook, decision: PoolDecision, written: Sequence[Done], report: StatusReport
     ) -> None:
         entry = look.entry
         for item in written:
@@ -214,17 +231,9 @@ class Reporter:
         await self._say_transitions(record, report.transitions)
 
     async def _node_pool(self, look: NodePoolLook, now_seconds: float) -> None:
-        record = look.entry.record
-        status = node_pool_status(
-            look.observed,
-            generation=record.generation,
-            node=look.node,
-            start_up=look.start_up,
-            total=look.total,
-            previous=record.status,
-            now_seconds=now_seconds,
-        )
-        await self._status.write(Kind.NODE_POOLS, record, status)
+        record, report = look.entry.record, node_pool_report(look, now_seconds=now_seconds)
+        await self._status.write(Kind.NODE_POOLS, record, report.status)
+        await self._say_transitions(record, report.transitions)
 
     async def _say_scaled(self, record: ResourceRecord, item: Done, decision: PoolDecision) -> None:
         before, after = item.action.workload.replicas, item.action.wanted.desired

@@ -1,14 +1,17 @@
 """What the informer keeps of each object: small frozen records, parsed once when the object changes."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from forebay.actuation.conflicts import Autoscaler, parse_time
 from forebay.actuation.targets import TargetRef
 from forebay.runtime.watch.ownstatus import usable_status
 
+_NONE: Mapping[str, int] = MappingProxyType({})
 GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu")
 _DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 _ABOUT_TO_START = frozenset({"ContainerCreating", "PodInitializing"})
@@ -56,6 +59,8 @@ class PodRecord:
     restarts: int
     trouble: str = ""
     """Why a container does not run, as the kubelet says, such as ``ImagePullBackOff: ...``; "" if it does."""
+    other_devices: Mapping[str, int] = field(default_factory=lambda: _NONE)
+    """Devices of other resources that it holds, by the resource's name."""
 
     @property
     def ready(self) -> bool:
@@ -76,29 +81,49 @@ class NodeRecord:
     gpus: int
     """Allocatable GPUs; 0 until the device plugin registered."""
     created_seconds: float
+    going: bool = False
+    """Its provisioner removes it, or its cloud takes it back."""
+    ready_seconds: float | None = None
+    """Since when it is Ready."""
+    other_devices: Mapping[str, int] = field(default_factory=lambda: _NONE)
+    """Allocatable devices of other resources, by the resource's name."""
+
+    def allocatable(self, resource: str) -> int:
+        """Return how many devices of a resource pods can have."""
+        return self.gpus if resource in GPU_RESOURCES else self.other_devices.get(resource, 0)
+
+    def usable_for(self, resource: str) -> bool:
+        """Whether a pod that asks for a resource can be placed on it now."""
+        return self.ready and not self.cordoned and not self.startup_tainted and self.allocatable(resource) > 0
 
     @property
     def usable(self) -> bool:
         """Whether a GPU pod can be placed on it now."""
-        return self.ready and not self.cordoned and not self.startup_tainted and self.gpus > 0
+        return self.usable_for(GPU_RESOURCES[0])
 
 
+# Taints of nodes that their provisioner removes, or that their cloud takes back.
+_GOING_TAINTS = (
+    "karpenter.sh/disrupted",
+    "karpenter.sh/disruption",
+    "ToBeDeletedByClusterAutoscaler",
+    "node.kubernetes.io/out-of-service",
+    "aws-node-termination-handler/",
+    "cloud.google.com/impending-node-termination",
+)
 # Taints that say "not yet" or "going away"; taints that keep other workloads off GPU nodes are no obstacle,
 # because GPU pods tolerate them.
 _BLOCKING_TAINTS = (
     "node.kubernetes.io/not-ready",
     "node.kubernetes.io/unreachable",
     "node.kubernetes.io/unschedulable",
-    "node.kubernetes.io/out-of-service",
     "node.cloudprovider.kubernetes.io/",
     "node.cluster.x-k8s.io/",
     "karpenter.sh/unregistered",
-    "karpenter.sh/disrupted",
-    "karpenter.sh/disruption",
-    "ToBeDeletedByClusterAutoscaler",
     "DeletionCandidateOfClusterAutoscaler",
     "startup-taint.cluster-autoscaler.kubernetes.io/",
     "ignore-taint.cluster-autoscaler.kubernetes.io/",
+    *_GOING_TAINTS,
 )
 
 
@@ -170,6 +195,7 @@ def parse_pod(body: Mapping[str, Any]) -> PodRecord | None:
         deletion_cost=_count((metadata.get("annotations") or {}).get(_DELETION_COST)),
         restarts=sum(int(item.get("restartCount") or 0) for item in status.get("containerStatuses") or ()),
         trouble=_trouble(status),
+        other_devices=_pod_devices(spec),
     )
 
 
@@ -203,9 +229,10 @@ def pod_gpus(spec: Mapping[str, Any]) -> int:
 def parse_node(body: Mapping[str, Any]) -> NodeRecord:
     """Return the record of a node."""
     metadata, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
-    ready = any(
-        item.get("type") == "Ready" and item.get("status") == "True" for item in status.get("conditions") or ()
+    condition: Mapping[str, Any] = next(
+        (item for item in status.get("conditions") or () if item.get("type") == "Ready"), {}
     )
+    ready = condition.get("status") == "True"
     taints = [str(item.get("key", "")) for item in spec.get("taints") or ()]
     allocatable = status.get("allocatable") or {}
     return NodeRecord(
@@ -216,6 +243,10 @@ def parse_node(body: Mapping[str, Any]) -> NodeRecord:
         startup_tainted=any(key.startswith(_BLOCKING_TAINTS) for key in taints),
         gpus=sum(_count(allocatable.get(name)) for name in GPU_RESOURCES),
         created_seconds=parse_time(metadata.get("creationTimestamp")) or 0.0,
+        going=metadata.get("deletionTimestamp") is not None
+        or any(key.startswith(_GOING_TAINTS) for key in taints),
+        ready_seconds=parse_time(condition.get("lastTransitionTime")) if ready else None,
+        other_devices=_other_devices(allocatable),
     )
 
 
@@ -240,6 +271,25 @@ def parse_autoscaler(body: Mapping[str, Any]) -> Autoscaler | None:
         str(reference.get("name") or ""),
     )
     return Autoscaler(kind, name, target)
+
+
+def _pod_devices(spec: Mapping[str, Any]) -> Mapping[str, int]:
+    """Return what the containers of a pod hold together of resources other than the usual GPUs."""
+    total: Counter[str] = Counter()
+    for container in spec.get("containers") or ():
+        resources = container.get("resources") or {}
+        total.update(_other_devices({**(resources.get("limits") or {}), **(resources.get("requests") or {})}))
+    return total or _NONE
+
+
+def _other_devices(quantities: Mapping[str, Any]) -> Mapping[str, int]:
+    """Return the extended resources among these that are no usual GPUs; most objects have none."""
+    found = {
+        sys.intern(name): count
+        for name, quantity in quantities.items()
+        if "/" in name and name not in GPU_RESOURCES and (count := _count(quantity)) > 0
+    }
+    return found or _NONE
 
 
 def _container_gpus(container: Mapping[str, Any]) -> int:
