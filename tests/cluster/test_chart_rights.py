@@ -34,7 +34,29 @@ OTHER_READS: set[Grant] = {
     (group, resource, verb) for group, resource in OTHER_KINDS.values() for verb in ("list", "watch")
 }
 REPORTS: set[Grant] = {("forebay.io", "inferencepools/status", "patch"), ("", "events", "create")}
+HEARS: set[Grant] = {
+    ("karpenter.sh", "nodepools", "list"),
+    ("karpenter.sh", "nodeclaims", "list"),
+    ("", "events", "list"),
+}
 NODE_REPORTS: set[Grant] = {("forebay.io", "gpunodepools/status", "patch")}
+STATIC: set[Grant] = {("karpenter.sh", "nodepools/scale", verb) for verb in ("get", "patch")}
+BUFFERS: set[Grant] = {
+    (group, resource, verb)
+    for group, resource in (("autoscaling.x-k8s.io", "capacitybuffers"), ("", "podtemplates"))
+    for verb in ("get", "create", "patch")
+}
+PLACEHOLDERS: set[Grant] = {("apps", "deployments", verb) for verb in ("get", "create", "patch")}
+MACHINES: set[Grant] = {
+    *(("cluster.x-k8s.io", plural, "get") for plural in ("machinedeployments", "machinepools")),
+    *(
+        ("cluster.x-k8s.io", f"{plural}/scale", verb)
+        for plural in ("machinedeployments", "machinepools")
+        for verb in ("get", "patch")
+    ),
+    ("cluster.x-k8s.io", "machines", "list"),
+    ("cluster.x-k8s.io", "machines", "patch"),
+}
 SCALES: set[Grant] = {(row.api_group, f"{row.plural}/scale", "patch") for row in KINDS}
 LEASE: set[tuple[str, str, str, str]] = {
     ("coordination.k8s.io", "leases", "", "create"),
@@ -72,14 +94,37 @@ def bound(documents: Documents) -> dict[str, set[Grant]]:
 
 
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, set[Grant]]]] = {
-    "defaults": ({}, {"": READS | NODE_GRANTS | REPORTS | NODE_REPORTS | SCALES}),
+    "defaults": ({}, {"": READS | HEARS | NODE_GRANTS | REPORTS | NODE_REPORTS | SCALES}),
+    "node providers": (
+        {
+            "rbac": {
+                "nodeProviders": {
+                    "karpenter": False,
+                    "karpenterStatic": True,
+                    "capacityBuffers": ["warm"],
+                    "placeholders": ["warm", "idle"],
+                    "clusterAPI": ["fleet"],
+                },
+                "extraNodeObjects": [
+                    {"group": "eks.services.k8s.aws", "resource": "nodegroups", "namespace": "fleet"}
+                ],
+            }
+        },
+        {
+            "": READS | NODE_GRANTS | REPORTS | NODE_REPORTS | SCALES | STATIC,
+            "warm": BUFFERS | PLACEHOLDERS,
+            "idle": PLACEHOLDERS,
+            "fleet": MACHINES
+            | {("eks.services.k8s.aws", "nodegroups", "get"), ("eks.services.k8s.aws", "nodegroups", "patch")},
+        },
+    ),
     "recommend only": (
         {"rbac": {"scaling": {"enabled": False}}},
-        {"": READS | NODE_GRANTS | REPORTS | NODE_REPORTS},
+        {"": READS | HEARS | NODE_GRANTS | REPORTS | NODE_REPORTS},
     ),
     "scaling in two namespaces": (
         {"rbac": {"scaling": {"namespaces": ["a", "b"]}}},
-        {"": READS | NODE_GRANTS | REPORTS | NODE_REPORTS, "a": SCALES, "b": SCALES},
+        {"": READS | HEARS | NODE_GRANTS | REPORTS | NODE_REPORTS, "a": SCALES, "b": SCALES},
     ),
     "two namespaces": (
         {"watchNamespaces": ["a", "b"]},
@@ -131,6 +176,12 @@ def test_a_variant_grants_its_table(variant: str) -> None:
 )
 def test_each_kind_of_target_has_its_own_switch(value: str, gone: set[Grant]) -> None:
     assert bound(render())[""] - bound(render({"rbac": {"targets": {value: False}}}))[""] == gone
+
+
+def test_cluster_autoscaler_s_status_is_one_config_map() -> None:
+    grants = rights(render({"rbac": {"nodeProviders": {"clusterAutoscaler": True}}}))
+    (found,) = [grant for grant in grants if "configmaps" in grant]
+    assert found[1:] == ("kube-system", "", "configmaps", "cluster-autoscaler-status", "get")
 
 
 @pytest.mark.parametrize(("value", "gone"), [("keda", CONFLICTS), ("gatewayPools", REFERENCES)])

@@ -28,6 +28,7 @@ Grant = tuple[str, str, str, str]
 FOREIGN = {row.kind: row for row in KINDS if not row.built_in}
 SCALED_OBJECT = ("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
 GATEWAY_POOL = (GATEWAY_POOL_API, "InferencePool", "inferencepools")
+KARPENTER = [("karpenter.sh/v1", "NodePool", "nodepools"), ("karpenter.sh/v1", "NodeClaim", "nodeclaims")]
 
 
 def crd(api_version: str, kind: str, plural: str, selector: str = ".status.selector") -> dict[str, Any]:
@@ -67,7 +68,7 @@ def crd(api_version: str, kind: str, plural: str, selector: str = ".status.selec
 @pytest.fixture
 def every_kind(cluster: Cluster) -> Iterator[None]:
     """All kinds that the operator knows of; the test is for a cluster that has none of them."""
-    kinds: list[tuple[str, ...]] = [SCALED_OBJECT, GATEWAY_POOL]
+    kinds: list[tuple[str, ...]] = [SCALED_OBJECT, GATEWAY_POOL, *KARPENTER]
     kinds += [
         (row.api_version, row.kind, row.plural, f".{'.'.join(row.selector_path)}") for row in FOREIGN.values()
     ]

@@ -75,6 +75,19 @@ targets:
   verbs: [list]
 {{- end }}
 
+{{- /* What it hears of those who bring nodes: only an operator of the whole cluster listens. */ -}}
+{{- define "forebay.rules.hear" -}}
+{{- if .Values.rbac.nodeProviders.karpenter }}
+# Nodes that are on their way, limits, and what a cloud does not have.
+- apiGroups: [karpenter.sh]
+  resources: [nodepools, nodeclaims]
+  verbs: [list]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list]
+{{- end }}
+{{- end }}
+
 {{- /* What it says. All that mode Recommend needs. */ -}}
 {{- define "forebay.rules.report" -}}
 - apiGroups: [forebay.io]

@@ -27,13 +27,15 @@ class Capacity:
 
     Args:
         api: a fenced client.
+        hears: whether provisioners are listened to; one of single namespaces has no right to.
         orders: whether nodes are ordered, too: of several operators that share node pools none may, since each
             would set the number that it alone needs.
     """
 
-    def __init__(self, api: KubeApi, *, orders: bool = True) -> None:
+    def __init__(self, api: KubeApi, *, hears: bool = True, orders: bool = True) -> None:
         self._provisioners = Provisioners(api)
         self._providers = providers(api, self._provisioners)
+        self._hears = hears
         self._orders = orders
         self._last: dict[str, ProviderSight] = {}
 
@@ -43,6 +45,8 @@ class Capacity:
         Raises:
             LeaseLostError: this process may not write any more.
         """
+        if not self._hears:
+            return {}
         bindings = {name: entry.binding for name, entry in roster.node_pools.items()}
         await self._provisioners.read(bindings.values(), now_seconds)
         seen = await asyncio.gather(*(self._sight(binding, now_seconds) for binding in bindings.values()))

@@ -148,7 +148,7 @@ class OperatorProcess:
                 source=source,
                 warm_up=WarmUp(source, files, history_seconds=settings.history_seconds, wall_clock=time.time),
                 writer=writer,
-                capacity=Capacity(api, orders=_tells_of_node_pools(settings)),
+                capacity=Capacity(api, hears=not settings.watch_namespaces, orders=_tells_of_node_pools(settings)),
                 reporter=self._reporter(api, store, metrics),
                 metrics=metrics,
                 files=files,

@@ -131,7 +131,14 @@ async def test_a_cluster_without_karpenter_is_asked_once_in_five_minutes() -> No
     server = Server()
     reader = KarpenterReader(server)
     assert await reader.read(NOW) is None
-    for path in ("/apis/karpenter.sh/v1/nodepools", "/apis/karpenter.sh/v1/nodeclaims", CLAIM_EVENTS, POOL_EVENTS):
+    assert reader.problem == ""
+    for path in (
+        "/apis/karpenter.sh/v1",
+        "/apis/karpenter.sh/v1/nodepools",
+        "/apis/karpenter.sh/v1/nodeclaims",
+        CLAIM_EVENTS,
+        POOL_EVENTS,
+    ):
         server.objects[path] = items()
     assert await reader.read(NOW + 299.0) is None
     assert await reader.read(NOW + 300.0) == Karpenter()
@@ -139,8 +146,8 @@ async def test_a_cluster_without_karpenter_is_asked_once_in_five_minutes() -> No
 
 
 async def test_a_karpenter_that_may_not_be_read_is_told() -> None:
-    server = Server()
+    server = Server({"/apis/karpenter.sh/v1": {}})
     server.failures["/apis/karpenter.sh/v1/nodepools"] = ApiError("no", status=403, reason="Forbidden")
     reader = KarpenterReader(server)
     assert await reader.read(NOW) is None
-    assert "allow Forebay's service account to list nodepools and nodeclaims" in reader.problem
+    assert reader.problem == "Karpenter is here and may not be read: allow it by rbac.nodeProviders.karpenter."

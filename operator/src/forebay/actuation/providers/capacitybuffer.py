@@ -38,7 +38,10 @@ class CapacityBufferProvider:
     async def sight(self, binding: Binding, now_seconds: float) -> ProviderSight:
         """Return what Karpenter shows of these nodes, and what the buffer says could not be had."""
         shown = self._provisioners.karpenter_sight(binding)
-        buffer = await self._buffer(binding)
+        try:
+            buffer = await self._buffer(binding)
+        except ApiError as error:
+            return replace(shown, problem=explained(error, f"CapacityBuffer {object_name(binding)}", _RIGHT))
         word = None if buffer is None else failure(buffer, now_seconds)
         return shown if word is None else replace(shown, words=(*shown.words, word))
 

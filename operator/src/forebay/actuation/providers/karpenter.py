@@ -22,6 +22,7 @@ GROUP = "/apis/karpenter.sh/v1"
 NODE_POOL_LABEL = "karpenter.sh/nodepool"
 _EVENTS = "/api/v1/namespaces/default/events"
 """Events about objects of the cluster lie in this namespace."""
+_RIGHT = "rbac.nodeProviders.karpenter"
 _ASK_AGAIN_SECONDS = 300.0
 _LONGEST_TEXT = 400
 
@@ -104,6 +105,7 @@ class KarpenterReader:
     def __init__(self, api: KubeApi) -> None:
         self._api = api
         self._not_before_seconds = 0.0
+        self._is_served = False
         self.problem = ""
         """Why it cannot be read, and what to do."""
 
@@ -115,7 +117,12 @@ class KarpenterReader:
         """
         if now_seconds < self._not_before_seconds:
             return None
+        self.problem = ""
         try:
+            if not self._is_served:
+                # Without rights a list of a kind that is not served is refused, not missed.
+                await self._api.get(GROUP)
+                self._is_served = True
             pools, claims, about_claims, about_pools = await asyncio.gather(
                 self._api.get(f"{GROUP}/nodepools"),
                 self._api.get(f"{GROUP}/nodeclaims"),
@@ -125,15 +132,10 @@ class KarpenterReader:
         except ApiError as error:
             if not error.not_found and not error.forbidden:
                 raise
-            self._not_before_seconds = now_seconds + _ASK_AGAIN_SECONDS
-            self.problem = (
-                "Karpenter is here and may not be read: allow Forebay's service account to list nodepools and"
-                " nodeclaims of karpenter.sh, and events in the namespace default."
-                if error.forbidden
-                else ""
-            )
+            self._not_before_seconds, self._is_served = now_seconds + _ASK_AGAIN_SECONDS, False
+            if error.forbidden:
+                self.problem = f"Karpenter is here and may not be read: allow it by {_RIGHT}."
             return None
-        self.problem = ""
         return parse(pools, claims, about_claims, about_pools, now_seconds=now_seconds)
 
     async def _events(self, kind: str, reason: str) -> Mapping[str, Any]:
