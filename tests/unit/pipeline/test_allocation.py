@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from forebay.flow.fleet import NodePool, Pool, PoolKey, RatioBand, Role, Variant
-from forebay.flow.observation import NodePoolObservation
+from forebay.flow.observation import NodePoolObservation, StartingReplica
 from forebay.flow.plan import FleetPlan, PlanProblem
 from forebay.flow.roles import Phase
 from forebay.pipeline.plan import allocation
@@ -194,3 +194,45 @@ def test_the_ratio_band_goes_not_beyond_the_budget(budget: float | None, expecte
     decision = small.run(8)
     assert (counts(decision)["prefill"], counts(decision)["decode"]) == expected
     assert ("RatioBand" in codes(decision)) is (budget is not None), "where limits are in the way it is said"
+
+
+def _beside_one_that_does_not_act(*, acts: bool, nodes: int = 2, priority: int = 0, **limits: object) -> World:
+    """Return a pool that wants more replicas beside a busier one that may not act."""
+    quiet, busy = _on_h100(split_pool(KEY)), _on_h100(split_pool(OTHER))
+    seen = NodePoolObservation(name="h100", nodes=nodes, usable_gpus=8 * nodes, free_gpus=8 * nodes - 4)
+    return fleet_world(
+        {KEY: quiet, OTHER: replace(busy, acts=acts, priority=priority)},
+        {KEY: 200.0, OTHER: 600.0},
+        {"h100": H100},
+        node_pools={"h100": seen},
+        replicas={KEY: {"prefill": 1, "decode": 1}, OTHER: {"prefill": 1, "decode": 1}},
+        **limits,
+    )
+
+
+def test_a_pool_that_does_not_act_takes_no_gpus_from_one_that_does() -> None:
+    """Protects: a busy pool in mode Recommend must not starve a pool in mode Auto beside it."""
+    alone = _beside_one_that_does_not_act(acts=False)
+    alone.rates[OTHER] = 0.1
+    beside = _beside_one_that_does_not_act(acts=False, priority=10)
+    wanted, decided = alone.step()[KEY], beside.step()
+    assert counts(decided[KEY]) == counts(wanted)
+    assert sum(counts(decided[OTHER]).values()) > 6, "its advice is what it would get if it acted"
+    assert sum(counts(wanted).values()) > 6
+    rivals = _beside_one_that_does_not_act(acts=True, priority=10).step()
+    assert counts(decided[OTHER]) == counts(rivals[OTHER])
+    assert sum(counts(rivals[KEY]).values()) < sum(counts(wanted).values()), "if both acted they would be rivals"
+
+
+def test_money_of_a_pool_that_does_not_act_is_spent_all_the_same() -> None:
+    decided = _beside_one_that_does_not_act(acts=False, nodes=100, budget_usd_per_hour=14.0).step()
+    assert sum(counts(decided[KEY]).values()) * 2.0 == 14.0 - 2 * 2.0
+
+
+def test_pending_pods_of_a_pool_that_does_not_act_keep_their_gpus() -> None:
+    beside = _beside_one_that_does_not_act(acts=False)
+    beside.replicas[OTHER] = {"prefill": 4, "decode": 3}
+    beside.starting[OTHER, "prefill"] = tuple(StartingReplica(0.0, 60.0, unschedulable=True) for _ in range(3))
+    beside.starting[OTHER, "decode"] = tuple(StartingReplica(0.0, 60.0, unschedulable=True) for _ in range(2))
+    decided = beside.step()
+    assert sum(counts(decided[KEY]).values()) == 2 + 12 - 5

@@ -102,6 +102,7 @@ def translate_pool(
             prefill_to_decode=RatioBand(lowest=band.min.value, highest=band.max.value) if band else None,
             priority=spec.priority,
             budget_usd_per_hour=budget.value if budget is not None else None,
+            acts=spec.mode is Mode.AUTO,
             settings=settings,
         ),
         mode=spec.mode,

@@ -96,6 +96,9 @@ class Pool:
     priority: int = 0
     """Larger is served first when GPUs run out."""
     budget_usd_per_hour: float | None = None
+    acts: bool = True
+    """Whether what is decided is written. A pool that does not act (recommend only, paused) keeps what it has:
+    the plan for the others counts on that, and its own answer is advice."""
     settings: PolicySettings = field(default_factory=PolicySettings)
     roles: tuple[Role, ...] = field(init=False, repr=False, compare=False)
     """In the order of first appearance."""

@@ -1,10 +1,10 @@
 """One round over the fleet: observe -> forecast -> size -> plan -> guard, as a function of values."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from forebay.flow.decision import FleetDecision, PoolDecision, Reason, ReasonCode, Step, VariantDecision
-from forebay.flow.fleet import Fleet, Pool, PoolKey, VariantKey
+from forebay.flow.fleet import Fleet, Pool, PoolKey, Variant, VariantKey
 from forebay.flow.observation import FleetObservation, PoolObservation
 from forebay.flow.plan import FleetPlan
 from forebay.flow.roles import ROLES, Phase
@@ -48,17 +48,17 @@ def decide(fleet: Fleet, observed: FleetObservation, state: FleetState, *, jobs:
                 decided[key] = outcome
             else:
                 drafts[key], said[key] = outcome
-    allocation, failure = _allocate(_beside(fleet, decided.values()), observed, drafts, state.plan)
-    state.plan = allocation.plan or state.plan
+    plans = _plans(fleet, observed, decided, drafts, state.plan)
+    state.plan = plan = plans.binding[0].plan or plans.advice[0].plan or state.plan
     while drafts:  # what is finished is let go: a fleet's drafts take as much as its decisions
         key, draft = drafts.popitem()
         memory = state.memory(draft.pool)
         try:
-            decided[key] = _finish(fleet, observed, draft, allocation, memory, said[key], failure)
+            decided[key] = _finish(fleet, observed, draft, *plans.of(draft), memory, said[key])
         except Exception as error:  # noqa: BLE001 - one pool's bad data must not take the others down
             reasons = [*said[key], _failure(Step.GUARD, error)]
             decided[key] = _held(fleet, observed, draft.pool, draft.basis.observed, memory, reasons)
-    plan = allocation.plan
+    failure = plans.binding[1] or plans.advice[1]
     state.work(jobs)
     return FleetDecision(
         at_seconds=observed.at_seconds,
@@ -102,19 +102,52 @@ def _draft(
     return outcomes
 
 
-def _beside(fleet: Fleet, held: Iterable[PoolDecision]) -> Fleet:
-    """Return the fleet with what is left of its limits beside the pools that keep what they have."""
-    if fleet.budget_usd_per_hour is None and fleet.power_limit_watts is None:
-        return fleet
-    chosen = [
+@dataclass(frozen=True, slots=True)
+class _Plans:
+    """The plan of the pools that act, and one of all pools that advises the others; each with why it failed."""
+
+    binding: tuple[Allocation, Reason | None]
+    advice: tuple[Allocation, Reason | None]
+
+    def of(self, draft: PoolDraft) -> tuple[Allocation, Reason | None]:
+        """Return the plan that counts for one pool."""
+        return self.binding if draft.pool.acts else self.advice
+
+
+def _plans(
+    fleet: Fleet,
+    observed: FleetObservation,
+    held: Mapping[PoolKey, PoolDecision],
+    drafts: Mapping[PoolKey, PoolDraft],
+    previous: FleetPlan | None,
+) -> _Plans:
+    """Plan the pools that act beside what the others have; then all pools, to say what the others should have."""
+    kept = [
         (variant, each.desired)
-        for decision in held
-        for variant, each in zip(fleet.pools[decision.key].variants, decision.variants, strict=True)
+        for key, decision in held.items()
+        for variant, each in zip(fleet.pools[key].variants, decision.variants, strict=True)
     ]
+    acting = {key: draft for key, draft in drafts.items() if draft.pool.acts}
+    nothing: tuple[Allocation, Reason | None] = (Allocation({}, None), None)
+    if len(acting) == len(drafts):
+        return _Plans(_allocate(_beside(fleet, kept), observed, drafts, previous), nothing)
+    advice = _allocate(_beside(fleet, kept), observed, drafts, previous)
+    kept += [
+        (variant, draft.basis.supplies[variant.key].desired)
+        for key, draft in drafts.items()
+        if key not in acting
+        for variant in draft.pool.variants
+    ]
+    binding = _allocate(_beside(fleet, kept), observed, acting, previous) if acting else nothing
+    return _Plans(binding, advice)
+
+
+def _beside(fleet: Fleet, kept: Collection[tuple[Variant, int]]) -> Fleet:
+    """Return the fleet with what is left of its limits beside replicas that stay as they are."""
     return replace(
         fleet,
-        budget_usd_per_hour=_less(fleet.budget_usd_per_hour, usd_of(fleet, chosen)),
-        power_limit_watts=_less(fleet.power_limit_watts, watts_of(fleet, chosen)),
+        budget_usd_per_hour=_less(fleet.budget_usd_per_hour, usd_of(fleet, kept)),
+        power_limit_watts=_less(fleet.power_limit_watts, watts_of(fleet, kept)),
     )
 
 
@@ -145,9 +178,9 @@ def _finish(
     observed: FleetObservation,
     draft: PoolDraft,
     allocation: Allocation,
+    failure: Reason | None,
     memory: PoolMemory,
     said: list[Reason],
-    failure: Reason | None,
 ) -> PoolDecision:
     """Guard one pool's plan and write its decision."""
     pool = draft.pool

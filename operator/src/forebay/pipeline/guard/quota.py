@@ -11,12 +11,13 @@ from forebay.pipeline.prices import pool_usd_per_hour
 def within_quotas(fleet: Fleet, decisions: Mapping[PoolKey, PoolDecision]) -> dict[PoolKey, PoolDecision]:
     """Return the decisions without the growth that a quota has no room for.
 
-    What a pool has is never taken away by a quota: one that was lowered stops growth, and no more.
+    What a pool has is never taken away by a quota: one that was lowered stops growth, and no more. A pool that
+    does not act counts with what it has.
     """
     within = dict(decisions)
     for quota in fleet.quotas:
-        members = [key for key in within if key in quota.pools]
-        excess = sum(_gpus(fleet, within[key]) for key in members) - quota.gpus
+        excess = sum(_gpus(fleet, within[key]) for key in within if key in quota.pools) - quota.gpus
+        members = [key for key in within if key in quota.pools and fleet.pools[key].acts]
         for key in sorted(members, key=lambda key: (fleet.pools[key].priority, key)):
             if excess <= 0:
                 break
@@ -58,5 +59,6 @@ def _cut(fleet: Fleet, decision: PoolDecision, quota: GpuQuota, excess: int) -> 
 
 
 def _gpus(fleet: Fleet, decision: PoolDecision) -> int:
-    size = {variant.key: variant.gpus_per_replica for variant in fleet.pools[decision.key].variants}
-    return sum(size[variant.key] * variant.desired for variant in decision.variants)
+    pool = fleet.pools[decision.key]
+    size = {variant.key: variant.gpus_per_replica for variant in pool.variants}
+    return sum(size[each.key] * (each.desired if pool.acts else each.current) for each in decision.variants)

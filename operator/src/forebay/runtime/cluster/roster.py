@@ -300,7 +300,6 @@ def _translated(record: ResourceRecord, rules: _Rules, epoch: float, now_seconds
 def _pool_entry(record: ResourceRecord, binding: PoolBinding, tenant: str | None) -> PoolEntry:
     pool = binding.pool
     if binding.mode is Mode.PAUSED:
-        # Others plan around what a paused pool has.
         pool = replace(pool, settings=replace(pool.settings, pause_scale_in=True, pause_scale_out=True))
     selector = binding.telemetry.selector
     return PoolEntry(

@@ -101,7 +101,7 @@ def _resource(path: Path, body: object) -> Resource:
 
 
 def _from_zero(binding: PoolBinding, start_seconds: float) -> PoolBinding:
-    """Move known loads from Unix seconds to the trace's own clock."""
+    """Move known loads from Unix seconds to the trace's own clock; a replay lets every pool act."""
     settings = binding.pool.settings
     loads = tuple(
         replace(
@@ -111,7 +111,7 @@ def _from_zero(binding: PoolBinding, start_seconds: float) -> PoolBinding:
         )
         for load in settings.known_loads
     )
-    return replace(binding, pool=replace(binding.pool, settings=replace(settings, known_loads=loads)))
+    return replace(binding, pool=replace(binding.pool, acts=True, settings=replace(settings, known_loads=loads)))
 
 
 def _prior(node_pool: GPUNodePool) -> StartUp:
