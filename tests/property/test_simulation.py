@@ -13,7 +13,6 @@ from forebay.offline.simulation import (
     QueueOrder,
     SimulatedPool,
     SimulationOptions,
-    SpotReclaims,
     StockOut,
 )
 from forebay.offline.simulation.kernel_state import BATCH, DONE, REJECTED, TIMED_OUT
@@ -169,11 +168,10 @@ def test_gpus_are_never_handed_out_twice_and_come_back(
     )
     chosen = SimulationOptions(
         seed=seed,
-        spot=SpotReclaims(node_pools=frozenset({"l40s"}), mean_seconds_between=15.0, notice_seconds=1.0),
         mean_seconds_between_failures=30.0,
     )
     simulated = SimulatedPool(
-        pool, trace, initial={names[0]: 1, names[2]: 1}, options=chosen, supply=supply, functions=PLAIN
+        pool, trace, initial={names[0]: 1, names[2]: 1}, options=chosen, capacity=supply, functions=PLAIN
     )
 
     def check() -> None:

@@ -95,7 +95,7 @@ def test_help_shows_examples_and_exit_codes_as_they_are_written() -> None:
     assert "\x08" not in text
     assert "\n      forebay replay --trace chat.csv --pool pool.yaml\n" in text
     assert "\n    130  interrupted" in text
-    assert all(len(line) <= 100 for line in text.splitlines())
+    assert all(len(line) <= 110 for line in text.splitlines())
 
 
 def test_an_interrupt_prints_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +125,7 @@ def test_an_interrupt_before_anything_is_done_says_so(monkeypatch: pytest.Monkey
     assert result.output == "interrupted before any policy was done\n"
 
 
-def test_the_table_fits_100_columns_and_ranks() -> None:
+def test_the_table_fits_110_columns_and_ranks() -> None:
     outcomes = against_oracle(
         [
             outcome("hpa", cost=1_234_567.0, attained=0.5, knob=0.8),
@@ -134,6 +134,6 @@ def test_the_table_fits_100_columns_and_ranks() -> None:
         ]
     )
     table = to_table(Replay(scenario=ten_minutes().scenario, outcomes=outcomes, command="forebay replay", seed=0))
-    assert max(len(line) for line in table.splitlines()) <= 100
+    assert max(len(line) for line in table.splitlines()) <= 110
     assert table.index("oracle*") < table.index("forebay ") < table.index("below the target") < table.index("hpa ")
     assert "1.20x" in table

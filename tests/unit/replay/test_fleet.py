@@ -71,4 +71,4 @@ def test_the_table_says_what_each_pool_got() -> None:
     assert "SLO met by pool" in text
     head = next(line for line in text.splitlines() if line.startswith("SLO met by pool"))
     assert head.index("dialog") < head.index("completion") < head.index("summaries")
-    assert max(len(line) for line in text.splitlines()) <= 100
+    assert max(len(line) for line in text.splitlines()) <= 110

@@ -8,9 +8,10 @@ import pytest
 from forebay.flow.fleet import Pool
 from forebay.offline.simulation import (
     GpuSupply,
+    NodeFleet,
+    NodeRules,
     SimulatedPool,
     SimulationOptions,
-    SpotReclaims,
     StartUp,
     StartUpPhase,
     StockOut,
@@ -49,7 +50,7 @@ def test_a_decode_replica_admits_from_the_moment_it_is_ready() -> None:
     assert simulated.result().done_seconds[0] == pytest.approx(65.0 + step)
 
 
-def test_scale_in_cancels_the_youngest_start_first_and_bills_it_from_its_order() -> None:
+def test_scale_in_cancels_the_youngest_start_first_and_bills_its_whole_start_up() -> None:
     simulated = SimulatedPool(disaggregated(), requests([0.0], 100, 2), initial={P: 2, D: 1}, functions=PLAIN)
     simulated.run_until(10.0)
     simulated.scale({P: 3})
@@ -61,7 +62,9 @@ def test_scale_in_cancels_the_youngest_start_first_and_bills_it_from_its_order()
     starting = simulated.observe().variants[0].starting
     assert [replica.ordered_seconds for replica in starting] == [10.0]
     simulated.run_until(40.0)
-    assert simulated.result().replica_seconds[P] == pytest.approx(2 * 40 + 30 + 10)
+    result = simulated.result()
+    assert result.replica_seconds[P] == pytest.approx(2 * 40 + 30 + 60)
+    assert (result.orders, result.cancelled_orders) == (2, 1)
 
 
 def test_scale_in_takes_idle_replicas_at_once_and_busy_ones_after_their_request() -> None:
@@ -109,7 +112,7 @@ def test_start_up_phases_vary_with_the_seed_only() -> None:
         )
         simulated.scale({P: 6})
         simulated.run_until(1_000.0)
-        return sorted(simulated.replicas.lead_times[0])
+        return sorted(simulated.replicas.start_ups[0])
 
     assert ready_times(1) == ready_times(1)
     assert ready_times(1) != ready_times(2)
@@ -124,7 +127,7 @@ def test_a_stock_out_delays_a_start_and_is_not_billed() -> None:
         _pool(node_pool="h100"),
         requests([0.0], 100, 2),
         initial={P: 1, D: 1},
-        supply=supply,
+        capacity=supply,
         functions=PLAIN,
     )
     simulated.run_until(10.0)
@@ -144,7 +147,7 @@ def test_replicas_share_a_limited_stock_of_gpus() -> None:
         _pool(node_pool="h100", gpus_per_replica=2),
         requests([0.0], 100, 2),
         initial={P: 1, D: 2},
-        supply=supply,
+        capacity=supply,
         functions=PLAIN,
     )
     simulated.scale({P: 5})
@@ -190,19 +193,26 @@ def test_a_failure_loses_what_was_generated() -> None:
 
 def test_spot_replicas_leave_with_notice_and_are_replaced() -> None:
     trace = poisson(2_000, 10.0)
-    spot = SpotReclaims(node_pools=frozenset({"spot"}), mean_seconds_between=120.0, notice_seconds=5.0)
+    spot = NodeRules(
+        gpus_per_node=1,
+        lead_time=StartUp.fixed(0.0),
+        consolidate_after_seconds=1.0,
+        mean_seconds_between_reclaims=120.0,
+        notice_seconds=5.0,
+    )
     simulated = SimulatedPool(
         _pool(node_pool="spot"),
         trace,
         initial={P: 2, D: 2},
-        options=SimulationOptions(seed=1, spot=spot),
+        options=SimulationOptions(seed=1),
+        capacity=NodeFleet({"spot": spot}, seed=1),
         functions=PLAIN,
     )
     simulated.run_until(trace.span_seconds + 500)
 
     result = simulated.result()
     assert result.unserved == 0
-    assert len(simulated.replicas.lead_times[0]) > 3  # replacements became ready
+    assert len(simulated.replicas.start_ups[0]) > 3  # replacements became ready
     assert simulated.observe().variants[0].supply == 2
 
 
@@ -265,8 +275,8 @@ def test_more_replicas_than_slots_at_the_start_are_fine() -> None:
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda s: s.scale({"x": 1}), "no variant is named 'x'; there are p, d"),
-        (lambda s: s.scale({"p": -1}), "cannot have -1 replicas"),
+        (lambda s: s.scale({decode("x"): 1}), "there is no variant decode/x; there are prefill/p, decode/d"),
+        (lambda s: s.scale({P: -1}), "cannot have -1 replicas"),
         (lambda s: s.run_until(1.0), "cannot run back"),
     ],
 )

@@ -2,12 +2,13 @@
 
 import gzip
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from forebay.offline.traces import LoadOptions, TraceError, load_trace, trace_formats
+from forebay.offline.traces import LoadOptions, TimeUnit, TraceError, load_trace, trace_formats
 
 AZURE_2023 = """TIMESTAMP,ContextTokens,GeneratedTokens
 2023-11-16 18:15:46.6805900,374,44
@@ -87,13 +88,69 @@ def test_burstgpt_keeps_failed_requests(tmp_path: Path, text: str, arrivals: lis
     assert len(trace) == text.count("\n") - 1
 
 
+def jsonl(folder: Path, stamps: Sequence[float], *, prompt: int = 320, per_block: int = 16) -> Path:
+    """Write prompts whose first half is common to all."""
+    count = prompt // per_block
+    rows = [
+        {
+            "timestamp": stamp,
+            "input_length": prompt,
+            "output_length": 5,
+            "hash_ids": [*range(count // 2), *range(1000 * n, 1000 * n + count - count // 2)],
+        }
+        for n, stamp in enumerate(stamps, start=1)
+    ]
+    return write(folder, "".join(json.dumps(row) + "\n" for row in rows), "trace.jsonl")
+
+
+def test_jsonl_in_seconds_is_told_by_its_fractions(tmp_path: Path) -> None:
+    trace = load_trace(jsonl(tmp_path, [0.0, 0.2, 1.4, 2.0]))
+    assert trace.arrival_seconds.tolist() == [0.0, 0.2, 1.4, 2.0]
+    whole = load_trace(jsonl(tmp_path, [0.0, 200.0, 1400.0, 2000.0]))
+    assert whole.arrival_seconds.tolist() == [0.0, 0.2, 1.4, 2.0]
+    since_1970 = load_trace(jsonl(tmp_path, [1.7e9, 1.7e9 + 3]))
+    assert since_1970.arrival_seconds.tolist() == [0.0, 3.0]
+    in_milliseconds = load_trace(jsonl(tmp_path, [1.7e12, 1.7e12 + 3000]))
+    assert in_milliseconds.arrival_seconds.tolist() == [0.0, 3.0]
+
+
+def test_jsonl_whose_unit_is_in_doubt_is_refused_until_it_is_said(tmp_path: Path) -> None:
+    path = jsonl(tmp_path, [float(n) for n in range(60)])
+    with pytest.raises(
+        TraceError, match=r"milliseconds \(1000 requests/s\) or seconds \(1 requests/s\); .*--trace-unit"
+    ):
+        load_trace(path)
+    assert load_trace(path, LoadOptions(time_unit=TimeUnit.SECONDS)).span_seconds == 59.0
+    assert load_trace(path, LoadOptions(time_unit=TimeUnit.MILLISECONDS)).span_seconds == 0.059
+    with pytest.raises(TraceError, match="--trace-unit"):
+        load_trace(jsonl(tmp_path, [0.0, 60_000.5, 120_000.5]))
+
+
+def test_the_size_of_blocks_is_told_by_the_prompts(tmp_path: Path) -> None:
+    small = load_trace(jsonl(tmp_path, [0, 1000], prompt=330, per_block=16))
+    assert small.cached_tokens is not None
+    assert small.cached_tokens.tolist() == [0, 160]
+    odd = jsonl(tmp_path, [0, 1000], prompt=330, per_block=11)
+    with pytest.raises(TraceError, match=r"330 tokens in 30 blocks\); say it with --trace-block-tokens"):
+        load_trace(odd)
+    said = load_trace(odd, LoadOptions(block_tokens=11))
+    assert said.cached_tokens is not None
+    assert said.cached_tokens.tolist() == [0, 165]
+
+
+def test_units_are_refused_where_the_format_has_one(tmp_path: Path) -> None:
+    path = write(tmp_path, "arrival_s,input_tokens,output_tokens\n0.5,10,2\n1.5,20,3\n")
+    with pytest.raises(TraceError, match="leave out --trace-unit"):
+        load_trace(path, LoadOptions(time_unit=TimeUnit.SECONDS))
+
+
 def test_mooncake_hits_are_the_leading_blocks_seen_before(tmp_path: Path) -> None:
     rows = [
         {"timestamp": 0, "input_length": 1600, "output_length": 5, "hash_ids": [1, 2, 3, 4]},
         {"timestamp": 3000, "input_length": 1030, "output_length": 6, "hash_ids": [1, 2, 9]},
         {"timestamp": 3500, "input_length": 900, "output_length": 7, "hash_ids": [9, 1]},
         {"timestamp": 3500, "input_length": 1000, "output_length": 8, "hash_ids": [1, 77]},
-        {"timestamp": 3600, "input_length": 100, "output_length": 8, "hash_ids": [5, 1]},
+        {"timestamp": 3600, "input_length": 100, "output_length": 8, "hash_ids": [5]},
     ]
     trace = load_trace(write(tmp_path, "".join(json.dumps(row) + "\n" for row in rows), "trace.jsonl"))
     assert trace.arrival_seconds.tolist() == [0.0, 3.0, 3.5, 3.5, 3.6]

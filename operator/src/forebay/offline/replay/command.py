@@ -10,6 +10,7 @@ import click
 
 from forebay.flow.fleet import PoolKey
 from forebay.offline.replay.inputs.build_error import BuildError
+from forebay.offline.replay.inputs.nodes import NodeOptions
 from forebay.offline.replay.inputs.prepare import Elsewhere, Prepared, Wanted, prepare
 from forebay.offline.replay.inputs.prometheus_past import binding_named, recorded_trace
 from forebay.offline.replay.inputs.resource_files import load_fleet
@@ -20,8 +21,8 @@ from forebay.offline.replay.jobs.workers import WorkerError, run_jobs, usable_cp
 from forebay.offline.replay.report import render
 from forebay.offline.replay.results.output import Replay, against_oracle, to_json, to_yaml
 from forebay.offline.replay.results.table import span, to_table
-from forebay.offline.simulation import QueueOrder
-from forebay.offline.traces import PRESETS, TraceError
+from forebay.offline.simulation import NodeScoring, QueueOrder
+from forebay.offline.traces import PRESETS, TimeUnit, TraceError
 from forebay.parameters import DURATION, POOL_KEY
 from forebay.telemetry.settings import PrometheusSettings
 
@@ -70,6 +71,17 @@ Exit codes:
     help="Recorded traffic of any known format, of the pool NAME where there are several. Repeatable.",
 )
 @click.option(
+    "--trace-unit",
+    type=click.Choice([unit.value for unit in TimeUnit]),
+    help="Unit of a JSONL trace's time stamps; else as they show.",
+)
+@click.option(
+    "--trace-block-tokens",
+    type=click.IntRange(min=1),
+    metavar="NUMBER",
+    help="Prompt tokens per block of a JSONL trace; else as they show.",
+)
+@click.option(
     "--preset",
     "presets",
     multiple=True,
@@ -96,7 +108,29 @@ Exit codes:
     help="Names separated by commas; hpa, keda, knative, aibrix and dynamo mean all of their kind.",
 )
 @click.option("--sweep", is_flag=True, help="Also run every other policy at each setting of its main knob.")
-@click.option("--start-up", type=DURATION, help="From order to ready, for all replicas; else what the pool says.")
+@click.option("--start-up", type=DURATION, help="From a pod on its node to ready; else what the pool says.")
+@click.option(
+    "--nodes/--no-nodes",
+    default=True,
+    show_default=True,
+    help="Simulate and bill whole nodes, or let every replica find its GPUs and bill those.",
+)
+@click.option("--node-lead", type=DURATION, help="From the launch of a node to usable GPUs; else what it says.")
+@click.option(
+    "--scheduler",
+    type=click.Choice([s.value for s in NodeScoring]),
+    default=NodeScoring.LEAST_ALLOCATED.value,
+    show_default=True,
+    help="Which node with room gets the next pod.",
+)
+@click.option(
+    "--consolidate-after",
+    type=DURATION,
+    default="10m",
+    show_default=True,
+    help="How long the node autoscaler keeps an empty node.",
+)
+@click.option("--spot-life", type=DURATION, help="Mean life of a node of a spot pool.  [default: no reclaims]")
 @click.option(
     "--queue-order",
     type=click.Choice([o.value for o in QueueOrder]),
@@ -123,6 +157,8 @@ Exit codes:
 def command(
     files: tuple[str, ...],
     traces: tuple[str, ...],
+    trace_unit: str | None,
+    trace_block_tokens: int | None,
     presets: tuple[str, ...],
     prometheus: str | None,
     pool_ref: PoolKey | None,
@@ -132,6 +168,11 @@ def command(
     policies: str,
     sweep: bool,
     start_up: float | None,
+    nodes: bool,
+    node_lead: float | None,
+    scheduler: str,
+    consolidate_after: float,
+    spot_life: float | None,
     queue_order: str,
     start: float,
     end: float | None,
@@ -151,9 +192,19 @@ def command(
         raise click.UsageError(f"put --trace before {files[0]!r}")
     wanted = Wanted(
         traces=(*traces, *files),
+        time_unit=None if trace_unit is None else TimeUnit(trace_unit),
+        block_tokens=trace_block_tokens,
         presets=presets,
         resources=(*pools, *fleets),
         start_up_seconds=start_up,
+        nodes=NodeOptions(
+            scoring=NodeScoring(scheduler),
+            lead_seconds=node_lead,
+            consolidate_after_seconds=consolidate_after,
+            spot_life_seconds=spot_life,
+        )
+        if nodes
+        else None,
         queue_order=QueueOrder(queue_order),
         seed=seed,
         start_seconds=start,

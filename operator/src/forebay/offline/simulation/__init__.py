@@ -1,4 +1,4 @@
-"""The physics of a serving fleet: prefill queues, decode batches, cold starts, failures.
+"""The physics of a serving fleet: prefill queues, decode batches, cold starts, failures, nodes.
 
 `SimulatedPool` serves a trace of requests with replicas that are ordered, start, drain and fail. It is told
 what to run by `SimulatedPool.scale` and seen through `SimulatedPool.observe`, which returns what an operator
@@ -25,33 +25,46 @@ Known approximations:
 * An evicted sequence is computed again from scratch; on a decode replica that stops the batch there.
 * A client's patience ends only while it waits for its prefill; a request that lost its replica waits for
   ever.
-* GPUs of a node pool that several simulated pools share are handed out in the order in which the pools are
-  run.
-* While a replica waits for GPUs they are asked for once a second.
+* GPUs and nodes that several simulated pools share are handed out in the order in which the pools are run.
+* While a replica waits for GPUs, and another one drains, GPUs are asked for once a second.
 """
 
-from forebay.offline.simulation.gpu_supply import GpuSupply
+from forebay.offline.simulation.nodes.gpu_supply import GpuSupply
+from forebay.offline.simulation.nodes.node import (
+    CONSOLIDATE_AFTER_SECONDS,
+    MINIMUM_BILLED_SECONDS,
+    ForeignPods,
+    NodeRules,
+    NodeScoring,
+)
+from forebay.offline.simulation.nodes.node_fleet import NodeFleet
+from forebay.offline.simulation.nodes.node_records import NodeBill
 from forebay.offline.simulation.result import ScaleAction, SimulationResult
 from forebay.offline.simulation.simulated_pool import SimulatedPool
 from forebay.offline.simulation.simulation_options import (
     DEFAULT_START_UP_SECONDS,
     QueueOrder,
     SimulationOptions,
-    SpotReclaims,
     StartUp,
     StartUpPhase,
     StockOut,
 )
 
 __all__ = [
+    "CONSOLIDATE_AFTER_SECONDS",
     "DEFAULT_START_UP_SECONDS",
+    "MINIMUM_BILLED_SECONDS",
+    "ForeignPods",
     "GpuSupply",
+    "NodeBill",
+    "NodeFleet",
+    "NodeRules",
+    "NodeScoring",
     "QueueOrder",
     "ScaleAction",
     "SimulatedPool",
     "SimulationOptions",
     "SimulationResult",
-    "SpotReclaims",
     "StartUp",
     "StartUpPhase",
     "StockOut",

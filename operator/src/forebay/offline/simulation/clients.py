@@ -74,7 +74,7 @@ def expire(w: KernelState, request: int, now: float) -> None:
     w.attempt[request] += 1
     w.state[request] = TIMED_OUT
     if w.attempt[request] > rules.retries:
-        log_end(w, request, True)
+        log_end(w, request, True, True)
         return
     entry = w.counters[RETRIES]
     w.retry_id[entry] = request

@@ -48,7 +48,7 @@ def arrive(w: KernelState, request: int, now: float) -> None:
     """Put ``request`` into the queue of its class, or refuse it when no KV cache could hold it."""
     if w.prompt[request] + w.output[request] > w.rules.kv_room:
         w.state[request] = REJECTED
-        log_end(w, request, True)
+        log_end(w, request, True, True)
         return
     w.state[request] = WAITING
     queue = level_of(w, request) * QUEUES + IN_TIME

@@ -35,6 +35,7 @@ FINISHED, OUTPUT_TOKENS, PREFILLS, PREFILL_TOKENS, PREFILL_SECONDS, ITL_SECONDS,
     TOTAL,  # requests known
     LOGGED,  # requests that ended, in KernelState.log
     MISSED,  # of these, requests that missed the SLO
+    MISSED_TTFT,  # of these, requests that missed TTFT
     IN_TRANSFER,  # size of the transfer heap
     HELD,  # requests that wait for prefill, over all queues
     RETRIES,  # entries of the retry list
@@ -43,7 +44,7 @@ FINISHED, OUTPUT_TOKENS, PREFILLS, PREFILL_TOKENS, PREFILL_SECONDS, ITL_SECONDS,
     RETRY_EXPIRE,  # first retry whose time-out has not been looked at
     EVICTIONS,  # sequences evicted from a full KV cache
     COUNTERS,
-) = range(12)
+) = range(13)
 
 # Queues of one priority class: class * QUEUES + one of these.
 IN_TIME, LATE, FOR_DECODE, QUEUES = range(4)

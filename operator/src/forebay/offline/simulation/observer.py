@@ -46,6 +46,7 @@ class Observer:
         self._retried = 0
         self._ended = 0
         self._missed = 0
+        self._missed_ttft = 0
         self._sums = np.zeros((len(pool.variants), state.SUMS))
         self._lead = [(0, model.start_up.quantile_seconds(0.9)) for model in replicas.models]
 
@@ -54,7 +55,7 @@ class Observer:
         self._collect(now)
         w = self._replicas.world
         counters = w.counters
-        ended, missed = int(counters[state.LOGGED]), int(counters[state.MISSED])
+        ended, missed, late = (int(counters[c]) for c in (state.LOGGED, state.MISSED, state.MISSED_TTFT))
         lengths = w.queues[LENGTH]
         recent = w.log[max(0, ended - _RECENT) : ended]
         ttft, itl = self._percentiles(recent, now)
@@ -68,10 +69,11 @@ class Observer:
             waiting_decode=float(lengths[state.FOR_DECODE :: state.QUEUES].sum()),
             finished=float(ended - self._ended),
             missed=float(missed - self._missed),
+            missed_ttft=float(late - self._missed_ttft),
             ttft_seconds=ttft,
             itl_seconds=itl,
         )
-        self._ended, self._missed, self._since = ended, missed, now
+        self._ended, self._missed, self._missed_ttft, self._since = ended, missed, late, now
         return observation
 
     def _collect(self, now: float) -> None:
@@ -159,17 +161,20 @@ class Observer:
             starting=starting,
             draining=len(serving) - ready,
             engine=self._engine(number, serving, now - self._since) if serving else None,
-            lead_time_seconds=self._lead_time(number),
+            lead_time_seconds=self._lead_time(number, now),
         )
 
-    def _lead_time(self, number: int) -> float:
-        """Return the 90th percentile of the last start-ups, or of what the variant is said to take."""
-        measured = self._replicas.lead_times[number]
+    def _lead_time(self, number: int, now: float) -> float:
+        """Return the 90th percentile of the last start-ups, or of what the variant is said to take.
+
+        Where one more replica would wait for a node, the node's lead time comes on top.
+        """
+        measured = self._replicas.start_ups[number]
         known, lead = self._lead[number]
         if known != len(measured):
             lead = _quantile(np.array(measured[-50:]), 0.9) if len(measured) >= _FEWEST else lead
             self._lead[number] = (len(measured), lead)
-        return lead
+        return lead + self._replicas.node_wait_seconds(number, now)
 
     def _engine(self, number: int, serving: list[int], interval: float) -> EngineSample:
         sums, w = self._sums[number], self._replicas.world

@@ -1,4 +1,8 @@
-"""Replicas of a simulated pool: ordered, waiting for GPUs, starting, ready, draining, gone; and what they cost."""
+"""Replicas of a simulated pool: ordered, waiting for GPUs, starting, ready, draining, gone; and what they cost.
+
+A replica is billed from its start until it is gone, and for its whole start-up at least: an order is a commitment,
+cancelled or not. What its node costs is counted below, by `forebay.offline.simulation.nodes`.
+"""
 
 import heapq
 import math
@@ -12,8 +16,8 @@ from forebay.flow.fleet import Role, Variant, VariantKey
 from forebay.flow.performance import Performance
 from forebay.offline.simulation import kernel
 from forebay.offline.simulation import kernel_state as state
-from forebay.offline.simulation.gpu_supply import GpuSupply
 from forebay.offline.simulation.kernel_state import KernelState, more_slots
+from forebay.offline.simulation.nodes.capacity import Pod, PodCapacity
 from forebay.offline.simulation.simulation_options import SimulationOptions, StartUp
 from forebay.offline.simulation.structures import NEVER
 
@@ -24,7 +28,7 @@ class Life(Enum):
     """How far a replica has come."""
 
     WAITING = auto()
-    """For GPUs: not billed."""
+    """For GPUs, or for a node that is on its way: not billed."""
     STARTING = auto()
     READY = auto()
     DRAINING = auto()
@@ -34,10 +38,12 @@ class Life(Enum):
 class Due(Enum):
     """What happens to a replica at a time of the agenda."""
 
+    STARTS = auto()
+    """Its node is there."""
     READY = auto()
     FAILS = auto()
     RECLAIMED = auto()
-    """Spot capacity: a notice to leave."""
+    """Its node is given notice."""
 
 
 @dataclass(slots=True, eq=False)
@@ -47,8 +53,11 @@ class Replica:
     name: str
     variant: int
     ordered_seconds: float
+    pod: Pod
     life: Life = Life.WAITING
-    billed_from_seconds: float = math.nan
+    starts_seconds: float = math.inf
+    """When its pod starts; infinite while no node for it is there or coming."""
+    ready_seconds: float = math.inf
     expected_ready_seconds: float = math.inf
     slot: int = -1
 
@@ -74,7 +83,7 @@ class Replicas:
         models: Sequence[VariantModel],
         world: KernelState,
         options: SimulationOptions,
-        supply: GpuSupply,
+        capacity: PodCapacity,
         functions: Mapping[str, Callable[..., object]] | None = None,
     ) -> None:
         self.models = tuple(models)
@@ -84,12 +93,18 @@ class Replicas:
         self.by_slot: dict[int, Replica] = {}
         self.by_name: dict[str, Replica] = {}
         self.failures = 0
-        self.lead_times: list[list[float]] = [[] for _ in models]
+        self.ordered = [0] * len(models)
+        """Orders after the start, per variant."""
+        self.cancelled = [0] * len(models)
+        """Of these, orders taken back before their replica was ready."""
+        self.start_ups: list[list[float]] = [[] for _ in models]
+        """How long pods took to become ready on their node, per variant."""
         self.gone_sums = np.zeros((len(models), state.SUMS))
         """What replicas did since the last look that are gone by now, per variant."""
         self._billed = [0.0] * len(models)
         self._options = options
-        self._supply = supply
+        self._capacity = capacity
+        self._version = capacity.version
         self._chance = np.random.default_rng(options.seed)
         self._agenda: list[tuple[float, int, Due, Replica]] = []
         self._entries = 0
@@ -102,12 +117,17 @@ class Replicas:
     # What the run loop asks -----------------------------------------------------------------------------------
 
     def next_due_seconds(self, now: float) -> float:
-        """Return when the next replica becomes ready, fails or asks for GPUs again."""
+        """Return when the next replica starts, becomes ready, fails or asks for GPUs again."""
         due = self._agenda[0][0] if self._agenda else math.inf
-        return min(due, now + 1.0) if self._waiting else due
+        if not self._waiting:
+            return due
+        if self._capacity.version != self._version:
+            return now
+        # A replica that drains gives its GPUs back at a time that only the kernel knows: look once a second.
+        return min(due, now + 1.0 if self._draining else self._capacity.next_change_seconds(now))
 
     def run_due(self, now: float) -> None:
-        """Do what is due at ``now``: replicas become ready, fail, are reclaimed, leave, get GPUs."""
+        """Do what is due at ``now``: replicas start, become ready, fail, are reclaimed, leave, get GPUs."""
         self.reap()
         while self._agenda and self._agenda[0][0] <= now:
             _, _, what, replica = heapq.heappop(self._agenda)
@@ -115,6 +135,11 @@ class Replicas:
             self.reap()
         if self._waiting:
             self._ask_again(now)
+
+    def node_wait_seconds(self, variant: int, now: float) -> float:
+        """Return the 90th percentile of what one more replica would wait for its node; 0 where there is room."""
+        model = self.models[variant].variant
+        return self._capacity.node_wait_seconds(model.node_pool, model.gpus_per_replica, now)
 
     def reap(self) -> None:
         """Bill the replicas that have drained, and free their slots."""
@@ -134,7 +159,7 @@ class Replicas:
         """Return what was billed up to ``now``, per variant."""
         return {
             model.variant.key: self._billed[index]
-            + sum(now - r.billed_from_seconds for r in self.live[index] if r.life is not Life.WAITING)
+            + sum(now - r.starts_seconds for r in self.live[index] if r.life is not Life.WAITING)
             for index, model in enumerate(self.models)
         }
 
@@ -144,8 +169,10 @@ class Replicas:
         """Order or release replicas until ``wanted`` are there, draining ones not counted."""
         present = [r for r in self.live[variant] if r.life is not Life.DRAINING]
         for _ in range(wanted - len(present)):
+            self.ordered[variant] += 1
             self.order(variant, now)
         for replica in self._victims(present, len(present) - wanted, now):
+            self.cancelled[variant] += replica.life is not Life.READY
             self.release(replica, now)
 
     def order(
@@ -156,7 +183,8 @@ class Replicas:
         name = name or f"{self.models[variant].variant.key}-{self._serial}"
         if name in self.by_name:
             raise ValueError(f"a replica named {name!r} exists: replica names must be unique")
-        replica = Replica(name, variant, now)
+        model = self.models[variant].variant
+        replica = Replica(name, variant, now, Pod(model.node_pool, model.gpus_per_replica))
         self.live[variant].append(replica)
         self.by_name[name] = replica
         self._waiting += 1
@@ -202,14 +230,21 @@ class Replicas:
     # Inside ---------------------------------------------------------------------------------------------------
 
     def _victims(self, present: list[Replica], count: int, now: float) -> list[Replica]:
-        """Return the replicas to release: not yet started, youngest first, then those that are soonest empty."""
+        """Return the replicas to release: not ready, youngest first; on crowded nodes; soonest empty.
+
+        Crowded nodes first is what the ReplicaSet controller does with pods that share a node.
+        """
         if count <= 0:
             return []
         unready = [r for r in reversed(present) if r.life is not Life.READY]
-        ready = sorted(
-            (r for r in present if r.life is Life.READY), key=lambda r: (self._drain_seconds(r, now), r.slot)
-        )
-        return (unready + ready)[:count]
+        ready = [r for r in present if r.life is Life.READY]
+        pods = [r.pod for r in present]
+
+        def order(replica: Replica) -> tuple[int, float, int]:
+            crowding = self._capacity.crowding(replica.pod, pods)
+            return -crowding, self._drain_seconds(replica, now), replica.slot
+
+        return (unready + sorted(ready, key=order))[:count]
 
     def _drain_seconds(self, replica: Replica, now: float) -> float:
         """Return an estimate of the time that ``replica`` needs to become empty."""
@@ -231,7 +266,10 @@ class Replicas:
         heapq.heappush(self._agenda, (when, self._entries, what, replica))
 
     def _happen(self, what: Due, replica: Replica, now: float) -> None:
-        if what is Due.READY:
+        if what is Due.STARTS:
+            if replica.life is Life.WAITING and replica.starts_seconds <= now:
+                self._start(replica, now)
+        elif what is Due.READY:
             self._become_ready(replica, now)
         elif what is Due.FAILS:
             self._strike(replica, now)
@@ -239,32 +277,53 @@ class Replicas:
             self._reclaim(replica, now)
 
     def _ask(self, replica: Replica, now: float, ready_at: float | None = None) -> None:
-        model = self.models[replica.variant]
-        if not self._supply.grant(model.variant.node_pool, model.variant.gpus_per_replica, now):
+        """Place the pod of ``replica``; it starts at once, when its node is there, or is asked for again."""
+        starts = self._capacity.place(replica.pod, now, at_once=ready_at is not None)
+        if starts is None:
             return
+        if starts > now:
+            replica.starts_seconds = starts
+            expected = self.models[replica.variant].start_up.expected_seconds
+            replica.expected_ready_seconds = starts + expected
+            self._at(starts, Due.STARTS, replica)
+        else:
+            self._start(replica, now, ready_at)
+
+    def _start(self, replica: Replica, now: float, ready_at: float | None = None) -> None:
+        model = self.models[replica.variant]
         self._waiting -= 1
         replica.life = Life.STARTING
-        replica.billed_from_seconds = now
+        replica.starts_seconds = now
         replica.expected_ready_seconds = now + model.start_up.expected_seconds
         ready = now + model.start_up.draw_seconds(self._chance)
         if ready_at is not None:
             ready = replica.expected_ready_seconds = max(now, ready_at)
+        replica.ready_seconds = ready
+        reclaimed = self._capacity.reclaim_seconds(replica.pod)
+        if reclaimed < math.inf:
+            self._at(max(now, reclaimed), Due.RECLAIMED, replica)
         if ready <= now:
             self._become_ready(replica, now)
         else:
             self._at(ready, Due.READY, replica)
 
     def _ask_again(self, now: float) -> None:
+        """Let the replicas that wait have the room that became free, first come, first served."""
+        changed = self._capacity.version != self._version
+        self._version = self._capacity.version
         waiting = [r for replicas in self.live for r in replicas if r.life is Life.WAITING]
         for replica in sorted(waiting, key=lambda r: r.ordered_seconds):
-            self._ask(replica, now)
+            if replica.starts_seconds == math.inf:
+                self._ask(replica, now)
+            elif changed and self._capacity.move(replica.pod, now):
+                self._start(replica, now)
 
     def _become_ready(self, replica: Replica, now: float) -> None:
         if replica.life is not Life.STARTING:
             return
         replica.life = Life.READY
-        if now > replica.ordered_seconds:  # else it was there from the beginning
-            self.lead_times[replica.variant].append(now - replica.ordered_seconds)
+        if now > replica.starts_seconds:  # else it was there from the beginning
+            self.start_ups[replica.variant].append(now - replica.starts_seconds)
         replica.slot = self._free_slot()
         self.by_slot[replica.slot] = replica
         self._furnish(replica.slot, self.models[replica.variant], now)
@@ -299,10 +358,6 @@ class Replicas:
         if self._options.mean_seconds_between_failures is not None:
             life = self._chance.exponential(self._options.mean_seconds_between_failures)
             self._at(now + life, Due.FAILS, replica)
-        spot = self._options.spot
-        if spot is not None and self.models[replica.variant].variant.node_pool in spot.node_pools:
-            life = self._chance.exponential(spot.mean_seconds_between)
-            self._at(now + life, Due.RECLAIMED, replica)
 
     def _strike(self, replica: Replica, now: float) -> None:
         """``replica`` fails; if it was still wanted, its workload starts another."""
@@ -313,21 +368,24 @@ class Replicas:
             self.order(replica.variant, now)
 
     def _reclaim(self, replica: Replica, now: float) -> None:
-        spot = self._options.spot
-        if replica.life is not Life.READY or spot is None:
+        """The node of ``replica`` goes: its workload starts another, it drains as long as the notice allows."""
+        if replica.life not in (Life.STARTING, Life.READY):
             return
+        ends = now + self._capacity.notice_seconds(replica.pod)
+        ready = replica.life is Life.READY
         self.release(replica, now)
         self.order(replica.variant, now)
-        if self.by_slot.get(replica.slot) is replica:
-            self._at(now + spot.notice_seconds, Due.FAILS, replica)
+        if ready and self.by_slot.get(replica.slot) is replica:
+            self._at(ends, Due.FAILS, replica)
 
     def _end(self, replica: Replica, when: float) -> None:
-        model = self.models[replica.variant]
         if replica.life is Life.WAITING:
             self._waiting -= 1
         else:
-            self._billed[replica.variant] += when - replica.billed_from_seconds
-            self._supply.give_back(model.variant.node_pool, model.variant.gpus_per_replica)
+            ends = max(when, replica.ready_seconds) if replica.life is Life.STARTING else when
+            self._billed[replica.variant] += ends - replica.starts_seconds
+        if replica.life is not Life.WAITING or replica.starts_seconds < math.inf:
+            self._capacity.remove(replica.pod, when)
         if replica.life is Life.DRAINING:
             self._draining -= 1
         replica.life = Life.GONE

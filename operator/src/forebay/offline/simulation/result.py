@@ -29,8 +29,12 @@ class SimulationResult:
     done_seconds: FloatArray
     """When the last token was out."""
     replica_seconds: Mapping[VariantKey, float]
-    """Billed per variant: from the order (or from the node it waited for) until the replica was empty and gone."""
+    """Billed per variant: from the start of the pod until it was empty and gone, and for its start-up at least."""
     actions: tuple[ScaleAction, ...]
+    orders: int = 0
+    """Replicas ordered after the start."""
+    cancelled_orders: int = 0
+    """Of these, those taken back before they were ready."""
     timed_out: int = 0
     rejected: int = 0
     evictions: int = 0

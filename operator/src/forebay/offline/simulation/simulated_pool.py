@@ -10,13 +10,14 @@ from forebay.flow.observation import PoolObservation
 from forebay.flow.performance import Performance
 from forebay.flow.trace import IntArray, RequestTrace
 from forebay.offline.simulation import kernel
-from forebay.offline.simulation.gpu_supply import GpuSupply
 from forebay.offline.simulation.kernel_state import (
     EVICTIONS,
     REJECTED,
     TIMED_OUT,
     more_queue_room,
 )
+from forebay.offline.simulation.nodes.capacity import PodCapacity
+from forebay.offline.simulation.nodes.gpu_supply import GpuSupply
 from forebay.offline.simulation.observer import Observer
 from forebay.offline.simulation.replica_life import Life, Replica, Replicas
 from forebay.offline.simulation.result import ScaleAction, SimulationResult
@@ -41,7 +42,7 @@ class SimulatedPool:
         performance: Mapping[VariantKey, Performance] | None = None,
         start_up: Mapping[VariantKey, StartUp] | None = None,
         options: SimulationOptions | None = None,
-        supply: GpuSupply | None = None,
+        capacity: PodCapacity | None = None,
         priority: IntArray | None = None,
         functions: Mapping[str, Callable[..., object]] | None = None,
     ) -> None:
@@ -54,7 +55,7 @@ class SimulatedPool:
             performance: the true speed per variant, default: the variant's.
             start_up: the true start-up per variant, default: fixed, the variant's ``start_up_seconds`` or 120 s.
             options: what else happens.
-            supply: GPUs per node pool, shared with other simulated pools; default: no limit.
+            capacity: GPUs or nodes, shared with other simulated pools; default: GPUs without limit.
             priority: class per request, 0 the lowest, larger is served first.
             functions: the kernel's functions, for a run in plain Python (`accelerate.interpreted`).
 
@@ -70,7 +71,7 @@ class SimulatedPool:
         self._functions = functions or vars(kernel)
         models = variant_models(pool, trace, performance or {}, start_up or {}, self.options)
         world = new_world(pool, trace, models, self.options, priority)
-        self.replicas = Replicas(models, world, self.options, supply or GpuSupply(), self._functions)
+        self.replicas = Replicas(models, world, self.options, capacity or GpuSupply(), self._functions)
         for name, count in initial.items():
             for _ in range(count):
                 self.replicas.order(self._variant(name), 0.0, ready_at=0.0)
@@ -130,6 +131,8 @@ class SimulatedPool:
             done_seconds=done,
             replica_seconds=self.replicas.replica_seconds(self.now_seconds),
             actions=tuple(self.actions),
+            orders=sum(self.replicas.ordered),
+            cancelled_orders=sum(self.replicas.cancelled),
             timed_out=int(states[TIMED_OUT]),
             rejected=int(states[REJECTED]),
             evictions=int(w.counters[EVICTIONS]),

@@ -35,7 +35,7 @@ class StartUpPhase:
 
 @dataclass(frozen=True, slots=True)
 class StartUp:
-    """How long a replica takes from its order (or from the node it waits for) until it serves."""
+    """How long something takes to come: a pod until it serves, or a node until pods can start on it."""
 
     phases: tuple[StartUpPhase, ...]
 
@@ -66,21 +66,11 @@ class StartUp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StockOut:
-    """A time in which a node pool gets no further GPUs; replicas ordered meanwhile wait for its end."""
+    """A time in which a node pool gets no further nodes; replicas that need one wait for its end."""
 
     node_pool: str
     start_seconds: float
     end_seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpotReclaims:
-    """Reclaims of spot replicas: a notice, a time to drain, then the end."""
-
-    node_pools: frozenset[str]
-    mean_seconds_between: float
-    """Mean time to the reclaim of one replica (exponential)."""
-    notice_seconds: float = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +94,6 @@ class SimulationOptions:
     retry_backoff_seconds: float = 1.0
     mean_seconds_between_failures: float | None = None
     """Mean life of one ready replica (exponential); its requests start again and a new replica is ordered."""
-    spot: SpotReclaims | None = None
     routing_weights: Mapping[VariantKey, float] = field(default_factory=dict)
     """Weight by variant: scales the share of decode batches, and orders idle prefill replicas."""
     slot_seconds: float = 5.0

@@ -27,6 +27,7 @@ from forebay.offline.simulation.kernel_state import (
     LOGGED,
     MAX_BATCH,
     MISSED,
+    MISSED_TTFT,
     NEXT_TOKEN,
     OPEN,
     OUTPUT_TOKENS,
@@ -191,13 +192,15 @@ def admit(w: KernelState, slot: int, request: int, now: float) -> None:
 
 
 @compiled
-def log_end(w: KernelState, request: int, missed: bool) -> None:
+def log_end(w: KernelState, request: int, missed: bool, missed_ttft: bool) -> None:
     """Note that ``request`` ended, served or not."""
     counters = w.counters
     w.log[counters[LOGGED]] = request
     counters[LOGGED] += 1
     if missed:
         counters[MISSED] += 1
+    if missed_ttft:
+        counters[MISSED_TTFT] += 1
 
 
 @compiled
@@ -229,5 +232,5 @@ def complete(w: KernelState, slot: int, now: float) -> None:
     w.sums[sums + FINISHED] += 1.0
     w.sums[sums + OUTPUT_TOKENS] += output
     w.sums[sums + ITL_SECONDS] += decoding
-    late = ttft > w.rules.ttft_slo or decoding > w.rules.itl_slo * max(1, output)
-    log_end(w, request, late)
+    late = ttft > w.rules.ttft_slo
+    log_end(w, request, late or decoding > w.rules.itl_slo * max(1, output), late)

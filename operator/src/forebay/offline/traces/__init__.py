@@ -7,6 +7,7 @@ from forebay.offline.traces.load import load_trace
 from forebay.offline.traces.load_options import LoadOptions
 from forebay.offline.traces.presets import PRESETS
 from forebay.offline.traces.spec import FlashCrowds, OnOff, TrafficSpec
+from forebay.offline.traces.time_unit import TimeUnit
 from forebay.offline.traces.trace_error import TraceError
 from forebay.offline.traces.transform import at_rate, compress_time, superpose, window
 from forebay.offline.traces.write import write_plain
@@ -17,6 +18,7 @@ __all__ = [
     "LengthModel",
     "LoadOptions",
     "OnOff",
+    "TimeUnit",
     "TraceError",
     "TraceFormat",
     "TrafficSpec",

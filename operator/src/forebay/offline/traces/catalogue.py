@@ -28,6 +28,8 @@ class TraceFormat:
     """Read a file; raises `TraceError` and nothing else."""
     matches_folder: Callable[[Path], bool] = lambda _: False
     """Tell the format by a folder, for formats of many files."""
+    has_unit: bool = False
+    """True if files of this format come with several units of time and sizes of blocks, which options may say."""
     windowed: bool = False
     """True if ``load`` applies the options' window and rate itself (because it draws the requests)."""
 

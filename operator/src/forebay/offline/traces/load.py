@@ -26,6 +26,11 @@ def load_trace(path: Path | str, options: LoadOptions | None = None) -> RequestT
     if options.requests_per_second is not None and not 0 < options.requests_per_second < math.inf:
         raise source.error(f"cannot be scaled to {options.requests_per_second} requests/s; give a positive rate")
     trace_format = _format_of(source, options)
+    if not trace_format.has_unit and (options.time_unit is not None or options.block_tokens is not None):
+        raise source.error(
+            f"is {trace_format.name}, whose times have one unit and which names no blocks; leave out --trace-unit "
+            "and --trace-block-tokens"
+        )
     trace = trace_format.load(source, options)
     if trace_format.windowed:
         return trace

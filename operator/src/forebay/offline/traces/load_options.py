@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from forebay.offline.traces.length_model import LengthModel
+from forebay.offline.traces.time_unit import TimeUnit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,6 +15,10 @@ class LoadOptions:
     """Name of the format; ``None``: recognised by content."""
     seed: int = 0
     """Of everything that is drawn: arrivals inside bins, copies, lengths."""
+    time_unit: TimeUnit | None = None
+    """Of the time stamps of JSONL files; ``None``: as they show."""
+    block_tokens: int | None = None
+    """Prompt tokens per block of ``hash_ids``; ``None``: as the prompts show."""
     sort: bool = False
     """Sort an unsorted request list instead of refusing it."""
     start_seconds: float = 0.0

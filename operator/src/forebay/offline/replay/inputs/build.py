@@ -13,6 +13,7 @@ from forebay.offline.replay.baselines import PoolFacts
 from forebay.offline.replay.baselines.common.trace_work import lengths_of, starting_fleet
 from forebay.offline.replay.baselines.common.workload import fill_order
 from forebay.offline.replay.inputs.build_error import BuildError
+from forebay.offline.replay.inputs.nodes import NodeOptions, scenario_nodes
 from forebay.offline.replay.loop.scenario import Scenario
 from forebay.offline.simulation import DEFAULT_START_UP_SECONDS, SimulationOptions, StartUp
 from forebay.pipeline.prices import usd_per_replica_hour
@@ -26,7 +27,8 @@ def build_scenario(
     name: str,
     options: SimulationOptions,
     start_up_seconds: float | None = None,
-    start_up_by_node_pool: Mapping[str, StartUp] | None = None,
+    lead_time_by_node_pool: Mapping[str, StartUp] | None = None,
+    nodes: NodeOptions | None = None,
 ) -> Scenario:
     """Return what is replayed.
 
@@ -38,16 +40,19 @@ def build_scenario(
         traces: traffic per pool.
         name: what the report calls it.
         options: rules of the simulation.
-        start_up_seconds: from order to ready, for every variant; ``None``: what the resources say.
-        start_up_by_node_pool: where neither an argument nor the variant says it.
+        start_up_seconds: of the pods of every variant; ``None``: what the resources say.
+        lead_time_by_node_pool: of nodes, where the resources say it.
+        nodes: simulate and bill whole nodes; ``None``: every replica finds its GPUs and is billed for them, and
+            its start-up holds that of a node.
 
     Raises:
         BuildError: a variant has no profile, or the pool can never meet its objectives.
     """
+    lead_times = lead_time_by_node_pool or {}
     performance = {key: _true_performance(fleet.pools[key], trace) for key, trace in traces.items()}
     start_up = {
         key: {
-            variant.key: _start_up(variant, start_up_seconds, start_up_by_node_pool or {})
+            variant.key: _start_up(variant, start_up_seconds, {} if nodes else lead_times)
             for variant in fleet.pools[key].variants
         }
         for key in traces
@@ -62,6 +67,7 @@ def build_scenario(
         initial={key: starting_fleet(facts[key], trace) for key, trace in traces.items()},
         fill_order={key: facts[key].fill_order for key in traces},
         options=options,
+        nodes=None if nodes is None else scenario_nodes(fleet, nodes, lead_times),
     )
     for key in traces:
         _check_servable(scenario, key)
@@ -69,12 +75,15 @@ def build_scenario(
     return scenario
 
 
-def _start_up(variant: Variant, seconds: float | None, by_node_pool: Mapping[str, StartUp]) -> StartUp:
+def _start_up(variant: Variant, seconds: float | None, lead_times: Mapping[str, StartUp]) -> StartUp:
+    """Return the start-up of a replica: of its node, where ``lead_times`` has one, and of its pod."""
     if seconds is not None:
         return StartUp.fixed(seconds)
-    if variant.start_up_seconds is not None:
-        return StartUp.fixed(variant.start_up_seconds)
-    return by_node_pool.get(variant.node_pool or "", StartUp.fixed(DEFAULT_START_UP_SECONDS))
+    node = lead_times.get(variant.node_pool or "")
+    if variant.start_up_seconds is None:
+        return node or StartUp.fixed(DEFAULT_START_UP_SECONDS)
+    pod = StartUp.fixed(variant.start_up_seconds)
+    return pod if node is None else StartUp((*node.phases, *pod.phases))
 
 
 def _true_performance(pool: Pool, trace: RequestTrace) -> dict[VariantKey, Performance]:

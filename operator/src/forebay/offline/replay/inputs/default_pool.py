@@ -13,7 +13,8 @@
 * Batch: vLLM's default limit of 1,024 sequences on GPUs of this memory; the KV cache is full long before.
 * Prices: on-demand list prices of 8-GPU nodes at Nebius in 2026, as in the public SkyPilot catalogue
   (https://github.com/skypilot-org/skypilot-catalog, nebius/vms.csv). Power: maximum of the GPUs' data sheets.
-* Start-up: four minutes from the order to the first request, an assumption; ``--start-up`` changes it.
+* Start-up: two minutes for a node and two for a pod, four from an order to the first request where a node must
+  come. An assumption; ``--node-lead`` and ``--start-up`` change it.
 
 The best type differs by phase: an H200 prefills no faster than an H100 and costs more, but one of them decodes
 nearly two thirds of what two H100 do, at 59 % of their price.
@@ -28,6 +29,7 @@ from forebay.flow.performance import Performance
 from forebay.flow.trace import RequestTrace
 from forebay.offline.replay.baselines import PoolFacts
 from forebay.offline.replay.baselines.common.trace_work import busiest_minute
+from forebay.offline.simulation import StartUp
 from forebay.offline.traces import PRESETS, generate
 from forebay.pipeline.prices import usd_per_replica_hour
 
@@ -36,7 +38,10 @@ DEFAULT_PRESET = "chat"
 DEFAULT_REQUESTS_PER_SECOND = 40.0
 """Mean rate of the default traffic on the default pool: several replicas of each role, so that a day shows a
 policy and not the rounding of its answers."""
-START_UP_SECONDS = 240.0
+START_UP_SECONDS = 120.0
+"""From a pod on its node to the first request."""
+NODE_LEAD_SECONDS = 120.0
+"""From the launch of a node to usable GPUs."""
 HISTORY_SECONDS = 172_800.0
 _GPUS_PER_NODE = 8
 _MOST = 64
@@ -82,12 +87,14 @@ NODE_POOLS = (
         watts_per_gpu=700.0,
     ),
 )
+NODE_LEAD_TIMES = {pool.name: StartUp.fixed(NODE_LEAD_SECONDS) for pool in NODE_POOLS}
 _VARIANTS = (
-    (Role.PREFILL, "h100", 1, _H100),
-    (Role.PREFILL, "h200", 1, _H200),
-    (Role.DECODE, "h200", 1, _H200),
-    (Role.DECODE, "h100", 2, _TWO_H100),
+    (Role.PREFILL, "h100", 1, 1, _H100),
+    (Role.PREFILL, "h200", 0, 1, _H200),
+    (Role.DECODE, "h200", 1, 1, _H200),
+    (Role.DECODE, "h100", 0, 2, _TWO_H100),
 )
+"""Role, node pool, fewest replicas (the cheapest type of a role keeps one, as the API asks), GPUs, speed."""
 
 
 def default_fleet(trace: RequestTrace | None = None) -> Fleet:
@@ -103,12 +110,12 @@ def default_fleet(trace: RequestTrace | None = None) -> Fleet:
             role=role,
             node_pool=node_pool,
             gpus_per_replica=gpus,
-            min_replicas=0,
+            min_replicas=least,
             max_replicas=_MOST,
             performance=speed,
             start_up_seconds=START_UP_SECONDS,
         )
-        for role, node_pool, gpus, speed in _VARIANTS
+        for role, node_pool, least, gpus, speed in _VARIANTS
     )
     pool = Pool(key=DEFAULT_POOL, slo=Slo(ttft_seconds=1.0, itl_seconds=0.05, target=0.99), variants=variants)
     fleet = Fleet(pools={pool.key: pool}, node_pools={node_pool.name: node_pool for node_pool in NODE_POOLS})

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from forebay.flow.fleet import PoolKey
@@ -12,14 +12,16 @@ from forebay.offline.replay.inputs.build_error import BuildError
 from forebay.offline.replay.inputs.default_pool import (
     DEFAULT_PRESET,
     DEFAULT_REQUESTS_PER_SECOND,
+    NODE_LEAD_TIMES,
     default_fleet,
     preset_trace,
 )
+from forebay.offline.replay.inputs.nodes import NodeOptions
 from forebay.offline.replay.inputs.resource_files import LoadedFleet, load_fleet
 from forebay.offline.replay.inputs.traffic_of_pools import assign_traces
 from forebay.offline.replay.loop.scenario import Scenario
 from forebay.offline.simulation import QueueOrder, SimulationOptions
-from forebay.offline.traces import LoadOptions, TraceError, at_rate, load_trace, window
+from forebay.offline.traces import LoadOptions, TimeUnit, TraceError, at_rate, load_trace, window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +30,17 @@ class Wanted:
 
     traces: Sequence[str] = ()
     """Files, or ``NAME=FILE`` for the pool NAME; none: generated traffic."""
+    time_unit: TimeUnit | None = None
+    """Of JSONL traces; ``None``: as they show."""
+    block_tokens: int | None = None
+    """Prompt tokens per block of JSONL traces; ``None``: as they show."""
     presets: Sequence[str] = ()
     """Generated traffic: ``PRESET``, or ``NAME=PRESET`` for the pool NAME, ``@RATE`` requests/s behind it."""
     resources: Sequence[Path] = ()
     """YAML files of our resources; none: the documented default pool."""
     start_up_seconds: float | None = None
+    nodes: NodeOptions | None = field(default_factory=NodeOptions)
+    """``None``: every replica finds its GPUs at once and is billed for them alone."""
     queue_order: QueueOrder = QueueOrder.FIFO
     seed: int = 0
     start_seconds: float = 0.0
@@ -96,7 +104,8 @@ def prepare(wanted: Wanted, elsewhere: Elsewhere | None = None) -> Prepared:
             prefix_cache=any(trace.cached_tokens is not None for trace in traces.values()),
         ),
         start_up_seconds=wanted.start_up_seconds,
-        start_up_by_node_pool=loaded.start_up,
+        lead_time_by_node_pool=loaded.lead_times,
+        nodes=wanted.nodes,
     )
     said = (elsewhere.note,) if elsewhere is not None and elsewhere.note else ()
     return Prepared(scenario=scenario, traffic=source, notes=(*said, *loaded.notes))
@@ -149,6 +158,8 @@ def _recorded(entry: str, wanted: Wanted) -> tuple[str | None, RequestTrace]:
     name, file = _named(entry)
     options = LoadOptions(
         seed=wanted.seed,
+        time_unit=wanted.time_unit,
+        block_tokens=wanted.block_tokens,
         start_seconds=wanted.start_seconds,
         end_seconds=wanted.end_seconds,
         requests_per_second=wanted.requests_per_second,
@@ -178,7 +189,7 @@ def _named(entry: str) -> tuple[str | None, Path]:
 def _fleet(wanted: Wanted, traffic: Traffic) -> LoadedFleet:
     if not wanted.resources:
         (trace,) = assign_traces(default_fleet(), traffic).values()
-        return LoadedFleet(fleet=default_fleet(trace), bindings={}, start_up={})
+        return LoadedFleet(fleet=default_fleet(trace), bindings={}, lead_times=NODE_LEAD_TIMES)
     return load_fleet(
         wanted.resources,
         span_seconds=max(trace.span_seconds for _, trace in traffic),

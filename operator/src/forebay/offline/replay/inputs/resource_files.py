@@ -11,9 +11,10 @@ from forebay.api.base import Resource
 from forebay.api.parsing import InvalidResourceError, parse_any
 from forebay.api.translate import Catalogue, PoolBinding, translate_fleet, translate_pool
 from forebay.api.v1alpha1 import GPUNodePool, InferencePool, ScalingPolicy, ServingProfile
+from forebay.api.v1alpha1.gpunodepool import LeadTimePrior
 from forebay.flow.fleet import Fleet, PoolKey
 from forebay.offline.replay.inputs.build_error import BuildError
-from forebay.offline.simulation import DEFAULT_START_UP_SECONDS, StartUp, StartUpPhase
+from forebay.offline.simulation import StartUp, StartUpPhase
 
 MONDAY_SECONDS = 1_767_571_200.0
 """2026-01-05 00:00 UTC: the day on which a trace without a date is taken to start, for schedules."""
@@ -27,8 +28,8 @@ class LoadedFleet:
 
     fleet: Fleet
     bindings: Mapping[PoolKey, PoolBinding]
-    start_up: Mapping[str, StartUp]
-    """Start-up by node pool, where its prior says one."""
+    lead_times: Mapping[str, StartUp]
+    """Of nodes by node pool, where its prior says one."""
     notes: tuple[str, ...] = ()
     """What was not as it should be and is replayed all the same."""
 
@@ -64,7 +65,11 @@ def load_fleet(paths: Iterable[Path], *, span_seconds: float, start_of_day_secon
     return LoadedFleet(
         fleet=translate_fleet(bindings, catalogue.node_pools.values()),
         bindings={binding.pool.key: binding for binding in bindings},
-        start_up={name: _prior(node_pool) for name, node_pool in catalogue.node_pools.items()},
+        lead_times={
+            name: _lognormal(pool.spec.lead_time_prior)
+            for name, pool in catalogue.node_pools.items()
+            if pool.spec.lead_time_prior is not None
+        },
         notes=tuple(problems),
     )
 
@@ -114,9 +119,6 @@ def _from_zero(binding: PoolBinding, start_seconds: float) -> PoolBinding:
     return replace(binding, pool=replace(binding.pool, acts=True, settings=replace(settings, known_loads=loads)))
 
 
-def _prior(node_pool: GPUNodePool) -> StartUp:
-    prior = node_pool.spec.lead_time_prior
-    if prior is None:
-        return StartUp.fixed(DEFAULT_START_UP_SECONDS)
+def _lognormal(prior: LeadTimePrior) -> StartUp:
     median, late = prior.p50.seconds, prior.p90.seconds
-    return StartUp((StartUpPhase("lead time", median, max(0.0, math.log(late / median) / _P90)),))
+    return StartUp((StartUpPhase("node", median, max(0.0, math.log(late / median) / _P90)),))

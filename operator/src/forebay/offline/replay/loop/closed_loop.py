@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from forebay.flow.observation import FleetObservation, NodePoolObservation, Pool
 from forebay.flow.trace import FloatArray, IntArray
 from forebay.offline.replay.loop.policy import FleetPolicy, Forebay
 from forebay.offline.replay.loop.scenario import DRAIN_SECONDS, Scenario
-from forebay.offline.simulation import GpuSupply, SimulatedPool, SimulationResult
+from forebay.offline.simulation import GpuSupply, NodeBill, NodeFleet, SimulatedPool, SimulationResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -31,6 +31,17 @@ class PoolTimeline:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NodeTimeline:
+    """One node pool over time, one entry per tick."""
+
+    at_seconds: FloatArray
+    nodes: IntArray
+    """Launched and not given back: what is billed."""
+    free_gpus: IntArray
+    """On nodes that are usable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PolicyRun:
     """What one policy did and what it came to."""
 
@@ -40,6 +51,9 @@ class PolicyRun:
     timelines: Mapping[PoolKey, PoolTimeline]
     decisions: tuple[FleetDecision, ...]
     """Decisions that changed something or said something new; only for policies that give reasons."""
+    node_bills: Mapping[str, NodeBill] = field(default_factory=dict)
+    """By node pool, where the scenario has nodes."""
+    node_timelines: Mapping[str, NodeTimeline] = field(default_factory=dict)
     wall_seconds: float = 0.0
 
 
@@ -62,9 +76,10 @@ def run(
         knob: the setting of its main knob, if it has one.
         progress: told the share that is done, now and then.
     """
-    supply = GpuSupply(scenario.gpu_limits(), scenario.stock_outs)
-    pools = {key: _simulated(scenario, key, supply) for key in scenario.traces}
+    capacity = scenario.new_capacity()
+    pools = {key: _simulated(scenario, key, capacity) for key in scenario.traces}
     recorders = {key: _Recorder() for key in pools}
+    nodes = _NodeRecorder()
     decisions: list[FleetDecision] = []
     ticks = math.ceil(scenario.span_seconds / policy.interval_seconds)
     for tick in range(1, ticks):
@@ -73,10 +88,11 @@ def run(
             at_seconds=now,
             pools={key: _seen(pool, now) for key, pool in pools.items()},
             node_pools={
-                node_pool.name: _supply_seen(node_pool, supply, now)
+                node_pool.name: _node_pool_seen(node_pool, capacity, now)
                 for node_pool in scenario.fleet.node_pools.values()
             },
         )
+        nodes.record(seen)
         wanted = policy.tick(seen)
         for key, targets in wanted.items():
             pools[key].scale(targets)
@@ -88,16 +104,26 @@ def run(
             progress(tick / ticks)
     for key, pool in pools.items():
         recorders[key].record(_seen(pool, scenario.span_seconds), {})
+    bills = node_bills(capacity, scenario.span_seconds)
     return PolicyRun(
         policy=name,
         knob=knob,
         results={key: pool.finish(DRAIN_SECONDS) for key, pool in pools.items()},
         timelines={key: recorder.timeline() for key, recorder in recorders.items()},
         decisions=tuple(decisions),
+        node_bills=bills,
+        node_timelines=nodes.timelines() if bills else {},
     )
 
 
-def _simulated(scenario: Scenario, key: PoolKey, supply: GpuSupply) -> SimulatedPool:
+def node_bills(capacity: GpuSupply | NodeFleet, until_seconds: float) -> dict[str, NodeBill]:
+    """Return the bill of every node pool; nothing where there are no nodes."""
+    if not isinstance(capacity, NodeFleet):
+        return {}
+    return {name: capacity.record(name, until_seconds).bill(until_seconds) for name in capacity.names}
+
+
+def _simulated(scenario: Scenario, key: PoolKey, capacity: GpuSupply | NodeFleet) -> SimulatedPool:
     return SimulatedPool(
         scenario.fleet.pools[key],
         scenario.traces[key],
@@ -105,7 +131,7 @@ def _simulated(scenario: Scenario, key: PoolKey, supply: GpuSupply) -> Simulated
         performance=scenario.performance[key],
         start_up=scenario.start_up[key],
         options=scenario.options,
-        supply=supply,
+        capacity=capacity,
     )
 
 
@@ -114,20 +140,31 @@ def _seen(pool: SimulatedPool, now: float) -> PoolObservation:
     return pool.observe()
 
 
-def _supply_seen(node_pool: NodePool, supply: GpuSupply, now: float) -> NodePoolObservation:
-    """Return the node pool as its scheduler would see it: what is held is there, what is free can be had.
+def _node_pool_seen(node_pool: NodePool, capacity: GpuSupply | NodeFleet, now: float) -> NodePoolObservation:
+    """Return the node pool as its scheduler would see it."""
+    if isinstance(capacity, NodeFleet) and node_pool.name in capacity.names:
+        return capacity.record(node_pool.name, now).observed(node_pool.name, now)
+    return _stock_seen(node_pool, capacity, now)
+
+
+def _stock_seen(node_pool: NodePool, capacity: GpuSupply | NodeFleet, now: float) -> NodePoolObservation:
+    """Return a plain stock of GPUs: what is held is there, what is free can be had.
 
     In a stock-out nothing is free, and nobody says that there is one or when it ends: a policy finds out as the
     operator does, from replicas that do not come by their deadline.
     """
-    held, limit = supply.held(node_pool.name), supply.limit(node_pool.name)
-    free = 0 if limit is None or supply.blocked_until(node_pool.name, now) is not None else limit - held
+    held = free = 0
+    if isinstance(capacity, GpuSupply):
+        held, limit = capacity.held(node_pool.name), capacity.limit(node_pool.name)
+        blocked = capacity.blocked_until(node_pool.name, now) is not None
+        free = 0 if limit is None or blocked else limit - held
+    whole, rest = divmod(free, max(1, node_pool.gpus_per_node))
     return NodePoolObservation(
         name=node_pool.name,
         nodes=math.ceil((held + free) / max(1, node_pool.gpus_per_node)),
         usable_gpus=held + free,
         free_gpus=free,
-        free_blocks=(free,) if free else (),
+        free_blocks=(node_pool.gpus_per_node,) * whole + ((rest,) if rest else ()),
     )
 
 
@@ -167,3 +204,29 @@ class _Recorder:
             supply={name: np.asarray(counts) for name, counts in self._supply.items()},
             desired={name: np.asarray(counts) for name, counts in self._desired.items()},
         )
+
+
+class _NodeRecorder:
+    """Collects how many nodes there are."""
+
+    def __init__(self) -> None:
+        self._at: list[float] = []
+        self._nodes: dict[str, list[int]] = {}
+        self._free: dict[str, list[int]] = {}
+
+    def record(self, seen: FleetObservation) -> None:
+        """Add one tick."""
+        self._at.append(seen.at_seconds)
+        for name, pool in seen.node_pools.items():
+            self._nodes.setdefault(name, []).append(pool.nodes + pool.launched_nodes)
+            self._free.setdefault(name, []).append(pool.free_gpus)
+
+    def timelines(self) -> dict[str, NodeTimeline]:
+        """Return what was collected."""
+        at = np.asarray(self._at)
+        return {
+            name: NodeTimeline(
+                at_seconds=at, nodes=np.asarray(counts), free_gpus=np.asarray(self._free[name], dtype=np.int64)
+            )
+            for name, counts in self._nodes.items()
+        }

@@ -8,13 +8,33 @@ import numpy as np
 from forebay.flow.fleet import Fleet, PoolKey, VariantKey
 from forebay.flow.performance import Performance
 from forebay.flow.trace import RequestTrace
-from forebay.offline.simulation import QueueOrder, SimulationOptions, StartUp, StockOut
+from forebay.offline.simulation import (
+    ForeignPods,
+    GpuSupply,
+    NodeFleet,
+    NodeRules,
+    NodeScoring,
+    QueueOrder,
+    SimulationOptions,
+    StartUp,
+    StockOut,
+)
 
 NOT_SCORED_SECONDS = 60.0
 """Requests that arrive in the last minute are not scored: no decision could have been made for them."""
 DRAIN_SECONDS = 600.0
 """Time after the last arrival in which requests in flight may end, on the fleet as it is and free of charge; what
 has no answer by then counts as unserved."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScenarioNodes:
+    """The nodes that replicas run on, the same for every policy."""
+
+    rules: Mapping[str, NodeRules]
+    """By node pool."""
+    scoring: NodeScoring = NodeScoring.LEAST_ALLOCATED
+    foreign: tuple[ForeignPods, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -36,6 +56,8 @@ class Scenario:
     """Variants of each pool in the order in which policies that choose no GPU type fill them."""
     options: SimulationOptions = field(default_factory=SimulationOptions)
     stock_outs: tuple[StockOut, ...] = ()
+    nodes: ScenarioNodes | None = None
+    """``None``: every replica finds its GPUs at once and is billed for them alone."""
 
     @property
     def span_seconds(self) -> float:
@@ -51,6 +73,25 @@ class Scenario:
     def queue_order(self) -> QueueOrder:
         """Return who is served first when requests wait."""
         return self.options.queue_order
+
+    def usd_per_node_hour(self, node_pool: str) -> float | None:
+        """Return the price of one node; ``None`` where replicas are billed instead."""
+        pool = self.fleet.node_pools.get(node_pool)
+        if self.nodes is None or node_pool not in self.nodes.rules or pool is None or pool.billed_per_gpu:
+            return None
+        return None if pool.usd_per_gpu_hour is None else pool.usd_per_gpu_hour * pool.gpus_per_node
+
+    def new_capacity(self) -> GpuSupply | NodeFleet:
+        """Return the GPUs or nodes of one run, at its beginning."""
+        if self.nodes is None:
+            return GpuSupply(self.gpu_limits(), self.stock_outs)
+        return NodeFleet(
+            self.nodes.rules,
+            scoring=self.nodes.scoring,
+            stock_outs=self.stock_outs,
+            foreign=self.nodes.foreign,
+            seed=self.options.seed,
+        )
 
     def gpu_limits(self) -> dict[str, int]:
         """Return the GPUs that each node pool can have at most, where a maximum is set."""

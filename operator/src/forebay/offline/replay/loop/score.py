@@ -8,12 +8,11 @@ import numpy as np
 from forebay.flow.fleet import Pool, PoolKey
 from forebay.flow.roles import ROLES
 from forebay.flow.trace import FloatArray, RequestTrace
+from forebay.offline.replay.loop.bill import SECONDS_PER_HOUR, bill
 from forebay.offline.replay.loop.closed_loop import PolicyRun
 from forebay.offline.replay.loop.scenario import NOT_SCORED_SECONDS, Scenario
 from forebay.offline.simulation import SimulationResult
-from forebay.pipeline.prices import known_watts_per_replica, usd_per_replica_hour
 
-SECONDS_PER_HOUR = 3600.0
 WINDOW_SECONDS = 600.0
 
 
@@ -33,6 +32,7 @@ class PolicyScore:
     unserved_requests: int
     gpu_hours: float
     cost_usd: float
+    """The bill: whole nodes where they are billed by the node, else replicas."""
     energy_kwh: float | None
     scale_actions_per_hour: float
     worst_window_attainment: float
@@ -40,6 +40,18 @@ class PolicyScore:
     meets_target: bool
     """Every pool reached its target."""
     attainment_by_pool: Mapping[str, float]
+    target: float = 0.0
+    """Attainment that the SLO asks for, the strictest of the pools."""
+    orders: int = 0
+    """Replicas ordered after the start."""
+    cancelled_orders: int = 0
+    """Of these, those taken back before they were ready."""
+    node_hours: float = 0.0
+    """Of nodes that are billed by the node."""
+    nodes_launched: int = 0
+    """After the start."""
+    nodes_unused: int = 0
+    """Of these, nodes given back without a replica ever having started on them."""
     cost_over_oracle: float | None = None
     wall_seconds: float = 0.0
 
@@ -88,7 +100,7 @@ def score(scenario: Scenario, run: PolicyRun) -> PolicyScore:
     servable = sum(int(v.servable.sum()) for v in judged.values())
     met_servable = sum(int((v.met & v.servable).sum()) for v in judged.values())
     hours = scenario.span_seconds / SECONDS_PER_HOUR
-    gpu_hours, usd, kwh = _bill(scenario, run)
+    money = bill(scenario, {key: result.replica_seconds for key, result in run.results.items()}, run.node_bills)
     by_pool = {str(key): v.attainment for key, v in judged.items()}
     return PolicyScore(
         name=run.policy,
@@ -99,29 +111,21 @@ def score(scenario: Scenario, run: PolicyRun) -> PolicyScore:
         itl_p99_seconds=_quantile(itl, 0.99),
         goodput_requests_per_second=met / max(1.0, scenario.span_seconds),
         unserved_requests=sum(result.unserved for result in run.results.values()),
-        gpu_hours=gpu_hours,
-        cost_usd=usd,
-        energy_kwh=kwh,
+        gpu_hours=money.gpu_hours,
+        cost_usd=money.usd,
+        energy_kwh=money.energy_kwh,
         scale_actions_per_hour=sum(len(r.actions) for r in run.results.values()) / max(1e-9, hours),
         worst_window_attainment=min(_worst_window(scenario.traces[k], v) for k, v in judged.items()),
         meets_target=all(v.attainment >= scenario.fleet.pools[k].slo.target for k, v in judged.items()),
         attainment_by_pool=by_pool,
+        target=max(scenario.fleet.pools[key].slo.target for key in judged),
+        orders=sum(result.orders for result in run.results.values()),
+        cancelled_orders=sum(result.cancelled_orders for result in run.results.values()),
+        node_hours=money.node_hours,
+        nodes_launched=sum(nodes.launched for nodes in run.node_bills.values()),
+        nodes_unused=sum(nodes.given_back_unused for nodes in run.node_bills.values()),
         wall_seconds=run.wall_seconds,
     )
-
-
-def _bill(scenario: Scenario, run: PolicyRun) -> tuple[float, float, float | None]:
-    gpu_hours = usd = kwh = 0.0
-    known = True
-    for key, result in run.results.items():
-        for variant in scenario.fleet.pools[key].variants:
-            hours = result.replica_seconds[variant.key] / SECONDS_PER_HOUR
-            gpu_hours += hours * variant.gpus_per_replica
-            usd += hours * usd_per_replica_hour(scenario.fleet, variant)
-            watts = known_watts_per_replica(scenario.fleet, variant)
-            known = known and watts is not None
-            kwh += hours * (watts or 0.0) / 1000.0
-    return gpu_hours, usd, kwh if known else None
 
 
 def _quantile(values: FloatArray, share: float) -> float:

@@ -9,12 +9,13 @@ import numpy as np
 from forebay.flow.fleet import PoolKey, Role, VariantKey
 from forebay.flow.observation import FleetObservation
 from forebay.flow.trace import IntArray
+from forebay.offline.replay.loop.bill import bill
+from forebay.offline.replay.loop.closed_loop import node_bills
 from forebay.offline.replay.loop.policy import Targets
 from forebay.offline.replay.loop.scenario import DRAIN_SECONDS, Scenario
 from forebay.offline.replay.loop.score import verdicts
 from forebay.offline.replay.oracle.schedule import GRID_SECONDS, RoleGrid
-from forebay.offline.simulation import GpuSupply, SimulatedPool
-from forebay.pipeline.prices import usd_per_replica_hour
+from forebay.offline.simulation import SimulatedPool
 
 Need = dict[Role, IntArray]
 
@@ -45,9 +46,6 @@ class TrialRunner:
 
     def __init__(self, scenario: Scenario, key: PoolKey, roles: Mapping[Role, RoleGrid]) -> None:
         self._scenario, self._key, self._roles = scenario, key, roles
-        self._prices = {
-            v.key: usd_per_replica_hour(scenario.fleet, v) / 3600.0 for v in scenario.fleet.pools[key].variants
-        }
         self.simulations = 0
 
     def attempt(self, need: Need) -> Trial:
@@ -56,6 +54,7 @@ class TrialRunner:
         scenario, key = self._scenario, self._key
         intervals = len(next(iter(need.values())))
         plan = orders_of(self._roles, need)
+        capacity = scenario.new_capacity()
         pool = SimulatedPool(
             scenario.fleet.pools[key],
             scenario.traces[key],
@@ -63,7 +62,7 @@ class TrialRunner:
             performance=scenario.performance[key],
             start_up=scenario.start_up[key],
             options=scenario.options,
-            supply=GpuSupply(scenario.gpu_limits(), scenario.stock_outs),
+            capacity=capacity,
         )
         asked = initial_of(plan)
         for interval in range(1, intervals):
@@ -79,7 +78,7 @@ class TrialRunner:
         arrived = (scenario.traces[key].arrival_seconds[missed] // GRID_SECONDS).astype(np.int64)
         return Trial(
             need={role: path.copy() for role, path in need.items()},
-            usd=sum(self._prices[name] * seconds for name, seconds in result.replica_seconds.items()),
+            usd=bill(scenario, {key: result.replica_seconds}, node_bills(capacity, result.until_seconds)).usd,
             misses=np.bincount(np.minimum(arrived, intervals - 1), minlength=intervals).astype(np.int64),
             servable=int(judged.servable.sum()),
         )

@@ -117,10 +117,22 @@ def settings(replay: Replay) -> str:
     common = (
         f"<p>Queue order {scenario.queue_order.value}, seed {scenario.options.seed}, prefix cache "
         f"{cache}. Requests of the last minute are not scored. "
-        "Attainment counts requests that an idle fleet could serve in time. A replica is billed from its order "
-        "until it is drained and gone; all policies begin with the same fleet.</p>"
+        f"Attainment counts requests that an idle fleet could serve in time. {_billing(scenario)} "
+        "All policies begin with the same fleet.</p>"
     )
     return f"<h2>Settings</h2>{common}{_variants(scenario)}{_nodes(scenario)}{_policies(scenario)}{notes}"
+
+
+def _billing(scenario: Scenario) -> str:
+    if scenario.nodes is None:
+        return (
+            "A replica is billed from the start of its pod until it is drained and gone, and for its start-up at "
+            "least."
+        )
+    return (
+        "A node is billed from its launch until it is given back; where a node pool is billed by the GPU, a "
+        f"replica from its start until it is gone. Scheduler: {scenario.nodes.scoring.value}."
+    )
 
 
 def _variants(scenario: Scenario) -> str:
@@ -169,13 +181,30 @@ def _nodes(scenario: Scenario) -> str:
             escape(pool.accelerator),
             str(pool.gpus_per_node),
             "-" if pool.max_nodes is None else str(pool.max_nodes),
+            *_node_times(scenario, name),
             "-" if pool.usd_per_gpu_hour is None else f"${pool.usd_per_gpu_hour:g}",
             "-" if pool.watts_per_gpu is None else f"{pool.watts_per_gpu:g}",
         )
         for name, pool in scenario.fleet.node_pools.items()
     ]
-    head = ("node pool", "accelerator", "GPUs per node", "most nodes", "per GPU-hour", "watts per GPU")
+    head = (
+        "node pool",
+        "accelerator",
+        "GPUs per node",
+        "most nodes",
+        "lead time",
+        "empty for",
+        "per GPU-hour",
+        "watts per GPU",
+    )
     return _table(head, rows, left=(0, 1)) if rows else ""
+
+
+def _node_times(scenario: Scenario, name: str) -> tuple[str, str]:
+    if scenario.nodes is None or name not in scenario.nodes.rules:
+        return "-", "-"
+    rules = scenario.nodes.rules[name]
+    return f"{rules.lead_time.expected_seconds:.0f} s", f"{rules.consolidate_after_seconds:.0f} s"
 
 
 def _policies(scenario: Scenario) -> str:

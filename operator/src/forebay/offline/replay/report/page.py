@@ -93,8 +93,19 @@ def _tiles(own: Outcome, span_seconds: float) -> str:
     return '<div class="tiles">' + "".join(f"<div><b>{a}</b><span>{b}</span></div>" for a, b in tiles) + "</div>"
 
 
-_COLUMNS = ("policy", "knob", "SLO met", "worst 10 min", "TTFT p50", "TTFT p99", "ITL p99", "goodput/s")
-_MORE = ("unserved", "cost", "/ oracle", "GPU-h", "kWh", "actions/h")
+_COLUMNS = ("policy", "knob", "SLO met", "target", "worst 10 min", "TTFT p50", "TTFT p99", "ITL p99", "goodput/s")
+_MORE = (
+    "unserved",
+    "cost",
+    "/ oracle",
+    "GPU-h",
+    "node-h",
+    "kWh",
+    "actions/h",
+    "cancelled",
+    "nodes",
+    "idle nodes",
+)
 
 
 def _table(replay: Replay) -> str:
@@ -106,7 +117,11 @@ def _table(replay: Replay) -> str:
         if first_missing:
             rows.append(f'<tr class="part"><td colspan="{len(_COLUMNS) + len(_MORE)}">below the target</td></tr>')
         rows.append(_row(outcome))
-    stars = '<p class="small">* knows the traffic beforehand: no policy that could be run.</p>'
+    stars = (
+        '<p class="small">* knows the traffic beforehand: no policy that could be run. Cancelled: replicas '
+        "ordered and taken back before they were ready. Nodes: launched after the start; idle: given back "
+        "without a replica.</p>"
+    )
     notes = "".join(f'<p class="small">{escape(o.score.name)}: {escape(o.note)}.</p>' for o in shown if o.note)
     return f'<div class="scroll"><table><tr>{head}</tr>{"".join(rows)}</table></div>{stars}{notes}'
 
@@ -141,6 +156,7 @@ def _row(outcome: Outcome) -> str:
     cells = (
         "" if score.knob is None else f"{score.knob:g}",
         f"{math.floor(score.slo_attainment * 10_000) / 100:.2f} %",
+        f"{100 * score.target:g} %",
         f"{100 * score.worst_window_attainment:.0f} %",
         _seconds(score.ttft_p50_seconds),
         _seconds(score.ttft_p99_seconds),
@@ -150,8 +166,12 @@ def _row(outcome: Outcome) -> str:
         usd(score.cost_usd),
         "" if score.cost_over_oracle is None else f"{score.cost_over_oracle:.2f}",
         f"{score.gpu_hours:,.1f}",
+        f"{score.node_hours:,.1f}" if score.node_hours else "",
         "" if score.energy_kwh is None else f"{score.energy_kwh:,.0f}",
         f"{score.scale_actions_per_hour:.1f}",
+        f"{score.cancelled_orders:,}",
+        f"{score.nodes_launched:,}",
+        f"{score.nodes_unused:,}",
     )
     style = "own" if score.name == FOREBAY else "" if score.meets_target else "miss"
     title = escape(outcome.title + (f", knob: {outcome.knob_name}" if outcome.knob_name else ""), quote=True)

@@ -118,6 +118,7 @@ def as_json(replay: Replay) -> Json:
                 str(key): {str(variant): count for variant, count in counts.items()}
                 for key, counts in scenario.initial.items()
             },
+            "nodes": _nodes(scenario),
             "policies": [_policy(outcome) for outcome in made if outcome.default],
             "frontier": _frontier(replay.outcomes),
             "transferred": _transferred(replay.outcomes),
@@ -131,6 +132,25 @@ def as_json(replay: Replay) -> Json:
     if not isinstance(found, dict):
         raise TypeError("a map stays a map")
     return found
+
+
+def _nodes(scenario: Scenario) -> Json | None:
+    """Return what was simulated of nodes."""
+    if scenario.nodes is None:
+        return None
+    return {
+        "scheduler": scenario.nodes.scoring.value,
+        "node_pools": {
+            name: {
+                "gpus_per_node": rules.gpus_per_node,
+                "lead_time_seconds": rules.lead_time.expected_seconds,
+                "consolidate_after_seconds": rules.consolidate_after_seconds,
+                "minimum_billed_seconds": rules.minimum_billed_seconds,
+                "usd_per_node_hour": scenario.usd_per_node_hour(name),
+            }
+            for name, rules in scenario.nodes.rules.items()
+        },
+    }
 
 
 def _policy(outcome: Outcome) -> Json:
@@ -149,11 +169,17 @@ def _policy(outcome: Outcome) -> Json:
         "itl_p99_seconds": score.itl_p99_seconds,
         "goodput_requests_per_second": score.goodput_requests_per_second,
         "unserved_requests": score.unserved_requests,
+        "target": score.target,
         "gpu_hours": score.gpu_hours,
+        "node_hours": score.node_hours,
         "cost_usd": score.cost_usd,
         "cost_over_oracle": score.cost_over_oracle,
         "energy_kwh": score.energy_kwh,
         "scale_actions_per_hour": score.scale_actions_per_hour,
+        "orders": score.orders,
+        "orders_cancelled_before_ready": score.cancelled_orders,
+        "nodes_launched": score.nodes_launched,
+        "nodes_given_back_unused": score.nodes_unused,
         "wall_seconds": score.wall_seconds,
         "attainment_by_pool": dict(score.attainment_by_pool),
         "note": outcome.note or None,

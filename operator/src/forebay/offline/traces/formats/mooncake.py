@@ -1,8 +1,11 @@
-"""Mooncake JSONL: ``{"timestamp": ms, "input_length": n, "output_length": n, "hash_ids": [...]}`` per line.
+"""JSONL of Mooncake, Bailian and guidellm: ``{"timestamp", "input_length", "output_length", "hash_ids"}``.
 
-``hash_ids`` names the 512-token blocks of the prompt. An infinite prefix cache answers the leading blocks that any
-earlier request has had, which gives the most that caching could save (`RequestTrace.cached_tokens`). Source:
-https://github.com/kvcache-ai/Mooncake (FAST25-release), Qin et al., FAST 2025.
+The time stamp is milliseconds (Mooncake) or seconds (Bailian, guidellm): see `forebay.offline.traces.time_unit`.
+``hash_ids`` names blocks of prompt tokens, of 512 (Mooncake) or 16 (Bailian): see
+`forebay.offline.traces.prefix_blocks`. An infinite prefix cache answers the leading blocks that any earlier
+request has had, which gives the most that caching could save (`RequestTrace.cached_tokens`). Sources:
+https://github.com/kvcache-ai/Mooncake (FAST25-release), Qin et al., FAST 2025;
+https://github.com/alibaba-edu/qwen-bailian-usagetraces-anon.
 """
 
 import json
@@ -14,10 +17,11 @@ from forebay.flow.trace import RequestTrace
 from forebay.offline.traces.catalogue import TraceFormat
 from forebay.offline.traces.csv_columns import parse_number, parse_tokens
 from forebay.offline.traces.load_options import LoadOptions
+from forebay.offline.traces.prefix_blocks import block_tokens_of, cached_tokens
 from forebay.offline.traces.requests import build_trace
+from forebay.offline.traces.time_unit import unit_of
 from forebay.offline.traces.trace_source import TraceSource, shown
 
-BLOCK_TOKENS = 512
 TIME, INPUT, OUTPUT, BLOCKS = "timestamp", "input_length", "output_length", "hash_ids"
 
 
@@ -26,34 +30,25 @@ def _matches(line: str) -> bool:
 
 
 def _load(source: TraceSource, options: LoadOptions) -> RequestTrace:
-    rows: list[tuple[float, float, float, float]] = []
-    cache: set[int | str] = set()
+    rows: list[tuple[float, float, float]] = []
+    blocks: list[list[int | str]] = []
     for number, line in source.numbered_lines():
         entry = _entry(source, number, line)
-        milliseconds = _number(source, number, entry, TIME)
-        inputs = _number(source, number, entry, INPUT)
-        outputs = _number(source, number, entry, OUTPUT)
-        blocks = _blocks(source, number, entry)
-        hits = min(inputs, BLOCK_TOKENS * _leading_hits(blocks, cache))
-        cache.update(blocks)
-        rows.append((milliseconds / 1000, inputs, outputs, hits))
-    times, inputs_of, outputs_of, hits_of = np.asarray(rows, dtype=np.float64).T
+        stamp, inputs, outputs = (_number(source, number, entry, name) for name in (TIME, INPUT, OUTPUT))
+        rows.append((stamp, inputs, outputs))
+        blocks.append(_blocks(source, number, entry))
+    stamps, inputs_of, outputs_of = np.asarray(rows, dtype=np.float64).T
+    prompts = inputs_of.tolist()
+    size = block_tokens_of(source, prompts, blocks, options.block_tokens)
     return build_trace(
         source,
         options,
-        times=times,
+        times=stamps / unit_of(source, stamps, options.time_unit).per_second,
         input_tokens=inputs_of,
         output_tokens=outputs_of,
-        cached_tokens=hits_of,
+        cached_tokens=np.asarray(cached_tokens(prompts, blocks, size), dtype=np.float64),
         header=False,
     )
-
-
-def _leading_hits(blocks: list[int | str], cache: set[int | str]) -> int:
-    for index, block in enumerate(blocks):
-        if block not in cache:
-            return index
-    return len(blocks)
 
 
 def _entry(source: TraceSource, number: int, line: str) -> Mapping[str, object]:
@@ -85,8 +80,9 @@ def _blocks(source: TraceSource, number: int, entry: Mapping[str, object]) -> li
 
 FORMAT = TraceFormat(
     name="mooncake",
-    columns='{"timestamp": ms, "input_length": n, "output_length": n, "hash_ids": [n, ...]}',
-    origin="Mooncake, github.com/kvcache-ai/Mooncake (FAST25-release/traces)",
+    columns='{"timestamp": t, "input_length": n, "output_length": n, "hash_ids": [n, ...]}',
+    origin="Mooncake, github.com/kvcache-ai/Mooncake (FAST25-release/traces); Bailian; guidellm",
+    has_unit=True,
     matches_line=_matches,
     load=_load,
 )
