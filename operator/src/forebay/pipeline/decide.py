@@ -8,8 +8,10 @@ from forebay.flow.fleet import Fleet, Pool, PoolKey, Variant, VariantKey
 from forebay.flow.observation import FleetObservation, PoolObservation
 from forebay.flow.plan import FleetPlan
 from forebay.flow.roles import ROLES, Phase
-from forebay.pipeline.guard.guards import GuardContext, guarded
+from forebay.pipeline.guard.context import GuardContext
+from forebay.pipeline.guard.guards import guarded
 from forebay.pipeline.guard.quota import within_quotas
+from forebay.pipeline.guard.removals import note_withdrawals
 from forebay.pipeline.plan.allocation import Allocation, allocate
 from forebay.pipeline.plan.plan_reasons import alternatives, plan_reasons
 from forebay.pipeline.prices import pool_usd_per_hour, usd_of, watts_of
@@ -203,6 +205,7 @@ def _finish(
     )
     _count_actions(context)
     counts, guard_reasons = guarded(context, planned)
+    note_withdrawals(context, counts)
     memory.desired = dict(counts)
     plan_said = [failure] if failure is not None else plan_reasons(draft, allocation.plan)
     rate = next(iter(draft.roles.values())).basis.rate

@@ -16,6 +16,7 @@ from forebay.flow.observation import (
     StartingReplica,
     VariantObservation,
 )
+from forebay.runtime.cluster.writes import LastWrite
 from forebay.runtime.report.columns import invalid_report, main_reason, pool_report
 from forebay.runtime.report.conditions import Verdict, invalid, judge
 from tests.keys import prefill
@@ -77,7 +78,7 @@ def verdicts(
 
 
 def test_what_was_written_last_is_kept_for_the_next_process() -> None:
-    roles = status(last_written={PREFILL: 4})["roles"]
+    roles = status(last_written={PREFILL: LastWrite(4)})["roles"]
     assert {role["role"]: role["variants"][0].get("lastWritten") for role in roles} == {
         "prefill": 4,
         "decode": None,

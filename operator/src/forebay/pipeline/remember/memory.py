@@ -24,6 +24,19 @@ class Block:
 
 
 @dataclass(slots=True)
+class Withdrawal:
+    """What a target was lowered to, so that overdue replicas of it go."""
+
+    desired: int
+    overdue: int
+    """Before it."""
+    ready: int
+    """Before it."""
+    failed: bool = False
+    """It removed replicas that served, and what was overdue stayed."""
+
+
+@dataclass(slots=True)
 class CachedCurves:
     """The miss curves of one role, kept until the forecast, the work or the burstiness moves."""
 
@@ -75,6 +88,8 @@ class PoolMemory:
     """Time between two rounds in which a role was sized."""
     targets: dict[VariantKey, int] = field(default_factory=dict)
     """Replicas that each variant's target was set to in the last round."""
+    withdrawals: dict[VariantKey, Withdrawal] = field(default_factory=dict)
+    """The last withdrawal of each variant that still has overdue replicas."""
     awaits_past: bool = False
     """Whether history is still to come: until then the pool knows too little to release anything."""
     known_steps: int = 0

@@ -6,10 +6,12 @@ from enum import StrEnum
 from typing import Any
 
 from forebay.flow.decision import PoolDecision, ReasonCode
-from forebay.flow.observation import Freshness, PoolObservation
+from forebay.flow.observation import Freshness, Note, PoolObservation
 from forebay.runtime.report.text import shorten, timestamp
 
 _LONGEST_MESSAGE = 1000
+_ABOUT_WRITERS = ("Reverted", "SharedTarget")
+"""Codes of notes about other writers that do not keep a target from being scaled."""
 
 
 class Type(StrEnum):
@@ -19,6 +21,7 @@ class Type(StrEnum):
     METRICS_FRESH = "MetricsFresh"
     TARGETS_FOUND = "TargetsFound"
     CONFLICTED = "Conflicted"
+    PROGRESSING = "Progressing"
     SCALING_LIMITED = "ScalingLimited"
     REFERENCES_FOUND = "ReferencesFound"
     WITHIN_FLEET_POLICY = "WithinFleetPolicy"
@@ -59,12 +62,12 @@ def judge(
         obstacles: sentences about why the last wish could not be written.
         restrictions: sentences about what the FleetPolicy takes away.
     """
-    conflicts = [variant.conflict for variant in observed.variants if variant.conflict]
     return (
         _ready(observed, decision, target_problems),
         _metrics_fresh(observed.freshness, decision),
         _first(Type.TARGETS_FOUND, target_problems, "TargetMissing", "AllFound", "All targets exist.", good=True),
-        _first(Type.CONFLICTED, conflicts, "OtherWriter", "NoOtherWriter", "Nobody else scales the targets."),
+        _conflicted(observed),
+        _progressing(observed),
         _limited(decision, obstacles),
         _first(
             Type.REFERENCES_FOUND,
@@ -83,6 +86,41 @@ def judge(
             good=True,
         ),
     )
+
+
+def _conflicted(observed: PoolObservation) -> Verdict:
+    """Return whether targets are left alone because somebody else sets their count."""
+    conflicts = [Note(v.conflict_code, v.conflict) for v in observed.variants if v.conflict]
+    if conflicts:
+        return _of_notes(Type.CONFLICTED, conflicts, status=True)
+    if about := [note for note in _notes(observed) if note.code in _ABOUT_WRITERS]:
+        return _of_notes(Type.CONFLICTED, about, status=False)
+    message = "Nobody else scales the targets."
+    return Verdict(Type.CONFLICTED, status=False, reason="NoOtherWriter", message=message)
+
+
+def _progressing(observed: PoolObservation) -> Verdict:
+    """Return whether what was ordered is there or on its way."""
+    rollouts = [variant.rollout for variant in observed.variants if variant.rollout is not None]
+    bad = [Note("RolloutStuck", rollout.message) for rollout in rollouts if rollout.stuck]
+    bad += [note for note in _notes(observed) if note.code not in _ABOUT_WRITERS]
+    if bad:
+        return _of_notes(Type.PROGRESSING, bad, status=False)
+    if rollouts:
+        going = [Note("RolloutInProgress", rollout.message) for rollout in rollouts]
+        return _of_notes(Type.PROGRESSING, going, status=True)
+    message = "All ordered replicas are ready or on their way."
+    return Verdict(Type.PROGRESSING, status=True, reason="AsOrdered", message=message)
+
+
+def _notes(observed: PoolObservation) -> list[Note]:
+    return [note for variant in observed.variants for note in variant.notes]
+
+
+def _of_notes(kind: Type, notes: Sequence[Note], *, status: bool) -> Verdict:
+    """Return a verdict with the code of the first note and the sentences of all, each once."""
+    messages = list(dict.fromkeys(note.message for note in notes))
+    return Verdict(kind, status=status, reason=notes[0].code, message=_joined(messages))
 
 
 def _ready(observed: PoolObservation, decision: PoolDecision, target_problems: Sequence[str]) -> Verdict:

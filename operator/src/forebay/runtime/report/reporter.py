@@ -47,6 +47,7 @@ _GOOD_WHEN_TRUE = frozenset(
         Type.REFERENCES_FOUND,
         Type.WITHIN_FLEET_POLICY,
         Type.PROVIDED,
+        Type.PROGRESSING,
     }
 )
 #: What comes and goes with every scaling, which has an event of its own: readiness, new replicas that are not

@@ -52,6 +52,8 @@ class PodRecord:
     scheduled_seconds: float | None
     ready_seconds: float | None
     """Since when the pod is Ready; None while it is not."""
+    unready_seconds: float | None
+    """Since when the pod is not Ready, or was created; None while it is."""
     unschedulable: bool
     gated: bool
     """Waits for a quota system's admission, not for nodes."""
@@ -189,6 +191,7 @@ def parse_pod(body: Mapping[str, Any]) -> PodRecord | None:
             parse_time(scheduled.get("lastTransitionTime")) if scheduled.get("status") == "True" else None
         ),
         ready_seconds=parse_time(ready.get("lastTransitionTime")) if ready.get("status") == "True" else None,
+        unready_seconds=parse_time(ready.get("lastTransitionTime")) if ready.get("status") != "True" else None,
         unschedulable=reason == "Unschedulable",
         gated=reason == "SchedulingGated",
         terminating=metadata.get("deletionTimestamp") is not None,
