@@ -84,7 +84,9 @@ def blocked(**more: Any) -> Supply:
 )
 def test_only_what_is_known_to_go_is_withdrawn(supply: Supply, target: int) -> None:
     """Protects: in a rollout the controller removed healthy replicas, Ready 7 -> 0 in 105 s."""
-    got, _ = keep_overdue_orders(context({A: supply, B: NONE}), {A: 3, B: 2})
+    seen = context({A: supply, B: NONE})
+    counted, _ = count_what_goes(seen, {A: 3, B: 2})
+    got, _ = keep_overdue_orders(seen, counted)
     assert got == {A: target, B: 2}
 
 

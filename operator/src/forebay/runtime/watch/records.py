@@ -154,7 +154,7 @@ def _shared(value: Any, seen: dict[str, str] | None = None) -> Any:
     """
     seen = {} if seen is None else seen
     if isinstance(value, str):
-        return sys.intern(value) if value.isalpha() else seen.setdefault(value, value)
+        return sys.intern(str(value)) if value.isalpha() else seen.setdefault(value, value)
     if isinstance(value, Mapping):
         return {sys.intern(key): _shared(inner, seen) for key, inner in value.items()}
     if isinstance(value, list):
