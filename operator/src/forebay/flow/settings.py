@@ -39,7 +39,7 @@ class PolicySettings:
     """An unspent budget lowers the price to no less than exp(gain x this), .6 of it. Lower bounds save 2 % where
     bursts alternate with silence, but let one burst in fifty meet a fleet that has shrunk too far."""
     budget_error_max: float = 0.15
-    budget_half_life_seconds: float = 21_600.0
+    budget_half_life_seconds: float = 43_200.0
     budget_least_share: float = 0.15
     """Of the budget's window: over-spending counts as if at least so much of it had passed."""
     restart_guard_seconds: float = 300.0

@@ -196,9 +196,9 @@ def _finish(
         memory=memory,
         supplies=draft.basis.supplies,
         held=draft.held - draft.yielding if limited else draft.held,
-        queued=frozenset(role for role, sized in draft.roles.items() if sized.backlog.hold),
+        queued=frozenset(role for role, sized in draft.roles.items() if sized.size.backlog.hold),
         unknown=frozenset(role for role, sized in draft.roles.items() if not sized.basis.capacity_known),
-        release_need={role: float(sized.release_alone) for role, sized in draft.roles.items()},
+        release_need={role: min(sized.wanted, float(sized.size.present)) for role, sized in draft.roles.items()},
         speed={name: speed for sized in draft.roles.values() for name, speed in sized.basis.speed.items()},
         limited=limited,
         at_seconds=observed.at_seconds,
@@ -252,8 +252,8 @@ def _unserved_share(draft: PoolDraft, counts: Mapping[VariantKey, int]) -> float
     worst = 0.0
     for role, sized in draft.roles.items():
         capacity = sum(sized.basis.speed[v.key] * counts[v.key] for v in draft.pool.of_role(role))
-        if sized.order.erlangs > capacity:
-            worst = max(worst, 1.0 - capacity / sized.order.erlangs)
+        if sized.size.order.erlangs > capacity:
+            worst = max(worst, 1.0 - capacity / sized.size.order.erlangs)
     return worst
 
 

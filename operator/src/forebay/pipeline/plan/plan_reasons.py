@@ -37,10 +37,10 @@ def alternatives(fleet: Fleet, draft: PoolDraft, counts: dict[VariantKey, int]) 
 
 
 def _alternative(role: Role, sized: RoleDraft, capacity: float, step: int, usd: float) -> Alternative:
-    requests = sized.order.erlangs / max(sized.basis.seconds_per_request, 1e-12)
-    misses = sized.order.misses_at(capacity + step)
-    difference = misses - sized.order.misses_at(capacity)
-    worth = sized.basis.miss_price_replica_seconds * abs(difference)
+    requests = sized.size.order.erlangs / max(sized.basis.seconds_per_request, 1e-12)
+    misses = sized.size.order.misses_at(capacity + step)
+    difference = misses - sized.size.order.misses_at(capacity)
+    worth = sized.size.miss_price_replica_seconds * abs(difference)
     if step < 0:
         description = f"{role.value}: one replica fewer"
         why = (

@@ -136,6 +136,7 @@ class FleetState:
             memory.forecasts.clear()
             memory.known_steps = 0
         memory.awaits_past = False
+        memory.spending.cold = False
         end_minute = int(end_seconds // _MINUTE_SECONDS)
         memory.forecaster.warm(counts, start_index=end_minute - len(counts))
         memory.forecaster.prepare(lead_times_seconds)
