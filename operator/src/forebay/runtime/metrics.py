@@ -127,9 +127,9 @@ class Metrics:
 
     # Gauges per object.
 
-    def show_pool(self, observed: PoolObservation, decision: PoolDecision) -> None:
-        """Set the gauges of one pool."""
-        self._pools.show(observed, decision)
+    def show_pool(self, observed: PoolObservation, decision: PoolDecision, usd_per_hour: float | None) -> None:
+        """Set the gauges of one pool, whose running replicas cost ``usd_per_hour``."""
+        self._pools.show(observed, decision, usd_per_hour)
 
     def show_node_pool(self, observed: NodePoolObservation) -> None:
         """Set the gauges of one node pool."""
@@ -154,12 +154,12 @@ class PoolGauges(Collector):
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._shown: dict[PoolKey, tuple[PoolObservation, PoolDecision]] = {}
+        self._shown: dict[PoolKey, tuple[PoolObservation, PoolDecision, float | None]] = {}
         registry.register(self)
 
-    def show(self, observed: PoolObservation, decision: PoolDecision) -> None:
+    def show(self, observed: PoolObservation, decision: PoolDecision, usd_per_hour: float | None) -> None:
         """Show one pool; what is unknown has no sample, rather than a zero."""
-        self._shown[decision.key] = (observed, decision)
+        self._shown[decision.key] = (observed, decision, usd_per_hour)
 
     def keep_only(self, pools: Iterable[PoolKey]) -> None:
         """Forget the pools that are gone."""
@@ -189,9 +189,14 @@ class PoolGauges(Collector):
         attainment = GaugeMetricFamily(
             "forebay_pool_slo_attainment_ratio", "Share of requests that met the SLO.", labels=pool
         )
-        cost = GaugeMetricFamily("forebay_pool_cost_usd_per_hour", "Cost of the replicas per hour.", labels=pool)
+        cost = GaugeMetricFamily(
+            "forebay_pool_cost_usd_per_hour", "Cost of the running replicas per hour.", labels=pool
+        )
+        recommended_cost = GaugeMetricFamily(
+            "forebay_pool_recommended_cost_usd_per_hour", "Cost of the recommended replicas per hour.", labels=pool
+        )
         held = GaugeMetricFamily("forebay_pool_held", "1 while no replica may be released.", labels=pool)
-        for key, (observed, decision) in list(self._shown.items()):
+        for key, (observed, decision, usd_per_hour) in list(self._shown.items()):
             where = (key.namespace, key.name)
             for each in dict.fromkeys(variant.role for variant in observed.variants):
                 mine = [variant for variant in observed.variants if variant.role is each]
@@ -202,14 +207,16 @@ class PoolGauges(Collector):
                 recommended.add_metric(labels, decision.desired(each))
             _add(demand, where, decision.demand_requests_per_second)
             _add(attainment, where, decision.slo_attainment)
-            _add(cost, where, decision.usd_per_hour)
+            _add(cost, where, usd_per_hour)
+            _add(recommended_cost, where, decision.usd_per_hour)
             held.add_metric(where, float(decision.held))
             forecast = next(iter(decision.forecasts.values()), None)
             if forecast is not None:
                 forecasts.add_metric((*where, "0.5"), forecast.at_horizon.q50)
                 forecasts.add_metric((*where, "0.9"), forecast.at_horizon.q90)
                 forecasts.add_metric((*where, "0.99"), forecast.at_horizon.q99)
-        return (ready, starting, desired, recommended, demand, forecasts, attainment, cost, held)
+        replicas = (ready, starting, desired, recommended)
+        return (*replicas, demand, forecasts, attainment, cost, recommended_cost, held)
 
 
 def _add(family: GaugeMetricFamily, labels: tuple[str, ...], value: float | None) -> None:

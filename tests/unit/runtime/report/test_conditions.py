@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from forebay.api.v1alpha1.inferencepool import Mode
 from forebay.flow.decision import PoolDecision, Reason, ReasonCode, Step
 from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.observation import Note, PoolObservation, Rollout, VariantObservation
@@ -16,7 +17,14 @@ DECISION = PoolDecision(key=KEY, at_seconds=0.0, variants=(), reasons=())
 
 
 def verdicts(*target_problems: str, decision: PoolDecision = DECISION) -> dict[str, Verdict]:
-    found = judge(OBSERVED, decision, target_problems=target_problems, reference_problems=(), obstacles=())
+    found = judge(
+        OBSERVED,
+        decision,
+        mode=Mode.AUTO,
+        target_problems=target_problems,
+        reference_problems=(),
+        obstacles=(),
+    )
     return {verdict.type.value: verdict for verdict in found}
 
 
@@ -50,7 +58,7 @@ def test_what_limits_is_a_limit_and_not_the_last_thing_that_the_plan_said(limite
 
 def told(variant: VariantObservation) -> dict[str, Verdict]:
     observed = PoolObservation(key=KEY, at_seconds=0.0, traffic=None, variants=(variant,))
-    found = judge(observed, DECISION, target_problems=(), reference_problems=(), obstacles=())
+    found = judge(observed, DECISION, mode=Mode.AUTO, target_problems=(), reference_problems=(), obstacles=())
     return {verdict.type.value: verdict for verdict in found}
 
 

@@ -143,7 +143,7 @@ class InferencePool(Resource):
             Column("Mode", ".spec.mode", description="Recommend, Auto or Paused"),
             Column("Ready", ".status.summary.replicas", description="Ready/desired replicas per role"),
             Column("SLO", ".status.sloAttainment", description="Share of requests that met the SLO"),
-            Column("Cost/h", ".status.costPerHour", description="Cost of the recommended replicas per hour"),
+            Column("Cost/h", ".status.summary.cost", description="Dollars per hour of what runs -> recommended"),
             Column("Why", ".status.summary.why", description="The last decision's main reason"),
             Column("Age", ".metadata.creationTimestamp", "date"),
             Column("Recommended", ".status.summary.recommended", wide=True, description="Replicas per role"),

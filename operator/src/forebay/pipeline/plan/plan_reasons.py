@@ -31,7 +31,8 @@ def alternatives(fleet: Fleet, draft: PoolDraft, counts: dict[VariantKey, int]) 
     for role, sized in draft.roles.items():
         capacity = sum(sized.basis.speed[v.key] * counts[v.key] for v in draft.pool.of_role(role))
         usd = usd_per_replica_hour(fleet, sized.basis.reference)
-        steps = [step for step in (-1, 1) if capacity + step >= 0]
+        # Fewer than one replica is no alternative.
+        steps = [step for step in (-1, 1) if capacity + step >= 1.0]
         found.extend(_alternative(role, sized, capacity, step, usd) for step in steps)
     return tuple(found)
 
