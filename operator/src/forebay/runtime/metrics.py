@@ -8,9 +8,11 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from forebay import __version__
+from forebay.actuation.providers.sight import NodeState
 from forebay.flow.decision import PoolDecision
 from forebay.flow.fleet import PoolKey
-from forebay.flow.observation import NodePoolObservation, PoolObservation
+from forebay.flow.observation import PoolObservation
+from forebay.runtime.cluster.look import NodePoolLook
 
 _ROUND_BUCKETS = (0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 30.0)
 _LAG_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.25, 0.5, 1.0, 3.0, 10.0)
@@ -131,9 +133,9 @@ class Metrics:
         """Set the gauges of one pool, whose running replicas cost ``usd_per_hour``."""
         self._pools.show(observed, decision, usd_per_hour)
 
-    def show_node_pool(self, observed: NodePoolObservation) -> None:
+    def show_node_pool(self, look: NodePoolLook) -> None:
         """Set the gauges of one node pool."""
-        self._node_pools.show(observed)
+        self._node_pools.show(look)
 
     def keep_only(self, pools: Iterable[PoolKey], node_pools: Iterable[str]) -> None:
         """Remove the gauges of objects that are gone."""
@@ -237,23 +239,47 @@ class NodePoolGauges:
             ["node_pool", "quantile"],
             registry=registry,
         )
+        self._nodes = Gauge(
+            "forebay_node_pool_nodes",
+            "Nodes by state: requested, launched, registered, usable, draining or stuck.",
+            ["node_pool", "state"],
+            registry=registry,
+        )
+        self._idle = Gauge(
+            "forebay_node_pool_idle_nodes",
+            "Usable nodes of which no pod holds GPUs, beyond those that are held warm.",
+            ["node_pool"],
+            registry=registry,
+        )
+        self._cost = Gauge(
+            "forebay_node_pool_cost_usd_per_hour",
+            "What the nodes cost in an hour.",
+            ["node_pool"],
+            registry=registry,
+        )
         self._blocked = Gauge(
             "forebay_node_pool_blocked", "1 while no capacity is expected of it.", ["node_pool"], registry=registry
         )
         self._labels: dict[str, set[tuple[Gauge, tuple[str, ...]]]] = {}
 
-    def show(self, observed: NodePoolObservation) -> None:
-        """Set the gauges of one node pool."""
+    def show(self, look: NodePoolLook) -> None:
+        """Set the gauges of one node pool; a cost that is not known has no sample."""
+        observed, states, usd = look.observed, look.situation.states, look.usd_per_hour
         name = observed.name
-        values = {
+        values: dict[tuple[Gauge, tuple[str, ...]], float] = {
+            **{(self._nodes, (name, state.value)): float(states.count(state)) for state in NodeState},
+            (self._idle, (name,)): float(look.idle_nodes),
             (self._gpus, (name, "usable")): float(observed.usable_gpus),
             (self._gpus, (name, "free")): float(observed.free_gpus),
             (self._lead_time, (name, "0.5")): observed.lead_time_p50_seconds,
             (self._lead_time, (name, "0.9")): observed.lead_time_p90_seconds,
             (self._blocked, (name,)): float(observed.blocked_until_seconds is not None),
         }
+        if usd is not None:
+            values[self._cost, (name,)] = usd
         for (gauge, labels), value in values.items():
             gauge.labels(*labels).set(value)
+        _remove(self._labels.get(name, set()) - values.keys())
         self._labels[name] = set(values)
 
     def keep_only(self, names: Iterable[str]) -> None:

@@ -108,7 +108,7 @@ class Reporter:
             LeaseLostError: this process may not write any more.
         """
         for node_pool in look.node_pools:
-            self._metrics.show_node_pool(node_pool.observed)
+            self._metrics.show_node_pool(node_pool)
         invalid_by_kind = Counter(item.kind for item in roster.invalid)
         for kind in OWN_KINDS:
             self._metrics.invalid.labels(kind.value).set(invalid_by_kind[kind])
