@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from forebay.actuation.kube import ApiError
 from forebay.cli import main as module
-from forebay.cli.explain import _ask_services
+from forebay.cli.explain import _ask_operators
 from forebay.cli.explanation import Explanation, as_text
 from forebay.cli.main import cli
 from forebay.flow.fleet import PoolKey
@@ -303,47 +303,62 @@ class Cluster:
         answer = self.answers.get(path, 404)
         if isinstance(answer, int):
             raise ApiError(path, status=answer)
-        if path.endswith("/services"):
-            assert params == {"labelSelector": "app.kubernetes.io/part-of=forebay"}
+        if path.endswith("/pods"):
+            labels = "app.kubernetes.io/part-of=forebay,app.kubernetes.io/component=operator"
+            assert params == {"labelSelector": labels}
         return answer
 
 
-def services(*names: tuple[str, str]) -> dict[str, Any]:
-    return {"items": [{"metadata": {"namespace": namespace, "name": name}} for namespace, name in names]}
+def pods(*names: tuple[str, str]) -> dict[str, Any]:
+    return {
+        "items": [
+            {"metadata": {"namespace": namespace, "name": name}, "status": {"phase": "Running"}}
+            for namespace, name in names
+        ]
+    }
 
 
-DECISIONS = "http/proxy/decisions/serving/chat"
+def forwarding(monkeypatch: pytest.MonkeyPatch, records: dict[str, Any]) -> None:
+    """Have pods answer with a record, with nothing, or refuse."""
+
+    async def get_from_pod(api: Any, pod: str, port: int, path: str) -> tuple[int, bytes]:
+        assert (port, path) == (8080, "/decisions/serving/chat")
+        answer = records.get(pod.rpartition("/")[2])
+        if isinstance(answer, Exception):
+            raise answer
+        return (404, b"") if answer is None else (200, json.dumps(answer).encode())
+
+    monkeypatch.setattr("forebay.cli.explain.get_from_pod", get_from_pod)
 
 
 @pytest.mark.parametrize(
     ("namespace", "answers"),
     [
-        (None, {"/api/v1/services": services(("a", "east"), ("b", "west"))}),
-        ("b", {"/api/v1/namespaces/b/services": services(("b", "west"))}),
+        (None, {"/api/v1/pods": pods(("a", "east-1"), ("b", "west-1"), ("b", "west-2"))}),
+        ("b", {"/api/v1/namespaces/b/pods": pods(("b", "west-1"), ("b", "west-2"))}),
+        (
+            None,
+            {"/api/v1/pods": 403, "/api/v1/namespaces/forebay-system/pods": pods(("forebay-system", "west-2"))},
+        ),
     ],
 )
-async def test_the_operator_that_has_the_pool_is_found_by_its_labels(
-    namespace: str | None, answers: dict[str, Any]
+async def test_the_leader_that_has_the_pool_is_found_by_its_labels(
+    namespace: str | None, answers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cluster: Any = Cluster({**answers, f"/api/v1/namespaces/b/services/west:{DECISIONS}": RECORD})
-    assert await _ask_services(cluster, namespace, PoolKey("serving", "chat")) == (RECORD, "")
+    forwarding(monkeypatch, {"west-2": RECORD})
+    cluster: Any = Cluster(answers)
+    assert await _ask_operators(cluster, namespace, PoolKey("serving", "chat")) == (RECORD, "")
 
 
-async def test_who_may_not_list_services_asks_the_plain_install_s() -> None:
-    path = f"/api/v1/namespaces/forebay-system/services/forebay:{DECISIONS}"
-    cluster: Any = Cluster({"/api/v1/services": 403, path: RECORD})
-    assert await _ask_services(cluster, None, PoolKey("serving", "chat")) == (RECORD, "")
-
-
-async def test_without_an_operator_the_reason_is_said() -> None:
+async def test_without_an_operator_the_reason_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     key = PoolKey("serving", "chat")
-    nobody: Any = Cluster({"/api/v1/services": services()})
-    assert await _ask_services(nobody, None, key) == (
-        None,
-        "there is no Service with the labels app.kubernetes.io/part-of=forebay",
-    )
-    silent: Any = Cluster({"/api/v1/services": services(("a", "east"))})
-    assert "namespaces/a/services/east had no record" in (await _ask_services(silent, None, key))[1]
+    nobody: Any = Cluster({"/api/v1/pods": pods()})
+    assert "no pod runs with the labels" in (await _ask_operators(nobody, None, key))[1]
+    forwarding(monkeypatch, {"east": ApiError("GET .../portforward: 403", status=403)})
+    silent: Any = Cluster({"/api/v1/pods": pods(("a", "east"), ("a", "standby"))})
+    why = (await _ask_operators(silent, None, key))[1]
+    assert "namespaces/a/pods/east could not be asked: GET .../portforward: 403" in why
+    assert "namespaces/a/pods/standby has no record" in why
 
 
 def test_days_are_durations_too() -> None:

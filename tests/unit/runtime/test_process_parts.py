@@ -129,7 +129,7 @@ def test_the_telemetry_has_the_same_defaults_as_the_operator() -> None:
 def test_records_become_json_that_any_reader_takes() -> None:
     data = to_json({CHAT: (Freshness(signal="a", age_seconds=float("nan")), float("inf"), 1, None, True)})
     assert json.loads(json.dumps(data, allow_nan=False)) == {
-        "{'namespace': 'serving', 'name': 'chat'}": [
+        "serving/chat": [
             {"signal": "a", "age_seconds": None, "problem": None, "detail": ""},
             None,
             1,

@@ -12,7 +12,8 @@ import logging
 import os
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -248,12 +249,11 @@ class KubeApi:
         mutating = method in _MUTATING
         if mutating:
             self._refuse_while_throttled()
-        headers = {"Content-Type": content_type} if body is not None else {}
+        headers = await self._authorization()
+        if body is not None:
+            headers["Content-Type"] = content_type
         if accept is not None:
             headers["Accept"] = accept
-        token = await self._configuration.get_api_key_with_prefix("BearerToken")
-        if token:
-            headers["Authorization"] = str(token) if " " in str(token) else f"Bearer {token}"
         data = json.dumps(body).encode() if body is not None else None
         async with self._slots:
             if mutating:
@@ -262,6 +262,33 @@ class KubeApi:
                     self._fence()
                 self.writes += 1
             return await self._send(method, path, params=params, data=data, headers=headers)
+
+    @asynccontextmanager
+    async def websocket(
+        self, path: str, params: Mapping[str, str], protocol: str
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """Open a WebSocket, such as that of a port-forward.
+
+        Raises:
+            aiohttp.ClientError: the server refused or could not be reached.
+        """
+        if self._session is None:
+            raise RuntimeError("KubeApi is used outside its context")
+        async with self._session.ws_connect(
+            f"{str(self._configuration.host).rstrip('/')}{path}",
+            params=params,
+            protocols=(protocol,),
+            headers=await self._authorization(),
+            proxy=self._configuration.proxy or None,
+            max_msg_size=0,
+        ) as socket:
+            yield socket
+
+    async def _authorization(self) -> dict[str, str]:
+        token = await self._configuration.get_api_key_with_prefix("BearerToken")
+        if not token:
+            return {}
+        return {"Authorization": str(token) if " " in str(token) else f"Bearer {token}"}
 
     async def _send(
         self,

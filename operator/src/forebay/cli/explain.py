@@ -12,11 +12,13 @@ import click
 from forebay.actuation.kube import ApiError, CredentialsError, KubeApi, load_configuration
 from forebay.api.base import GROUP, VERSION
 from forebay.cli.explanation import Explanation, as_text
+from forebay.cli.portforward import PortForwardError, get_from_pod
 from forebay.flow.fleet import PoolKey
 from forebay.parameters import POOL_KEY
 
-_ATTEMPTS = 6
-_SERVICE_LABELS = "app.kubernetes.io/part-of=forebay"
+_POD_LABELS = "app.kubernetes.io/part-of=forebay,app.kubernetes.io/component=operator"
+_PORT = 8080
+"""Where the operator listens in its pod."""
 _PLAIN_NAMESPACE = "forebay-system"
 
 
@@ -30,10 +32,10 @@ _PLAIN_NAMESPACE = "forebay-system"
     envvar="FOREBAY_OPERATOR_URL",
     show_envvar=True,
     help="Where the operator listens, such as http://127.0.0.1:8080 behind kubectl port-forward. "
-    "Without it, its Service is looked for by its labels and asked through the API server.",
+    "Without it, its pods are looked for by their labels and asked through the API server.",
 )
 @click.option(
-    "--operator-namespace", default=None, show_default="all", help="Look for the operator's Service here only."
+    "--operator-namespace", default=None, show_default="all", help="Look for the operator's pods here only."
 )
 def command(
     pool: PoolKey,
@@ -45,8 +47,9 @@ def command(
 ) -> None:
     """Say why POOL (NAMESPACE/NAME) has the replicas that it has, step by step.
 
-    The whole decision record comes from the running operator; where that cannot be reached, the compact record in
-    the pool's status is told instead, and the answer says so.
+    The whole decision record comes from the running operator, through a port-forward: it takes the rights to
+    list pods and to port-forward in the operator's namespace. Without them, or without an operator, the compact
+    record in the pool's status is told instead, and the answer says so.
 
     \b
     forebay explain serving/chat
@@ -74,53 +77,46 @@ async def _explain(
         if url is not None:
             record, why_not = await _ask(url.rstrip("/"), pool)
         else:
-            record, why_not = await _ask_services(api, namespace, pool)
+            record, why_not = await _ask_operators(api, namespace, pool)
     return Explanation(pool=pool, resource=resource, record=record, record_missing=why_not)
 
 
-async def _ask_services(
+async def _ask_operators(
     api: KubeApi, namespace: str | None, pool: PoolKey
 ) -> tuple[Mapping[str, Any] | None, str]:
-    """Ask each operator that is there: fleets shard over several, and one of them has the pool."""
-    services = await _services(api, namespace)
+    """Ask each operator that runs: fleets shard over several, and only the leader of one has the pool's record."""
     reasons = []
-    for service in services:
-        record, why_not = await _ask_service(api, service, pool)
-        if record is not None:
-            return record, ""
-        reasons.append(why_not)
-    return None, "; ".join(reasons) or f"there is no Service with the labels {_SERVICE_LABELS}"
+    for pod in await _operator_pods(api, namespace):
+        name = pod.removeprefix("/api/v1/")
+        path = f"/decisions/{quote(pool.namespace)}/{quote(pool.name)}"
+        try:
+            status, body = await get_from_pod(api, pod, _PORT, path)
+            if status == 200:
+                return json.loads(body), ""
+            reasons.append(f"{name} has no record")
+        except (ApiError, PortForwardError, ValueError) as error:
+            reasons.append(f"{name} could not be asked: {error}")
+    return None, "; ".join(reasons) or f"no pod runs with the labels {_POD_LABELS}"
 
 
-async def _services(api: KubeApi, namespace: str | None) -> list[str]:
-    """Return the paths of the operators' Services; who may not list them asks where a plain install has it."""
+async def _operator_pods(api: KubeApi, namespace: str | None) -> list[str]:
+    """Return the paths of the operators' pods; who may not list all looks where a plain install has them."""
     where = f"namespaces/{quote(namespace)}/" if namespace else ""
     try:
-        found = await api.get(f"/api/v1/{where}services", params={"labelSelector": _SERVICE_LABELS})
+        found = await api.get(f"/api/v1/{where}pods", params={"labelSelector": _POD_LABELS})
     except ApiError as error:
-        if not error.forbidden:
+        if not error.forbidden or namespace:
             raise
-        return [_service_path(namespace or _PLAIN_NAMESPACE, "forebay")]
-    names = [item["metadata"] for item in found.get("items") or ()]
-    return [_service_path(str(metadata["namespace"]), str(metadata["name"])) for metadata in names]
+        return await _operator_pods(api, _PLAIN_NAMESPACE)
+    running = [item["metadata"] for item in found.get("items") or () if _is_running(item)]
+    return [
+        f"/api/v1/namespaces/{quote(str(metadata['namespace']))}/pods/{quote(str(metadata['name']))}"
+        for metadata in running
+    ]
 
 
-def _service_path(namespace: str, name: str) -> str:
-    return f"/api/v1/namespaces/{quote(namespace)}/services/{quote(name)}"
-
-
-async def _ask_service(api: KubeApi, service: str, pool: PoolKey) -> tuple[Mapping[str, Any] | None, str]:
-    """Ask one operator's Service through the API server's proxy, with the user's own rights."""
-    path = f"{service}:http/proxy/decisions/{quote(pool.namespace)}/{quote(pool.name)}"
-    for attempts_left in reversed(range(_ATTEMPTS)):
-        try:
-            return await api.get(path), ""
-        except ApiError as error:
-            # The Service picks a replica by chance, and a standby knows of no decision.
-            if not attempts_left or not error.not_found:
-                why = error.reason or str(error.status)
-                break
-    return None, f"the operator behind {service.removeprefix('/api/v1/')} had no record ({why})"
+def _is_running(pod: Mapping[str, Any]) -> bool:
+    return (pod.get("status") or {}).get("phase") == "Running"
 
 
 async def _ask(url: str, pool: PoolKey) -> tuple[Mapping[str, Any] | None, str]:

@@ -94,7 +94,9 @@ class OperatorSettings(BaseModel):
         ),
     ] = None
 
-    listen_host: Annotated[str, Option("Address of /healthz, /readyz, /metrics and /decisions.")] = "0.0.0.0"  # noqa: S104 - probes and scrapes come from outside the pod
+    listen_host: Annotated[
+        str, Option("Address of /healthz, /readyz and /metrics; /decisions answers this host only.")
+    ] = "0.0.0.0"  # noqa: S104 - probes and scrapes come from outside the pod
     listen_port: Annotated[int, Field(ge=0, le=65_535), Option("Port of the same; 0 takes a free one.")] = 8080
 
     kubeconfig: Annotated[str | None, Option("Credentials outside a cluster.")] = None

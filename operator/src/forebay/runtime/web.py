@@ -1,4 +1,4 @@
-"""The operator's HTTP endpoint: /healthz, /readyz, /metrics and the last decision record of each pool."""
+"""The operator's HTTP endpoint: /healthz, /readyz, /metrics, and to this host the decision record of each pool."""
 
 import asyncio
 import json
@@ -11,6 +11,8 @@ from forebay.flow.fleet import PoolKey
 from forebay.runtime.health import Health
 from forebay.runtime.metrics import Metrics
 
+_OWN_HOST = frozenset({"127.0.0.1", "::1"})
+"""Where a port-forward comes from, and nobody else in the cluster."""
 _OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
@@ -68,6 +70,9 @@ class WebServer:
         return web.Response(body=body, headers={"Content-Type": _OPEN_METRICS})
 
     async def _serve_decision(self, request: web.Request) -> web.Response:
+        if request.remote not in _OWN_HOST:
+            # Records tell of every team's traffic and costs: who may port-forward to this pod may read them.
+            return web.json_response({"error": "decisions are served to this host only: port-forward"}, status=403)
         key = PoolKey(request.match_info["namespace"], request.match_info["name"])
         record = self._decision(key)
         if record is None:
