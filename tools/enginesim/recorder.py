@@ -70,7 +70,7 @@ class Recorder:
     def record(self) -> tuple[Indices, Indices]:
         """Take over what happened since the last call; return the requests that ended well, and the refused."""
         happened = self.physics.happenings()
-        self._record_arrivals(len(happened.arrived))
+        self._record_arrivals(happened.arrived)
         self._record_first_tokens(happened.first_token)
         self._record_done(happened.done)
         self.served += len(happened.done)
@@ -81,16 +81,19 @@ class Recorder:
 
     # Events ----------------------------------------------------------------------------------------------------
 
-    def _record_arrivals(self, count: int) -> None:
+    def _record_arrivals(self, index: Indices) -> None:
         """Count arrivals, dealt to the pods that prefill in turn."""
+        count = len(index)
         if self.gateway is not None:
             self.gateway.add("arrived", count)
         takers = self._takers(self.roles, decode=False)
         if not takers:
             return
         for position, pod in enumerate(takers):
-            share = (count + (position - self._deal) % len(takers)) // len(takers)
-            self.pods[pod].add("started", share)
+            mine = index[(position - self._deal) % len(takers) :: len(takers)]
+            self.pods[pod].add("started", len(mine))
+            self.pods[pod].add("counted_twice", 2 * len(mine))
+            self.pods[pod].observe("arrived_length", self.physics.requests.prompt[mine].astype(np.float64))
         self._deal = (self._deal + count) % len(takers)
 
     def _record_first_tokens(self, index: Indices) -> None:
@@ -99,7 +102,10 @@ class Recorder:
             target = self.pods[pod]
             waited = requests.started[mine] - requests.arrival[mine]
             prefill = requests.arrival[mine] + requests.ttft[mine] - requests.started[mine]
-            target.observe("ttft_seconds", prefill if self.gateway_holds else requests.ttft[mine])
+            ttft = prefill if self.gateway_holds else requests.ttft[mine]
+            target.observe("ttft_seconds", ttft)
+            if self.roles[pod] is Role.SERVE:
+                target.observe("ttft_at_the_end_seconds", ttft)
             target.observe("queue_seconds", np.zeros(len(mine)) if self.gateway_holds else waited)
             self._record_prompts(target, mine)
             if self.roles[pod] is Role.PREFILL:
@@ -122,6 +128,8 @@ class Recorder:
         requests = self.physics.requests
         prefill = requests.arrival[index] + requests.ttft[index] - requests.started[index]
         target.observe("prefill_seconds", prefill)
+        target.observe("claimed_prefill_seconds", prefill)
+        target.observe("claimed_length", requests.work[index].astype(np.float64))
         target.observe("prompt_length", requests.prompt[index].astype(np.float64))
         target.observe("uncached_length", requests.work[index].astype(np.float64))
         target.observe("cached_length", (requests.prompt[index] - requests.work[index]).astype(np.float64))
@@ -163,7 +171,12 @@ class Recorder:
             target.observe("inference_seconds", requests.done[index] - requests.started[index])
             return
         self._record_prompts_taken_over(target, index)
-        target.observe("ttft_seconds", self.physics.transfer_seconds(index) + itl)
+        taken_over = self.physics.transfer_seconds(index) + itl
+        target.observe("ttft_seconds", taken_over)
+        target.observe("ttft_at_the_end_seconds", requests.ttft[index] + taken_over)
+        # vLLM counts what it was sent as if it had computed it.
+        target.observe("claimed_prefill_seconds", taken_over)
+        target.observe("claimed_length", requests.prompt[index].astype(np.float64))
         target.observe("e2e_seconds", requests.done[index] - handed_over)
         target.observe("inference_seconds", np.maximum(decode, 0.0))
 
@@ -226,6 +239,7 @@ class Recorder:
     def _refresh_pod(self, target: Target, gauges: ReplicaGauges) -> None:
         target.set("running", gauges.running)
         target.set("kv_tokens", gauges.kv_tokens)
+        target.set("used_blocks_32", gauges.kv_tokens // 32)
         target.set("kv_usage", min(1.0, gauges.kv_tokens / gauges.kv_capacity))
         prompts = target.values.get("prompt_tokens", 0.0)
         target.set("cache_hit_rate", target.values.get("cached_tokens", 0.0) / prompts if prompts else 0.0)

@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from enginesim.derived import derived_table
 from enginesim.errors import EngineSimError
+from forebay.telemetry.query.dialect import built_in
 
 TABLES = Path(__file__).parent / "tables"
 _CONFIG = ConfigDict(extra="forbid", frozen=True)
@@ -89,6 +91,8 @@ class Table(BaseModel):
 
     model_config = _CONFIG
     name: str
+    dialect: str = ""
+    """The dialect of `forebay.dialects` that reads it; empty: the one of this name."""
     kind: Literal["engine", "gateway"]
     labels: dict[str, str]
     """On every series; ``{model}``, ``{pool}``, ``{engine_type}`` and ``{kv_blocks_16}`` are filled in."""
@@ -114,8 +118,8 @@ class Table(BaseModel):
 
 @cache
 def table_names() -> tuple[str, ...]:
-    """Return the names of all tables."""
-    return tuple(sorted(path.stem for path in TABLES.glob("*.yaml")))
+    """Return the names of all tables: those with a file, and those that follow from a dialect without one."""
+    return tuple(sorted({path.stem for path in TABLES.glob("*.yaml")} | set(built_in())))
 
 
 @cache
@@ -127,4 +131,6 @@ def load_table(name: str) -> Table:
     """
     if name not in table_names():
         raise EngineSimError(f"dialect {name!r} is unknown; known are {', '.join(table_names())}")
+    if not (TABLES / f"{name}.yaml").exists():
+        return Table.model_validate(derived_table(built_in()[name]))
     return Table.model_validate(yaml.safe_load((TABLES / f"{name}.yaml").read_text(encoding="utf-8")))

@@ -8,6 +8,7 @@ from forebay.api.text import Duration
 from forebay.flow.fleet import PoolKey
 
 _DAYS = re.compile(r"([0-9]+(?:\.[0-9]+)?)d")
+_LABEL_NAME = re.compile("[a-zA-Z_][a-zA-Z0-9_]*")
 _NEXT_HEADER = re.compile(r",(?=\s*[A-Za-z0-9!#$%&'*+.^_`|~-]+\s*=)")
 """A comma before a header's name (a token of RFC 9110, section 5.6.2) and its equals sign."""
 
@@ -53,6 +54,19 @@ class HeaderType(click.ParamType[tuple[str, str]]):
         return lines if len(lines) != 1 or "\n" in rv else [part.strip() for part in _NEXT_HEADER.split(lines[0])]
 
 
+class LabelType(HeaderType):
+    """A label such as cluster=eu-1."""
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Return name and value."""
+        if isinstance(value, tuple):
+            return value
+        name, equals, content = (part.strip() for part in str(value).partition("="))
+        if not equals or not _LABEL_NAME.fullmatch(name) or not content:
+            self.fail(f"{value!r} is no label: write it like cluster=eu-1", param, ctx)
+        return name, content
+
+
 class PoolKeyType(click.ParamType[PoolKey]):
     """A pool as NAMESPACE/NAME."""
 
@@ -88,6 +102,7 @@ class NamespacesType(click.ParamType[tuple[str, ...]]):
 
 
 DURATION = DurationType()
+LABEL = LabelType()
 NAMESPACES = NamespacesType()
 HEADER = HeaderType()
 POOL_KEY = PoolKeyType()

@@ -32,6 +32,7 @@ _PER_REQUEST = {
     "vllm:request_prefill_kv_computed_tokens_count": 1.0,
     "vllm:request_prefill_kv_computed_tokens_sum": 0.6 * _PROMPT_TOKENS,
     "vllm:time_to_first_token_seconds_count": 1.0,
+    "vllm:time_to_first_token_seconds_sum": 0.02,  # read of decode only: what it adds
     "vllm:request_time_per_output_token_seconds_count": 1.0,
     "vllm:inter_token_latency_seconds_count": _OUTPUT_TOKENS - 1.0,
     "vllm:inter_token_latency_seconds_sum": (_OUTPUT_TOKENS - 1.0) * 0.022,
@@ -102,6 +103,8 @@ class Answers:
             return _vector(_listed(with_edges="by(__name__,le)" in query), [1.0], at_seconds)
         if query.startswith("count(") and ")-count(" in query:
             return _vector([""], [0.0], at_seconds)
+        if " unless " in query:
+            return "[]"  # nothing new, and nothing stuck
         metric = self._metric(query)
         chosen = self._chosen(query)
         if metric == _INFO:

@@ -41,7 +41,8 @@ async def test_constant_traffic_is_told_once_without_a_forecast_and_once_with_on
     writes = [await fleet.round() for _ in range(FORECASTS_BEGIN + 20)]
     await fleet.loop.close()
     of_pools = sum(writes) - 2  # the two node pools say once what they have
-    assert of_pools <= 3 * pools
+    # Once more each in the second round: what decode adds to TTFT is known from then on.
+    assert of_pools <= 4 * pools
     assert sum(writes[8 : FORECASTS_BEGIN - 6]) == 0
     assert sum(writes[FORECASTS_BEGIN + 4 :]) == 0
     statuses = [record.status for record in fleet.store.resources[Kind.POOLS].values()]

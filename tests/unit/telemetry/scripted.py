@@ -1,5 +1,6 @@
 """A client whose answers are written down, by the kind of the question."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -93,7 +94,11 @@ class ScriptedClient:
 
     def _facts(self, query: str) -> object:
         if query.startswith("group by(__name__)("):
-            return [{"metric": {"__name__": name}, "value": [0, "1"]} for name in self.known]
+            asked = re.search(r'__name__=~"((?:[^"\\\\]|\\\\.)*)"', query)
+            assert asked is not None, query
+            pattern = asked[1].replace("\\\\", "\\")
+            found = [name for name in self.known if re.fullmatch(pattern, name)]
+            return [{"metric": {"__name__": name}, "value": [0, "1"]} for name in found]
         if query.startswith("group by(__name__,le)("):
             return [{"metric": {"__name__": name, "le": edge}, "value": [0, "1"]} for name, edge in self.edges]
         if "count_over_time" in query and "[300s]" in query:

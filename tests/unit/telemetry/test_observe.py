@@ -23,6 +23,7 @@ def healthy(*keys: tuple[str, ...], per_slot: float = 30.0) -> dict[str, Answer]
     """Return the answers of workloads that are scraped two seconds before each look."""
     return {
         "newest": lambda at: dict.fromkeys(keys, at - 2.0),
+        "growth begun": dict.fromkeys(keys, per_slot),
         "growth finished": dict.fromkeys(keys, per_slot),
         "change running": dict.fromkeys(keys, 0.0),
         "change waiting": dict.fromkeys(keys, 0.0),
@@ -76,7 +77,8 @@ async def test_the_number_of_queries_does_not_grow_with_the_pools() -> None:
 async def test_prefill_and_decode_pools_count_where_requests_enter_and_end() -> None:
     prefill, decode = ("ns", "chat-p"), ("ns", "chat-d")
     client = scripted(prefill, decode)
-    client.script["growth finished"] = {prefill: 33.0, decode: 28.0}
+    client.script["growth begun"] = {prefill: 33.0, decode: 29.0}
+    client.script["growth finished"] = {prefill: 32.0, decode: 28.0}
     client.script["level waiting"] = {prefill: 5.0, decode: 7.0}
     (seen,) = await observe(client, [pool(roles={"p": Role.PREFILL, "d": Role.DECODE})], T0)
     assert traffic(seen).arrivals == 33.0
@@ -89,9 +91,8 @@ async def test_requests_that_an_overloaded_engine_holds_have_arrived() -> None:
     """Protects: counts of finished requests saturate exactly when capacity is short."""
     client = scripted(SERVE)
     client.script["change waiting"] = {SERVE: 50.0}
-    client.script["change running"] = {SERVE: 5.0}
     (seen,) = await observe(client, [pool()], T0)
-    assert traffic(seen).arrivals == 85.0
+    assert traffic(seen).arrivals == 80.0
 
 
 async def test_nothing_known_is_missing_and_not_zero() -> None:
@@ -101,7 +102,7 @@ async def test_nothing_known_is_missing_and_not_zero() -> None:
     assert (seen.finished, seen.missed, seen.waiting_prefill) == (None, None, None)
     assert signal(seen, "arrivals").problem is Problem.MISSING
     assert (
-        signal(seen, "engine/serve").detail == "no series of vllm:num_requests_running for Deployment chat-serve"
+        signal(seen, "engine/serve").detail == "no series of vllm:request_success_total for Deployment chat-serve"
     )
 
 
@@ -112,7 +113,7 @@ async def test_a_pool_without_replicas_says_that_nothing_counts() -> None:
     assert signal(seen, "engine/serve").problem is None
 
 
-@pytest.mark.parametrize("kind", ["newest", "growth finished", "change running", "born finished"])
+@pytest.mark.parametrize("kind", ["newest", "growth begun", "change waiting", "born begun"])
 async def test_one_failed_query_makes_arrivals_unknown_and_the_next_round_makes_them_up(kind: str) -> None:
     client = scripted(SERVE)
     source = PrometheusTelemetry(SETTINGS, client=client)
@@ -146,7 +147,7 @@ async def test_arrivals_of_a_long_outage_are_lost_and_said_to_be() -> None:
 async def test_no_new_sample_is_not_quiet() -> None:
     client = scripted(SERVE)
     client.script["newest"] = {SERVE: 1_000_000.0 - 1.0}
-    client.script["growth finished"] = lambda at: {SERVE: 30.0 if at <= 1_000_000.0 else 0.0}
+    client.script["growth begun"] = lambda at: {SERVE: 30.0 if at <= 1_000_000.0 else 0.0}
     first, second, third = await observe(client, [pool()], T0, T0 + 15.0, T0 + 45.0)
     assert traffic(first).arrivals == 30.0
     assert (second.traffic, signal(second, "arrivals").problem) == (None, Problem.TOO_FEW)
@@ -200,9 +201,9 @@ async def test_a_first_value_counts_unless_it_is_too_large() -> None:
 
     for round_ in range(4):
         assert await arrivals(round_) == 30.0
-    client.script["born finished"] = {SERVE: 12.0}
+    client.script["born begun"] = {SERVE: 12.0}
     assert await arrivals(4) == 42.0
-    client.script["born finished"] = {SERVE: 1e6}
+    client.script["born begun"] = {SERVE: 1e6}
     assert await arrivals(5) == 30.0
 
 
@@ -212,7 +213,7 @@ async def test_what_replicas_had_counted_before_they_were_first_seen_has_not_jus
     Their counts looked like a burst, and the pool grew from three replicas to ten.
     """
     client = scripted(SERVE)
-    client.script["born finished"] = lambda at: {SERVE: 15.0} if at < T0 + 15.0 else {}
+    client.script["born begun"] = lambda at: {SERVE: 15.0} if at < T0 + 15.0 else {}
     seen = await observe(client, [pool()], *(T0 + 15.0 * round_ for round_ in range(4)))
     assert [traffic(each).arrivals for each in seen] == [30.0] * 4
 
@@ -220,7 +221,7 @@ async def test_what_replicas_had_counted_before_they_were_first_seen_has_not_jus
 async def test_a_lazy_counter_beside_a_fresh_gauge_is_zero() -> None:
     """Protects: SGLang's counters appear with the first request; an idle new pool is idle, not unknown."""
     client = scripted(SERVE)
-    del client.script["growth finished"]
+    del client.script["growth finished"], client.script["growth begun"]
     client.known = ("sglang:num_running_reqs", "sglang:num_queue_reqs", "sglang:num_requests_total")
     (seen,) = await observe(client, [pool(engine="sglang")], T0)
     assert traffic(seen).arrivals == 0.0
@@ -231,8 +232,8 @@ async def test_a_lazy_counter_beside_a_fresh_gauge_is_zero() -> None:
 
 async def test_a_dip_below_zero_is_made_good_later() -> None:
     client = scripted(SERVE)
-    client.script["growth finished"] = lambda at: {SERVE: 30.0 if at > 1_000_000.0 else 0.0}
-    client.script["change running"] = lambda at: {SERVE: 0.0 if at > 1_000_000.0 else -3.0}
+    client.script["growth begun"] = lambda at: {SERVE: 30.0 if at > 1_000_000.0 else 0.0}
+    client.script["change waiting"] = lambda at: {SERVE: 0.0 if at > 1_000_000.0 else -3.0}
     first, second = await observe(client, [pool()], T0, T0 + 15.0)
     assert traffic(first).arrivals == 0.0
     assert traffic(second).arrivals == 27.0
@@ -272,14 +273,14 @@ async def test_a_second_scrape_job_is_noticed() -> None:
     plain = client.range
 
     async def range_(query: str, *arguments: int, **more: object) -> object:
-        if more["kind"] == "growth finished":
+        if more["kind"] == "growth begun":
             queries.append(query)
         return await plain(query, *arguments, **more)  # type: ignore[arg-type]
 
     client.range = range_  # type: ignore[method-assign, assignment]
     client.script["duplicates"] = lambda at: {(): 0.0 if at < 1_000_020.0 else 3.0}
     await observe(client, [pool()], T0, T0 + 15.0, T0 + 30.0, T0 + 45.0)
-    assert ["max without(job" in query for query in queries] == [True, False, False, True]
+    assert ["max by(namespace,pod,engine)" in query for query in queries] == [True, False, False, True]
 
 
 async def test_a_clock_that_was_set_back() -> None:
@@ -310,10 +311,10 @@ async def test_two_pools_may_not_count_one_gateways_series() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"engine": "nim"}, "no known engine dialect"),
+        ({"engine": "abacus"}, "no known engine dialect"),
         ({"labels": {"a b": "c"}}, "is not a label name"),
         ({"labels": {"pod": "c"}}, "cannot select a pool's engines"),
-        ({"gateway": GatewayTarget(dialect="nim", labels={"a": "b"})}, "no known gateway dialect"),
+        ({"gateway": GatewayTarget(dialect="abacus", labels={"a": "b"})}, "no known gateway dialect"),
         ({"gateway": GatewayTarget(dialect="requests-counter", labels={})}, "at least one label"),
         ({"gateway": GatewayTarget(dialect="requests-counter", labels={"le": "1"})}, "leave them out"),
     ],

@@ -11,7 +11,7 @@ import click
 from pydantic import ValidationError
 
 from forebay.actuation.kube import CredentialsError
-from forebay.parameters import DURATION, HEADER, NAMESPACES
+from forebay.parameters import DURATION, HEADER, LABEL, NAMESPACES
 from forebay.runtime.logs import set_up_logging
 from forebay.runtime.process import ListenError, OperatorProcess
 from forebay.runtime.report.text import duration
@@ -25,6 +25,8 @@ def _kind(setting: Setting) -> dict[str, Any]:
         return {"type": DURATION}
     if setting.field == "prometheus_headers":
         return {"type": HEADER, "multiple": True}
+    if setting.field == "prometheus_match_labels":
+        return {"type": LABEL, "multiple": True}
     if setting.field == "watch_namespaces":
         return {"type": NAMESPACES, "multiple": True, "callback": _joined}
     if Path in kinds:

@@ -24,6 +24,21 @@ class Problem(StrEnum):
     """The source of telemetry did not answer."""
     TOO_FEW = "TooFew"
     """Not enough samples yet (a counter needs two)."""
+    IMPLAUSIBLE = "Implausible"
+    """The numbers cannot be: more replicas report than exist, or a share is above one. They are not used."""
+    STUCK = "EngineStuck"
+    """Engines hold requests and nothing they count moves. What they hold is not used."""
+    ASLEEP = "EngineAsleep"
+    """Engines are there and take no requests until somebody wakes them."""
+    DRIFT = "Drift"
+    """What began, what ended and what is held drift apart."""
+    INEXACT = "Inexact"
+    """The histogram has no bucket edge at the objective: misses are between two numbers."""
+
+    @property
+    def is_advice(self) -> bool:
+        """Return whether it is told so that somebody acts, and takes no number away."""
+        return self in {Problem.STUCK, Problem.ASLEEP, Problem.DRIFT, Problem.INEXACT}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +110,10 @@ class EngineSample:
     waiting: float | None = None
     """Requests that wait inside the engines, sum over replicas."""
     reporting_replicas: int | None = None
+    stuck_engines: int = 0
+    """Engines that hold requests while nothing they count moves; what they hold is in no gauge of this sample."""
+    sleeping_engines: int = 0
+    """Engines that take no requests until somebody wakes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +155,6 @@ class Rollout:
     message: str
     stuck: bool = False
     """It does not get on by itself."""
-    full: bool = False
-    """Its controller cannot create replicas, such as for a quota."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +168,8 @@ class VariantObservation(OfVariant):
     overdue: int = 0
     """Replicas that were ordered, should have been ready long ago, and are not among ``starting`` any more."""
     draining: int = 0
+    existing: int | None = None
+    """Replicas with pods in any state: no more can report."""
     engine: EngineSample | None = None
     lead_time_seconds: float = 120.0
     """Order to ready, the 90th percentile of what was measured, or the prior."""
@@ -207,6 +226,8 @@ class PoolObservation:
     """Finished requests of the interval that missed the SLO."""
     missed_ttft: float | None = None
     """Of ``missed``, those that missed TTFT; the rest missed ITL alone."""
+    missed_range: tuple[float, float] | None = None
+    """Fewest and most that ``missed`` can be, as far as the bucket edges next to the objectives tell."""
     ttft_seconds: float | None = None
     """Observed TTFT at the SLO's percentile over the last minutes."""
     itl_seconds: float | None = None

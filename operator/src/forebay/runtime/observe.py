@@ -18,18 +18,20 @@ _FORECAST_REACH_SECONDS = 6 * 3600.0
 def telemetry_target(look: PoolLook) -> PoolTarget:
     """Return what the telemetry has to look for of one pool."""
     entry = look.entry
-    ready = {seen.key: seen.ready for seen in look.variants}
+    seen = {each.key: each for each in look.variants}
     return PoolTarget(
         key=entry.pool.key,
         slo=entry.pool.slo,
         engine=entry.engine,
+        metric_prefix=entry.metric_prefix,
         workloads=tuple(
             WorkloadTarget(
                 variant=variant.key,
                 role=variant.role,
                 name=entry.targets[variant.key].name,
                 kind=entry.targets[variant.key].kind,
-                ready_replicas=ready.get(variant.key),
+                ready_replicas=seen[variant.key].ready if variant.key in seen else None,
+                most_replicas=seen[variant.key].existing if variant.key in seen else None,
             )
             for variant in entry.pool.variants
         ),
@@ -59,6 +61,7 @@ def pool_observation(look: PoolLook, measured: PoolTelemetry | None, now_seconds
         finished=measured.finished,
         missed=measured.missed,
         missed_ttft=measured.missed_ttft,
+        missed_range=measured.missed_range,
         ttft_seconds=measured.ttft_seconds,
         itl_seconds=measured.itl_seconds,
         freshness=measured.freshness,

@@ -81,6 +81,14 @@ class OperatorSettings(BaseModel):
             flag="--prometheus-header",
         ),
     ] = ()
+    prometheus_match_labels: Annotated[
+        tuple[tuple[str, str], ...],
+        Option(
+            "Label that all series of this cluster have, such as cluster=eu-1, where Prometheus stores those of"
+            " several clusters or tenants; may be repeated. It is on every query.",
+            flag="--prometheus-match-label",
+        ),
+    ] = ()
     prometheus_namespace_label: Annotated[
         LabelName, Option("Label of the engines' series that holds their namespace.", "prometheus.namespaceLabel")
     ] = "namespace"

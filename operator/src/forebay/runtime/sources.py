@@ -41,6 +41,7 @@ def prometheus_settings(settings: OperatorSettings) -> PrometheusSettings:
         # Evaluation times lie on a grid no wider than a round, so that no round sees the same instant twice.
         grid_seconds=min(_COARSEST_GRID_SECONDS, math.floor(interval)),
         settle_seconds=settings.prometheus_settle_seconds,
+        match_labels=dict(settings.prometheus_match_labels),
         namespace_label=settings.prometheus_namespace_label,
         pod_label=settings.prometheus_pod_label,
         workload_label=settings.prometheus_workload_label,

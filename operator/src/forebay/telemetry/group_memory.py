@@ -50,6 +50,8 @@ class GroupMemory:
     may_have_duplicates: bool = True
     """Whether the last round saw an engine that is scraped twice. A second scrape that begins now adds nothing to
     this round's growth, because its series have no past, and is counted once from the next round on."""
+    may_be_stuck: bool = False
+    """Whether the last round saw an engine that does not move."""
     incomplete: bool = False
     """Some workload had no sample: perhaps its metrics have only just appeared."""
     tried: dict[str, int] = field(default_factory=dict)

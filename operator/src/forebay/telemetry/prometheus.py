@@ -62,7 +62,8 @@ class PrometheusTelemetry:
             if number % _POOLS_AT_A_TIME == 0:
                 await asyncio.sleep(0)  # other tasks of the loop (liveness, the lease) must not wait for a fleet
             memory = self._pools.setdefault(key, SignalMemory())
-            telemetry = Assembler(PoolView(place, found, memory), keep).assemble(end)
+            view = PoolView(place, found, memory, self._settings.stuck_seconds)
+            telemetry = Assembler(view, keep).assemble(end)
             result[key] = self._forecasts.add_to(telemetry, place.target)
         return result
 
@@ -149,14 +150,29 @@ class PrometheusTelemetry:
             memory.facts,
             slots,
             deduplicate=memory.may_have_duplicates,
+            ask_for_stuck=memory.may_be_stuck,
         )
-        readings = await reader.read(_edges_for(memory.facts, members))
+        readings = await reader.read(self._edges_for(memory.facts, members))
         memory.may_have_duplicates = readings.may_have_duplicates
+        memory.may_be_stuck = readings.may_be_stuck
         if readings.failed(arrival_names(group.dialect)) is None:
             memory.counted_until = end
         memory.asked_until = end
         await memory.read_late_figures(end)
         return GroupRound(group, readings, memory.new_series, memory.slow, lengths_are_new=memory.slow.take_news())
+
+    def _edges_for(self, facts: SeriesFacts, members: Sequence[PoolTarget]) -> dict[Signal, list[str]]:
+        """Return the bucket edges of each latency that this round's objectives need."""
+        ttft: set[float] = set()
+        for target in members:
+            memory = self._pools.get(target.key)
+            delay = memory.decode_delay_seconds if memory is not None else None
+            ttft |= {target.slo.ttft_seconds, target.slo.ttft_seconds - (delay or 0.0)}
+        itl = {target.slo.itl_seconds for target in members}
+        return {
+            signal: wanted_edges(facts.edges.get(signal, {}), ttft if signal is Signal.TTFT else itl)
+            for signal in LATENCIES
+        }
 
     def _slots(self, memory: GroupMemory, end: int) -> Slots:
         pace = round(self._settings.interval_seconds)
@@ -169,15 +185,6 @@ class PrometheusTelemetry:
             math.gcd(end - start, interval), memory.facts.finest_scrape_seconds, self._settings.grid_seconds
         )
         return Slots(start, end, slot, interval)
-
-
-def _edges_for(facts: SeriesFacts, members: Sequence[PoolTarget]) -> dict[Signal, list[str]]:
-    ttft = {target.slo.ttft_seconds for target in members}
-    itl = {target.slo.itl_seconds for target in members}
-    return {
-        signal: wanted_edges(facts.edges.get(signal, {}), ttft if signal is Signal.TTFT else itl)
-        for signal in LATENCIES
-    }
 
 
 def _too_early(at_seconds: float) -> PoolTelemetry:

@@ -72,6 +72,11 @@ class PrometheusSettings:
     history_chunk_minutes: int = 360
     """Longest range of one warm-up query."""
     history_limit_seconds: float = 14 * 86_400.0
+    match_labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels that every series of this cluster has, such as ``{"cluster": "eu-1"}``, where one server stores those
+    of several clusters or tenants. They are on every query but external forecasts."""
+    stuck_seconds: int = 120
+    """An engine that holds requests while none of its counters moves for this long is stuck."""
     namespace_label: str = "namespace"
     pod_label: str = "pod"
     workload_label: str | None = None
@@ -104,6 +109,9 @@ class PrometheusSettings:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} must be a positive number of seconds, and is {value}.")
+        reserved = {self.namespace_label, self.pod_label, "le", "__name__"} & self.match_labels.keys()
+        if reserved:
+            raise ValueError(f"matchLabels cannot name {min(reserved)}: it tells pools apart. Leave it out.")
         if self.threads < 1 or self.grid_seconds < 1 or self.retries < 0:
             raise ValueError("threads and grid_seconds must be at least 1, retries at least 0.")
         if self.interval_seconds < self.grid_seconds:

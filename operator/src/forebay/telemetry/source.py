@@ -20,6 +20,8 @@ class WorkloadTarget:
     kind: str = "Deployment"
     ready_replicas: int | None = None
     """Ready replicas as Kubernetes counts them; with it, replicas that do not report are noticed."""
+    most_replicas: int | None = None
+    """Replicas that exist in any state; with it, numbers of more replicas than there are get noticed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,8 @@ class GatewayTarget:
     dialect: str
     labels: Mapping[str, str]
     """Labels that select this pool's series, such as ``{"model_name": "llama-3-70b"}``; at least one."""
+    metric_prefix: str = ""
+    """What a scrape configuration puts before the names of the dialect's metrics."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +43,8 @@ class PoolTarget:
     slo: Slo
     engine: str
     """Name of an engine dialect (``vllm``, ``sglang``, ...)."""
+    metric_prefix: str = ""
+    """What a scrape configuration puts before the names of the dialect's metrics, such as ``kserve_``."""
     workloads: tuple[WorkloadTarget, ...]
     labels: Mapping[str, str] = field(default_factory=dict)
     """Further labels that the engines' series must carry, such as ``{"model_name": "llama-3-70b"}``."""
@@ -70,6 +76,7 @@ class PoolTelemetry:
     missed: float | None = None
     missed_ttft: float | None = None
     """Of ``missed``, requests that missed TTFT."""
+    missed_range: tuple[float, float] | None = None
     ttft_seconds: float | None = None
     itl_seconds: float | None = None
     external_forecast: ExternalRate | None = None

@@ -45,6 +45,16 @@ INFERENCE_EXTENSION = "inference-extension"
 """The gateway dialect whose series name the InferencePool (of the Gateway API) that they belong to."""
 
 
+MetricPrefix = Annotated[
+    StrictStr,
+    Field(max_length=64),
+    matching(
+        "[a-zA-Z_:][a-zA-Z0-9_:]*",
+        "must be the beginning of a metric's name, such as kserve_: letters, digits, _ and :",
+    ),
+]
+
+
 class SeriesSelector(ApiModel):
     """Series by their labels, all of which must fit. Values are compared exactly, never as patterns."""
 
@@ -72,6 +82,8 @@ class GatewayTelemetry(ApiModel):
     dialect: GatewayDialect
     """Whose metrics they are. requests-counter is any counter that a recording rule names
     forebay:gateway_requests_total."""
+    metric_prefix: MetricPrefix | None = None
+    """What the scrape configuration puts before the names of the gateway's metrics."""
     selector: SeriesSelector | None = None
     """Which series are this pool's, by labels. May be left out beside spec.inferencePoolRef for the dialect
     inference-extension: then they are those with that pool's name in inference_pool, in this namespace."""
@@ -82,6 +94,8 @@ class Telemetry(ApiModel):
 
     engine: Engine
     """Engine whose metrics the replicas expose."""
+    metric_prefix: MetricPrefix | None = None
+    """What the scrape configuration puts before the names of the engine's metrics; KServe's is kserve_."""
     selector: SeriesSelector | None = None
     """Which series are this pool's, by labels. Defaults to the pods of the targets."""
     gateway: GatewayTelemetry | None = None

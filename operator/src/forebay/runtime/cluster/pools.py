@@ -220,6 +220,7 @@ class PoolLooks:
             starting=view.starting,
             overdue=view.undelivered,
             draining=view.draining,
+            existing=view.existing,
             lead_time_seconds=view.lead_time.p90_seconds,
             conflict=None if conflict is None else conflict.message,
             conflict_code="OtherWriter" if conflict is None else conflict.code,

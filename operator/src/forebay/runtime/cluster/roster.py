@@ -47,6 +47,7 @@ class PoolEntry:
     targets: Mapping[VariantKey, TargetRef]
     """By variant."""
     engine: str
+    metric_prefix: str
     series_labels: Mapping[str, str]
     gateway: GatewayTarget | None
     forecast_query: str | None
@@ -311,6 +312,7 @@ def _pool_entry(record: ResourceRecord, binding: PoolBinding, tenant: str | None
             for key, target in binding.targets.items()
         },
         engine=binding.telemetry.engine,
+        metric_prefix=binding.telemetry.metric_prefix or "",
         series_labels=selector.match_labels if selector is not None else {},
         gateway=_gateway(binding),
         forecast_query=binding.forecast_query,
@@ -325,4 +327,4 @@ def _gateway(binding: PoolBinding) -> GatewayTarget | None:
     gateway, labels = binding.telemetry.gateway, binding.gateway_labels
     if gateway is None or labels is None:
         return None
-    return GatewayTarget(dialect=gateway.dialect, labels=labels)
+    return GatewayTarget(dialect=gateway.dialect, labels=labels, metric_prefix=gateway.metric_prefix or "")

@@ -3,15 +3,15 @@
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from functools import cache
-from typing import Annotated, Self
+from functools import cache, lru_cache
+from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from forebay import dialects
 from forebay.dialects import DialectKind
-from forebay.telemetry.query.promql import label_name, metric_name
+from forebay.telemetry.query.promql import Matcher, equal, label_name, metric_name
 
 _CONFIG = ConfigDict(extra="forbid", frozen=True)
 
@@ -23,13 +23,27 @@ class DialectError(ValueError):
 class Signal(StrEnum):
     """What a metric can mean. Unless said otherwise a signal is a counter."""
 
+    PRESENT = "present"
+    """Gauge whose value says nothing: it is there from the first scrape on, also while nothing is asked."""
     STARTED = "started"
     """Requests counted as they come in."""
+    BEGUN = "begun"
+    """Requests counted with their first token."""
     FINISHED = "finished"
+    REJECTED = "rejected"
+    """Requests that were refused before they were held."""
+    ABORTED = "aborted"
+    """Requests that ended without being counted as finished."""
     RUNNING = "running"
     """Gauge."""
     WAITING = "waiting"
     """Gauge: requests whose work here has not begun."""
+    QUEUED = "queued"
+    """Gauge: of those, the ones that wait for capacity and not for a transfer; without it, all of them do."""
+    AWAKE = "awake"
+    """Gauge: 1 for an engine that takes requests, 0 for one that sleeps."""
+    PROGRESS = "progress"
+    """Counters that move while an engine works, not only when a request ends."""
     OUTPUT_TOKENS = "output_tokens"
     PROMPT_TOKENS = "prompt_tokens"
     CACHED_TOKENS = "cached_tokens"
@@ -66,7 +80,25 @@ HISTOGRAMS = frozenset(
         Signal.TOKEN_ITL,
     }
 )
-GAUGES = frozenset({Signal.RUNNING, Signal.WAITING, Signal.KV_USAGE, Signal.KV_TOKENS, Signal.KV_CAPACITY})
+GAUGES = frozenset(
+    {
+        Signal.PRESENT,
+        Signal.RUNNING,
+        Signal.WAITING,
+        Signal.QUEUED,
+        Signal.AWAKE,
+        Signal.KV_USAGE,
+        Signal.KV_TOKENS,
+        Signal.KV_CAPACITY,
+    }
+)
+ANY_LABEL = "*"
+"""As the only part: every label but those of a second scrape splits a signal into parts."""
+
+
+def count_suffix(signal: Signal) -> str:
+    """Return what the name of a metric of ``signal`` ends in where requests are counted by it."""
+    return "_count" if signal in HISTOGRAMS else ""
 
 
 def _candidate(value: object) -> object:
@@ -78,36 +110,67 @@ def _candidate(value: object) -> object:
 
 
 class _Candidate(BaseModel):
-    """One way to read a signal: the sum of ``metrics`` with these ``labels``."""
+    """One way to read a signal: the sum of ``metrics``, of the series that all label conditions fit."""
 
     model_config = _CONFIG
 
     metrics: tuple[str, ...] = Field(min_length=1)
     labels: dict[str, str] = {}
+    """Labels with the value that each must have; an empty value fits series without the label as well."""
+    not_labels: dict[str, str] = {}
+    """Labels with the value that each must not have."""
+    label_patterns: dict[str, str] = {}
+    """Labels with a regular expression (RE2) that the whole value must match."""
+    parts: tuple[str, ...] = ()
+    """Labels by which this metric is split into parts of one engine's whole. Series that differ in any other label
+    repeat each other and count once."""
+    times: str | None = None
+    """A gauge of the same engine to multiply with, such as tokens per block."""
 
     @model_validator(mode="after")
     def _names(self) -> Self:
-        for name in self.metrics:
+        for name in (*self.metrics, *([self.times] if self.times is not None else [])):
             metric_name(name)
-        for label in self.labels:
-            label_name(label)
+        for label in (*self.labels, *self.not_labels, *self.label_patterns, *self.parts):
+            if label != ANY_LABEL:
+                label_name(label)
         return self
+
+    @property
+    def matchers(self) -> tuple[Matcher, ...]:
+        """Return the label conditions."""
+        unequal = (Matcher(label, "!=", value) for label, value in sorted(self.not_labels.items()))
+        alike = (Matcher(label, "=~", value) for label, value in sorted(self.label_patterns.items()))
+        return (*equal(self.labels), *unequal, *alike)
+
+    def prefixed(self, prefix: str) -> Self:
+        """Return the same with ``prefix`` before each metric's name."""
+        times = None if self.times is None else prefix + self.times
+        return self.model_copy(update={"metrics": tuple(prefix + name for name in self.metrics), "times": times})
 
 
 Candidate = Annotated[_Candidate, BeforeValidator(_candidate)]
 
 
 class ArrivalsRule(BaseModel):
-    """How arrivals are counted: what ``count`` grew, plus how much more is ``held`` than before.
+    """How arrivals are counted: what the counters grew, plus how much more is ``held`` than before.
 
-    An engine counts requests when they end; together with the change of what it holds that gives arrivals as they
-    come, also while it is overloaded.
+    An engine counts requests when they begin to be answered or when they end; together with the change of what it
+    holds and has not counted yet, that gives arrivals as they come, also while it is overloaded.
     """
 
     model_config = _CONFIG
 
     count: Signal
+    """A counter, or a histogram with one observation per request."""
+    plus: tuple[Signal, ...] = ()
+    """Counters of requests that ``count`` never counts, such as rejected ones; added where a server has them."""
     held: tuple[Signal, ...] = ()
+
+    @property
+    def counters(self) -> tuple[Signal, ...]:
+        """Return all counters of this rule."""
+        return (self.count, *self.plus)
 
 
 class KvConfig(BaseModel):
@@ -133,28 +196,42 @@ class Dialect(BaseModel):
     anchor: Signal
     """The signal that is there from the first scrape on; its age is the age of all."""
     kv_config: KvConfig | None = None
-    same_value_labels: tuple[str, ...] = ()
-    """Labels in which series repeat one value (ranks of tensor parallelism): counted once."""
+    engine_labels: tuple[str, ...] = ()
+    """Labels that tell the engines of one pod apart (ranks of data parallelism). A pod and these labels are an
+    engine, whatever other labels its series have."""
+    parts: tuple[str, ...] = ()
+    """Labels that split every signal into parts that are summed; see the same field of a candidate."""
     lazy: tuple[Signal, ...] = ()
-    """Counters that appear with their first event: absent beside a fresh anchor they are zero."""
+    """Signals that appear with their first event; absent beside a fresh anchor they are zero."""
     prefill_batches: bool = False
     """``prefill_time`` counts batches, not requests."""
+    prompts_with: Signal | None = None
+    """The signal that counts a request at the moment at which ``prompt_tokens`` counts its tokens."""
+    split_ttft: Literal["sum", "decode"] = "sum"
+    """TTFT of a pool with prefill and decode: the sum of what both observe, or what decode observes alone."""
+    select_by: tuple[str, ...] = ()
+    """Labels by which a pool usually selects its series at this gateway."""
     notes: str = ""
+    """What a user should know of this dialect, for the documentation."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.anchor not in self.signals:
             raise ValueError(f"the anchor {self.anchor} is not among the signals")
         for rule in self.arrivals:
-            for signal in (rule.count, *rule.held):
+            for signal in (*rule.counters, *rule.held):
                 if signal not in self.signals:
                     raise ValueError(f"arrivals use {signal}, which is not among the signals")
         for signal, candidates in self.signals.items():
             if len(candidates) > 1 and any(len(candidate.metrics) > 1 for candidate in candidates):
                 raise ValueError(f"{signal}: a sum of metrics must be the only candidate")
-        for label in self.same_value_labels:
+        for label in self.engine_labels:
             label_name(label)
         return self
+
+    def prefixed(self, prefix: str) -> "Dialect":
+        """Return this dialect as a scrape configuration stores it that puts ``prefix`` before every name."""
+        return self if not prefix else _prefixed(self.name, prefix)
 
     def metric_names(self, signal: Signal) -> tuple[str, ...]:
         """Return every name, in both spellings, under which the metrics of ``signal`` may be stored."""
@@ -208,3 +285,16 @@ def find(name: str, kind: DialectKind) -> Dialect:
         known = ", ".join(dialects.names(kind))
         raise DialectError(f"{name!r} is no known {kind} dialect; use one of {known}.")
     return dialect
+
+
+@lru_cache(maxsize=256)
+def _prefixed(name: str, prefix: str) -> Dialect:
+    dialect = built_in()[name]
+    signals = {
+        signal: tuple(candidate.prefixed(prefix) for candidate in candidates)
+        for signal, candidates in dialect.signals.items()
+    }
+    config = dialect.kv_config
+    if config is not None:
+        config = config.model_copy(update={"metric": prefix + config.metric})
+    return dialect.model_copy(update={"signals": signals, "kv_config": config})

@@ -33,6 +33,8 @@ class SeriesFacts:
     """Bucket edges of latency histograms in seconds, with their spelling in the label ``le``."""
     scrape_seconds: Mapping[Labels, float] = field(default_factory=dict)
     kv_tokens_per_engine: Mapping[Labels, float] = field(default_factory=dict)
+    similar: tuple[str, ...] = ()
+    """Where the server has no metric of the anchor: metrics whose names end as the anchor's do."""
 
     def scrape_interval(self, key: Labels) -> float:
         """Return the scrape interval of a workload or gateway, or the usual one where it is not known yet."""
@@ -70,6 +72,9 @@ async def look_up(
     names = await _vector(client, every.names(), ("__name__",), at_seconds)
     known = frozenset(name for (name,) in names.values) if names is not None else last.known
     some = Expressions(group, settings, known, _LONGEST_WINDOW_SECONDS)
+    anchors = group.dialect.metric_names(group.dialect.anchor)
+    is_missing = known is not None and known.isdisjoint(anchors)
+    similar = await _vector(client, every.similar_names(), ("__name__",), at_seconds) if is_missing else None
     latencies = [signal for signal in LATENCIES if signal in group.dialect.signals]
     buckets, scrape_seconds, kv_tokens = await asyncio.gather(
         _buckets(client, some, latencies, at_seconds),
@@ -83,6 +88,7 @@ async def look_up(
         edges=edges,
         scrape_seconds=scrape_seconds or last.scrape_seconds,
         kv_tokens_per_engine=kv_tokens or last.kv_tokens_per_engine,
+        similar=tuple(sorted(name for (name,) in similar.values)) if similar is not None else (),
     )
 
 

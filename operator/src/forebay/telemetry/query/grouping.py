@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from forebay.flow.fleet import PoolKey, VariantKey
 from forebay.telemetry.query.dialect import Dialect, find
-from forebay.telemetry.query.pod_names import asked_separately, pods_matcher, reduced_name
-from forebay.telemetry.query.promql import Matcher, label_name, one_of
+from forebay.telemetry.query.pod_names import asked_separately, pods_matcher, reduced_name, replica_is_a_group
+from forebay.telemetry.query.promql import Matcher, equal, label_name, one_of
 from forebay.telemetry.settings import PrometheusSettings
 from forebay.telemetry.source import GatewayTarget, PoolTarget, WorkloadTarget
 from forebay.telemetry.transport.answer import Labels
@@ -33,6 +33,8 @@ class Group:
     """Engines: series are reduced to workloads. Gateways: to ``labels`` alone."""
     separate: tuple[WorkloadTarget, ...] = ()
     """Workloads whose pods cannot be found by the common rule; ``()``: the common rule."""
+    replicas_are_groups: bool = False
+    """One replica is a group of pods: their series are those of one engine, or of its ranks."""
 
     def answer_labels(self, workload_label: str | None) -> tuple[str, ...]:
         """Return the labels of the answers, in order."""
@@ -79,6 +81,7 @@ class _Draft:
     dialect: Dialect
     labels: tuple[str, ...]
     workloads: bool
+    replicas_are_groups: bool = False
     values: dict[str, set[str]] = field(default_factory=dict)
     separate: list[WorkloadTarget] = field(default_factory=list)
 
@@ -92,7 +95,8 @@ def make_plan(targets: Sequence[PoolTarget], settings: PrometheusSettings) -> Pl
     for target in targets:
         place = plan.pools.setdefault(target.key, PoolPlace(target))
         try:
-            dialect, extra = find(target.engine, "engine"), _extra_labels(target.labels, settings)
+            dialect = find(target.engine, "engine").prefixed(target.metric_prefix)
+            extra = _extra_labels(target.labels, settings)
         except ValueError as error:
             place.problem = str(error)
         else:
@@ -114,6 +118,7 @@ def make_plan(targets: Sequence[PoolTarget], settings: PrometheusSettings) -> Pl
 
 def _extra_labels(labels: Mapping[str, str], settings: PrometheusSettings) -> tuple[str, ...]:
     reserved = {settings.namespace_label, settings.pod_label, "le", "__name__", *settings.duplicate_labels}
+    reserved |= settings.match_labels.keys()
     for label in labels:
         label_name(label)
         if label in reserved:
@@ -131,10 +136,11 @@ def _engine_group(
     *,
     separate: bool,
 ) -> GroupId:
-    group: GroupId = ("engine", dialect.name, *extra)
+    are_groups = replica_is_a_group(workload)
+    group: GroupId = ("engine", dialect.name, target.metric_prefix, "groups" if are_groups else "pods", *extra)
     if separate:
         group = _separate_group(drafts, group, workload)
-    draft = drafts.setdefault(group, _Draft(dialect, (settings.namespace_label, *extra), workloads=True))
+    draft = drafts.setdefault(group, _Draft(dialect, (settings.namespace_label, *extra), True, are_groups))
     draft.values.setdefault(settings.namespace_label, set()).add(target.key.namespace)
     if separate and workload not in draft.separate:
         draft.separate.append(workload)
@@ -156,11 +162,12 @@ def _place_gateway(
     plan: Plan, drafts: dict[GroupId, _Draft], target: PoolTarget, gateway: GatewayTarget, place: PoolPlace
 ) -> None:
     try:
-        dialect, names = find(gateway.dialect, "gateway"), _gateway_labels(gateway)
+        dialect = find(gateway.dialect, "gateway").prefixed(gateway.metric_prefix)
+        names = _gateway_labels(gateway)
     except ValueError as error:
         place.gateway_problem = str(error)
         return
-    group = ("gateway", dialect.name, *names)
+    group = ("gateway", dialect.name, gateway.metric_prefix, *names)
     draft = drafts.setdefault(group, _Draft(dialect, names, workloads=False))
     for name in names:
         draft.values.setdefault(name, set()).add(gateway.labels[name])
@@ -200,11 +207,21 @@ def _shared_with(other: PoolPlace) -> str:
 
 def _finished(draft: _Draft, settings: PrometheusSettings) -> Group:
     matchers: list[Matcher] = [
-        one_of(label, values)
-        for label, values in sorted(draft.values.items())
-        if len(values) <= _MOST_NAMED_VALUES and "" not in values
+        *equal(settings.match_labels),
+        *(
+            one_of(label, values)
+            for label, values in sorted(draft.values.items())
+            if len(values) <= _MOST_NAMED_VALUES and "" not in values
+        ),
     ]
     if draft.separate:
         pods = "|".join(pods_matcher(workload, settings.pod_label).value for workload in draft.separate)
         matchers.append(Matcher(settings.pod_label, "=~", pods))
-    return Group(draft.dialect, draft.labels, tuple(matchers), draft.workloads, tuple(draft.separate))
+    return Group(
+        draft.dialect,
+        draft.labels,
+        tuple(matchers),
+        draft.workloads,
+        tuple(draft.separate),
+        draft.replicas_are_groups,
+    )

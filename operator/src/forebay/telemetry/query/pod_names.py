@@ -69,6 +69,20 @@ def pods_matcher(workload: WorkloadTarget, pod_label: str) -> Matcher:
     return Matcher(pod_label, "=~", f"{escape_regex(workload.name)}{names.value}")
 
 
+REPLICA_PATTERN = "(.+?-[0-9]+)(?:-[0-9]+)?"
+"""Group 1 is the replica that a pod belongs to, where several pods serve as one."""
+
+
+def replica_is_a_group(workload: WorkloadTarget) -> bool:
+    """Return whether one replica of ``workload`` is a group of pods."""
+    return _pod_names(workload.kind) is PodNames.GROUP
+
+
+def replica_pattern(workload: WorkloadTarget) -> str:
+    """Return a pattern whose group 1 is the replica of a pod, for queries about one workload alone."""
+    return f"({escape_regex(workload.name)}-[0-9]+)(?:-[0-9]+)?"
+
+
 def asked_separately(targets: Iterable[PoolTarget]) -> frozenset[tuple[PoolKey, VariantKey]]:
     """Return the variants whose pods a common query cannot find, so that they are asked for separately.
 

@@ -57,7 +57,7 @@ def metric_name(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Matcher:
-    """One condition on a label: ``operator`` is ``=`` or ``=~``."""
+    """One condition on a label: ``operator`` is ``=``, ``!=`` or ``=~``."""
 
     label: str
     operator: str
@@ -99,6 +99,11 @@ def without(labels: Sequence[str], expression: str) -> str:
     return f"max without({names})({expression})"
 
 
+def copied_label(expression: str, source: str, target: str, pattern: str = "(.+)") -> str:
+    """Copy what group 1 of ``pattern`` finds in a label to another one; where nothing matches, change nothing."""
+    return f'label_replace({expression},"{label_name(target)}","$1","{label_name(source)}",{quote(pattern)})'
+
+
 def last(metric: str, matchers: Sequence[Matcher], *, window_seconds: int, offset_seconds: int = 0) -> str:
     """Return the newest sample of the last ``window_seconds``, seen from ``offset_seconds`` ago.
 
@@ -125,6 +130,11 @@ def plain_growth(now: str, before: str) -> str:
 def gauge_change(now: str, before: str) -> str:
     """Return per series how a gauge changed; a new series counts in full, a vanished one not at all."""
     return f"(({now})-({before})) or ({now})"
+
+
+def beside(expression: str, others: str, labels: Sequence[str]) -> str:
+    """Return the series that have one of ``others`` beside them, with the same ``labels``."""
+    return f"({expression}) and on({','.join(label_name(label) for label in labels)}) ({others})"
 
 
 def newborn(now: str, before: str, long_before: str) -> str:

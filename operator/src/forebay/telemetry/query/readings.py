@@ -1,12 +1,12 @@
 """One round's questions about one group, asked at once, and their answers."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
 from forebay.flow.observation import Problem
-from forebay.telemetry.query.dialect import Dialect, Signal
+from forebay.telemetry.query.dialect import ArrivalsRule, Dialect, Signal, count_suffix
 from forebay.telemetry.query.expressions import Expressions
 from forebay.telemetry.query.facts import SeriesFacts
 from forebay.telemetry.query.grouping import Group
@@ -78,6 +78,12 @@ class Readings:
         """Return whether some engine is, or may be, scraped twice."""
         return self.value(DUPLICATES, ()) != 0.0
 
+    @property
+    def may_be_stuck(self) -> bool:
+        """Return whether some engine does not move, or may not."""
+        found = self.vectors.get(STUCK_ENGINES)
+        return bool(found is not None and found.values) or STUCK_ENGINES in self.errors
+
     def failed(self, names: Sequence[str]) -> QueryError | None:
         """Return the error of the first of ``names`` that has one."""
         return next((self.errors[name] for name in names if name in self.errors), None)
@@ -96,6 +102,12 @@ def born(signal: Signal) -> str:
 
 
 @cache
+def first(signal: Signal) -> str:
+    """Return the name of the question for the first counts of engines that were there before."""
+    return f"first {signal}"
+
+
+@cache
 def change(signal: Signal) -> str:
     """Return the name of the question for a gauge's change."""
     return f"change {signal}"
@@ -108,6 +120,12 @@ def level(signal: Signal) -> str:
 
 
 @cache
+def stuck(signal: Signal) -> str:
+    """Return the name of the question for a gauge of engines that do not move."""
+    return f"stuck {signal}"
+
+
+@cache
 def buckets(signal: Signal) -> str:
     """Return the name of the question for a histogram's buckets."""
     return f"buckets {signal}"
@@ -117,30 +135,54 @@ NEWEST = "newest"
 REPLICAS = "replicas"
 ENGINES = "engines"
 DUPLICATES = "duplicates"
+STUCK_ENGINES = "stuck engines"
 
 
 def arrival_names(dialect: Dialect) -> tuple[str, ...]:
     """Return the names of the questions without which arrivals are not known."""
     names = [NEWEST]
     for rule in dialect.arrivals:
-        names += [growth(rule.count), born(rule.count), *(change(held) for held in rule.held)]
+        for signal in rule.counters:
+            names += [growth(signal), born(signal), *([first(signal)] if signal in dialect.lazy else [])]
+        names += [change(held) for held in rule.held]
     return tuple(dict.fromkeys(names))
 
 
 def arrival_queries(ask: Expressions, slot_seconds: int) -> dict[str, str | None]:
     """Return the queries of `arrival_names` but the newest sample; live rounds and history ask the same.
 
-    What is new or held is always asked without duplicates: a second scrape of an old engine is no new engine.
+    What is new or held is always asked without repeated series: a second scrape of an old engine is no new engine.
     """
     surely = replace(ask, deduplicate=True)
-    rules = ask.group.dialect.arrivals
-    counted = dict.fromkeys(rule.count for rule in rules)
+    dialect = ask.group.dialect
+    rules = _rules_in_use(dialect, ask.known)
+    counted = dict.fromkeys(signal for rule in rules for signal in rule.counters)
     held = dict.fromkeys(signal for rule in rules for signal in rule.held)
+    ended = [Signal.FINISHED] if Signal.FINISHED in dialect.signals else []
     return {
-        **{growth(signal): ask.arrivals(signal, slot_seconds) for signal in counted},
+        **{growth(signal): ask.arrivals(signal, slot_seconds) for signal in (*counted, *ended)},
         **{born(signal): surely.born(signal, slot_seconds) for signal in counted},
+        **{first(signal): surely.first(signal, slot_seconds) for signal in counted if signal in dialect.lazy},
         **{change(signal): surely.change(signal, slot_seconds) for signal in held},
     }
+
+
+def _rules_in_use(dialect: Dialect, known: Collection[str] | None) -> tuple[ArrivalsRule, ...]:
+    """Return the rules by which some engine may have to be counted.
+
+    Where the server has all metrics of one, no later one is needed; unless they appear with their first event, so
+    that an engine without them may be one that never has them.
+    """
+    for number, rule in enumerate(dialect.arrivals, start=1):
+        needed = (rule.count, *rule.held)
+        lazy = rule.count in dialect.lazy
+        if known is not None and not lazy and all(_is_known(dialect, signal, known) for signal in needed):
+            return dialect.arrivals[:number]
+    return dialect.arrivals
+
+
+def _is_known(dialect: Dialect, signal: Signal, known: Collection[str]) -> bool:
+    return any(name + count_suffix(signal) in known for name in dialect.metric_names(signal))
 
 
 class Reader:
@@ -156,12 +198,15 @@ class Reader:
         slots: Slots,
         *,
         deduplicate: bool,
+        ask_for_stuck: bool = False,
     ) -> None:
         self._client = client
         self._meter = meter
         self._group = group
         self._expressions = Expressions(group, settings, facts.known, facts.window_seconds, deduplicate)
         self._readings = Readings(slots, facts)
+        self._stuck_seconds = settings.stuck_seconds
+        self._ask_for_stuck = ask_for_stuck
 
     async def read(self, edges: Mapping[Signal, Sequence[str]]) -> Readings:
         """Ask everything; ``edges`` are the bucket edges wanted of each latency histogram."""
@@ -190,10 +235,22 @@ class Reader:
             questions.append(self._by_slot(level(Signal.RUNNING), ask.level(Signal.RUNNING)))
         gauges = [
             signal
-            for signal in (Signal.WAITING, Signal.KV_USAGE, Signal.KV_TOKENS)
+            for signal in (Signal.WAITING, Signal.QUEUED, Signal.AWAKE, Signal.KV_USAGE, Signal.KV_TOKENS)
             if signal in self._group.dialect.signals
         ]
-        return questions + [self._at_end(level(signal), ask.level(signal)) for signal in gauges]
+        questions += [self._at_end(level(signal), ask.level(signal)) for signal in gauges]
+        return questions + self._stuck()
+
+    def _stuck(self) -> list[Coroutine[None, None, None]]:
+        """Ask whether engines do not move, and what those hold only where the last round saw some."""
+        if not self._group.workloads:
+            return []
+        ask, seconds = self._expressions, self._stuck_seconds
+        held = (Signal.RUNNING, Signal.WAITING, Signal.QUEUED) if self._ask_for_stuck else ()
+        return [
+            self._at_end(STUCK_ENGINES, ask.stuck(None, seconds)),
+            *(self._at_end(stuck(signal), ask.stuck(signal, seconds)) for signal in held),
+        ]
 
     def _sums(self) -> list[Coroutine[None, None, None]]:
         has = self._group.dialect.signals
@@ -202,7 +259,7 @@ class Reader:
         wanted = [(Signal.PROMPT_LENGTH, "_count"), (Signal.PROMPT_LENGTH, "_sum")]
         if self._group.workloads:
             itl = Signal.TOKEN_ITL if Signal.TOKEN_ITL in has else Signal.REQUEST_ITL
-            each = (Signal.PREFILL_TIME, Signal.PREFILL_TOKENS, itl)
+            each = (Signal.PREFILL_TIME, Signal.PREFILL_TOKENS, Signal.TTFT, itl)
             wanted += [(signal, suffix) for signal in each for suffix in ("_count", "_sum")]
         for signal, suffix in wanted:
             if signal in has:

@@ -1,8 +1,9 @@
 """Turn counters into arrivals per interval without counting any twice, losing any, or taking silence for zero.
 
-Engines count a request when it ends. What a replica has counted since the last look, plus how much more it holds
-now than then, is what has arrived in between: the conservation law by which any queue is measured. The growth of
-each counter is taken between the newest samples at the two ends of a slot, so that consecutive slots telescope.
+Engines count a request with its first token, or when it ends. What a replica has counted since the last look, plus
+how much more it holds uncounted now than then, is what has arrived in between: a queue conserves its requests. The
+growth of each counter is taken between the newest samples at the two ends of a slot, so that consecutive slots
+telescope.
 
 A replica that was not scraped shows no growth and later all of it at once. Therefore arrivals are given out only
 when a new sample stands behind them; until then they are kept and come out over the longer interval.
@@ -11,9 +12,10 @@ when a new sample stands behind them; until then they are kept and come out over
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
-from forebay.telemetry.query.dialect import ArrivalsRule, Dialect
-from forebay.telemetry.query.readings import NEWEST, Readings, Slots, born, change, growth
+from forebay.telemetry.query.dialect import ArrivalsRule, Dialect, Signal
+from forebay.telemetry.query.readings import NEWEST, Readings, Slots, born, change, first, growth
 from forebay.telemetry.transport.answer import Labels
 
 _RATE_HALF_LIFE_SECONDS = 60.0
@@ -33,7 +35,7 @@ class _RecentRate:
 
 @dataclass(slots=True)
 class NewSeriesFilter:
-    """Decides whether the first value of a new series counts as arrivals.
+    """Decides whether the first value of a new process' series counts as arrivals.
 
     A replica that has just started shows a handful of requests at its first scrape; they have arrived. A replica
     that comes back after a long silence, or any replica after Prometheus lost its data, shows all that it ever
@@ -77,34 +79,73 @@ def arrivals_by_slot(
     slots = readings.slots
     newest = readings.row(NEWEST, key) or [math.nan] * (slots.count + 1)
     stale, scrape = readings.facts.stale_after(key), readings.facts.scrape_interval(key)
-    grown = readings.row(growth(rule.count), key)
-    new = readings.row(born(rule.count), key)
+    counters = [_Counter.of(signal, rule, dialect, readings, key) for signal in rule.counters]
     held = [readings.row(change(signal), key) for signal in rule.held]
-    lazy = rule.count in dialect.lazy
     result: list[float] = []
     for index in range(slots.count):
         begins = slots.start_seconds + index * slots.slot_seconds
         covered = begins - newest[index] <= stale if not math.isnan(newest[index]) else False
-        steady = _at(grown, index, missing=0.0 if lazy and covered else math.nan)
+        steady = math.fsum(counter.grown(index, covered=covered) for counter in counters)
         steady += sum(_at(row, index, missing=0.0 if covered else math.nan) for row in held)
         if not math.isnan(steady):
             control.saw(key, steady, slots.slot_seconds)
-        first = _at(new, index, missing=0.0) if covered else 0.0
-        result.append(steady + control.believed(key, first, scrape))
+        result.append(steady)
+        if covered:
+            certain = math.fsum(_at(counter.first, index, missing=0.0) for counter in counters)
+            new = math.fsum(_at(counter.born, index, missing=0.0) for counter in counters)
+            result[-1] += certain + control.believed(key, new - certain, scrape)
     return result
 
 
+@dataclass(frozen=True, slots=True)
+class _Counter:
+    """The rows of one counter of a rule."""
+
+    growth: Sequence[float] | None
+    born: Sequence[float] | None
+    """Counts of new series."""
+    first: Sequence[float] | None
+    """Of those, the counts of engines that were there before: their first events, and no past."""
+    may_be_absent: bool
+    """Absent beside a fresh anchor it is zero."""
+
+    @classmethod
+    def of(cls, signal: Signal, rule: ArrivalsRule, dialect: Dialect, readings: Readings, key: Labels) -> Self:
+        return cls(
+            readings.row(growth(signal), key),
+            readings.row(born(signal), key),
+            readings.row(first(signal), key),
+            may_be_absent=signal in dialect.lazy or signal is not rule.count,
+        )
+
+    def grown(self, index: int, *, covered: bool) -> float:
+        return _at(self.growth, index, missing=0.0 if self.may_be_absent and covered else math.nan)
+
+
+def missing_counter(dialect: Dialect, readings: Readings, key: Labels) -> str | None:
+    """Return the metric that is missing to count the arrivals of ``key``, ``None`` if none is."""
+    if _rule(dialect, readings, key) is not None:
+        return None
+    rule = dialect.arrivals[-1]
+    for signal in (rule.count, *rule.held):
+        row = readings.row((growth if signal is rule.count else change)(signal), key)
+        if row is None and signal not in dialect.lazy:
+            return dialect.metric_names(signal)[0]
+    return dialect.metric_names(rule.count)[0]
+
+
 def _rule(dialect: Dialect, readings: Readings, key: Labels) -> ArrivalsRule | None:
-    """Return the first rule whose metrics are all there, else the first whose counter may yet appear."""
-    for rule in dialect.arrivals:
-        counted = readings.row(growth(rule.count), key) is not None
-        if counted and all(readings.row(change(signal), key) is not None for signal in rule.held):
+    """Return the first rule whose metrics are all there, else the first whose missing ones may yet appear."""
+
+    def missing(rule: ArrivalsRule) -> list[Signal]:
+        counted = [] if readings.row(growth(rule.count), key) is not None else [rule.count]
+        return counted + [held for held in rule.held if readings.row(change(held), key) is None]
+
+    found = [(rule, missing(rule)) for rule in dialect.arrivals]
+    for rule, absent in found:
+        if not absent:
             return rule
-    for rule in dialect.arrivals:
-        held = all(readings.row(change(signal), key) is not None for signal in rule.held)
-        if held and rule.count in dialect.lazy:
-            return rule
-    return None
+    return next((rule for rule, absent in found if all(signal in dialect.lazy for signal in absent)), None)
 
 
 def _at(row: Sequence[float] | None, index: int, *, missing: float) -> float:

@@ -1,5 +1,6 @@
 """Misses of the objectives from latency histograms."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ class Misses:
     late: float
     exact: bool
     detail: str = ""
+    fewest: float = 0.0
+    most: float = 0.0
+    """Bounds of ``late`` by the bucket edges next to the objective."""
 
     @property
     def share(self) -> float | None:
@@ -42,7 +46,29 @@ def misses(readings: Readings, signal: Signal, keys: Sequence[Labels], objective
         return None
     below = 0.0 if found.below is None else counted(edges[found.below]) or 0.0
     in_time, detail = _in_time(found, below, above, objective_seconds)
-    return Misses(total, max(0.0, total - in_time), found.exact, detail)
+    surely_in_time = above if found.exact else below
+    return Misses(
+        total,
+        max(0.0, total - in_time),
+        found.exact,
+        detail,
+        fewest=max(0.0, total - above),
+        most=max(0.0, total - surely_in_time),
+    )
+
+
+def joined(parts: Sequence[Misses]) -> Misses | None:
+    """Return the misses of several groups of workloads together."""
+    if not parts:
+        return None
+    return Misses(
+        math.fsum(each.total for each in parts),
+        math.fsum(each.late for each in parts),
+        all(each.exact for each in parts),
+        next((each.detail for each in parts if each.detail), ""),
+        math.fsum(each.fewest for each in parts),
+        math.fsum(each.most for each in parts),
+    )
 
 
 def _in_time(found: Bracket, below: float, above: float, objective_seconds: float) -> tuple[float, str]:

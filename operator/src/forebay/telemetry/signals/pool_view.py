@@ -12,6 +12,7 @@ from forebay.telemetry.query.figures import SlowFigures
 from forebay.telemetry.query.grouping import Group, GroupId, Place, PoolPlace
 from forebay.telemetry.query.readings import NEWEST, Readings
 from forebay.telemetry.signals.arrivals import Ledger, NewSeriesFilter
+from forebay.telemetry.signals.balance import FlowBalance
 from forebay.telemetry.source import WorkloadTarget
 
 ENTRY = tuple(row.role for row in ROLES.values() if row.fed_by is None)
@@ -41,6 +42,11 @@ class SignalMemory:
     """Time of the sample behind the arrivals that were given out last."""
     mean_prompt_tokens: float | None = None
     newest_seconds: dict[Place, float] = field(default_factory=dict)
+    balance: FlowBalance = field(default_factory=FlowBalance)
+    too_many_since: dict[Place, float] = field(default_factory=dict)
+    """Since when more replicas report at a place than exist."""
+    decode_delay_seconds: float | None = None
+    """Mean TTFT that decode engines observe, where it comes on top of that of prefill."""
 
 
 @dataclass(slots=True)
@@ -50,7 +56,11 @@ class PoolView:
     place: PoolPlace
     rounds: Mapping[GroupId, GroupRound]
     memory: SignalMemory
+    stuck_seconds: int = 0
+    """For how long nothing moved in what is called stuck."""
     freshness: list[Freshness] = field(default_factory=list)
+    implausible: str = ""
+    """Why the numbers of the engines where requests enter cannot be; empty: they can."""
 
     def note(self, signal: str, problem: Problem | None, detail: str = "", age: float | None = None) -> None:
         """Note how far a signal can be trusted."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from forebay.flow.observation import LengthHistogram, Problem, Traffic
 from forebay.telemetry.query.grouping import Place
 from forebay.telemetry.query.readings import NEWEST, Slots, arrival_names
-from forebay.telemetry.signals.arrivals import Ledger, arrivals_by_slot
+from forebay.telemetry.signals.arrivals import Ledger, arrivals_by_slot, missing_counter
 from forebay.telemetry.signals.engines import cached_share, prompts
 from forebay.telemetry.signals.pool_view import ENTRY, PoolView
 from forebay.telemetry.source import WorkloadTarget
@@ -43,6 +43,9 @@ class TrafficReader:
         memory = self._view.memory
         if memory.source != source:
             memory.source, memory.ledger, memory.newest_given_out = source, Ledger(), None
+        if self._view.implausible:
+            self._view.note("arrivals", Problem.IMPLAUSIBLE, self._view.implausible)
+            return None
         for place in places:
             error = self._view.readings(place).failed(arrival_names(self._view.dialect(place)))
             if error is not None:
@@ -80,7 +83,7 @@ class TrafficReader:
             self._view.note("arrivals", standing.problem, standing.detail, standing.oldest_seconds)
             return None
         if count is None:
-            self._view.note("arrivals", Problem.TOO_FEW, "a counter needs two samples", standing.oldest_seconds)
+            self._view.note("arrivals", Problem.TOO_FEW, self._too_few(seen), standing.oldest_seconds)
             return None
         lost, ledger.lost_seconds = ledger.lost_seconds, 0.0
         self._view.note(
@@ -97,6 +100,14 @@ class TrafficReader:
             input_lengths=self._lengths(),
             source=source,
         )
+
+    def _too_few(self, places: list[Place]) -> str:
+        """Say what is missing to count by."""
+        for place in places:
+            name = missing_counter(self._view.dialect(place), self._view.readings(place), place.key)
+            if name is not None:
+                return f"{name} has no two samples yet; if it stays so, the engine does not export it"
+        return "the counters have no two samples yet"
 
     def _standing(self, ages: dict[Place, float], slots: Slots) -> _Standing:
         """Tell whether a new and recent sample of every place stands behind this round's counts."""

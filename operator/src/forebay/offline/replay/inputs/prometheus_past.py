@@ -90,6 +90,7 @@ def target_of(binding: PoolBinding) -> PoolTarget:
         key=binding.pool.key,
         slo=binding.pool.slo,
         engine=binding.telemetry.engine,
+        metric_prefix=binding.telemetry.metric_prefix or "",
         workloads=tuple(
             WorkloadTarget(
                 variant=variant.key,
@@ -101,7 +102,9 @@ def target_of(binding: PoolBinding) -> PoolTarget:
         ),
         labels=selector.match_labels if selector is not None else {},
         gateway=(
-            GatewayTarget(dialect=gateway.dialect, labels=binding.gateway_labels)
+            GatewayTarget(
+                dialect=gateway.dialect, labels=binding.gateway_labels, metric_prefix=gateway.metric_prefix or ""
+            )
             if gateway is not None and binding.gateway_labels is not None
             else None
         ),
