@@ -95,3 +95,27 @@ async def test_what_may_not_be_read_is_not_asked_for_and_not_missing(store: Stor
     assert await audit.check_completeness()
     await audit.compare()
     assert "/api/v1/nodes" not in {path for path, _ in lists.asked}
+
+
+async def test_lists_come_from_the_servers_cache_and_are_as_new_as_ours(store: Store, objects: Any) -> None:
+    """Protects etcd from a list of everything every five minutes, and our caches from a server that lags."""
+    store.apply(Kind.DEPLOYMENTS, objects.deployment("chat", resourceVersion="41"))
+    store.apply(Kind.DEPLOYMENTS, objects.deployment("code", resourceVersion="7"))
+    lists = Lists({})
+    await auditor(lists, store).compare()
+    asked = dict(lists.asked)
+    assert asked["/apis/apps/v1/deployments"]["resourceVersion"] == "41"
+    assert asked["/apis/apps/v1/deployments"]["resourceVersionMatch"] == "NotOlderThan"
+    assert asked["/api/v1/nodes"]["resourceVersion"] == "0"
+    assert "resourceVersion" not in asked["/api/v1/pods"], "many: in pages"
+
+
+async def test_a_server_that_does_not_know_our_version_is_asked_without_it(store: Store, objects: Any) -> None:
+    class Restored(Lists):
+        async def get(self, path: str, *, params: Any = None, accept: str | None = None) -> Any:
+            if "resourceVersion" in (params or {}):
+                raise ApiError("Too large resource version", status=504)
+            return await super().get(path, params=params, accept=accept)
+
+    store.apply(Kind.NODES, objects.node("ghost"))
+    assert await auditor(Restored({}), store).compare() == 1

@@ -50,3 +50,19 @@ def test_a_status_answer_for_an_object_that_is_gone_brings_nothing_back(store: S
     store.apply(Kind.POOLS, body, deleted=True)
     store.replace_status(Kind.POOLS, {**body, "status": {"message": "late"}})
     assert store.resources[Kind.POOLS] == {}
+
+
+def test_what_comes_late_puts_no_older_object_back(store: Store, objects: Any) -> None:
+    """Protects a spec that a user changed while we wrote the status of the one before."""
+
+    def version(number: int, **spec: Any) -> Any:
+        body = objects.pool(**spec)
+        body["metadata"]["resourceVersion"] = str(number)
+        return body
+
+    store.apply(Kind.POOLS, version(9, mode="Recommend"))
+    store.replace_status(Kind.POOLS, version(8, mode="Auto"))
+    assert dict(store.resources[Kind.POOLS]["serving", "chat"].spec)["mode"] == "Recommend"  # type: ignore[call-overload]
+    store.replace_status(Kind.POOLS, {**version(10, mode="Recommend"), "status": {"message": "told"}})
+    store.apply(Kind.POOLS, version(9, mode="Recommend"))
+    assert store.resources[Kind.POOLS]["serving", "chat"].status == {"message": "told"}

@@ -14,7 +14,8 @@ from forebay.api.translate import Catalogue, PoolBinding, translate_node_pool, t
 from forebay.api.v1alpha1 import FleetPolicy, GPUNodePool, InferencePool, ScalingPolicy, ServingProfile
 from forebay.api.v1alpha1.inferencepool import Mode
 from forebay.api.v1alpha1.nodeprovider import Provider
-from forebay.flow.fleet import NodePool, Pool, PoolKey, VariantKey
+from forebay.flow.fleet import NodePool, Pool, PoolKey, Variant, VariantKey
+from forebay.flow.kinds import workload_kind
 from forebay.runtime.cluster.leadtime import PhasePrior
 from forebay.runtime.cluster.namespaces import Labels, NamespaceLabels
 from forebay.runtime.watch.kinds import Kind
@@ -303,14 +304,15 @@ def _pool_entry(record: ResourceRecord, binding: PoolBinding, tenant: str | None
     if binding.mode is Mode.PAUSED:
         pool = replace(pool, settings=replace(pool.settings, pause_scale_in=True, pause_scale_out=True))
     selector = binding.telemetry.selector
+    targets = {
+        key: TargetRef(pool.key.namespace, target.effective_api_version, target.kind, target.name)
+        for key, target in binding.targets.items()
+    }
     return PoolEntry(
         record=record,
-        pool=pool,
+        pool=replace(pool, variants=tuple(_above_lowest(each, targets[each.key]) for each in pool.variants)),
         mode=binding.mode,
-        targets={
-            key: TargetRef(pool.key.namespace, target.effective_api_version, target.kind, target.name)
-            for key, target in binding.targets.items()
-        },
+        targets=targets,
         engine=binding.telemetry.engine,
         metric_prefix=binding.telemetry.metric_prefix or "",
         series_labels=selector.match_labels if selector is not None else {},
@@ -321,6 +323,14 @@ def _pool_entry(record: ResourceRecord, binding: PoolBinding, tenant: str | None
         restrictions=binding.restrictions,
         tenant=tenant,
     )
+
+
+def _above_lowest(variant: Variant, target: TargetRef) -> Variant:
+    """Return a variant that keeps as many replicas as its stack needs to know that it exists."""
+    row = workload_kind(target.api_version, target.kind)
+    if row is None or variant.min_replicas >= row.lowest:
+        return variant
+    return replace(variant, min_replicas=row.lowest, max_replicas=max(row.lowest, variant.max_replicas))
 
 
 def _gateway(binding: PoolBinding) -> GatewayTarget | None:

@@ -21,6 +21,8 @@ from forebay.runtime.watch.watching import Scope, collection_path
 logger = logging.getLogger(__name__)
 
 _PAGE = "500"
+_UNKNOWN_VERSION = frozenset({410, 500, 504})
+"""Answers of a server that does not know our newest version, such as after its data were restored."""
 _KEDA = ("keda.sh", "v1alpha1", "scaledobjects")
 
 
@@ -103,7 +105,7 @@ class Auditor:
         found: list[Autoscaler] = []
         for namespace in self._scope.namespaces or (None,):
             try:
-                answer = await self._api.get(collection_path(*_KEDA, namespace))
+                answer = await self._api.get(collection_path(*_KEDA, namespace), params={"resourceVersion": "0"})
             except ApiError as error:
                 if error.not_found or error.forbidden:
                     continue
@@ -120,9 +122,26 @@ class Auditor:
         return names
 
     async def _list_in(self, kind: Kind, namespace: str | None) -> dict[ObjectKey, Seen]:
-        """Return every object of a kind in a namespace, or (``None``) in all."""
+        """Return every object of a kind in a namespace, or (``None``) in all.
+
+        The API server answers from its cache, which must be as new as ours: else what it does not know yet would
+        look as if it were gone.
+        """
+        path, parameters = self._scope.path(kind, namespace), self._scope.parameters(kind)
+        if kind is Kind.PODS:
+            # From the API server's cache a list comes in one piece, and pods may be many: these come in pages.
+            return await self._names(path, parameters)
+        fresh = {"resourceVersion": self._store.newest(kind, namespace), "resourceVersionMatch": "NotOlderThan"}
+        try:
+            return await self._names(path, {**parameters, **fresh})
+        except ApiError as error:
+            if error.status not in _UNKNOWN_VERSION:
+                raise
+            return await self._names(path, parameters)
+
+    async def _names(self, path: str, parameters: Mapping[str, str]) -> dict[ObjectKey, Seen]:
         names: dict[ObjectKey, Seen] = {}
-        async for page in self._pages(self._scope.path(kind, namespace), self._scope.parameters(kind)):
+        async for page in self._pages(path, parameters):
             for item in page.get("items") or ():
                 names[key_of(item["metadata"])] = Seen.of(item["metadata"])
         return names

@@ -72,7 +72,7 @@ class Store:
             return
         self._keys[kind][key] = seen
         if kind in OWN_KINDS:
-            self.resources[kind][key] = parse_resource(body)
+            self._keep_newer(kind, key, seen, body)
         elif kind in WORKLOAD_KINDS:
             workload = parse_workload(WORKLOAD_KINDS[kind], body)
             self.workloads[workload.target] = workload
@@ -122,6 +122,11 @@ class Store:
             return dict(every)
         return {key: seen for key, seen in every.items() if key[0] == namespace}
 
+    def newest(self, kind: Kind, namespace: str | None) -> str:
+        """Return the newest resource version that a watch of a place told of; "0" before the first."""
+        seen = self.seen(kind, namespace).values()
+        return str(max((int(item.version) for item in seen if item.version.isdecimal()), default=0))
+
     def told(self, kind: Kind, namespace: str | None) -> int:
         """Return how many events of a kind watches told so far in a namespace, or (``None``) in all."""
         if namespace is not None:
@@ -154,6 +159,12 @@ class Store:
         key = key_of(metadata)
         seen = self._keys[kind].get(key)
         if seen is not None and seen.uid == metadata.get("uid"):
+            self._keep_newer(kind, key, Seen.of(metadata), body)
+
+    def _keep_newer(self, kind: Kind, key: ObjectKey, seen: Seen, body: Mapping[str, Any]) -> None:
+        """Keep one of our objects, unless a newer version is here: answers and watches overtake each other."""
+        known = self.resources[kind].get(key)
+        if known is None or known.uid != seen.uid or not _is_older(seen.version, known.resource_version):
             self.resources[kind][key] = parse_resource(body)
 
     def _apply_pod(self, key: ObjectKey, pod: PodRecord | None) -> None:
@@ -161,6 +172,11 @@ class Store:
             self._pods.get(key[0], {}).pop(key[1], None)
         else:
             self._pods[key[0]][key[1]] = pod
+
+
+def _is_older(version: str, than: str) -> bool:
+    """Whether a resource version is older than another of the same object; unknown ones are not."""
+    return version.isdecimal() and than.isdecimal() and int(version) < int(than)
 
 
 def _target(kind: Kind, key: ObjectKey) -> TargetRef:
