@@ -34,7 +34,10 @@ KARPENTER = [("karpenter.sh/v1", "NodePool", "nodepools"), ("karpenter.sh/v1", "
 def crd(api_version: str, kind: str, plural: str, selector: str = ".status.selector") -> dict[str, Any]:
     """Return a CRD of another project's kind: of any content, with a `/scale`."""
     group, version = api_version.split("/")
-    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    anything: dict[str, Any] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    # Who set the count is known for fields that the schema has.
+    spec = {**anything, "properties": {"replicas": {"type": "integer"}}}
+    schema = {**anything, "properties": {"spec": spec}}
     metadata: dict[str, Any] = {"name": f"{plural}.{group}"}
     if group.endswith("k8s.io"):
         # The API server guards these groups; approved where the kind is a real one.

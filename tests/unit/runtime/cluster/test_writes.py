@@ -135,3 +135,21 @@ def test_another_release_keeps_what_it_wrote_first(cluster: Cluster) -> None:
 def test_a_manifest_that_agrees_with_us_is_nobodys_conflict(cluster: Cluster) -> None:
     cluster.wrote(8, "argocd-controller", operation="Apply")
     assert cluster.verdict() is None
+
+
+def test_a_count_that_no_manifest_ever_had_is_changed_by_decisions_only(cluster: Cluster, objects: Any) -> None:
+    """Protects a person's kubectl scale: a real API server notes no writer of such a count."""
+
+    def count(replicas: int) -> None:
+        cluster.version += 1
+        body = objects.deployment("chat", replicas, resourceVersion=str(cluster.version))
+        cluster.workload = parse_workload(BY_KIND["Deployment"], body)
+
+    cluster.we_write(8)
+    count(8)
+    assert cluster.verdict() is None, "our own"
+    count(3)
+    assert cluster.verdict() == ("OtherWriter", True)
+    assert cluster.verdict(600.0) is None
+    cluster.writes.last[CHAT] = LastWrite(8)
+    assert cluster.verdict() is None, "what an earlier process wrote may be newer than what it told of"

@@ -19,6 +19,9 @@ _MOST_REVERSIONS = 3
 _REVERSION_MEMORY_SECONDS = 1800.0
 """Reversions that are farther apart are single events, such as upgrades."""
 _LONGEST_WINDOW_SECONDS = 7200.0
+_UNKNOWN = Writer("somebody", Way.DECISION)
+"""Who wrote where the object does not tell: while no manifest has ever had the count, Kubernetes does not note who
+writes it through ``/scale``. Only such a write can change it then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +87,13 @@ class Writes:
         if written is not None and workload.resource_version == written.version_before:
             # The cache has not seen our own write yet.
             return None
-        writer = workload.writers[0] if workload.writers else None
-        if writer is None or any(each.manager == self.manager for each in workload.writers):
+        if any(each.manager == self.manager for each in workload.writers):
             # A takeover is over once we own the field again: the next decision of the same kind is a new one.
             self._decided.pop(target, None)
             return None
+        if not workload.writers and (written is None or not written.version_before):
+            return None
+        writer = workload.writers[0] if workload.writers else _UNKNOWN
         if writer.is_forebay:
             return _other_release(workload, writer)
         if written is None or workload.replicas == written.replicas:
