@@ -124,6 +124,24 @@ ROWS = (
                 "From a pending pod to a usable node, as measured.",
             ),
             Panel(
+                "Nodes",
+                "short",
+                {"{{node_pool}} {{state}}": "max by (node_pool, state) (forebay_node_pool_nodes{})"},
+                "From the order to the end. Launched ones are on the bill; stuck ones are not counted on.",
+            ),
+            Panel(
+                "Cost of nodes",
+                "currencyUSD",
+                {"{{node_pool}} per hour": "max by (node_pool) (forebay_node_pool_cost_usd_per_hour{})"},
+                "What the cloud charges for the nodes that are there, full of work or not.",
+            ),
+            Panel(
+                "Idle nodes",
+                "short",
+                {"{{node_pool}}": "max by (node_pool) (forebay_node_pool_idle_nodes{})"},
+                "No pod holds GPUs of these, and they are not held warm.",
+            ),
+            Panel(
                 "Given up for a while",
                 "bool_yes_no",
                 {"{{node_pool}}": "max by (node_pool) (forebay_node_pool_blocked{})"},

@@ -47,10 +47,8 @@ class Moment:
     """What sizing weighed at one moment."""
 
     order: SizedCurve
-    release: SizedCurve
     price: float
     """Of a missed request, in replica-seconds."""
-    release_price: float
 
 
 @dataclass(slots=True)
@@ -58,8 +56,8 @@ class Watched:
     """What was decided in every round."""
 
     at_seconds: list[float] = field(default_factory=list)
-    order: list[float] = field(default_factory=list)
-    release: list[float] = field(default_factory=list)
+    pays: list[float] = field(default_factory=list)
+    """Replicas that would cost least with the misses that they leave."""
     wanted: list[float] = field(default_factory=list)
 
 
@@ -79,19 +77,16 @@ class WatchedForebay(RecordedForebay):
         numbers = None if decision is None else _sized(decision)
         if decision is not None and numbers is not None:
             self.watched.at_seconds.append(seen.at_seconds)
-            self.watched.order.append(numbers["order"])
-            self.watched.release.append(numbers["release"])
+            weighed = self._weighed(self._state, numbers)
+            self.watched.pays.append(float(weighed.order.cheapest(weighed.price)))
             self.watched.wanted.append(float(sum(v.desired for v in decision.variants if v.role is ROLE)))
             if self.moment is None and seen.at_seconds >= MOMENT_SECONDS:
-                self.moment = self._weighed(self._state, numbers)
+                self.moment = weighed
         return wanted
 
     def _weighed(self, state: FleetState, numbers: Mapping[str, float]) -> Moment:
-        pool = self._fleet.pools[self._key]
-        curves = state.memory(pool).curves[ROLE]
-        price = numbers["miss_price_replica_seconds"]
-        factor = pool.settings.release_price_factor
-        return Moment(order=curves.order, release=curves.release, price=price, release_price=factor * price)
+        curves = state.memory(self._fleet.pools[self._key]).curves[ROLE]
+        return Moment(order=curves.order, price=numbers["miss_price_replica_seconds"])
 
 
 def _sized(decision: PoolDecision) -> Mapping[str, float] | None:
@@ -114,32 +109,28 @@ def sizing_figure(moment: Moment) -> Figure:
     for values, style in ((x, "c1"), (misses, "goal"), (x + misses, "own")):
         chart.line(x.tolist(), np.where(values <= DEAREST * least, values, np.nan).tolist(), style)
     chart.point(best, least, "own", tip="least cost", radius=6.0)
-    chart.words([(best, least + 0.12 * least, f"order {best:.0f}", "own")])
-    kept = moment.release.cheapest(moment.release_price)
+    chart.words([(best, least + 0.12 * least, f"{best:.0f} pay", "own")])
     entries = (
         ("c1", "replicas"),
         ("goal", f"expected misses/s x {moment.price:.0f} replica-seconds each"),
-        ("own", f"both; of the highest demand on the way there {max(kept, int(best))} would be kept"),
+        ("own", "both"),
     )
     return Figure(
         title="One more replica is bought while it saves more than it costs", chart=chart, entries=entries
     )
 
 
-def band_figure(watched: Watched, scenario: Scenario, key: PoolKey) -> Figure:
-    """Return the band between ordering and releasing over time, and the replicas inside it."""
+def regret_figure(watched: Watched, scenario: Scenario, key: PoolKey) -> Figure:
+    """Return what would cost least in every round, and the replicas, which move when that has lasted."""
     x = [seconds / HOUR_SECONDS for seconds in watched.at_seconds]
     chart = Chart(
         x=hours(scenario.span_seconds / HOUR_SECONDS, scenario.traces[key].start_of_day_seconds),
-        y=linear(0.0, 1.05 * max(watched.release)),
-        label="needs below which replicas are ordered and above which they are released, and the replicas",
+        y=linear(0.0, 1.05 * max(*watched.pays, *watched.wanted)),
+        label="replicas that would cost least in every round, and the replicas wanted",
     )
-    chart.band(x, watched.order, watched.release, "c2")
+    chart.line(x, watched.pays, "c2")
     chart.line(x, watched.wanted, "own")
-    entries = (
-        ("c2", "between the needs for ordering and for releasing nothing moves"),
-        ("own", "replicas wanted"),
-    )
+    entries = (("c2", "would cost least in this round"), ("own", "replicas wanted"))
     return Figure(title=f"{ROLE.value.capitalize()} replicas", chart=chart, entries=entries)
 
 
@@ -156,7 +147,7 @@ def draw(folder: Path) -> Iterator[str]:
         raise RuntimeError("nothing was sized at the moment of the picture")
     yield _written(folder, "forecast", capacity_chart(scenario, key, ROLE, course, forecasts.get((key, ROLE))))
     yield _written(folder, "size", sizing_figure(policy.moment))
-    yield _written(folder, "band", band_figure(policy.watched, scenario, key))
+    yield _written(folder, "regret", regret_figure(policy.watched, scenario, key))
     replay = _all_policies(scenario)
     yield _written(folder, "frontier", frontier_figure(replay))
     yield to_table(replay)

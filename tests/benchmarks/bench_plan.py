@@ -82,6 +82,12 @@ def curve(erlangs: float, rate: float) -> MissCurve:
     return MissCurve(tuple(capacity.tolist()), tuple(misses.tolist()))
 
 
+def pays(misses: MissCurve, price: float) -> float:
+    """Return the capacity that costs least at a price of a miss."""
+    costs = [n + price * missed for n, missed in zip(misses.capacity, misses.misses_per_second, strict=True)]
+    return misses.capacity[costs.index(min(costs))]
+
+
 def need(
     role: Role, names: Sequence[str], requests_per_second: float, seed: int
 ) -> tuple[RoleNeed, dict[str, float]]:
@@ -113,11 +119,7 @@ def need(
         RoleNeed(
             role=role,
             order=misses,
-            release=misses,
-            order_floor=0.0,
-            release_floor=0.0,
-            order_alone=0,
-            release_alone=0,
+            wanted=pays(misses, 20.0 * seconds),
             miss_price_replica_seconds=20.0 * seconds,
             erlangs=erlangs,
             speed=tuple((VariantKey(role, n), s) for n, s in mean.items()),

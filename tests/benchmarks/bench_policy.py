@@ -1,27 +1,27 @@
-"""The default policy in a closed loop with the simulated fleet: ten traces, start-ups of 60 s and 240 s.
+"""The scaling policy in a closed loop with the simulated fleet: days, hours and bursts, objectives and start-ups.
 
-Prints, per case, the cost in replica-hours over that of a clairvoyant fleet and the share of servable requests
-that met TTFT and ITL; with several seeds the mean and, in brackets, the least and the most. Run it by ``make
-bench``, or alone for some cases:
-``python -m tests.benchmarks.bench_policy sg20 conv23 --start-up 60 --seeds 0 1``.
+Prints, per case and objective, the cost and the share of servable requests in time, the cost over that of a fleet
+that knows the future, the worst hour and ten minutes, scaling actions and replicas cancelled before they were
+ready; then a summary per objective. Run it by ``make bench-policy``, or alone for some cases:
+``python -m tests.benchmarks.bench_policy exp:240 chat9 --targets 90 99``.
 ``--levers`` prints what each part of the policy buys.
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import pytest
 
-from forebay.flow.settings import PolicySettings
 from forebay.offline.simulation import QueueOrder
+from tests.benchmarks.policy_days import DAYS
 from tests.benchmarks.policy_levers import LEVERS, Lever
 from tests.benchmarks.policy_loop import Options, Outcome, run_case
 from tests.benchmarks.policy_traces import CASES, DATA, LONG_CASES, Case
 
 START_UPS = (60.0, 240.0)
-TARGET = 0.99
+TARGETS = (0.9, 0.95, 0.99, 0.999)
 
 # Replica-hours of the cheapest fleet found by local search over whole schedules that knows the future of (nearly)
 # the same traces, has the same start-up and misses 1 % of the servable requests: an upper bound of the optimum.
@@ -40,153 +40,178 @@ CLAIRVOYANT = {
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked of every case."""
+class Setting:
+    """One case with one start-up."""
 
-    seeds: Sequence[int] = (0,)
-    price: float = 20.0
-    options: Options = field(default_factory=Options)
-    lever: Lever = LEVERS["default"]
+    name: str
+    make: Callable[[int], Case]
+    seed: int
+    start_up_seconds: float
+    clairvoyant: Mapping[float, float] = field(default_factory=dict)
+    """Cost per target."""
 
-    def outcomes(self, name: str, start_up_seconds: float) -> list[Outcome]:
-        """Run the case with every seed."""
-        settings = self.lever.apply(PolicySettings(miss_price=self.price))
-        found = []
-        for seed in self.seeds:
-            case = traffic(name, seed)
-            with self.lever.pulled():
-                found.append(
-                    run_case(case, start_up_seconds=start_up_seconds, settings=settings, options=self.options)
-                )
-        return found
+
+def settings_of(name: str, start_ups: Sequence[float] = ()) -> list[Setting]:
+    """Return the settings of a case by its name, with those start-ups or its own."""
+    days = [
+        Setting(day.name, day.make, day.seed, day.start_up_seconds, day.clairvoyant)
+        for day in DAYS
+        if day.name == name and (not start_ups or day.start_up_seconds in start_ups)
+    ]
+    if days:
+        return days
+    make = (CASES | LONG_CASES)[name]
+    found = []
+    for seconds in start_ups or START_UPS:
+        bounds = CLAIRVOYANT.get(name)
+        known = {} if bounds is None else {0.99: bounds[0 if seconds < 150.0 else 1]}
+        found.append(Setting(name, make, 0, seconds, known))
+    return found
 
 
 @lru_cache(maxsize=1)
-def traffic(name: str, seed: int) -> Case:
-    """Return a case; the last one is kept, for the next start-up."""
-    return (CASES | LONG_CASES)[name](seed)
+def _traffic(make: Callable[[int], Case], seed: int) -> Case:
+    """Return a case; the last one is kept, for the next target."""
+    return make(seed)
 
 
-def over_clairvoyant(name: str, start_up_seconds: float, outcome: Outcome) -> float | None:
-    """Return replica-hours over the clairvoyant fleet's of seed 0; ``None`` where none was searched."""
-    bounds = CLAIRVOYANT.get(name)
-    return None if bounds is None else outcome.replica_hours / bounds[0 if start_up_seconds < 150.0 else 1]
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One run and what it is measured against."""
+
+    setting: Setting
+    target: float
+    outcome: Outcome
+
+    @property
+    def met(self) -> bool:
+        """Return whether the objective was reached."""
+        return self.outcome.attained >= self.target
+
+    @property
+    def ratio(self) -> float | None:
+        """Return the cost over that of the fleet that knows the future; ``None`` where none was searched."""
+        bound = self.setting.clairvoyant.get(self.target)
+        return None if bound is None else self.outcome.cost / bound
 
 
-def spread(values: Sequence[float], form: str) -> str:
-    """Return the mean, and the range in brackets where there are several values."""
-    mean = sum(values) / len(values)
-    text = format(mean, form)
-    return text if len(values) == 1 else f"{text} ({min(values):{form}} to {max(values):{form}})"
+def measured(setting: Setting, target: float, seed: int, options: Options, lever: Lever) -> Result:
+    """Run one case."""
+    case = _traffic(setting.make, setting.seed + seed)
+    with lever.pulled():
+        outcome = run_case(case, start_up_seconds=setting.start_up_seconds, target=target, options=options)
+    return Result(setting, target, outcome)
 
 
 HEADER = (
-    "| trace | start-up s | replica-hours | over clairvoyant | attained % | worst 10 min % | actions/h "
-    "| ms per decision |\n|---|---|---|---|---|---|---|---|"
+    "| case, start-up | objective % | cost @ attained % | over clairvoyant | worst hour / 10 min % | actions/h "
+    "| ordered / cancelled per h | ms per decision |\n|---|---|---|---|---|---|---|---|"
 )
 
 
-def row(name: str, start_up_seconds: float, question: Question) -> str:
-    """Run one case and return its line of the table."""
-    found = question.outcomes(name, start_up_seconds)
-
-    def cell(value: Callable[[Outcome], float], form: str) -> str:
-        return spread([value(outcome) for outcome in found], form)
-
-    ratios = [over_clairvoyant(name, start_up_seconds, outcome) for outcome in found]
-    known = [ratio for ratio in ratios if ratio is not None]
+def row(result: Result) -> str:
+    """Return one line of the table."""
+    o = result.outcome
     cells = (
-        name,
-        f"{start_up_seconds:.0f}",
-        cell(lambda o: o.replica_hours, ".1f"),
-        spread(known, ".2f") if known else "-",
-        cell(lambda o: 100.0 * o.attained, ".2f"),
-        cell(lambda o: 100.0 * o.worst_minutes, ".0f"),
-        cell(lambda o: o.actions_per_hour, ".0f"),
-        cell(lambda o: o.decide_milliseconds, ".2f"),
+        f"{result.setting.name}, {result.setting.start_up_seconds:.0f} s",
+        f"{100 * result.target:g}",
+        cost_cell(result),
+        "-" if result.ratio is None else f"{result.ratio:.2f}",
+        f"{100 * o.worst_hour:.0f} / {100 * o.worst_minutes:.0f}",
+        f"{o.actions_per_hour:.1f}",
+        f"{o.ordered_per_hour:.1f} / {o.cancelled_per_hour:.1f}",
+        f"{o.decide_milliseconds:.2f}",
     )
     return f"| {' | '.join(cells)} |"
 
 
-SMOOTH = ("sg20", "sg100", "sg500", "az20", "az100")
-LEVER_CASES = (
-    ("sg20", 240.0), ("sg100", 240.0), ("az100", 60.0), ("az100", 240.0), ("conv23", 60.0), ("flash", 60.0),
-    ("onoff", 60.0), ("onoff", 240.0),
-)  # fmt: skip
+def cost_cell(result: Result) -> str:
+    """Return cost and attainment, and whether the objective was missed."""
+    missed = "" if result.met else " **missed**"
+    return f"{result.outcome.cost:.1f} @ {100 * result.outcome.attained:.2f}{missed}"
 
 
-def lever_rows(names: Sequence[str], cases: Sequence[str], question: Question) -> Iterator[str]:
-    """Yield a table of levers: mean cost over smooth traffic and over bursts, targets met, misses, single cases.
-
-    Misses are the mean of the misses over those allowed, each at most 20, so that one collapse does not hide the
-    others. Levers are compared on the first seed.
-    """
-    shown = [(name, seconds) for name, seconds in LEVER_CASES if name in cases]
+def summary(results: Sequence[Result]) -> Iterator[str]:
+    """Yield one line per objective over all cases."""
     yield (
-        "| policy | cost, smooth | cost, bursts | met | misses / allowed | actions/h | "
-        + " | ".join(f"{name} {seconds:.0f} s" for name, seconds in shown)
-        + " |"
+        "\n| objective % | met | over clairvoyant: mean (range; cases) | actions/h: mean (most) | cancelled per h "
+        "| worst hour %: mean (least) |"
     )
-    yield "|---" * (6 + len(shown)) + "|"
-    for lever in names:
-        asked = Question(question.seeds[:1], question.price, question.options, LEVERS[lever])
-        found = {(name, s): asked.outcomes(name, s)[0] for name in cases for s in START_UPS}
+    yield "|---|---|---|---|---|---|"
+    for target in sorted({result.target for result in results}):
+        mine = [result for result in results if result.target == target]
+        ratios = [result.ratio for result in mine if result.ratio is not None]
+        actions = [result.outcome.actions_per_hour for result in mine]
+        hours = [100 * result.outcome.worst_hour for result in mine]
+        cancelled = _mean([result.outcome.cancelled_per_hour for result in mine])
+        over = f"{_mean(ratios):.3f} ({min(ratios):.2f} to {max(ratios):.2f}; {len(ratios)})" if ratios else "-"
         yield (
-            f"| {lever} | " + " | ".join((*_lever_cells(found), *(_case_cell(k, found[k]) for k in shown))) + " |"
+            f"| {100 * target:g} | {sum(r.met for r in mine)} of {len(mine)} | {over} "
+            f"| {_mean(actions):.1f} ({max(actions):.1f}) | {cancelled:.1f} "
+            f"| {_mean(hours):.0f} ({min(hours):.0f}) |"
         )
 
 
-def _lever_cells(found: dict[tuple[str, float], Outcome]) -> Iterator[str]:
-    cost = {key: over_clairvoyant(*key, outcome) or 0.0 for key, outcome in found.items()}
-    for chosen in ([k for k in cost if k[0] in SMOOTH], [k for k in cost if k[0] not in SMOOTH]):
-        yield f"{sum(cost[k] for k in chosen) / len(chosen):.3f}" if chosen else "-"
-    misses = [(1.0 - outcome.attained) / (1.0 - TARGET) for outcome in found.values()]
-    yield f"{sum(miss <= 1.0 for miss in misses)} of {len(misses)}"
-    yield f"{sum(min(20.0, miss) for miss in misses) / len(misses):.2f}"
-    yield f"{sum(outcome.actions_per_hour for outcome in found.values()) / len(found):.0f}"
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
-def _case_cell(key: tuple[str, float], outcome: Outcome) -> str:
-    return f"{over_clairvoyant(*key, outcome) or 0.0:.2f} @ {100.0 * outcome.attained:.1f}"
+def lever_rows(settings: Sequence[Setting], targets: Sequence[float], options: Options) -> Iterator[str]:
+    """Yield a table of what each part of the policy buys: one column per case and objective."""
+    columns = [(setting, target) for setting in settings for target in targets]
+    heads = (f"{setting.name} {setting.start_up_seconds:.0f} s, {100 * target:g} %" for setting, target in columns)
+    yield f"| policy | {' | '.join(heads)} |"
+    yield "|---" * (1 + len(columns)) + "|"
+    for name, lever in LEVERS.items():
+        found = [measured(setting, target, 0, options, lever) for setting, target in columns]
+        cells = (f"{cost_cell(result)}, {result.outcome.actions_per_hour:.1f}/h" for result in found)
+        yield f"| {name}: {lever.meaning} | {' | '.join(cells)} |"
 
 
 @pytest.mark.benchmark
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"the public traces are not in {DATA}; set FOREBAY_DATA")
-def test_policy_on_all_traces() -> None:
+def test_policy_on_a_day_and_an_hour() -> None:
     print(f"\n{HEADER}")
-    for name in CASES:
-        for start_up_seconds in START_UPS:
-            print(row(name, start_up_seconds, Question()), flush=True)
+    for setting in (*settings_of("exp", (240.0,)), *settings_of("conv23", (240.0,))):
+        result = measured(setting, 0.9, 0, Options(), LEVERS["default"])
+        print(row(result), flush=True)
+        assert result.met
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the cases named on the command line."""
+    names = list(dict.fromkeys([*(day.name for day in DAYS), *CASES, *LONG_CASES]))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "cases", nargs="*", default=list(CASES), metavar="CASE", help=", ".join([*CASES, *LONG_CASES])
+        "cases", nargs="*", default=[day.name for day in DAYS], metavar="CASE", help=", ".join(names)
     )
-    parser.add_argument("--start-up", type=float, action="append", help="seconds (repeatable); default 60 and 240")
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0], help="traffic is drawn with each; default 0")
-    parser.add_argument("--price", type=float, default=20.0, help="of a miss, in the work of one request")
+    parser.add_argument(
+        "--start-up", type=float, action="append", help="seconds (repeatable); default: the case's"
+    )
+    parser.add_argument("--targets", type=float, nargs="*", default=[100 * t for t in TARGETS], help="per cent")
+    parser.add_argument("--seed", type=int, default=0, help="added to each case's own")
     parser.add_argument("--slower", type=float, default=1.0, help="the policy believes replicas this much slower")
     parser.add_argument("--learned", action="store_true", help="the policy has no profile")
     parser.add_argument("--serve", action="store_true", help="every replica prefills and decodes")
     parser.add_argument("--order", type=QueueOrder, choices=list(QueueOrder), default=QueueOrder.FIFO)
-    parser.add_argument(
-        "--levers", nargs="*", choices=list(LEVERS), help="what parts of the policy buy (all, or those named)"
-    )
+    parser.add_argument("--levers", action="store_true", help="print what each part of the policy buys")
     given = parser.parse_args(arguments)
     options = Options(given.slower, given.learned, given.serve, given.order)
-    question = Question(given.seeds, given.price, options)
-    if given.levers is not None:
-        for line in lever_rows(given.levers or list(LEVERS), given.cases, question):
+    settings = [one for name in dict.fromkeys(given.cases) for one in settings_of(name, given.start_up or ())]
+    targets = [target / 100 for target in given.targets]
+    if given.levers:
+        for line in lever_rows(settings, targets, options):
             print(line, flush=True)
         return
     print(HEADER)
-    for name in given.cases:
-        for start_up_seconds in given.start_up or START_UPS:
-            print(row(name, start_up_seconds, question), flush=True)
+    results = []
+    for setting in settings:
+        for target in targets:
+            results.append(measured(setting, target, given.seed, options, LEVERS["default"]))
+            print(row(results[-1]), flush=True)
+    for line in summary(results):
+        print(line)
 
 
 if __name__ == "__main__":

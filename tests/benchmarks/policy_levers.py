@@ -1,7 +1,6 @@
 """The policy with one part taken out at a time, so that what each part buys can be measured.
 
-Parts that are settings are set; the others are replaced where they live, for as long as the run takes. Nothing of
-this exists outside the benchmark.
+Parts are replaced where they live, for as long as the run takes. Nothing of this exists outside the benchmark.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -10,13 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest.mock import PropertyMock, patch
 
-import numpy as np
-
-from forebay.flow.fleet import Role, Slo
 from forebay.flow.forecast import DemandForecast
-from forebay.flow.settings import PolicySettings
 from forebay.forecast import Forecaster
-from forebay.sizing.work import FloatArray, ReplicaWork
+from forebay.sizing.backlog import BacklogNeed
 
 FAR = 1e9
 _asked = Forecaster.forecast
@@ -27,13 +22,8 @@ class Lever:
     """One change of the policy."""
 
     meaning: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
     replaced: Mapping[str, Any] = field(default_factory=dict)
     """Dotted name of what is replaced, and by what."""
-
-    def apply(self, settings: PolicySettings) -> PolicySettings:
-        """Return ``settings`` with the lever's own."""
-        return replace(settings, **self.settings)
 
     @contextmanager
     def pulled(self) -> Iterator[None]:
@@ -52,52 +42,48 @@ def _changed(change: Callable[[DemandForecast], DemandForecast]) -> Callable[...
     return forecast
 
 
-def _fluid(
-    role: Role, rates: FloatArray, replicas: FloatArray, work: ReplicaWork, slo: Slo, burstiness: float
-) -> FloatArray:
-    """Return the share of requests beyond capacity: nobody ever waits for a replica that is free on average."""
-    offered = np.maximum(rates * work.seconds(role), 1e-9)
-    return np.clip(1.0 - replicas / offered, 0.0, 1.0) * np.ones(np.broadcast_shapes(rates.shape, replicas.shape))
+def _no_queue(**asked: Any) -> BacklogNeed:
+    return BacklogNeed(None, hold=False, left_seconds=0.0)
 
 
 LEVERS: Mapping[str, Lever] = {
     "default": Lever("the policy as it is"),
-    "no-forecast": Lever(
-        "the rate of the last minute; what was needed is kept for five minutes", {"forecast_enabled": False}
+    "no-regret": Lever(
+        "replicas move at once when it pays",
+        {"forebay.sizing.regret._ORDER_SHARE": 0.0, "forebay.sizing.regret._RELEASE_SHARE": 0.0},
     ),
-    "no-mixture": Lever(
-        "the learned forecaster alone: no last value, no recurrence",
-        replaced={"forebay.forecast.mixing.PRIOR_SHARE": 0.0, "forebay.forecast.mixing.HANDICAP": FAR},
+    "no-bias": Lever(
+        "the model's misses are taken as predicted",
+        {"forebay.sizing.price._BIAS_RANGE": (1.0, 1.0), "forebay.sizing.price._COLD_BIAS": 1.0},
+    ),
+    "no-pace": Lever(
+        "what was spent so far does not count",
+        {"forebay.sizing.price._SAVING": 0.0, "forebay.sizing.price._REPAYING": 0.0},
+    ),
+    "no-overload": Lever("a queue costs nothing later", {"forebay.sizing.overload.DRAIN_SHARE": FAR}),
+    "no-even": Lever(
+        "one hour may take the whole budget",
+        {"forebay.sizing.regret.EVENNESS": FAR, "forebay.sizing.regret._MOST_UNEVEN": 1.0},
+    ),
+    "warm-start": Lever(
+        "a pool without history is sized like any other", {"forebay.sizing.price._COLD_BIAS": 1.0}
+    ),
+    "no-backlog": Lever(
+        "a standing queue orders and holds nothing", {"forebay.pipeline.size.role_draft.backlog_need": _no_queue}
     ),
     "order-at-maximum": Lever(
-        "one target: the maximum up to the horizon is ordered, too",
-        replaced={"forebay.forecast.Forecaster.forecast": _changed(lambda f: replace(f, at_horizon=f.maximum))},
+        "the highest demand until the lead time is ordered, too",
+        {"forebay.forecast.Forecaster.forecast": _changed(lambda f: replace(f, at_horizon=f.maximum))},
     ),
-    "no-band": Lever(
-        "one target: what the horizon does not need is released (no maximum on the way, hence no band)",
-        replaced={"forebay.forecast.Forecaster.forecast": _changed(lambda f: replace(f, maximum=f.at_horizon))},
-    ),
-    "no-price": Lever(
-        "no price and no queue model: the forecast's q90 at 80 % use",
-        {"miss_price": 1e-9, "q90_utilisation_limit": 0.8},
-    ),
-    "no-queue-model": Lever(
-        "work beyond capacity misses, nothing else does; the q90 floor stays",
-        replaced={"forebay.sizing.curve.miss_share": _fluid},
+    "release-at-horizon": Lever(
+        "what the horizon does not need is released",
+        {"forebay.forecast.Forecaster.forecast": _changed(lambda f: replace(f, maximum=f.at_horizon))},
     ),
     "no-burstiness": Lever(
         "arrivals within a minute are taken for Poisson",
-        replaced={"forebay.sizing.rates.Burstiness.value": PropertyMock(return_value=0.0)},
+        {"forebay.sizing.rates.Burstiness.value": PropertyMock(return_value=0.0)},
     ),
-    "no-budget": Lever("the price of a miss stays as it is", {"budget_gain": 0.0}),
-    "no-cap": Lever("forecasts may be as high as they like", {"growth_cap": FAR}),
-    "no-q90-floor": Lever("no floor over the forecast's q90", {"q90_utilisation_limit": FAR}),
     "no-lift": Lever(
-        "forecasts do not follow the last half-minute",
-        replaced={"forebay.pipeline.size.demand._LARGEST_LIFT": 1.0},
-    ),
-    "no-young-hold": Lever(
-        "young forecasters release like old ones",
-        replaced={"forebay.pipeline.size.role_draft._YOUNG_FORECASTS": 0},
+        "forecasts do not follow the last half-minute", {"forebay.pipeline.size.demand._LARGEST_LIFT": 1.0}
     ),
 }

@@ -7,28 +7,39 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from forebay.flow.decision import PoolDecision
 from forebay.flow.fleet import Fleet, Pool, PoolKey, Role, Variant, VariantKey
-from forebay.flow.observation import FleetObservation
+from forebay.flow.observation import FleetObservation, PoolObservation
 from forebay.flow.performance import Performance
 from forebay.flow.settings import PolicySettings
+from forebay.flow.trace import FloatArray
 from forebay.offline.simulation import QueueOrder, SimulatedPool, SimulationOptions, StartUp
 from forebay.pipeline import FleetState, decide
 from tests.benchmarks.policy_traces import Case
 
 KEY = PoolKey("bench", "chat")
 NOT_SCORED_SECONDS = 60.0
+_BUSY_SHARE = 0.2
+BoolArray = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What one run came to."""
 
-    replica_hours: float
+    cost: float
+    """Replica-hours, each times its price."""
     attained: float
     """Of the requests that an idle system could serve in time."""
+    worst_hour: float
+    """The same in the worst clock hour that has at least a fifth of the mean number of requests."""
     worst_minutes: float
-    """The same in the worst ten minutes."""
+    """The same in the worst such ten minutes."""
     actions_per_hour: float
+    """Changes of a role's replica count, both roles together."""
+    ordered_per_hour: float
+    cancelled_per_hour: float
+    """Replicas taken back before they were ready."""
     decide_milliseconds: float
     """Mean CPU time of one decision."""
 
@@ -63,11 +74,13 @@ def run_case(
     case: Case,
     *,
     start_up_seconds: float,
+    target: float = 0.99,
     settings: PolicySettings | None = None,
     options: Options | None = None,
 ) -> Outcome:
-    """Run the policy over ``case``."""
+    """Run the policy over ``case`` with the objective that ``target`` of all requests are in time."""
     settings, options = settings or PolicySettings(), options or Options()
+    case = replace(case, slo=replace(case.slo, target=target))
     roles = (Role.SERVE,) if options.serve else (Role.PREFILL, Role.DECODE)
     pool = _pool(case, options.believed(case.performance), start_up_seconds, settings, roles)
     initial = _initial(case, roles)
@@ -86,14 +99,32 @@ def run_case(
             pool, requests_per_minute=history, end_seconds=0.0, lead_times_seconds=(start_up_seconds,)
         )
     spent, rounds = 0.0, math.ceil(case.trace.span_seconds / settings.interval_seconds)
+    orders = Orders()
     for number in range(1, rounds + 1):
         simulated.run_until(number * settings.interval_seconds)
         seen = FleetObservation(at_seconds=simulated.now_seconds, pools={KEY: simulated.observe()})
         begun = time.process_time()
         decision = decide(fleet, seen, state).pools[KEY]
         spent += time.process_time() - begun
+        orders.count(seen.pools[KEY], decision)
         simulated.scale({variant.key: variant.desired for variant in decision.variants})
-    return _outcome(case, simulated, spent / rounds)
+    return _outcome(case, simulated, orders, spent / rounds)
+
+
+@dataclass(slots=True)
+class Orders:
+    """Replicas that were ordered, and those that were taken back before they were ready."""
+
+    ordered: int = 0
+    cancelled: int = 0
+
+    def count(self, seen: PoolObservation, decision: PoolDecision) -> None:
+        """Take one decision. What starts is taken back first, as a ReplicaSet does."""
+        for variant in decision.variants:
+            sight = seen.variant(variant.key)
+            starting = 0 if sight is None else len(sight.starting)
+            self.ordered += max(0, variant.desired - variant.current)
+            self.cancelled += min(starting, max(0, variant.current - variant.desired))
 
 
 def _pool(
@@ -110,6 +141,7 @@ def _pool(
             max_replicas=1000,
             performance=believed,
             start_up_seconds=start_up_seconds,
+            usd_per_replica_hour=case.usd_per_replica_hour.get(role, 1.0),
         )
         for role in roles
     )
@@ -135,7 +167,7 @@ def _initial(case: Case, roles: Sequence[Role]) -> dict[VariantKey, int]:
     return {VariantKey(role, role.value): math.ceil(rate * seconds[role] / 0.8) for role in roles}
 
 
-def _outcome(case: Case, simulated: SimulatedPool, decide_seconds: float) -> Outcome:
+def _outcome(case: Case, simulated: SimulatedPool, orders: Orders, decide_seconds: float) -> Outcome:
     result = simulated.result()
     trace, slo = case.trace, case.slo
     scored = trace.arrival_seconds < trace.span_seconds - NOT_SCORED_SECONDS
@@ -144,13 +176,24 @@ def _outcome(case: Case, simulated: SimulatedPool, decide_seconds: float) -> Out
     )
     servable = (prefill <= slo.ttft_seconds) & scored
     met = (result.ttft_seconds <= slo.ttft_seconds) & (result.itl_seconds <= slo.itl_seconds) & scored
-    tens = (trace.arrival_seconds // 600.0).astype(np.int64)
-    could, did = np.bincount(tens[servable]), np.bincount(tens[met], minlength=int(tens[servable].max()) + 1)
-    shares = did[could > 0] / could[could > 0]
+    hours = trace.span_seconds / 3600.0
+    usd = {v.key: v.usd_per_replica_hour or 0.0 for v in simulated.pool.variants}
     return Outcome(
-        replica_hours=sum(result.replica_seconds.values()) / 3600.0,
+        cost=sum(usd[name] * seconds for name, seconds in result.replica_seconds.items()) / 3600.0,
         attained=float(met.sum() / servable.sum()),
-        worst_minutes=float(shares.min()),
-        actions_per_hour=len(result.actions) / (trace.span_seconds / 3600.0),
+        worst_hour=_worst(trace.arrival_seconds, servable, met, 3600.0),
+        worst_minutes=_worst(trace.arrival_seconds, servable, met, 600.0),
+        actions_per_hour=len(result.actions) / hours,
+        ordered_per_hour=orders.ordered / hours,
+        cancelled_per_hour=orders.cancelled / hours,
         decide_milliseconds=1000.0 * decide_seconds,
     )
+
+
+def _worst(arrivals: FloatArray, servable: BoolArray, met: BoolArray, seconds: float) -> float:
+    """Return the least share that met the objective in windows that are not nearly empty."""
+    window = (arrivals // seconds).astype(np.int64)
+    could = np.bincount(window[servable])
+    did = np.bincount(window[met & servable], minlength=len(could))
+    busy = could >= _BUSY_SHARE * could.mean()
+    return float((did[busy] / could[busy]).min())

@@ -8,13 +8,13 @@ model with an invented performance model, the same for all.
 
 import gzip
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from forebay.flow.fleet import Slo
+from forebay.flow.fleet import Role, Slo
 from forebay.flow.performance import Performance
 from forebay.flow.trace import FloatArray, IntArray, RequestTrace
 
@@ -57,6 +57,8 @@ class Case:
     trace: RequestTrace
     performance: Performance = PERFORMANCE
     slo: Slo = SLO
+    usd_per_replica_hour: Mapping[Role, float] = field(default_factory=dict)
+    """Per role; every replica-hour costs one where nothing is said."""
 
 
 def _table(name: str) -> "np.ndarray":

@@ -172,6 +172,28 @@ STORIES: Sequence[Story] = (
         "No capacity is expected of node pool h100.",
         {"node_pool": "h100"},
     ),
+    Story(
+        "ForebayNodesSlow",
+        {
+            f'forebay_node_pool_lead_time_seconds{{{JOB},node_pool="h100",quantile="0.9"}}': "300x1450 900x40",
+            f'forebay_node_pool_lead_time_seconds{{{JOB},node_pool="l40s",quantile="0.9"}}': "300x1500",
+        },
+        "1460m",
+        "1470m",
+        "Nodes of pool h100 take 15m 0s, twice as long as a day ago.",
+        {"node_pool": "h100"},
+    ),
+    Story(
+        "ForebayNodesIdle",
+        {
+            f'forebay_node_pool_idle_nodes{{{JOB},node_pool="h100"}}': "0x5 2x100",
+            f'forebay_node_pool_idle_nodes{{{JOB},node_pool="l40s"}}': "2x50 0x60",
+        },
+        "60m",
+        "70m",
+        "Pool h100 has 2 nodes that are paid for and were not used for an hour.",
+        {"node_pool": "h100"},
+    ),
 )
 
 

@@ -116,7 +116,7 @@ def store_garbage(stage: Stage) -> None:
     rest.patch(f"{api}/gpunodepools/{stage.nodes.name}/status", {"status": {"leadTime": odd, "conditions": {}}})
     create(f"{api}/servingprofiles", own("ServingProfile", "odd", None, ["garbage"]))
     policies = f"{api}/namespaces/{stage.namespace}/scalingpolicies"
-    create(policies, own("ScalingPolicy", "odd", stage.namespace, {"preset": 9}))
+    create(policies, own("ScalingPolicy", "odd", stage.namespace, {"spareReplicas": "nine"}))
 
 
 def test_garbage_is_told_of_and_hinders_nobody(stage: Stage) -> None:

@@ -151,7 +151,7 @@ def test_more_demand_never_costs_less(fleet: PlanProblem, growth: float) -> None
             replace(
                 one,
                 options=tuple(replace(o, current=0, min_replicas=0) for o in one.options),
-                roles=tuple(replace(r, order=grown(r.order), release=grown(r.release)) for r in one.roles),
+                roles=tuple(replace(r, order=grown(r.order), wanted=growth * r.wanted) for r in one.roles),
             )
             for one in fleet.pools
         ),

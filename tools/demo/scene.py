@@ -72,7 +72,7 @@ def scene(*, seconds: float, trace_file: Path | None, seed: int = 7) -> Scene:
         TraceError: the file cannot be used.
     """
     if trace_file is None:
-        source, original = WEEKDAY, generate(_weekday(), seed)
+        source, original = WEEKDAY, weekday(seed)
     else:
         source, original = trace_file.name, load_trace(trace_file, LoadOptions(seed=seed, history_seconds=0.0))
     if original.span_seconds < seconds:
@@ -91,8 +91,12 @@ def scene(*, seconds: float, trace_file: Path | None, seed: int = 7) -> Scene:
     )
 
 
-def _weekday() -> TrafficSpec:
+def weekday(seed: int) -> RequestTrace:
     """Return a day from the small hours on: quiet, a morning that trebles, a busy noon, a long quiet night."""
+    return generate(_weekday(), seed)
+
+
+def _weekday() -> TrafficSpec:
     return replace(
         PRESETS["chat"],
         duration_seconds=DAY_SECONDS,

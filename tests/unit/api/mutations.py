@@ -65,7 +65,6 @@ _STRINGS = (
         "on-demand",
         "vllm",
         "dynamo",
-        "balanced",
         "PodDriven",
     ),
     *("model_name", "0abc", "a:b", "meta-llama/Llama-3", 'x"} or up', "a,b=c", "a b", "a b ", "h100", "H100-80GB"),

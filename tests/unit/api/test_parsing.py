@@ -46,7 +46,8 @@ def test_an_error_is_one_sentence_with_the_name_and_the_paths() -> None:
         parse(InferencePool, body)
     assert str(refused.value) == (
         "InferencePool serving/chat: spec.slo.ttft: must be a duration from 1ms to 10m: write it like 800ms or 1s"
-        "; spec.slo.percentile: must be at most 99; lower it."
+        "; spec.slo.percentile: must be per cent from 50 to 99.9 with at most one decimal: write it like 95 or"
+        ' "99.9".'
     )
 
 

@@ -1,5 +1,6 @@
 """What the operator reports fits the status that the CRD has: one that it lacks would be lost without a word."""
 
+from forebay.api.v1alpha1.inferencepool import Mode
 from forebay.api.v1alpha1.inferencepool_status import InferencePoolStatus
 from forebay.flow.decision import PoolDecision, Reason, ReasonCode, Step, VariantDecision
 from forebay.flow.fleet import PoolKey, Role
@@ -50,7 +51,9 @@ def test_a_full_report_of_a_pool_fits() -> None:
         usd_per_hour=41.2,
         capacity_source={PREFILL: "profile-corrected"},
     )
-    verdicts = judge(observed, decision, target_problems=(LONG,), reference_problems=(LONG,), obstacles=(LONG,))
+    verdicts = judge(
+        observed, decision, mode=Mode.AUTO, target_problems=(LONG,), reference_problems=(LONG,), obstacles=(LONG,)
+    )
     report = pool_report(
         {},
         observed,

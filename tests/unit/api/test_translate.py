@@ -10,7 +10,7 @@ from forebay.api.policies import policy_settings
 from forebay.api.profiles import translate_profile
 from forebay.api.translate import Catalogue, PoolBinding, translate_fleet, translate_node_pool, translate_pool
 from forebay.api.v1alpha1 import GPUNodePool, InferencePool, ScalingPolicy, ServingProfile
-from forebay.api.v1alpha1.scalingpolicy import Preset, ScalingPolicySpec
+from forebay.api.v1alpha1.scalingpolicy import ScalingPolicySpec
 from forebay.flow.fleet import NodePool, PoolKey, RatioBand, Role
 from forebay.flow.performance import DecodePoint, Performance, PrefillPoint, ProfilePoints
 from forebay.flow.settings import PolicySettings
@@ -57,7 +57,7 @@ def test_the_smallest_pool_has_a_default_for_everything() -> None:
         0.05,
         0.95,
     )
-    assert binding.pool.settings == PolicySettings()
+    assert binding.pool.settings.known_loads == ()
     (variant,) = binding.pool.variants
     assert (variant.name, variant.role, variant.min_replicas, variant.max_replicas) == ("chat", Role.SERVE, 1, 8)
     assert variant.usd_per_replica_hour is None
@@ -101,11 +101,11 @@ def test_schedules_are_expanded_from_now_to_the_horizon() -> None:
 
 def test_what_leads_nowhere_is_named_and_the_pool_still_works() -> None:
     binding = bound("assistant", EMPTY)
-    assert binding.pool.settings.miss_price == 20.0
+    assert binding.pool.settings.budget_half_life_seconds == PolicySettings().budget_half_life_seconds
     assert all(variant.performance is None for variant in binding.pool.variants)
     assert binding.problems[0] == (
         "spec.policyRef: there is no scalingpolicies.forebay.io office-hours in namespace serving; create it or"
-        " correct the name, or name a preset (cost-saver, balanced, latency-first); balanced is used until then"
+        " correct the name; every default is used until then"
     )
     assert binding.problems[1].startswith(
         "spec.roles.prefill.variants[0].nodePool: there is no gpunodepools.forebay.io h100; create it"
@@ -145,34 +145,20 @@ def test_a_schedule_in_an_unknown_time_zone_is_left_out_and_named() -> None:
     assert {load.name for load in binding.pool.settings.known_loads} == {"nightly-batch"}
 
 
-@pytest.mark.parametrize(("preset", "price"), [("cost-saver", 8.0), ("balanced", 20.0), ("latency-first", 60.0)])
-def test_presets_are_prices(preset: str, price: float) -> None:
-    assert bound("chat", EMPTY, changes={"spec.policyRef": {"name": preset}}).pool.settings == PolicySettings(
-        miss_price=price
-    )
-    assert policy_settings(ScalingPolicySpec(preset=Preset(preset))).miss_price == price
-
-
 def test_every_field_of_a_policy_reaches_the_settings() -> None:
     spec = ScalingPolicySpec.model_validate(
         {
-            "missPrice": "7.5",
-            "maxUtilizationPercent": 70,
-            "releasePricePercent": 25,
             "forecast": {"enabled": False, "rateWindow": "2m", "growthCapPercent": 40},
-            "errorBudget": {"window": "12h"},
+            "errorBudget": {"window": "24h"},
             "guards": {"restart": "7m"},
             "stabilisation": {"maxScaleOutStep": 4, "maxScaleInStep": 1, "actionsPerHour": 12},
         }
     )
     assert policy_settings(spec) == PolicySettings(
-        miss_price=7.5,
-        q90_utilisation_limit=0.7,
-        release_price_factor=0.25,
         forecast_enabled=False,
         rate_window_seconds=120.0,
         growth_cap=0.4,
-        budget_half_life_seconds=43_200.0,
+        budget_half_life_seconds=86_400.0,
         restart_guard_seconds=420.0,
         max_scale_out_step=4,
         max_scale_in_step=1,
@@ -182,12 +168,16 @@ def test_every_field_of_a_policy_reaches_the_settings() -> None:
 
 def test_the_documented_defaults_are_those_of_the_settings() -> None:
     settings = PolicySettings()
-    assert settings.q90_utilisation_limit == 0.85
-    assert settings.release_price_factor == 0.5
     assert settings.growth_cap == 0.15
     assert settings.rate_window_seconds == 60.0
-    assert settings.budget_half_life_seconds == 6 * 3600.0
+    assert settings.budget_half_life_seconds == 12 * 3600.0
     assert settings.restart_guard_seconds == 300.0
+
+
+@pytest.mark.parametrize(("written", "share"), [(50, 0.5), (99, 0.99), ("99.9", 0.999), ("90.5", 0.905)])
+def test_the_objective_may_have_one_decimal(written: object, share: float) -> None:
+    slo = {"ttft": "1s", "itl": "50ms", "percentile": written}
+    assert bound("chat", changes={"spec.slo": slo}).pool.slo.target == pytest.approx(share)
 
 
 def test_a_pool_s_own_limits_and_pause_take_precedence() -> None:

@@ -145,7 +145,7 @@ def test_crds_are_printed_as_yaml_documents(run: Callable[..., tuple[int, str]])
     code, output = run("crds")
     assert code == 0
     assert {document["kind"] for document in yaml.safe_load_all(output)} == {"CustomResourceDefinition"}
-    assert len(list(yaml.safe_load_all(output))) == 4
+    assert len(list(yaml.safe_load_all(output))) == 5
 
 
 def test_values_of_the_command_line_are_read() -> None:
@@ -226,13 +226,13 @@ def test_an_explanation_tells_what_why_and_what_not() -> None:
     text = as_text(explanation(), colour=False)
     for part in (
         "serving/chat  mode Recommend",
-        "P 3 D 4  (not written in this mode)",
+        "P 3 D 4  (mode Recommend writes no replicas)",
         "Why: prefill needs 3 replicas.",
         "Conflicted OtherWriter: An HPA does, too.",
         "2026-11-20 00:00:00 UTC",
         "*size      prefill: 3 replicas. [Sized]",
         "2 replicas at 5.00 $/h, 12 % expected misses: misses cost more",
-        "Deployment a/b: 2 -> 3 (Written) done.",
+        "Deployment a/b: 2 -> 3, written. done.",
     ):
         assert part in text
     assert "ScalingLimited" not in text
@@ -247,7 +247,14 @@ def test_a_sentence_that_names_its_role_is_not_given_it_twice() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "told"), [(0.999, "100 %"), (0.123, "12 %"), (0.0123, "1.2 %"), (3.2e-6, "0.00032 %")]
+    ("share", "told"),
+    [
+        (0.999, "100 %"),
+        (0.123, "12 %"),
+        (0.0123, "1.2 %"),
+        (3.2e-6, "less than 0.01 %"),
+        (1.8e-53, "less than 0.01 %"),
+    ],
 )
 def test_expected_misses_are_told_without_powers_of_ten(share: float, told: str) -> None:
     record = copy.deepcopy(RECORD)

@@ -6,7 +6,7 @@ import pytest
 from forebay.flow.settings import KnownLoad, PolicySettings
 from forebay.forecast import TEN_MINUTES, ExternalForecast, Forecaster, Taken
 from forebay.forecast.history import CountHistory
-from forebay.forecast.jobs import RefitJob, WarmJob
+from forebay.forecast.jobs import WarmJob
 from forebay.forecast.snapshot import MAGIC, VERSION, pack_curve, unpack_curve
 from tests.unit.forecast.driver import Driver, quantiles
 from tests.unit.forecast.traffic import daily
@@ -70,23 +70,6 @@ def test_the_horizon_that_nobody_asks_for_is_dropped() -> None:
 def test_an_impossible_lead_time_is_refused(lead_time: float) -> None:
     with pytest.raises(ValueError, match="lead time"):
         warmed(0.05).ask(lead_time_seconds=lead_time)
-
-
-# --- work off the loop ---------------------------------------------------------------------------------------
-
-
-def test_linear_layers_are_refitted_from_the_second_day_on() -> None:
-    driver = Driver(horizon=1, resolution=TEN_MINUTES, jobs=False)
-    week = daily(4.0, mean=1200.0, seed=23)[::10] * 10.0
-    driver.warm(week)
-    job = driver.forecaster.job()
-    assert isinstance(job, RefitJob)
-    assert driver.forecaster.job() is None, "the same work is handed out once"
-    coefficients = job.run().coefficients
-    assert {fitted.track.maximum for fitted in coefficients} == {False, True}
-    driver.forecaster.apply(job.run())
-    found = quantiles(driver.feed(week[:5]))
-    assert np.isfinite(found).all()
 
 
 # --- restarts ------------------------------------------------------------------------------------------------

@@ -8,13 +8,10 @@ import pytest
 from forebay.flow.fleet import Pool, RatioBand, Role, VariantKey
 from forebay.flow.settings import PolicySettings
 from forebay.forecast import Forecaster
+from forebay.pipeline.guard.context import Counts, Guard, GuardContext
 from forebay.pipeline.guard.guards import (
-    Counts,
-    Guard,
-    GuardContext,
     explore_with_care,
     guarded,
-    keep_overdue_orders,
     keep_ratio,
     leave_frozen,
     limit_actions,
@@ -25,6 +22,7 @@ from forebay.pipeline.guard.guards import (
     pause_scale_out,
     within_limits,
 )
+from forebay.pipeline.guard.removals import keep_overdue_orders
 from forebay.pipeline.remember.memory import PoolMemory
 from forebay.pipeline.size.supply import Supply
 from tests.keys import decode, prefill

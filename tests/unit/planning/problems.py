@@ -35,24 +35,19 @@ def option(name: str, role: Role = Role.SERVE, **changes: object) -> VariantOpti
 
 def role_need(
     order: MissCurve,
-    release: MissCurve | None = None,
     *,
     role: Role = Role.SERVE,
     price: float = 20.0,
-    order_floor: float = 0.0,
-    release_floor: float = 0.0,
+    wanted: float | None = None,
     speed: Sequence[tuple[VariantKey, float]] = (),
     buckets: tuple[WorkBucket, ...] = (),
 ) -> RoleNeed:
-    """Return a need with the two curves (the same one if no release curve is given)."""
+    """Return a need of ``wanted`` replicas; default: as many as pay at ``price``."""
+    costs = [n + price * missed for n, missed in zip(order.capacity, order.misses_per_second, strict=True)]
     return RoleNeed(
         role=role,
         order=order,
-        release=release or order,
-        order_floor=order_floor,
-        release_floor=release_floor,
-        order_alone=0,
-        release_alone=0,
+        wanted=order.capacity[costs.index(min(costs))] if wanted is None else wanted,
         miss_price_replica_seconds=price,
         erlangs=1.0,
         speed=tuple(speed),

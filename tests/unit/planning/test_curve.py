@@ -1,10 +1,10 @@
-"""Convex curves: hulls lose no minimum, and the band is convex with the present capacity as its kink."""
+"""Convex curves: hulls lose no minimum, and a lack of what is wanted costs more the more misses it makes."""
 
 import numpy as np
 import pytest
 
 from forebay.flow.sizing import MissCurve
-from forebay.planning.curve import band, lower_hull
+from forebay.planning.curve import lower_hull, worth_of
 from tests.unit.planning.problems import queue_curve
 
 
@@ -32,33 +32,17 @@ def test_a_broken_curve_is_refused(capacity: tuple[float, ...], misses: tuple[fl
         lower_hull(MissCurve(capacity, misses))
 
 
-def test_the_band_is_steeper_below_the_present_capacity() -> None:
-    joined = band(
-        queue_curve(4.0),
-        queue_curve(8.0),
-        present=7.0,
-        order_floor=0.0,
-        release_floor=0.0,
-        usd_per_miss_rate=20.0,
-        usd_per_capacity=1.0,
-    )
-    assert np.all(np.diff(joined.slopes) >= -1e-9)
-    gained_by_one_more = joined.at(7.0) - joined.at(8.0)
-    lost_by_one_fewer = joined.at(6.0) - joined.at(7.0)
-    order = lower_hull(queue_curve(4.0))
-    assert gained_by_one_more == pytest.approx(20.0 * (order.at(7.0) - order.at(8.0)))
-    assert lost_by_one_fewer > gained_by_one_more * 10
+def test_what_is_wanted_is_worth_its_price_and_no_more_is_worth_anything() -> None:
+    worth = worth_of(queue_curve(8.0), wanted=9.5, usd_per_miss_rate=20.0, usd_per_capacity=2.0)
+    assert np.all(np.diff(worth.slopes) >= -1e-9)
+    assert worth.at(9.5) == worth.at(30.0) == 0.0
+    assert worth.at(9.0) - worth.at(9.5) > 1000
+    missed = lower_hull(queue_curve(8.0))
+    difference = (worth.at(4.0) - worth.at(5.0)) - (worth.at(9.0) - worth.at(9.5)) / 0.5
+    lost = (missed.at(4.0) - missed.at(5.0)) - (missed.at(9.0) - missed.at(9.5)) / 0.5
+    assert difference == pytest.approx(20.0 * lost), "where limits bind, they fall where least is missed"
 
 
-def test_below_the_order_floor_nothing_is_cheaper() -> None:
-    joined = band(
-        queue_curve(1.0),
-        queue_curve(1.0),
-        present=0.0,
-        order_floor=5.0,
-        release_floor=9.0,
-        usd_per_miss_rate=1.0,
-        usd_per_capacity=2.0,
-    )
-    assert joined.at(4.0) - joined.at(5.0) > 1000
-    assert joined.at(5.0) - joined.at(9.0) < 2.0, "the release floor orders nothing"
+def test_nothing_wanted_is_worth_nothing() -> None:
+    worth = worth_of(queue_curve(1.0), wanted=0.0, usd_per_miss_rate=1.0, usd_per_capacity=2.0)
+    assert worth.at(0.0) == worth.at(9.0) == 0.0

@@ -23,9 +23,8 @@ def two_types(
     lead_time_seconds: float = 240.0,
     steady: bool = True,
     least_dear: int = 0,
-    release_floor: float = 12.0,
 ) -> PoolNeed:
-    """Return a pool that needs 12 replicas and releases what is above ``release_floor``."""
+    """Return a pool that needs 12 replicas."""
     options = [
         option("dear", node_pool="h100", usd_per_replica_hour=3.0, current=dear, min_replicas=least_dear),
         option(
@@ -36,7 +35,7 @@ def two_types(
             lead_time_seconds=lead_time_seconds,
         ),
     ]
-    need = role_need(queue_curve(3.0), order_floor=12.0, release_floor=release_floor)
+    need = role_need(queue_curve(3.0), wanted=12.0)
     one = pool("chat", [need], options)
     return replace(one, steady=frozenset({Role.SERVE}) if steady else frozenset())
 
@@ -84,11 +83,6 @@ def test_what_does_not_pay_or_is_not_allowed_stays(changes: dict[str, float], wh
     assert not plan.moves
 
 
-def test_a_step_is_larger_where_the_band_between_order_and_release_would_swallow_it() -> None:
-    plan = planned(two_types(release_floor=14.0))
-    assert plan.replicas[CHAT] == {DEAR: 12, CHEAP: 6}, "three would release one only"
-
-
 def test_only_what_is_free_is_bought() -> None:
     one = two_types()
     assert planned(one, gpu_stock={"l40s": 2, "h100": 12}).replicas[CHAT] == {DEAR: 12, CHEAP: 2}
@@ -117,13 +111,13 @@ def test_coarse_cheap_replicas_move_whole_when_a_step_would_release_nothing() ->
         option("fast", usd_per_replica_hour=8.0, speed=4.0, current=1),
         option("slow", usd_per_replica_hour=1.0, speed=1.0),
     ]
-    need = role_need(queue_curve(1.0), order_floor=4.0)
+    need = role_need(queue_curve(1.0), wanted=4.0)
     one = replace(pool("chat", [need], options), steady=frozenset({Role.SERVE}))
     assert planned(one).replicas[CHAT] == {FAST: 1, SLOW: 4}
 
 
 def test_the_ratio_band_is_kept() -> None:
-    needs = [role_need(queue_curve(1.0), role=role, order_floor=8.0) for role in (Role.PREFILL, Role.DECODE)]
+    needs = [role_need(queue_curve(1.0), role=role, wanted=8.0) for role in (Role.PREFILL, Role.DECODE)]
     options = [
         option("p", Role.PREFILL, current=8),
         option("d-fast", Role.DECODE, usd_per_replica_hour=9.0, speed=2.0, current=4),

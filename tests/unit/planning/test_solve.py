@@ -40,14 +40,11 @@ def test_one_pool_and_one_type_is_the_rule(erlangs: float, price: float) -> None
     assert plan.replicas[CHAT][A] == rule(erlangs, price)
 
 
-@pytest.mark.parametrize(("current", "expected"), [(2, "order"), (9, "keep"), (40, "release")])
-def test_between_the_order_and_the_release_answer_nothing_moves(current: int, expected: str) -> None:
-    order, release = rule(6.0, 20.0), rule(12.0, 20.0)
-    assert order < release
-    current = {"order": order - 3, "keep": (order + release) // 2, "release": release + 10}[expected]
-    need = role_need(queue_curve(6.0), queue_curve(12.0))
+@pytest.mark.parametrize("current", [2, 12, 40])
+def test_a_pool_moves_to_what_is_wanted(current: int) -> None:
+    need = role_need(queue_curve(6.0), wanted=12.0)
     plan = solve(problem(pool("chat", [need], [option("a", current=current)])))
-    assert plan.replicas[CHAT][A] == {"order": order, "keep": current, "release": release}[expected]
+    assert plan.replicas[CHAT][A] == 12
 
 
 def test_the_cheapest_capacity_is_bought_first_and_the_dearest_released_first() -> None:
@@ -74,8 +71,8 @@ def test_without_leave_to_release_nothing_shrinks() -> None:
     assert plan.replicas[CHAT][A] == 30
 
 
-def test_floors_are_bought_whatever_the_curve_says() -> None:
-    need = role_need(queue_curve(1.0), order_floor=7.2, release_floor=20.0)
+def test_what_is_wanted_is_bought_whatever_the_curve_says() -> None:
+    need = role_need(queue_curve(1.0), wanted=7.2)
     plan = solve(problem(pool("chat", [need], [option("a", current=3)])))
     assert plan.replicas[CHAT][A] == 8
 

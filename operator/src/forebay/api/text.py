@@ -160,6 +160,21 @@ def quantity_between(lowest: str, highest: str, *, such_as: str) -> Rule:
     )
 
 
+class Percentile(Quantity):
+    """Per cent from 50 to 99.9: an integer, or a string with one decimal such as ``"99.9"``."""
+
+    __slots__ = ()
+    max_length = 8
+
+
+_PERCENTILE = r"[5-9][0-9](\.[0-9])?"
+PERCENTILE_RULE = Rule(
+    f"string(self).matches('^{_PERCENTILE.replace(chr(92), chr(92) * 2)}$')",
+    'must be per cent from 50 to 99.9 with at most one decimal: write it like 95 or "99.9"',
+    lambda text: re.fullmatch(_PERCENTILE, text) is not None,
+)
+
+
 class Ratio(_Text):
     """Prefill replicas per decode replica, written ``1:4``."""
 

@@ -1,21 +1,21 @@
 """From resources to the values that flow through the loop. Pure: the time is an argument, nothing is looked up.
 
 A reference that leads nowhere stops nothing: the pool is translated with what is there (no price, learned
-capacity, the balanced preset), and the binding says in a sentence what is missing.
+capacity, a policy of defaults), and the binding says in a sentence what is missing.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from forebay.api.base import GROUP
-from forebay.api.policies import policy_settings, preset_named
+from forebay.api.policies import policy_settings
 from forebay.api.profiles import translate_profile
 from forebay.api.schedules import UnknownTimeZoneError, known_loads
 from forebay.api.v1alpha1 import GPUNodePool, InferencePool, ScalingPolicy, ServingProfile
 from forebay.api.v1alpha1.gpunodepool import Billing, CapacityType
 from forebay.api.v1alpha1.inferencepool import Mode
 from forebay.api.v1alpha1.roles import VariantSpec
-from forebay.api.v1alpha1.scalingpolicy import Preset, ScalingPolicySpec
+from forebay.api.v1alpha1.scalingpolicy import ScalingPolicySpec
 from forebay.api.v1alpha1.target import Target
 from forebay.api.v1alpha1.telemetry import Telemetry
 from forebay.flow.fleet import Fleet, NodePool, Pool, PoolKey, RatioBand, Role, Slo, Variant, VariantKey
@@ -96,7 +96,7 @@ def translate_pool(
             slo=Slo(
                 ttft_seconds=spec.slo.ttft.seconds,
                 itl_seconds=spec.slo.itl.seconds,
-                target=spec.slo.percentile / 100,
+                target=spec.slo.percentile.value / 100,
             ),
             variants=variants,
             prefill_to_decode=RatioBand(lowest=band.min.value, highest=band.max.value) if band else None,
@@ -165,15 +165,12 @@ def _policy(resource: InferencePool, catalogue: Catalogue, problems: list[str]) 
     if resource.spec.policy_ref is None:
         return ScalingPolicySpec()
     name = resource.spec.policy_ref.name
-    preset = preset_named(name)
-    if preset is not None:
-        return ScalingPolicySpec(preset=preset)
     found = catalogue.policies.get((resource.namespace, name))
     if found is not None:
         return found.spec
     problems.append(
-        f"spec.policyRef: {catalogue.why_missing('scalingpolicies', name, resource.namespace)}, or name a preset"
-        f" ({', '.join(Preset)}); balanced is used until then"
+        f"spec.policyRef: {catalogue.why_missing('scalingpolicies', name, resource.namespace)};"
+        " every default is used until then"
     )
     return ScalingPolicySpec()
 

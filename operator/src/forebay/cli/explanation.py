@@ -45,7 +45,7 @@ def _lines(explanation: Explanation) -> Iterator[str]:
         yield "Forebay has not looked at this pool yet. Is the operator running, and does its selector match?"
         return
     yield from _now(status, mode)
-    yield from _attention(status)
+    yield from _attention(status, mode)
     if explanation.record is None:
         yield from _compact(status, explanation.record_missing)
     else:
@@ -58,12 +58,12 @@ def _now(status: Mapping[str, Any], mode: str) -> Iterator[str]:
     summary = status.get("summary") or {}
     yield f"  replicas     {summary.get('replicas', '?')} ready/desired"
     recommended = summary.get("recommended", "?")
-    yield f"  recommended  {recommended}" + ("" if mode == "Auto" else "  (not written in this mode)")
+    yield f"  recommended  {recommended}" + ("" if mode == "Auto" else f"  (mode {mode} writes no replicas)")
     facts = {
         "demand": summary.get("demand"),
         "SLO met": status.get("sloAttainment"),
         "budget left": status.get("errorBudgetLeft"),
-        "cost": f"{status['costPerHour']} $/h" if "costPerHour" in status else None,
+        "cost": f"{summary['cost']} $/h" if "cost" in summary else None,
         "lead time": f"{status['leadTime']} from order to ready (p90)" if "leadTime" in status else None,
     }
     for name, value in facts.items():
@@ -74,13 +74,15 @@ def _now(status: Mapping[str, Any], mode: str) -> Iterator[str]:
         yield click.style("Why: ", bold=True) + str(status["message"])
 
 
-def _attention(status: Mapping[str, Any]) -> Iterator[str]:
+def _attention(status: Mapping[str, Any], mode: str) -> Iterator[str]:
     """Yield the conditions that ask for somebody."""
     good = {"Conflicted": "False", "ScalingLimited": "False"}
     bad = [
         condition
         for condition in status.get("conditions") or ()
         if condition.get("status") != good.get(condition.get("type"), "True")
+        # What is only recommended differs by design.
+        and (mode == "Auto" or condition.get("type") != "AsRecommended")
     ]
     if bad:
         yield ""
@@ -115,28 +117,31 @@ def _alternatives(record: Mapping[str, Any]) -> Iterator[str]:
     for item in alternatives:
         price = "" if item["usd_per_hour"] is None else f" at {item['usd_per_hour']:.2f} $/h"
         misses = item["expected_miss_share"]
-        share = "" if misses is None else f", {_percent(100 * misses)} % expected misses"
+        share = "" if misses is None else f", {_percent(100 * misses)} expected misses"
         yield f"  {item['description']}{price}{share}: {item['why_not']}"
 
 
 def _percent(value: float) -> str:
-    """Return two digits that count, or all before the point: .2g alone makes 1e+02 of a hundred."""
-    return f"{value:.0f}" if value >= 10.0 else f"{value:.2g}"
+    """Return a share in per cent, as coarse as it is worth: no one counts less than a hundredth of a per cent."""
+    if 0.0 < value < 0.01:
+        return "less than 0.01 %"
+    return f"{value:.0f} %" if value >= 10.0 else f"{value:.2g} %"
 
 
 def _actions(record: Mapping[str, Any]) -> Iterator[str]:
     if record["actions"]:
         yield ""
-        yield click.style("Written in this round:", bold=True)
+        yield click.style("Writes of this round:", bold=True)
     for action in record["actions"]:
-        yield f"  {action['target']}: {action['from']} -> {action['to']} ({action['result']}) {action['message']}"
+        done = "written" if action["result"] == "Written" else f"tried, not written ({action['result']})"
+        yield f"  {action['target']}: {action['from']} -> {action['to']}, {done}. {action['message']}"
 
 
 def _compact(status: Mapping[str, Any], why_not: str) -> Iterator[str]:
     last = status.get("lastDecision")
     yield ""
     if last:
-        yield click.style(f"Last change decided, {last.get('time')}:", bold=True)
+        yield click.style(f"Last change, {last.get('time')}:", bold=True)
         yield f"  {', '.join(last.get('changes') or ())}"
         yield f"  {last.get('message')} [{last.get('reason')}]"
     yield f"Only what the status holds: {why_not}. Use --operator-url for the whole record."

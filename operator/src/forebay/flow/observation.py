@@ -155,6 +155,8 @@ class Rollout:
     message: str
     stuck: bool = False
     """It does not get on by itself."""
+    full: bool = False
+    """Its controller cannot create replicas, such as for a quota."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

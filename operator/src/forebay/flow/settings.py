@@ -1,4 +1,4 @@
-"""Constants of the scaling policy: one set of defaults for all traffic; presets are named prices of a miss."""
+"""Constants of the scaling policy: one set of defaults for all traffic."""
 
 from dataclasses import dataclass, field
 
@@ -15,33 +15,16 @@ class KnownLoad:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicySettings:
-    """How a pool trades money against missed objectives.
-
-    ``miss_price`` is the price of one missed request in units of the replica-seconds that one request costs, so
-    that the same number means the same for a small and a large model.
-    """
+    """How a pool reaches its objective; everything that a user may set."""
 
     interval_seconds: float = 15.0
-    miss_price: float = 20.0
-    """Presets: cost-saver 8, balanced 20, latency-first 60."""
     rate_window_seconds: float = 60.0
     length_half_life_seconds: float = 180.0
     growth_cap: float = 0.15
     """Growth allowed above the highest rate seen in the last day."""
     growth_cap_memory_seconds: float = 86_400.0
-    release_price_factor: float = 0.5
-    """The price of a miss counts this much when deciding what to release."""
-    q90_utilisation_limit: float = 0.85
-    """Never plan more than this share of capacity for the forecast's 90th percentile."""
-    budget_gain: float = 2.5
-    budget_slack: float = 0.2
-    budget_error_min: float = -0.2
-    """An unspent budget lowers the price to no less than exp(gain x this), .6 of it. Lower bounds save 2 % where
-    bursts alternate with silence, but let one burst in fifty meet a fleet that has shrunk too far."""
-    budget_error_max: float = 0.15
-    budget_half_life_seconds: float = 21_600.0
-    budget_least_share: float = 0.15
-    """Of the budget's window: over-spending counts as if at least so much of it had passed."""
+    budget_half_life_seconds: float = 43_200.0
+    """After this long a miss counts half: a day's quiet and busy hours share one budget."""
     restart_guard_seconds: float = 300.0
     """No scale-in for this long (or two lead times, if longer) after a (re)start."""
     max_scale_out_step: int | None = None

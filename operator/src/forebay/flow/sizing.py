@@ -31,20 +31,13 @@ class WorkBucket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleNeed:
-    """What one role of one pool needs: two curves, floors and the price of a miss."""
+    """What one role of one pool needs: the replicas wanted, and what fewer of them would miss."""
 
     role: Role
     order: MissCurve
     """At the demand of the lead time."""
-    release: MissCurve
-    """At the highest demand on the way there, with the price already weighed for release."""
-    order_floor: float
-    """Reference replicas that must be ordered whatever the curve says (q90 headroom, present rate, backlog)."""
-    release_floor: float
-    """Reference replicas below which nothing is released."""
-    order_alone: int
-    """Replicas of the reference variant that the rule buys with this role alone and no limit."""
-    release_alone: int
+    wanted: float
+    """Reference replicas that the role should have. More are worth nothing; only limits leave it with fewer."""
     miss_price_replica_seconds: float
     """Price of one miss in reference replica-seconds, the error budget's steering included."""
     erlangs: float

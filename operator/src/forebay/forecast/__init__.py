@@ -5,7 +5,7 @@ Start at ``Forecaster``: samples in, ``DemandForecast`` out, one instance per po
 
 from forebay.forecast.forecaster import Forecaster
 from forebay.forecast.future import ExternalForecast
-from forebay.forecast.jobs import Job, JobResult
+from forebay.forecast.jobs import Warmed, WarmJob
 from forebay.forecast.resolution import ONE_MINUTE, TEN_MINUTES, Resolution
 from forebay.forecast.samples import Taken
 
@@ -14,8 +14,8 @@ __all__ = [
     "TEN_MINUTES",
     "ExternalForecast",
     "Forecaster",
-    "Job",
-    "JobResult",
     "Resolution",
     "Taken",
+    "WarmJob",
+    "Warmed",
 ]

@@ -13,7 +13,7 @@ from forebay.forecast import snapshot
 from forebay.forecast.cap import RateCap
 from forebay.forecast.follower import Follower
 from forebay.forecast.future import ExternalForecast, with_known_loads
-from forebay.forecast.jobs import Job, JobResult
+from forebay.forecast.jobs import Warmed, WarmJob
 from forebay.forecast.phase import MAX_HORIZON, Phase
 from forebay.forecast.resolution import ONE_MINUTE, Resolution
 from forebay.forecast.samples import SampleClock, Taken
@@ -124,15 +124,15 @@ class Forecaster:
         """Have state for these lead times now, whatever it takes (about 2 s per week of history and lead time)."""
         self._state.prepare([self.horizon(lead) for lead in lead_times_seconds])
 
-    def job(self) -> Job | None:
+    def job(self) -> WarmJob | None:
         """Return work that is due, or ``None``: run it anywhere, then hand its result to ``apply``; one at a time.
 
-        A refit of the linear layers twice a day, the warm-up of a lead time that was asked for and has no state
-        yet, or of everything after the traffic has outgrown its scale.
+        The warm-up of a lead time that was asked for and has no state yet, or of everything after the traffic has
+        outgrown its scale.
         """
         return self._state.job()
 
-    def apply(self, result: JobResult) -> None:
+    def apply(self, result: Warmed) -> None:
         """Use the ``result`` of a job; samples taken since it was handed out are caught up with."""
         self._state.apply(result)
 
@@ -146,7 +146,6 @@ class Forecaster:
         state, cap = self._state, self._cap
         arrays: snapshot.Arrays = {
             "step_seconds": np.array([self.resolution.step_seconds], dtype=np.int64),
-            "next_fit": np.array([state.next_fit], dtype=np.int64),
             "cap": np.array([cap.highest, cap.at_seconds, cap.seen_seconds]),
             **{f"history.{name}": array for name, array in snapshot.history_arrays(state.history).items()},
         }
@@ -175,7 +174,6 @@ class Forecaster:
             if int(arrays["step_seconds"][0]) != resolution.step_seconds:
                 raise ValueError("the saved forecaster state was kept at another sampling step; remove it")
             snapshot.load_history(state.history, arrays)
-            state.next_fit = int(arrays["next_fit"][0])
             cap.highest, cap.at_seconds, cap.seen_seconds = (float(value) for value in arrays["cap"])
         except KeyError as error:
             raise ValueError(f"the saved forecaster state lacks {error}; remove it to start afresh") from error

@@ -5,31 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from forebay.flow.trace import FloatArray
-from forebay.forecast.linear_quantiles import TrackCoefficients, TrainingRows
 from forebay.forecast.phase import Phase
 from forebay.forecast.resolution import Resolution
 from forebay.forecast.tracks import Track
 
 SCALE_STEPS = 5
 """Known counts that set the scale."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refitted:
-    """New coefficients of the linear layers."""
-
-    coefficients: tuple[TrackCoefficients, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefitJob:
-    """Fit the linear layers on the rows that were kept: about .1 s per track."""
-
-    rows: tuple[TrainingRows, ...]
-
-    def run(self) -> Refitted:
-        """Fit; touches nothing else."""
-        return Refitted(coefficients=tuple(rows.fit() for rows in self.rows))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +38,6 @@ class WarmJob:
         for index, count in enumerate(self.counts.tolist(), start=self.start_index):
             phase.step(index, count)
         return Warmed(phase=phase, replaces=self.replaces)
-
-
-Job = RefitJob | WarmJob
-JobResult = Refitted | Warmed
 
 
 def first_scale(counts: FloatArray) -> float | None:

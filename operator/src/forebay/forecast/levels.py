@@ -1,4 +1,4 @@
-"""Slow state of a series: level filters, yesterday and last week, the profile of the day, volatility.
+"""Slow state of a series: level filters, yesterday and last week, the profile of the day.
 
 Everything is in the transformed space z = log1p(y / scale).
 """
@@ -11,7 +11,6 @@ import numpy as np
 from forebay.flow.trace import FloatArray
 from forebay.forecast.resolution import Resolution, decay
 from forebay.forecast.rings import StepRing
-from forebay.forecast.ticks import ChangeClock
 
 DAYS_KEPT = 8
 GROWTH_ALLOWED = 0.7
@@ -102,34 +101,19 @@ class Levels:
         self.z = 0.0
         self.ewma = [0.0] * len(resolution.half_lives)
         self.smooth = 0.0
-        self.clock = ChangeClock(resolution.step_seconds)
-        self.settled = 0.0
-        self.settled_steps = 0.0
         self.maximum = 0.0
-        self.change_fast = 0.0
-        self.change_slow = 0.0
         self.missing = 0
         lives = resolution.half_lives
-        self._level_half_life = resolution.level_half_life
         self._weights = [decay(half_life) for half_life in lives]
         self._smooth_weight = decay(2.0 * lives[1])
-        self._fast_weight = decay(lives[2])
-        self._slow_weight = decay(lives[4])
         self._maximum_decay = 0.99999 ** (resolution.step_seconds / 60.0)
 
     def advance(self, index: int, z: float) -> None:
         """Take the value of step ``index`` (steps since the epoch)."""
         if not self.started or self.missing > self.day:
             self._restart(z)
-        else:
-            change = abs(z - self.z)
-            if self.keeps_days and not self.missing:
-                self.clock.learn(index, change)
-            self.change_fast += self._fast_weight * (change - self.change_fast)
-            self.change_slow += self._slow_weight * (change - self.change_slow)
         self.missing = 0
         self.z = z
-        self._settle(index, z)
         ewma = self.ewma
         for k, weight in enumerate(self._weights):
             ewma[k] += weight * (z - ewma[k])
@@ -137,13 +121,6 @@ class Levels:
         self.maximum = max(z, self._maximum_decay * self.maximum)
         if self.keeps_days:
             self.days.remember(index, self.smooth, z)
-
-    def _settle(self, index: int, z: float) -> None:
-        """Average since the last tick of the clock: as far as it is one, what was before it is obsolete."""
-        tick = self.clock.table[index % self.clock.bins]
-        kept = self.settled_steps * 0.5 ** (tick**4 / self._level_half_life)
-        self.settled_steps = kept + 1.0
-        self.settled += (z - self.settled) / self.settled_steps
 
     def follower(self) -> "Levels":
         """Return filters in the same state for another stream of the same series, which read these days."""
@@ -162,33 +139,25 @@ class Levels:
         self.started = True
         self.ewma = [z] * len(self.ewma)
         self.smooth = z
-        self.settled_steps = 0.0
         self.maximum = max(z, self.maximum)
 
-    def features(self, index: int, horizons: tuple[int, ...]) -> tuple[FloatArray, FloatArray, float]:
-        """Return regression features, direct features (one row per horizon) and the base level."""
+    def features(self, index: int, horizons: tuple[int, ...]) -> tuple[FloatArray, float]:
+        """Return the regression's features, one row per horizon, and the base level."""
         z = self.z
         e1, e3, e10, base, e120, e720 = self.ewma
         days = self.days
         has_profile = len(days.profile) > 0
         now = days.usual(index) if has_profile else e720
         rows = []
-        direct = []
         for horizon in horizons:
             target = index + horizon
             then = days.usual(target) if has_profile else e720
             yesterday = days.smoothed(target - self.day)
             last_week = days.smoothed(target - 7 * self.day)
-            known = yesterday == yesterday
             rows.append((
                 1.0, z - base, e1 - base, e3 - base, e10 - base, base - e120, e120 - e720, e720,
                 then - now, now - base,
-                yesterday - base if known else 0.0,
+                yesterday - base if yesterday == yesterday else 0.0,
                 last_week - base if last_week == last_week else 0.0,
-                self.settled - base,
             ))  # fmt: skip
-            direct.append((
-                e1 - z, e3 - z, e10 - z, base - z, e120 - z, e720 - z, 0.0, then - z, then - now,
-                yesterday - z if known else 0.0, self.settled - z,
-            ))  # fmt: skip
-        return np.array(rows), np.array(direct), base
+        return np.array(rows), base

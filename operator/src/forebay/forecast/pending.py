@@ -12,7 +12,7 @@ from forebay.forecast.regression import FEATURES
 from forebay.forecast.resolution import QUANTILE_LEVELS
 from forebay.forecast.tracks import IndexArray, Track
 
-LAYERS = 5
+LAYERS = 3
 _LEVELS = len(QUANTILE_LEVELS)
 _NOTHING = -1
 
@@ -23,8 +23,8 @@ _LAYERS = slice(_TRACKER.stop, _TRACKER.stop + _LEVELS * LAYERS)
 _OPINIONS = slice(_LAYERS.stop, _LAYERS.stop + _LEVELS * (EXPERTS + 1))
 _FINAL = slice(_OPINIONS.stop, _OPINIONS.stop + _LEVELS)
 _STATE = slice(_FINAL.stop, _FINAL.stop + 5)
-_BASE, _POINT, _SCALE, _EXTERNAL, _FACTOR, _CALM = range(_STATE.stop, _STATE.stop + 6)
-_COLUMNS = _CALM + 1
+_BASE, _POINT, _SCALE, _EXTERNAL = range(_STATE.stop, _STATE.stop + 4)
+_COLUMNS = _EXTERNAL + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -32,19 +32,14 @@ class Issued:
     """The forecasts of all tracks after one step, in z space, and what they were made of; one row per track."""
 
     final: FloatArray
-    calm: npt.NDArray[np.bool_]
-    """Whether each was made by what learns from ways that cross no tick of the clock."""
     features: FloatArray
     base: float
     point: FloatArray
     scale: FloatArray
-    factor: FloatArray
     tracker: FloatArray
     outside: FloatArray
     """The external forecast, NaN where it says nothing."""
     layers: FloatArray
-    direct: FloatArray
-    """Direct features: of use now, and not kept."""
     opinions: FloatArray
     """Of the mixture of layers, then of the simple experts, (tracks, 1 + experts, levels)."""
     state: ExpertState
@@ -60,10 +55,6 @@ class Matured:
     """Forecasts whose time has come; one row each."""
 
     tracks: IndexArray
-    bank: IndexArray
-    """Rows of the learning components that they were made with."""
-    index: IndexArray
-    """Steps at which they were issued."""
     values: FloatArray
     """What came, in z space."""
     records: FloatArray
@@ -87,11 +78,6 @@ class Matured:
     def scale(self) -> FloatArray:
         """Return the local scale of errors."""
         return self.records[:, _SCALE]
-
-    @property
-    def factor(self) -> FloatArray:
-        """Return the clock's factor on the scale."""
-        return self.records[:, _FACTOR]
 
     @property
     def tracker(self) -> FloatArray:
@@ -144,14 +130,11 @@ class PendingForecasts:
         """
         places = self._start + index % self._horizon
         records = self.records[places].astype(np.float64)
-        issued_at = index - self._horizon
-        usable = (self.issued_at[places] == issued_at) & np.isfinite(values + records[:, _POINT])
+        usable = (self.issued_at[places] == index - self._horizon) & np.isfinite(values + records[:, _POINT])
         rows = np.flatnonzero(usable)
         if not len(rows):
             return None
-        records = records[rows]
-        bank = rows + len(self._horizon) * records[:, _CALM].astype(np.intp)
-        return Matured(tracks=rows, bank=bank, index=issued_at[rows], values=values[rows], records=records)
+        return Matured(tracks=rows, values=values[rows], records=records[rows])
 
     def keep(self, index: int, issued: Issued) -> None:
         """Keep what was issued after step ``index``; it takes the place of what targeted that step."""
@@ -167,8 +150,6 @@ class PendingForecasts:
         record[:, _POINT] = issued.point
         record[:, _SCALE] = issued.scale
         record[:, _EXTERNAL] = issued.outside
-        record[:, _FACTOR] = issued.factor
-        record[:, _CALM] = issued.calm
         places = self._start + index % self._horizon
         self.records[places] = record
         self.issued_at[places] = index

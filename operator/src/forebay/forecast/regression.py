@@ -7,7 +7,7 @@ import numpy as np
 from forebay.flow.trace import FloatArray
 from forebay.forecast.tracks import IndexArray, PerTrack
 
-FEATURES = 13
+FEATURES = 12
 INNOVATION_LIMIT = 1.5
 """One surprise may not move the coefficients by more than an error of this size would (log space)."""
 FIRST_VARIANCE = 0.01
@@ -38,7 +38,7 @@ class Regressions(PerTrack):
         self.updates = 0
 
     def predict(self, rows: IndexArray, features: FloatArray) -> FloatArray:
-        """Return w x for the tracks ``rows``; ``features`` is (rows, 13)."""
+        """Return w x for the tracks ``rows``; ``features`` is (rows, features)."""
         return np.asarray(np.einsum("tf,tf->t", self.weights[rows], features))
 
     def learn(self, rows: IndexArray, features: FloatArray, target: FloatArray, scale: FloatArray) -> None:

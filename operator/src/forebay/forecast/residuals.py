@@ -5,7 +5,6 @@ from typing import ClassVar, Self
 import numpy as np
 
 from forebay.flow.trace import FloatArray
-from forebay.forecast.clock import HourClock
 from forebay.forecast.codes import RESIDUAL_UNIT, SCORE_UNIT
 from forebay.forecast.resolution import QUANTILE_LEVELS, Resolution, decay
 from forebay.forecast.tracks import IndexArray, PerTrack
@@ -34,27 +33,17 @@ class ResidualLayers(PerTrack):
     loss.
     """
 
-    PER_TRACK: ClassVar[tuple[str, ...]] = (
-        "variance",
-        "slow_variance",
-        "slow_of_day",
-        "tracker",
-    )
+    PER_TRACK: ClassVar[tuple[str, ...]] = ("variance", "slow_variance", "tracker")
 
     def __init__(self, tracks: int, resolution: Resolution) -> None:
-        self.day = resolution.steps_per_day
         self.variance = np.full(tracks, FIRST_VARIANCE)
         self.slow_variance = np.full(tracks, FIRST_VARIANCE)
-        # Half precision: this is blended, and .05 % of a variance is far below what an estimate of it is worth.
-        self._stride = resolution.variance_stride
-        self.slow_of_day = np.full((tracks, self.day // self._stride), np.nan, dtype=np.float16)
-        self.clock = HourClock(tracks, resolution.step_seconds)
         self.tracker = np.tile(np.array(TRACKER_START), (tracks, 1))
         share = resolution.kept_share
         self.plain = ErrorWindows(tracks, 1, resolution.long_window, unit=RESIDUAL_UNIT, share=share)
         self.scaled = ErrorWindows(tracks, 1, resolution.short_window, unit=SCORE_UNIT, share=share)
         self._weight = decay(resolution.variance_half_life)
-        self._slow_weight = decay(4.0 * resolution.variance_half_life if self.day > 144 else 24.0)
+        self._slow_weight = decay(4.0 * resolution.variance_half_life if resolution.steps_per_day > 144 else 24.0)
 
     def extend(self, other: Self) -> None:
         """Append the tracks of ``other``."""
@@ -70,7 +59,7 @@ class ResidualLayers(PerTrack):
 
     def parts(self) -> list[PerTrack]:
         """Return the components that this one is made of."""
-        return [self.clock, self.plain, self.scaled]
+        return [self.plain, self.scaled]
 
     def scale(self, rows: IndexArray) -> FloatArray:
         """Return the local scale of the tracks ``rows``.
@@ -81,48 +70,23 @@ class ResidualLayers(PerTrack):
         blend = SHARE_FAST * self.variance[rows] + (1.0 - SHARE_FAST) * self.slow_variance[rows]
         return np.asarray(np.sqrt(np.maximum(blend, SCALE_FLOOR)))
 
-    def factors(self, rows: IndexArray, targets: IndexArray) -> FloatArray:
-        """Return how much rougher than usual each track's target step is by the clock of the hour."""
-        return self.clock.factors(rows, targets)
-
-    def volatility(self, rows: IndexArray, targets: IndexArray) -> FloatArray:
-        """Return (rows, 3): recent and slower error size, and the slower one at the target's time yesterday."""
-        slow = self.slow_variance[rows]
-        yesterday = self.slow_of_day[rows, targets % self.day // self._stride]
-        yesterday = np.where(np.isnan(yesterday), slow, yesterday)
-        found = np.empty((len(rows), 3))
-        found[:, 0], found[:, 1], found[:, 2] = self.variance[rows], slow, yesterday
-        return np.asarray(np.sqrt(found))
-
-    def layers(self, rows: IndexArray, point: FloatArray, scale: FloatArray, factor: FloatArray) -> FloatArray:
-        """Return the quantiles (rows, 3 layers, levels) around ``point``; ``factor`` is the clock's."""
-        scale = scale * factor
+    def layers(self, rows: IndexArray, point: FloatArray, scale: FloatArray) -> FloatArray:
+        """Return the quantiles (rows, 3 layers, levels) around ``point``."""
         young = self.plain.taken[rows] < COLD
         found = np.empty((len(rows), 3, len(LEVELS)))
-        found[:, 0] = factor[:, None] * self.plain.quantiles(rows)
+        found[:, 0] = self.plain.quantiles(rows)
         found[:, 1] = scale[:, None] * self.scaled.quantiles(rows)
         found[:, 2] = scale[:, None] * self.tracker[rows]
         if young.any():
             found[young] = (scale[young, None] * COLD_SPREAD)[:, None]
         return np.asarray(point[:, None, None] + found)
 
-    def learn(
-        self,
-        index: int,
-        rows: IndexArray,
-        residual: FloatArray,
-        scale: FloatArray,
-        factor: FloatArray,
-        tracker: FloatArray,
-    ) -> None:
-        """Learn the ``residual`` of tracks ``rows`` at step ``index``; scale and tracker are as issued."""
-        self.clock.learn(index, rows, residual / scale)
-        even = residual / factor
-        square = np.minimum(even**2, SQUARE_LIMIT)
+    def learn(self, rows: IndexArray, residual: FloatArray, scale: FloatArray, tracker: FloatArray) -> None:
+        """Learn the ``residual`` of tracks ``rows``; scale and tracker are as issued."""
+        square = np.minimum(residual**2, SQUARE_LIMIT)
         self.variance[rows] += self._weight * (square - self.variance[rows])
         self.slow_variance[rows] += self._slow_weight * (square - self.slow_variance[rows])
-        self.slow_of_day[rows, index % self.day // self._stride] = self.slow_variance[rows]
-        score = even / scale
+        score = residual / scale
         self.tracker[rows] += TRACKER_GAINS * (LEVELS - (score[:, None] <= tracker))
-        self.plain.push(rows, even)
+        self.plain.push(rows, residual)
         self.scaled.push(rows, score)

@@ -16,12 +16,8 @@ class Resolution:
     step_seconds: int
     half_lives: tuple[float, float, float, float, float, float]
     """Of the level filters, fast to slow."""
-    level_half_life: float
-    """Of the level that a tick of the clock resets."""
     smooth_stride: int
     """Steps per smoothed value that is kept for the week to come."""
-    variance_stride: int
-    """Steps per variance that is kept for tomorrow."""
     profile_stride: int
     """Steps per value of the daily profile."""
     profile_half_width: int
@@ -42,11 +38,6 @@ class Resolution:
     recent_steps: int
     """Steps whose mean decides whether traffic is now high or low against that maximum."""
     expert_half_life: float
-    training_stride: int
-    """Steps per training row; half as many once a clock is found, since there are twice as many fits then."""
-    training_rows: int
-    """Training rows kept, and twice as many once a clock is found."""
-    refit_period: int
     regression_memory_days: float = 3.0
     """Half-life of the regression's memory."""
     offset_seconds: float = 0.0
@@ -67,9 +58,7 @@ class Resolution:
 ONE_MINUTE = Resolution(
     step_seconds=60,
     half_lives=(1.5, 4.0, 10.0, 30.0, 120.0, 720.0),
-    level_half_life=6.0,
     smooth_stride=8,
-    variance_stride=8,
     profile_stride=4,
     profile_half_width=4,
     long_window=1440,
@@ -81,16 +70,11 @@ ONE_MINUTE = Resolution(
     recurrence_windows=(10, 60),
     recent_steps=2,
     expert_half_life=360.0,
-    training_stride=12,
-    training_rows=600,
-    refit_period=720,
 )
 TEN_MINUTES = Resolution(
     step_seconds=600,
     half_lives=(0.5, 1.0, 2.0, 4.0, 12.0, 72.0),
-    level_half_life=1.5,
     smooth_stride=1,
-    variance_stride=1,
     profile_stride=1,
     profile_half_width=1,
     long_window=1440,
@@ -102,9 +86,6 @@ TEN_MINUTES = Resolution(
     recurrence_windows=(2, 6),
     recent_steps=1,
     expert_half_life=144.0,
-    training_stride=1,
-    training_rows=1440,
-    refit_period=36,
 )
 
 

@@ -20,7 +20,7 @@ from forebay.forecast.rings import StepRing
 from forebay.forecast.tracks import Track
 
 MAGIC = b"FBFC"
-VERSION = 6
+VERSION = 7
 _HEADER = struct.Struct(">4sH")
 _CONTENTS = struct.Struct(">I")
 """Length of the table of contents, which is JSON: name, type and shape of each array."""
@@ -83,13 +83,12 @@ def _arrays(packed: bytes) -> Arrays:
 
 def phase_arrays(phase: Phase) -> Arrays:
     """Return everything that ``phase`` learned."""
-    marks = [phase.index, phase.first_index, phase.issued_index]
+    marks = [phase.index, phase.issued_index]
     found: Arrays = {
         "tracks": np.array([(track.horizon, int(track.maximum)) for track in phase.tracks], dtype=np.int64),
         "scale": np.array([phase.scale]),
         "marks": np.array([_NONE if mark is None else mark for mark in marks], dtype=np.int64),
         "updates": np.array([phase.regressions.updates], dtype=np.int64),
-        "split": np.array([phase.split]),
         "recent": np.array(phase.values.values()),
         "issued": np.stack([phase.issued, phase.issued_persistence]),
         **{f"pending.{name}": values for name, values in phase.pending.arrays().items()},
@@ -109,13 +108,11 @@ def phase_from(resolution: Resolution, arrays: ArrayMap) -> Phase:
     try:
         tracks = tuple(Track(int(horizon), bool(maximum)) for horizon, maximum in arrays["tracks"])
         phase = Phase(resolution, tracks, float(arrays["scale"][0]))
-        if bool(arrays["split"][0]):
-            phase.divide()
         for part, component in enumerate(phase.learned()):
             component.load(_under(f"{part}.", arrays))
         phase.regressions.updates = int(arrays["updates"][0])
-        index, first, issued = (None if mark == _NONE else int(mark) for mark in arrays["marks"].tolist())
-        phase.index, phase.first_index, phase.issued_index = index, first, issued
+        index, issued = (None if mark == _NONE else int(mark) for mark in arrays["marks"].tolist())
+        phase.index, phase.issued_index = index, issued
         phase.issued, phase.issued_persistence = arrays["issued"].astype(np.float64)
         phase.pending.load(_under("pending.", arrays))
         _load_levels(phase.levels, _under("levels.", arrays), 0 if index is None else index + 1)
@@ -135,10 +132,7 @@ def _floats(values: npt.NDArray[np.generic]) -> list[float]:
 
 
 def _levels_arrays(levels: Levels, index: int | None) -> Arrays:
-    scalars = [
-        levels.z, levels.smooth, levels.maximum, levels.change_fast, levels.change_slow, levels.settled,
-        levels.settled_steps, *levels.ewma,
-    ]  # fmt: skip
+    scalars = [levels.z, levels.smooth, levels.maximum, *levels.ewma]
     days = levels.days
     end = 0 if index is None else index + 1
     today, today_end = days.today, end // days.profile_stride
@@ -146,7 +140,6 @@ def _levels_arrays(levels: Levels, index: int | None) -> Arrays:
     return {
         "scalars": np.array(scalars),
         "counts": np.array([int(levels.started), days.steps_today, levels.missing], dtype=np.int64),
-        "clock": levels.clock.kept(),
         "smooth": smooth.between(smooth_end - smooth.size, smooth_end).astype(np.float16),
         "today": today.between(today_end - today.size, today_end).astype(np.float16),
         "part": np.array(days.part),
@@ -157,10 +150,8 @@ def _levels_arrays(levels: Levels, index: int | None) -> Arrays:
 def _load_levels(levels: Levels, arrays: ArrayMap, end: int) -> None:
     scalars = _floats(arrays["scalars"])
     days = levels.days
-    levels.z, levels.smooth, levels.maximum, levels.change_fast, levels.change_slow = scalars[:5]
-    levels.settled, levels.settled_steps = scalars[5:7]
-    levels.ewma = scalars[7:]
-    levels.clock.load(arrays["clock"].astype(np.float64))
+    levels.z, levels.smooth, levels.maximum = scalars[:3]
+    levels.ewma = scalars[3:]
     started, days.steps_today, levels.missing = (int(value) for value in arrays["counts"].tolist())
     levels.started = bool(started)
     days.part = _floats(arrays["part"])

@@ -8,15 +8,13 @@ import numpy as np
 from forebay.forecast.follower import Follower
 from forebay.forecast.future import ExternalForecast
 from forebay.forecast.history import CountHistory
-from forebay.forecast.jobs import Job, JobResult, RefitJob, Refitted, Warmed, WarmJob, first_scale
+from forebay.forecast.jobs import Warmed, WarmJob, first_scale
 from forebay.forecast.levels import DAYS_KEPT
 from forebay.forecast.phase import Phase
 from forebay.forecast.resolution import Resolution
 from forebay.forecast.samples import SampleClock
 from forebay.forecast.tracks import Track
 
-TRAINING_MINIMUM = 120
-"""Rows below which the linear layers are not fitted."""
 HORIZONS_KEPT = 4
 """Horizons with state; the one that nobody asked for longest goes first."""
 INLINE_STEPS = 360
@@ -41,7 +39,6 @@ class SeriesState:
         self.model: Phase | None = None
         """What was learned, and the stream that it is learned from."""
         self.followers: list[Follower] = []
-        self.next_fit = 0
         self._next_scale = 0
         self._wanted = list(dict.fromkeys(horizons))
         self._asked: dict[int, int] = {}
@@ -164,7 +161,7 @@ class SeriesState:
 
     # --- work off the loop -------------------------------------------------------------------------------------
 
-    def job(self) -> Job | None:
+    def job(self) -> WarmJob | None:
         """Return work that is due, or ``None``; one at a time."""
         if self.model is None:
             scale = first_scale(self.history.kept()[1]) if self._wanted else None
@@ -177,26 +174,10 @@ class SeriesState:
                 return self._warm_job([*self.horizons, *self._wanted], better, replaces=True)
         if self._wanted:
             return self._warm_job(self._wanted, self.model.scale, replaces=False)
-        return self._refit_job(self.model, now)
+        return None
 
-    def _refit_job(self, model: Phase, now: int) -> RefitJob | None:
-        if now < self.next_fit:
-            return None
-        rows = model.training_rows(TRAINING_MINIMUM)
-        if not rows:
-            return None
-        self.next_fit = now + self.resolution.refit_period
-        return RefitJob(rows=rows)
-
-    def apply(self, result: JobResult) -> None:
-        """Use the ``result`` of a job; samples taken since it was handed out are caught up with."""
-        if isinstance(result, Refitted):
-            if self.model is not None:
-                self.model.use(result.coefficients)
-            return
-        self._take_over(result)
-
-    def _take_over(self, warmed: Warmed) -> None:
+    def apply(self, warmed: Warmed) -> None:
+        """Use the result of a job; samples taken since it was handed out are caught up with."""
         phase = warmed.phase
         if phase.index is not None:
             for index, count in enumerate(self.history.since(phase.index + 1).tolist(), start=phase.index + 1):

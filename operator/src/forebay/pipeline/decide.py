@@ -8,8 +8,10 @@ from forebay.flow.fleet import Fleet, Pool, PoolKey, Variant, VariantKey
 from forebay.flow.observation import FleetObservation, PoolObservation
 from forebay.flow.plan import FleetPlan
 from forebay.flow.roles import ROLES, Phase
-from forebay.pipeline.guard.guards import GuardContext, guarded
+from forebay.pipeline.guard.context import GuardContext
+from forebay.pipeline.guard.guards import guarded
 from forebay.pipeline.guard.quota import within_quotas
+from forebay.pipeline.guard.removals import note_withdrawals
 from forebay.pipeline.plan.allocation import Allocation, allocate
 from forebay.pipeline.plan.plan_reasons import alternatives, plan_reasons
 from forebay.pipeline.prices import pool_usd_per_hour, usd_of, watts_of
@@ -194,15 +196,16 @@ def _finish(
         memory=memory,
         supplies=draft.basis.supplies,
         held=draft.held - draft.yielding if limited else draft.held,
-        queued=frozenset(role for role, sized in draft.roles.items() if sized.backlog.hold),
+        queued=frozenset(role for role, sized in draft.roles.items() if sized.size.backlog.hold),
         unknown=frozenset(role for role, sized in draft.roles.items() if not sized.basis.capacity_known),
-        release_need={role: float(sized.release_alone) for role, sized in draft.roles.items()},
+        release_need={role: min(sized.wanted, float(sized.size.present)) for role, sized in draft.roles.items()},
         speed={name: speed for sized in draft.roles.values() for name, speed in sized.basis.speed.items()},
         limited=limited,
         at_seconds=observed.at_seconds,
     )
     _count_actions(context)
     counts, guard_reasons = guarded(context, planned)
+    note_withdrawals(context, counts)
     memory.desired = dict(counts)
     plan_said = [failure] if failure is not None else plan_reasons(draft, allocation.plan)
     rate = next(iter(draft.roles.values())).basis.rate
@@ -249,8 +252,8 @@ def _unserved_share(draft: PoolDraft, counts: Mapping[VariantKey, int]) -> float
     worst = 0.0
     for role, sized in draft.roles.items():
         capacity = sum(sized.basis.speed[v.key] * counts[v.key] for v in draft.pool.of_role(role))
-        if sized.order.erlangs > capacity:
-            worst = max(worst, 1.0 - capacity / sized.order.erlangs)
+        if sized.size.order.erlangs > capacity:
+            worst = max(worst, 1.0 - capacity / sized.size.order.erlangs)
     return worst
 
 

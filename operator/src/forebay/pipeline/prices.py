@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from forebay.flow.fleet import Fleet, Pool, Variant, VariantKey
+from forebay.flow.observation import PoolObservation
 
 
 def known_usd_per_replica_hour(fleet: Fleet, variant: Variant) -> float | None:
@@ -55,3 +56,16 @@ def usd_of(fleet: Fleet, replicas: Iterable[tuple[Variant, int]]) -> float:
 def watts_of(fleet: Fleet, replicas: Iterable[tuple[Variant, int]]) -> float:
     """Return the watts of so many replicas of variants, as the fleet's power limit counts them."""
     return sum(watts_per_replica(fleet, variant) * count for variant, count in replicas)
+
+
+def running_usd_per_hour(pool: Pool, observed: PoolObservation) -> float | None:
+    """Return what the replicas that run cost now, starting ones with a node included; ``None`` without a price."""
+    total = 0.0
+    for variant in pool.variants:
+        seen = observed.variant(variant.key)
+        if variant.usd_per_replica_hour is None:
+            return None
+        if seen is not None:
+            placed = sum(not replica.unschedulable for replica in seen.starting)
+            total += variant.usd_per_replica_hour * (seen.ready + placed)
+    return total

@@ -1,10 +1,4 @@
-"""Convex curves of misses against capacity, and the band between ordering and releasing as one such curve.
-
-Ordering looks at the demand when capacity would be ready, releasing at the highest demand on the way there. Both
-become one convex function around the capacity that is there now: to its right the order curve says what one more
-replica saves, to its left the release curve says what one fewer costs. A program that minimises cost plus misses
-then orders, keeps or releases by the same rule, with the gap between the curves as its hysteresis.
-"""
+"""Convex curves of misses against capacity, and what a lack of the capacity that is wanted costs."""
 
 from dataclasses import dataclass
 
@@ -14,7 +8,7 @@ from forebay.flow.sizing import MissCurve
 from forebay.flow.trace import FloatArray
 
 FLOOR_WEIGHT = 1000.0
-"""Replica prices per reference replica below a floor: dearer than anything a curve can ask for."""
+"""Replica prices per reference replica below what is wanted: dearer than anything a curve can ask for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,40 +65,22 @@ def _push(hull: list[tuple[float, float]], point: tuple[float, float]) -> None:
     hull.append(point)
 
 
-def band(
-    order: MissCurve,
-    release: MissCurve,
-    *,
-    present: float,
-    order_floor: float,
-    release_floor: float,
-    usd_per_miss_rate: float,
-    usd_per_capacity: float,
-) -> ConvexCurve:
-    """Join the two curves at the present capacity into one convex cost in US dollars per hour.
+def worth_of(order: MissCurve, *, wanted: float, usd_per_miss_rate: float, usd_per_capacity: float) -> ConvexCurve:
+    """Return what a lack of capacity costs, in US dollars per hour: nothing at ``wanted`` and beyond.
 
-    Right of ``present`` the slope is the order curve's. Left of it the steeper of the two: what may be released is
-    never less than what would be ordered back. Below the floor, every reference replica costs `FLOOR_WEIGHT` times
-    ``usd_per_capacity``. The release floor holds back releases only; it orders nothing.
+    Below ``wanted`` every reference replica costs `FLOOR_WEIGHT` times ``usd_per_capacity`` and the misses that it
+    would have saved: it is missing only where limits keep it away, and these then fall where least is missed.
 
     Args:
         order: misses per second against reference replicas, at the lead time.
-        release: the same for the highest demand on the way there, already weighed for release.
-        present: reference replicas that are ready or starting.
-        order_floor: reference replicas to have in any case.
-        release_floor: reference replicas below which nothing is released.
+        wanted: reference replicas to have.
         usd_per_miss_rate: US dollars per hour of one miss per second.
         usd_per_capacity: US dollars per hour of one reference replica.
     """
-    ordering, releasing = lower_hull(order), lower_hull(release)
-    floor = max(order_floor, min(release_floor, present))
-    knots = np.unique(
-        np.concatenate([ordering.capacity, releasing.capacity, [0.0, max(0.0, present), max(0.0, floor)]])
-    )
+    ordering, wanted = lower_hull(order), max(0.0, wanted)
+    knots = np.unique(np.concatenate([ordering.capacity[ordering.capacity < wanted], [0.0, wanted]]))
     middles = (knots[1:] + knots[:-1]) / 2
-    steepness = _steepness(ordering, middles)
-    steepness = np.where(middles < present, np.maximum(steepness, _steepness(releasing, middles)), steepness)
-    usd = steepness * usd_per_miss_rate + np.where(middles < floor, FLOOR_WEIGHT * usd_per_capacity, 0.0)
+    usd = _steepness(ordering, middles) * usd_per_miss_rate + FLOOR_WEIGHT * usd_per_capacity
     drop = np.concatenate([[0.0], np.cumsum(usd * np.diff(knots))])
     return _merge(ConvexCurve(knots, drop[-1] - drop))
 

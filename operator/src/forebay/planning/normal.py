@@ -7,7 +7,7 @@ from forebay.flow.fleet import PoolKey, RatioBand, Role, VariantKey
 from forebay.flow.plan import PlanProblem, PoolNeed, VariantOption
 from forebay.flow.sizing import RoleNeed, WorkBucket
 from forebay.planning.buckets import cluster
-from forebay.planning.curve import ConvexCurve, band, lower_hull
+from forebay.planning.curve import ConvexCurve, lower_hull, worth_of
 
 SECONDS_PER_HOUR = 3600.0
 
@@ -38,7 +38,7 @@ class RoleModel:
     role: Role
     choices: tuple[Choice, ...]
     worth: ConvexCurve
-    """US dollars per hour lost to misses, against reference replicas; floors and what is held back included."""
+    """US dollars per hour that a lack of reference replicas costs, against those that are there."""
     order: ConvexCurve
     """US dollars per hour lost to misses alone, at the demand of the lead time."""
     usd_per_miss_rate: float
@@ -116,12 +116,9 @@ def role_model(need: PoolNeed, role: RoleNeed) -> RoleModel:
     usd_per_capacity = min(choice.option.usd_per_replica_hour / choice.option.speed for choice in to_be_had)
     usd_per_miss_rate = role.miss_price_replica_seconds * usd_per_capacity
     spare = need.spare_replicas * max(choice.option.speed for choice in useful)
-    worth = band(
+    worth = worth_of(
         role.order,
-        role.release,
-        present=sum(choice.option.speed * choice.base for choice in choices) - spare,
-        order_floor=role.order_floor,
-        release_floor=role.release_floor,
+        wanted=role.wanted,
         usd_per_miss_rate=usd_per_miss_rate,
         usd_per_capacity=usd_per_capacity,
     )

@@ -31,7 +31,7 @@ SIDE_BY_SIDE_SECONDS = 120.0
 
 STEPS = (0.25, 0.5, math.inf)
 """Shares of a role's replicas that a step may add; the smallest that pays is taken. The new type must prove itself
-before the rest follows, but what the band between ordering and releasing can swallow would release nothing."""
+before the rest follows, but a step that is too small to replace a whole replica would release nothing."""
 
 Counts = Mapping[VariantKey, int]
 

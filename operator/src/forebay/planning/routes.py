@@ -1,6 +1,7 @@
 """Which variant should get which requests: weights per role, and per prompt length where that matters."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from forebay.flow.fleet import VariantKey
 from forebay.flow.plan import Route
@@ -23,12 +24,14 @@ def routing(pool: PoolModel, counts: Mapping[VariantKey, int]) -> dict[VariantKe
 def routes_by_length(pool: PoolModel, counts: Mapping[VariantKey, int]) -> tuple[Route, ...]:
     """Return the weights per prompt length with ``counts`` replicas; empty where length makes no difference.
 
-    The program with the replicas fixed says how much of each bucket every variant takes when least is missed. The
-    weights are shares of the bucket's requests. A bucket that nobody takes falls back to those who can serve it.
+    The program with the replicas fixed says how much of each bucket every variant takes when least is missed,
+    whatever was wanted. The weights are shares of the bucket's requests. A bucket that nobody takes falls back to
+    those who can serve it.
     """
     if not any(role.buckets for role in pool.roles):
         return ()
     limits = Limits(gpu_stock={}, budget_usd_per_hour=None, power_limit_watts=None)
+    pool = replace(pool, roles=tuple(replace(role, worth=role.order) for role in pool.roles))
     fleet = build([pool], limits, weights={}, wishes={}, one_direction=False)
     fleet.fix({pool.key: counts})
     answer = solve_program(fleet.program, SolverOptions(relaxed=True))

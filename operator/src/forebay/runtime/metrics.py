@@ -8,9 +8,11 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from forebay import __version__
+from forebay.actuation.providers.sight import NodeState
 from forebay.flow.decision import PoolDecision
 from forebay.flow.fleet import PoolKey
-from forebay.flow.observation import NodePoolObservation, PoolObservation
+from forebay.flow.observation import PoolObservation
+from forebay.runtime.cluster.look import NodePoolLook
 
 _ROUND_BUCKETS = (0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 30.0)
 _LAG_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.25, 0.5, 1.0, 3.0, 10.0)
@@ -127,13 +129,13 @@ class Metrics:
 
     # Gauges per object.
 
-    def show_pool(self, observed: PoolObservation, decision: PoolDecision) -> None:
-        """Set the gauges of one pool."""
-        self._pools.show(observed, decision)
+    def show_pool(self, observed: PoolObservation, decision: PoolDecision, usd_per_hour: float | None) -> None:
+        """Set the gauges of one pool, whose running replicas cost ``usd_per_hour``."""
+        self._pools.show(observed, decision, usd_per_hour)
 
-    def show_node_pool(self, observed: NodePoolObservation) -> None:
+    def show_node_pool(self, look: NodePoolLook) -> None:
         """Set the gauges of one node pool."""
-        self._node_pools.show(observed)
+        self._node_pools.show(look)
 
     def keep_only(self, pools: Iterable[PoolKey], node_pools: Iterable[str]) -> None:
         """Remove the gauges of objects that are gone."""
@@ -154,12 +156,12 @@ class PoolGauges(Collector):
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._shown: dict[PoolKey, tuple[PoolObservation, PoolDecision]] = {}
+        self._shown: dict[PoolKey, tuple[PoolObservation, PoolDecision, float | None]] = {}
         registry.register(self)
 
-    def show(self, observed: PoolObservation, decision: PoolDecision) -> None:
+    def show(self, observed: PoolObservation, decision: PoolDecision, usd_per_hour: float | None) -> None:
         """Show one pool; what is unknown has no sample, rather than a zero."""
-        self._shown[decision.key] = (observed, decision)
+        self._shown[decision.key] = (observed, decision, usd_per_hour)
 
     def keep_only(self, pools: Iterable[PoolKey]) -> None:
         """Forget the pools that are gone."""
@@ -189,9 +191,14 @@ class PoolGauges(Collector):
         attainment = GaugeMetricFamily(
             "forebay_pool_slo_attainment_ratio", "Share of requests that met the SLO.", labels=pool
         )
-        cost = GaugeMetricFamily("forebay_pool_cost_usd_per_hour", "Cost of the replicas per hour.", labels=pool)
+        cost = GaugeMetricFamily(
+            "forebay_pool_cost_usd_per_hour", "Cost of the running replicas per hour.", labels=pool
+        )
+        recommended_cost = GaugeMetricFamily(
+            "forebay_pool_recommended_cost_usd_per_hour", "Cost of the recommended replicas per hour.", labels=pool
+        )
         held = GaugeMetricFamily("forebay_pool_held", "1 while no replica may be released.", labels=pool)
-        for key, (observed, decision) in list(self._shown.items()):
+        for key, (observed, decision, usd_per_hour) in list(self._shown.items()):
             where = (key.namespace, key.name)
             for each in dict.fromkeys(variant.role for variant in observed.variants):
                 mine = [variant for variant in observed.variants if variant.role is each]
@@ -202,14 +209,16 @@ class PoolGauges(Collector):
                 recommended.add_metric(labels, decision.desired(each))
             _add(demand, where, decision.demand_requests_per_second)
             _add(attainment, where, decision.slo_attainment)
-            _add(cost, where, decision.usd_per_hour)
+            _add(cost, where, usd_per_hour)
+            _add(recommended_cost, where, decision.usd_per_hour)
             held.add_metric(where, float(decision.held))
             forecast = next(iter(decision.forecasts.values()), None)
             if forecast is not None:
                 forecasts.add_metric((*where, "0.5"), forecast.at_horizon.q50)
                 forecasts.add_metric((*where, "0.9"), forecast.at_horizon.q90)
                 forecasts.add_metric((*where, "0.99"), forecast.at_horizon.q99)
-        return (ready, starting, desired, recommended, demand, forecasts, attainment, cost, held)
+        replicas = (ready, starting, desired, recommended)
+        return (*replicas, demand, forecasts, attainment, cost, recommended_cost, held)
 
 
 def _add(family: GaugeMetricFamily, labels: tuple[str, ...], value: float | None) -> None:
@@ -230,23 +239,47 @@ class NodePoolGauges:
             ["node_pool", "quantile"],
             registry=registry,
         )
+        self._nodes = Gauge(
+            "forebay_node_pool_nodes",
+            "Nodes by state: requested, launched, registered, usable, draining or stuck.",
+            ["node_pool", "state"],
+            registry=registry,
+        )
+        self._idle = Gauge(
+            "forebay_node_pool_idle_nodes",
+            "Usable nodes of which no pod holds GPUs, beyond those that are held warm.",
+            ["node_pool"],
+            registry=registry,
+        )
+        self._cost = Gauge(
+            "forebay_node_pool_cost_usd_per_hour",
+            "What the nodes cost in an hour.",
+            ["node_pool"],
+            registry=registry,
+        )
         self._blocked = Gauge(
             "forebay_node_pool_blocked", "1 while no capacity is expected of it.", ["node_pool"], registry=registry
         )
         self._labels: dict[str, set[tuple[Gauge, tuple[str, ...]]]] = {}
 
-    def show(self, observed: NodePoolObservation) -> None:
-        """Set the gauges of one node pool."""
+    def show(self, look: NodePoolLook) -> None:
+        """Set the gauges of one node pool; a cost that is not known has no sample."""
+        observed, states, usd = look.observed, look.situation.states, look.usd_per_hour
         name = observed.name
-        values = {
+        values: dict[tuple[Gauge, tuple[str, ...]], float] = {
+            **{(self._nodes, (name, state.value)): float(states.count(state)) for state in NodeState},
+            (self._idle, (name,)): float(look.idle_nodes),
             (self._gpus, (name, "usable")): float(observed.usable_gpus),
             (self._gpus, (name, "free")): float(observed.free_gpus),
             (self._lead_time, (name, "0.5")): observed.lead_time_p50_seconds,
             (self._lead_time, (name, "0.9")): observed.lead_time_p90_seconds,
             (self._blocked, (name,)): float(observed.blocked_until_seconds is not None),
         }
+        if usd is not None:
+            values[self._cost, (name,)] = usd
         for (gauge, labels), value in values.items():
             gauge.labels(*labels).set(value)
+        _remove(self._labels.get(name, set()) - values.keys())
         self._labels[name] = set(values)
 
     def keep_only(self, names: Iterable[str]) -> None:

@@ -16,6 +16,7 @@ from forebay.flow.fleet import PoolKey
 from forebay.flow.observation import FleetObservation
 from forebay.forecast.resolution import ONE_MINUTE, Resolution
 from forebay.pipeline import FleetState
+from forebay.pipeline.prices import running_usd_per_hour
 from forebay.runtime.act import Done, act, actions
 from forebay.runtime.capacity import Capacity
 from forebay.runtime.cluster.look import Look
@@ -226,7 +227,7 @@ class ControlLoop:
             seen = observed.pools[key]
             self._decider.remember(seen, decision, by_pool.get(key, ()), pool.entry.mode.value)
             results[_result(decision)] += 1
-            self._steps.metrics.show_pool(seen, decision)
+            self._steps.metrics.show_pool(seen, decision, running_usd_per_hour(pool.entry.pool, seen))
         for result, count in results.items():
             self._steps.metrics.decisions.labels(result).inc(count)
 

@@ -100,6 +100,18 @@ class LengthTracker:
             self.sampled = deciles, self._squared_ratio(total)
         return self.sampled
 
+    def share_beyond(self, tokens: float) -> float:
+        """Return the share of current prompts that are longer than ``tokens``; 0 while too few were seen."""
+        total = sum(self.counts)
+        if total < _FEWEST_PROMPTS:
+            return 0.0
+        beyond = 0.0
+        for index, count in enumerate(self.counts):
+            low, high = self._edges(index)
+            if high > tokens:
+                beyond += count * min(1.0, (high - tokens) / max(high - low, 1e-9))
+        return beyond / total
+
     def _edges(self, index: int) -> tuple[float, float]:
         low = self.bounds[index - 1] if index else 0.0
         high = self.bounds[index]

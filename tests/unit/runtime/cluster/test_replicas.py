@@ -204,3 +204,13 @@ def test_the_index_finds_pods_by_all_labels_of_a_selector(objects: Any) -> None:
     assert [pod.name for pod in index.matching(Selector({"app": "chat", "role": "x"}))] == ["b"]
     assert index.matching(Selector({"app": "other"})) == []
     assert index.matching(Selector()) == []
+
+
+def test_a_replica_that_served_has_the_time_of_a_start_to_come_back(view: Any, objects: Any) -> None:
+    """Protects: one failed probe made an old replica no supply in the same round."""
+    flapping = objects.pod("a", ready=None)
+    flapping["status"]["conditions"][1]["lastTransitionTime"] = "2026-11-20T02:00:00Z"
+    seen = view([flapping], replicas=1, now=NOW + 7260)
+    assert (len(seen.starting), seen.overdue) == (1, 0)
+    seen = view([flapping], replicas=1, now=NOW + 7400)
+    assert (len(seen.starting), seen.overdue, seen.undelivered) == (0, 1, 0)

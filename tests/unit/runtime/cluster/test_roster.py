@@ -88,12 +88,12 @@ async def test_what_a_pool_names_and_cannot_be_used_is_not_called_missing(store:
     keeper = RosterKeeper(store)
     store.apply(Kind.POOLS, objects.pool(policyRef={"name": "fast"}))
     store.apply(Kind.NODE_POOLS, objects.node_pool(gpusPerNode="eight"))
-    policy = objects.node_pool("fast", preset="cheap")
+    policy = objects.node_pool("fast", errorBudget="none")
     policy["metadata"]["namespace"] = "serving"
     store.apply(Kind.POLICIES, policy)
     of_policy, of_node_pool = (await keeper.build(NOW)).pools[CHAT].problems
     assert of_policy.startswith("spec.policyRef: what it names cannot be used: ScalingPolicy serving/fast: spec.")
-    assert of_policy.endswith("; balanced is used until then")
+    assert of_policy.endswith("; every default is used until then")
     assert of_node_pool == (
         "spec.roles.serve.variants[0].nodePool: what it names cannot be used: GPUNodePool h100: spec.gpusPerNode: "
         "must be a whole number, without quotes; its price and stock are unknown until then"

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from forebay.api.v1alpha1.inferencepool import Mode
 from forebay.api.v1alpha1.inferencepool_status import InferencePoolStatus
 from forebay.flow.decision import PoolDecision, Reason, ReasonCode, Step, VariantDecision
 from forebay.flow.fleet import PoolKey, Role
@@ -16,7 +17,8 @@ from forebay.flow.observation import (
     StartingReplica,
     VariantObservation,
 )
-from forebay.runtime.report.columns import invalid_report, main_reason, pool_report
+from forebay.runtime.cluster.writes import LastWrite
+from forebay.runtime.report.columns import invalid_report, pool_report
 from forebay.runtime.report.conditions import Verdict, invalid, judge
 from tests.keys import prefill
 
@@ -72,12 +74,12 @@ DECISION = PoolDecision(
 def verdicts(
     observed: PoolObservation = OBSERVED, decision: PoolDecision = DECISION, **more: Any
 ) -> dict[str, Verdict]:
-    given = {"target_problems": (), "reference_problems": (), "obstacles": (), **more}
+    given = {"mode": Mode.AUTO, "target_problems": (), "reference_problems": (), "obstacles": (), **more}
     return {verdict.type.value: verdict for verdict in judge(observed, decision, **given)}
 
 
 def test_what_was_written_last_is_kept_for_the_next_process() -> None:
-    roles = status(last_written={PREFILL: 4})["roles"]
+    roles = status(last_written={PREFILL: LastWrite(4)})["roles"]
     assert {role["role"]: role["variants"][0].get("lastWritten") for role in roles} == {
         "prefill": 4,
         "decode": None,
@@ -88,7 +90,7 @@ def status(
     previous: dict[str, Any] | None = None, decision: PoolDecision = DECISION, **more: Any
 ) -> dict[str, Any]:
     found = tuple(verdicts(decision=decision).values())
-    given = {"generation": 3, "last_written": {}, "scaled": True, **more}
+    given = {"generation": 3, "last_written": {}, "scaled": True, "usd_per_hour": 10.0, **more}
     return pool_report(previous or {}, OBSERVED, decision, found, **given).status
 
 
@@ -99,13 +101,15 @@ def test_the_status_fits_its_own_schema_and_tells_on_call_what_matters() -> None
         "replicas": "P 2/2 D 3/4",
         "recommended": "P 3 D 4",
         "demand": "12.1 -> 15.8/s",
+        "cost": "10.00 -> 12.50",
         "why": "prefill needs 3 replicas.",
     }
     assert (rendered["sloAttainment"], rendered["costPerHour"], rendered["leadTime"]) == (
         "99.2%",
-        "12.50",
+        "10.00",
         "4m10s",
     )
+    assert rendered["recommendedCostPerHour"] == "12.50"
     assert rendered["lastDecision"]["changes"] == ["prefill/h100 2 -> 3"]
     assert rendered["roles"][0]["variants"][0]["capacity"] == "profile"
 
@@ -128,24 +132,40 @@ def test_unknown_figures_are_left_out() -> None:
     blind = replace(
         DECISION, demand_requests_per_second=None, forecasts={}, slo_attainment=None, usd_per_hour=None
     )
-    rendered = status(None, blind)
-    assert not {"sloAttainment", "costPerHour", "forecast"} & rendered.keys()
-    assert "demand" not in rendered["summary"]
+    rendered = status(None, blind, usd_per_hour=None)
+    assert not {"sloAttainment", "costPerHour", "recommendedCostPerHour", "forecast"} & rendered.keys()
+    assert not {"demand", "cost"} & rendered["summary"].keys()
 
 
-def test_a_role_reads_its_own_reason() -> None:
-    reason = main_reason(DECISION, Role.DECODE)
-    assert reason is not None
-    assert reason.message == "decode is fine."
-    assert main_reason(replace(DECISION, reasons=())) is None
+def test_what_only_would_change_does_not_read_as_if_done() -> None:
+    assert status(acts=False)["lastDecision"]["changes"] == ["prefill/h100 2 -> 3 (recommended)"]
 
 
-def test_lost_metrics_are_a_condition_only_while_they_hold_capacity() -> None:
+def test_a_missing_target_is_not_hidden_behind_what_the_metrics_lack() -> None:
+    blind = Reason(
+        step=Step.OBSERVE, code=ReasonCode.TELEMETRY_MISSING, message="arrivals are unknown", changed=True
+    )
+    found = tuple(verdicts(target_problems=["Deployment chat does not exist: create it."]).values())
+    decision = replace(DECISION, reasons=(blind,))
+    rendered = pool_report({}, OBSERVED, decision, found, generation=1, last_written={}, scaled=False).status
+    assert rendered["summary"]["why"] == rendered["message"] == "Deployment chat does not exist: create it."
+
+
+def test_metrics_are_fresh_or_not_whatever_else_holds_capacity() -> None:
     stale = replace(OBSERVED, freshness=(Freshness(signal="arrivals", problem=Problem.STALE),))
-    held = verdicts(stale, replace(DECISION, held=True))["MetricsFresh"]
-    assert (held.status, held.reason) == (False, "Stale")
-    assert "arrivals" in held.message
-    assert verdicts(stale)["MetricsFresh"].status is True
+    blind = Reason(step=Step.OBSERVE, code=ReasonCode.TELEMETRY_MISSING, message="arrivals are stale")
+    lost = verdicts(stale, replace(DECISION, held=True, reasons=(blind,)))["MetricsFresh"]
+    assert (lost.status, lost.reason) == (False, "Stale")
+    assert "arrivals" in lost.message
+    assert verdicts(stale, replace(DECISION, held=True))["MetricsFresh"].status is True, "a restart, a queue"
+
+
+def test_one_outage_is_told_once() -> None:
+    signals = [Freshness(signal=name, problem=Problem.UNREACHABLE, detail="it is away") for name in "abcde"]
+    blind = Reason(step=Step.OBSERVE, code=ReasonCode.TELEMETRY_MISSING, message="lost")
+    verdict = verdicts(replace(OBSERVED, freshness=tuple(signals)), replace(DECISION, reasons=(blind,)))
+    expected = "No replica is released until these return: a, b, c, d, e (Unreachable: it is away)."
+    assert verdict["MetricsFresh"].message == expected
 
 
 @pytest.mark.parametrize(

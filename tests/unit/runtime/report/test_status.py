@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from forebay.actuation.kube import ApiError
 from forebay.runtime.metrics import Metrics
+from forebay.runtime.report.figures import Figures
 from forebay.runtime.report.status import StatusWriter, merge_difference
 from forebay.runtime.watch.kinds import Kind
 from forebay.runtime.watch.store import Store
@@ -62,12 +63,26 @@ async def test_the_same_status_is_written_once(writer: StatusWriter, store: Stor
 async def test_drifting_figures_wait_and_small_drift_is_never_written(
     writer: StatusWriter, store: Store, clock: Any
 ) -> None:
-    await writer.write(Kind.POOLS, record(store), status("10.0/s"))
+    def figures(demand: float) -> Figures:
+        return Figures(numbers={"demand": demand})
+
+    await writer.write(Kind.POOLS, record(store), status("10.0/s"), figures(10.0))
     clock.now += 30.0
-    assert not await writer.write(Kind.POOLS, record(store), status("20.0/s"))
+    assert not await writer.write(Kind.POOLS, record(store), status("20.0/s"), figures(20.0))
     clock.now += 31.0
-    assert not await writer.write(Kind.POOLS, record(store), status("10.5/s"))
-    assert await writer.write(Kind.POOLS, record(store), status("20.0/s"))
+    assert not await writer.write(Kind.POOLS, record(store), status("10.5/s"), figures(10.5))
+    assert await writer.write(Kind.POOLS, record(store), status("20.0/s"), figures(20.0))
+
+
+async def test_numbers_that_nobody_remembers_are_told_when_it_is_time(
+    writer: StatusWriter, store: Store, clock: Any
+) -> None:
+    """After a restart nothing is known of the numbers behind the status that is there."""
+    await writer.write(Kind.POOLS, record(store), status("10.0/s"))
+    clock.now += 61.0
+    assert await writer.write(Kind.POOLS, record(store), status("10.1/s"), Figures(numbers={"demand": 10.1}))
+    clock.now += 61.0
+    assert not await writer.write(Kind.POOLS, record(store), status("10.2/s"), Figures(numbers={"demand": 10.2}))
 
 
 async def test_a_change_of_replicas_is_written_at_once_with_all_figures(
@@ -92,15 +107,6 @@ async def test_where_a_capacity_comes_from_is_told_with_the_next_write_and_cause
     assert await writer.write(Kind.POOLS, record(store), with_capacity("profile-corrected", 2))
     sent = memory_api.changes_sent()[-1][2]["status"]["roles"][0]["variants"][0]
     assert sent["capacity"] == "profile-corrected"
-
-
-async def test_an_estimate_that_settles_is_no_news_and_one_that_doubles_is(
-    writer: StatusWriter, store: Store, clock: Any
-) -> None:
-    assert await writer.write(Kind.POOLS, record(store), {"forecast": {"p99": "10.0", "skill": "0.60"}})
-    clock.now += 3600.0
-    assert not await writer.write(Kind.POOLS, record(store), {"forecast": {"p99": "8.0", "skill": "0.40"}})
-    assert await writer.write(Kind.POOLS, record(store), {"forecast": {"p99": "20.0", "skill": "0.40"}})
 
 
 async def test_a_condition_that_turns_is_written_at_once_and_one_that_says_it_otherwise_is_not(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.api.text import Duration
-from forebay.runtime.report.text import differ_notably, duration, percent, rate, shorten, timestamp
+from forebay.runtime.report.text import duration, percent, rate, shorten, timestamp
 
 
 @pytest.mark.parametrize(
@@ -41,26 +41,3 @@ def test_long_texts_are_cut_at_a_word() -> None:
 
 def test_times_are_whole_seconds_of_utc() -> None:
     assert timestamp(1_795_132_800.9) == "2026-11-20T00:00:00Z"
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "notable"),
-    [
-        ("10.0 -> 12.0/s", "10.4 -> 12.1/s", False),
-        ("10.0 -> 12.0/s", "10.4 -> 15.0/s", True),
-        ("held by 3 pods", "freed by 3 pods", True),
-        ({"a": "1.00"}, {"a": "1.05"}, False),
-        ({"a": "1.00"}, {"b": "1.00"}, True),
-        ([{"x": 1}], [{"x": 2}], True),
-        ({"message": "asked again in 10 s"}, {"message": "asked again in 2 s"}, False),
-        ({"message": "asked again in 10 s"}, {"message": "answered in 10 s"}, True),
-        (1.0, 1.05, False),
-        ({"demand": "0.02/s"}, {"demand": "0.04/s"}, False),
-        ({"demand": "10.0/s"}, {"demand": "11.8/s"}, False),
-        ({"demand": "10.0/s"}, {"demand": "13.0/s"}, True),
-        ({"costPerHour": "10.00"}, {"costPerHour": "11.80"}, True),
-        (3, 4, True),
-    ],
-)
-def test_figures_that_breathe_are_no_news(old: object, new: object, *, notable: bool) -> None:
-    assert differ_notably(old, new) is notable

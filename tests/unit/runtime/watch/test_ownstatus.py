@@ -19,7 +19,16 @@ from forebay.runtime.watch.store import Store
 from tests.unit.runtime.conftest import NOW, MemoryApi, Objects
 
 POOL_FIELDS = ("spec", "slo", "ttft", "roles", "serve", "prefill", "decode", "variants", "target", "kind", "name")
-MORE_FIELDS = ("maxReplicas", "telemetry", "engine", "policyRef", "mode", "accelerator", "gpusPerNode", "preset")
+MORE_FIELDS = (
+    "maxReplicas",
+    "telemetry",
+    "engine",
+    "policyRef",
+    "mode",
+    "accelerator",
+    "gpusPerNode",
+    "errorBudget",
+)
 STATUS_FIELDS = ("summary", "why", "conditions", "type", "status", "reason", "message", "lastTransitionTime")
 OLD_FIELDS = ("lastDecision", "changes", "leadTime", "phase", "p50", "p90", "samples", "forecast", "lastWritten")
 FIELDS = (*POOL_FIELDS, *MORE_FIELDS, *STATUS_FIELDS, *OLD_FIELDS)

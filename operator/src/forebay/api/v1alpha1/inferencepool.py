@@ -7,7 +7,7 @@ from pydantic import Field, StrictBool, StrictInt
 
 from forebay.api.base import WHOLE, ApiModel, Column, NameRef, Resource, ResourceInfo
 from forebay.api.rules import Rule
-from forebay.api.text import Duration, Money, between, decimal_between
+from forebay.api.text import PERCENTILE_RULE, Duration, Money, Percentile, between, decimal_between
 from forebay.api.v1alpha1.inferencepool_status import InferencePoolStatus
 from forebay.api.v1alpha1.roles import IS_BAND, SUM_OF_REPLICAS, RatioBandSpec, Roles
 from forebay.api.v1alpha1.telemetry import INFERENCE_EXTENSION, Telemetry
@@ -31,8 +31,9 @@ class SloSpec(ApiModel):
     """Time to first token, from arrival to the first token, such as 1s."""
     itl: Annotated[Duration, between("1ms", "10s", such_as="50ms")]
     """Inter-token latency: mean time between the tokens of one answer, such as 50ms."""
-    percentile: Annotated[StrictInt, Field(ge=50, le=99), WHOLE] = 95
-    """Per cent of requests that must meet both targets."""
+    percentile: Annotated[Percentile, PERCENTILE_RULE] = Percentile("95")
+    """Per cent of requests that must meet both targets: what the pool is sized for, and no more. A decimal needs
+    quotes: "99.9"."""
 
 
 class PoolLimits(ApiModel):
@@ -107,7 +108,7 @@ class InferencePoolSpec(ApiModel):
     pause: Pause | None = None
     """Stops scale-in, scale-out or both, without losing the recommendations."""
     policy_ref: NameRef | None = None
-    """ScalingPolicy in this namespace, or a preset: cost-saver, balanced (the default) or latency-first."""
+    """ScalingPolicy in this namespace; default: one of defaults."""
     inference_pool_ref: NameRef | None = None
     """The InferencePool of the Gateway API Inference Extension (inference.networking.k8s.io) that routes to
     these replicas, in this namespace. Tells which of its gateway's series are this pool's."""
@@ -143,7 +144,7 @@ class InferencePool(Resource):
             Column("Mode", ".spec.mode", description="Recommend, Auto or Paused"),
             Column("Ready", ".status.summary.replicas", description="Ready/desired replicas per role"),
             Column("SLO", ".status.sloAttainment", description="Share of requests that met the SLO"),
-            Column("Cost/h", ".status.costPerHour", description="Cost of the recommended replicas per hour"),
+            Column("Cost/h", ".status.summary.cost", description="Dollars per hour of what runs -> recommended"),
             Column("Why", ".status.summary.why", description="The last decision's main reason"),
             Column("Age", ".metadata.creationTimestamp", "date"),
             Column("Recommended", ".status.summary.recommended", wide=True, description="Replicas per role"),

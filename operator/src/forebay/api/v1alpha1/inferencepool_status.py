@@ -22,6 +22,8 @@ class Summary(ApiModel):
     """Recommended per role: 4, or P 4 D 6."""
     demand: Short | None = None
     """Requests per second now, and the forecast's 90th percentile at the lead time: 12.1 -> 15.8/s."""
+    cost: Short | None = None
+    """Dollars per hour of what runs, and of what is recommended where that differs: 5.00 -> 12.50."""
     why: Annotated[StrictStr, Field(max_length=96)] | None = None
     """The main reason of the last decision, in a few words."""
 
@@ -119,6 +121,8 @@ class InferencePoolStatus(ApiModel):
     error_budget_left: Short | None = None
     """What is left of the error budget: 100% is untouched, negative is overspent."""
     cost_per_hour: Short | None = None
+    """Cost of the replicas that run, per hour, as a decimal string."""
+    recommended_cost_per_hour: Short | None = None
     """Cost of the recommended replicas per hour, as a decimal string."""
     message: Sentence | None = None
     """Why the pool has what it has, in a sentence."""
@@ -131,4 +135,4 @@ class InferencePoolStatus(ApiModel):
     last_decision: DecisionStatus | None = None
     """The last decision that changed something."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=16), ListType("map", ("type",))] = ()
-    """Ready, MetricsFresh, TargetsFound, Conflicted, ScalingLimited and others."""
+    """Ready, AsRecommended, MetricsFresh, TargetsFound, Conflicted, ScalingLimited and others."""

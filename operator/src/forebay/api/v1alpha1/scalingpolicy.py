@@ -1,4 +1,4 @@
-"""ScalingPolicy: how a pool trades money against missed objectives, and which loads are known ahead."""
+"""ScalingPolicy: how demand is foreseen, how fast a pool may change, and which loads are known ahead."""
 
 from enum import StrEnum
 from typing import Annotated, ClassVar
@@ -7,7 +7,7 @@ from pydantic import Field, StrictBool, StrictInt, StrictStr
 
 from forebay.api.base import WHOLE, ApiModel, Column, Resource, ResourceInfo
 from forebay.api.rules import ListType, Rule, matching
-from forebay.api.text import DecimalText, Duration, Quantity, between, decimal_between, quantity_between
+from forebay.api.text import Duration, Quantity, between, quantity_between
 
 _MINUTE = "[0-5]?[0-9]"
 _HOUR = "([01]?[0-9]|2[0-3])"
@@ -29,14 +29,6 @@ ClockTime = Annotated[
     Field(max_length=5),
     matching(_CLOCK, "must be a time of day from 00:00 to 23:59: write it like 09:00"),
 ]
-
-
-class Preset(StrEnum):
-    """A named price of a missed objective."""
-
-    COST_SAVER = "cost-saver"
-    BALANCED = "balanced"
-    LATENCY_FIRST = "latency-first"
 
 
 class Weekday(StrEnum):
@@ -121,10 +113,11 @@ class Schedule(ApiModel):
 
 
 class ErrorBudget(ApiModel):
-    """How missed objectives steer the price of the next miss."""
+    """The misses that the objective still allows."""
 
-    window: Annotated[Duration, between("10m", "720h", such_as="6h")] | None = None
-    """How long a miss is remembered: after this long it counts half. Default 6h."""
+    window: Annotated[Duration, between("10m", "720h", such_as="12h")] | None = None
+    """How long a miss is remembered: after this long it counts half. Default 12h: a day's quiet and busy hours
+    share one budget."""
 
 
 class Guards(ApiModel):
@@ -166,21 +159,12 @@ class ExternalForecast(ApiModel):
 
 
 class ScalingPolicySpec(ApiModel):
-    """How pools that name this policy trade money against missed objectives. Everything has a default."""
+    """How pools that name this policy reach their objective at least cost. Everything has a default."""
 
-    preset: Preset = Preset.BALANCED
-    """Where the defaults come from: cost-saver, balanced or latency-first."""
-    miss_price: Annotated[DecimalText, decimal_between("0.1", "10000", such_as="20")] | None = None
-    """Price of one missed request, in units of the replica time that one request costs, as a decimal string.
-    Defaults to the preset's: cost-saver 8, balanced 20, latency-first 60."""
-    max_utilization_percent: Annotated[StrictInt, Field(ge=10, le=100), WHOLE] | None = None
-    """Share of capacity that the forecast's 90th percentile may use at most, in per cent. Default 85."""
-    release_price_percent: Annotated[StrictInt, Field(ge=1, le=100), WHOLE] | None = None
-    """How much of the price of a miss counts when deciding what to release, in per cent. Default 50."""
     forecast: Forecast | None = None
     """How demand is foreseen."""
     error_budget: ErrorBudget | None = None
-    """How missed objectives steer the price of the next miss."""
+    """The misses that the objective still allows."""
     guards: Guards | None = None
     """Times during which nothing is released."""
     stabilisation: Stabilisation | None = None
@@ -199,28 +183,18 @@ class ScalingPolicySpec(ApiModel):
 
 
 class ScalingPolicy(Resource):
-    """How pools trade money against missed objectives, and which loads are known ahead."""
+    """How pools reach their objective at least cost, and which loads are known ahead."""
 
-    rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "!(self.metadata.name in ['cost-saver', 'balanced', 'latency-first'])",
-            "metadata.name is that of a built-in preset: choose another name, and set spec.preset to build on it",
-            lambda policy: policy.metadata.name not in set(Preset),
-        ),
-    )
     info = ResourceInfo(
         plural="scalingpolicies",
         singular="scalingpolicy",
         namespaced=True,
         columns=(
-            Column("Preset", ".spec.preset"),
-            Column("Miss-price", ".spec.missPrice", description="Price of one missed request"),
-            Column(
-                "Max-use", ".spec.maxUtilizationPercent", "integer", description="Per cent of capacity for the p90"
-            ),
+            Column("Forecast", ".spec.forecast.enabled", "boolean", description="Whether demand is foreseen"),
+            Column("Spare", ".spec.spareReplicas", "integer", description="Replicas per role that may fail"),
             Column("Age", ".metadata.creationTimestamp", "date"),
         ),
     )
 
     spec: ScalingPolicySpec
-    """How pools that name this policy trade money against missed objectives."""
+    """How pools that name this policy reach their objective at least cost."""

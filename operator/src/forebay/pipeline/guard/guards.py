@@ -1,47 +1,14 @@
 """What stands between a plan and an order: small functions, each of which may change counts and says so."""
 
-import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 
-from forebay.flow.decision import Reason, ReasonCode, Step
-from forebay.flow.fleet import Pool, Role, VariantKey
+from forebay.flow.decision import Reason, ReasonCode
+from forebay.flow.fleet import Role, VariantKey
+from forebay.pipeline.guard.context import Counts, Guard, GuardContext, guard_reason
+from forebay.pipeline.guard.removals import count_what_goes, hold_rollouts, keep_overdue_orders
 from forebay.pipeline.plan.ratio import lacking
-from forebay.pipeline.remember.memory import PoolMemory
-from forebay.pipeline.size.supply import Supply
 
 _HOUR_SECONDS = 3600.0
-
-Counts = dict[VariantKey, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuardContext:
-    """What the guards look at."""
-
-    pool: Pool
-    memory: PoolMemory
-    supplies: Mapping[VariantKey, Supply]
-    held: frozenset[Role]
-    """Roles that may not release."""
-    queued: frozenset[Role]
-    """Roles before which requests queue: their scale-out is never refused."""
-    unknown: frozenset[Role] = frozenset()
-    """Roles of which nobody knows yet what a replica sustains."""
-    release_need: Mapping[Role, float] = field(default_factory=dict)
-    """Reference replicas that must serve now, whatever is on its way."""
-    speed: Mapping[VariantKey, float] = field(default_factory=dict)
-    """Capacity of one replica of each variant in reference replicas."""
-    limited: bool = False
-    """Whether stock, budget or power kept the pool from what it would buy."""
-    at_seconds: float
-
-    def current(self, role: Role) -> int:
-        """Return the replicas that the role's targets are set to."""
-        return sum(self.supplies[v.key].desired for v in self.pool.of_role(role))
-
-
-Guard = Callable[[GuardContext, Counts], tuple[Counts, list[Reason]]]
 
 
 def leave_frozen(context: GuardContext, counts: Counts) -> tuple[Counts, list[Reason]]:
@@ -54,30 +21,7 @@ def leave_frozen(context: GuardContext, counts: Counts) -> tuple[Counts, list[Re
         changed = result[variant.key] != supply.desired
         result[variant.key] = supply.desired
         message = f"variant {variant.key} is left alone: {supply.frozen}"
-        reasons.append(_reason(ReasonCode.LEFT_ALONE, message, variant.role, changed=changed))
-    return result, reasons
-
-
-def keep_overdue_orders(context: GuardContext, counts: Counts) -> tuple[Counts, list[Reason]]:
-    """Say which variants are blocked; keep what is on order of them where no other variant takes its place."""
-    reasons, result = [], dict(counts)
-    for role in context.pool.roles:
-        variants = context.pool.of_role(role)
-        elsewhere = any(
-            counts[v.key] > context.supplies[v.key].desired
-            for v in variants
-            if context.supplies[v.key].blocked is None
-        )
-        for variant in variants:
-            supply = context.supplies[variant.key]
-            if supply.blocked is None:
-                continue
-            withdrawn = supply.overdue > 0 and elsewhere
-            if not withdrawn and result[variant.key] >= supply.live:
-                result[variant.key] = max(result[variant.key], supply.live + supply.overdue)
-            advice = "what is overdue is withdrawn and another variant tried" if withdrawn else "nothing is added"
-            message = f"variant {variant.key} is blocked ({supply.blocked}): {advice}"
-            reasons.append(_reason(ReasonCode.VARIANT_BLOCKED, message, role, changed=result != counts))
+        reasons.append(guard_reason(ReasonCode.LEFT_ALONE, message, variant.role, changed=changed))
     return result, reasons
 
 
@@ -87,11 +31,10 @@ def never_release_held(context: GuardContext, counts: Counts) -> tuple[Counts, l
     for role in context.held & set(context.pool.roles):
         for variant in context.pool.of_role(role):
             supply = context.supplies[variant.key]
-            floor = supply.desired - (supply.overdue if supply.blocked else 0)
-            result[variant.key] = max(result[variant.key], floor)
+            result[variant.key] = max(result[variant.key], supply.kept)
         if result != counts:
             message = f"{role.value}: the plan would have released capacity that must be held"
-            reasons.append(_reason(ReasonCode.RELEASE_HELD, message, role, changed=True))
+            reasons.append(guard_reason(ReasonCode.RELEASE_HELD, message, role, changed=True))
     return result, reasons
 
 
@@ -101,13 +44,13 @@ def one_direction(context: GuardContext, counts: Counts) -> tuple[Counts, list[R
     for role in context.pool.roles:
         variants = context.pool.of_role(role)
         grows = [v.key for v in variants if result[v.key] > context.supplies[v.key].desired]
-        shrinks = [v.key for v in variants if result[v.key] < context.supplies[v.key].bought]
+        shrinks = [v.key for v in variants if result[v.key] < context.supplies[v.key].kept]
         if not grows or not shrinks:
             continue
         for name in shrinks:
-            result[name] = context.supplies[name].bought
+            result[name] = context.supplies[name].kept
         message = f"{role.value}: {_names(grows)} grows, so {_names(shrinks)} does not shrink in this round"
-        reasons.append(_reason(ReasonCode.ONE_DIRECTION, message, role, changed=True))
+        reasons.append(guard_reason(ReasonCode.ONE_DIRECTION, message, role, changed=True))
     return result, reasons
 
 
@@ -123,21 +66,22 @@ def make_before_break(context: GuardContext, counts: Counts) -> tuple[Counts, li
         kept = _keep_ready(context, result, role, min(ready, needed))
         if kept:
             message = f"{role.value}: {_names(kept)} serves on until what is starting is ready"
-            reasons.append(_reason(ReasonCode.MAKE_BEFORE_BREAK, message, role, changed=True))
+            reasons.append(guard_reason(ReasonCode.MAKE_BEFORE_BREAK, message, role, changed=True))
     return result, reasons
 
 
 def _keep_ready(context: GuardContext, result: Counts, role: Role, needed: float) -> list[VariantKey]:
     """Take back releases until ``needed`` reference replicas stay ready; return the variants that stay."""
     kept = []
-    for variant in context.pool.of_role(role):
-        supply, speed = context.supplies[variant.key], context.speed
-        stays = sum(
-            speed[v.key] * min(result[v.key], context.supplies[v.key].ready) for v in context.pool.of_role(role)
-        )
-        back = min(supply.ready, supply.desired) - result[variant.key]
-        if back > 0 and speed[variant.key] > 0 and stays < needed - 1e-9:
-            result[variant.key] += min(back, math.ceil((needed - stays) / speed[variant.key] - 1e-9))
+    variants, supplies, speed = context.pool.of_role(role), context.supplies, context.speed
+    stays = sum(speed[v.key] * supplies[v.key].ready_at(result[v.key]) for v in variants)
+    for variant in variants:
+        supply, before = supplies[variant.key], result[variant.key]
+        while result[variant.key] < supply.desired and speed[variant.key] > 0 and stays < needed - 1e-9:
+            now = supply.ready_at(result[variant.key])
+            result[variant.key] += 1
+            stays += speed[variant.key] * (supply.ready_at(result[variant.key]) - now)
+        if result[variant.key] > before:
             kept.append(variant.key)
     return kept
 
@@ -151,7 +95,7 @@ def explore_with_care(context: GuardContext, counts: Counts) -> tuple[Counts, li
         if not _limited(context, result, role, allowed - current, direction=1):
             continue
         message = f"{role.value}: capacity per replica is not known yet, so at most {allowed} replicas are ordered"
-        reasons.append(_reason(ReasonCode.CAPACITY_UNKNOWN, message, role, changed=True))
+        reasons.append(guard_reason(ReasonCode.CAPACITY_UNKNOWN, message, role, changed=True))
     return result, reasons
 
 
@@ -168,12 +112,12 @@ def keep_ratio(context: GuardContext, counts: Counts) -> tuple[Counts, list[Reas
         message = (
             f"{role.value} would need {wanted} for the prefill:decode band, which the fleet's limits do not allow"
         )
-        return counts, [_reason(ReasonCode.RATIO_BAND, message, role, changed=False)]
+        return counts, [guard_reason(ReasonCode.RATIO_BAND, message, role, changed=False)]
     result = _raised(context, counts, role, wanted)
     reached = sum(result[v.key] for v in context.pool.of_role(role))
     limit = "" if reached >= wanted else f", of which limits allow {reached}"
     message = f"{role.value} is raised to {wanted}{limit}, to stay within the prefill:decode band"
-    return result, [_reason(ReasonCode.RATIO_BAND, message, role, changed=result != counts)]
+    return result, [guard_reason(ReasonCode.RATIO_BAND, message, role, changed=result != counts)]
 
 
 def _raised(context: GuardContext, counts: Counts, role: Role, wanted: int) -> Counts:
@@ -198,7 +142,7 @@ def limit_steps(context: GuardContext, counts: Counts) -> tuple[Counts, list[Rea
         if up or down:
             step = settings.max_scale_out_step if up else settings.max_scale_in_step
             message = f"{role.value} moves by {step} replicas at most in one round"
-            reasons.append(_reason(ReasonCode.STEP_LIMIT, message, role, changed=True))
+            reasons.append(guard_reason(ReasonCode.STEP_LIMIT, message, role, changed=True))
     return result, reasons
 
 
@@ -232,7 +176,7 @@ def limit_actions(context: GuardContext, counts: Counts) -> tuple[Counts, list[R
             continue
         result.update({name: context.supplies[name].desired for name in moves})
         message = f"{role.value} has used its {allowed} scaling actions of the last hour"
-        reasons.append(_reason(ReasonCode.ACTION_BUDGET_SPENT, message, role, changed=True))
+        reasons.append(guard_reason(ReasonCode.ACTION_BUDGET_SPENT, message, role, changed=True))
     return result, reasons
 
 
@@ -243,7 +187,9 @@ def pause_scale_out(context: GuardContext, counts: Counts) -> tuple[Counts, list
     result = {name: min(count, context.supplies[name].desired) for name, count in counts.items()}
     if result == counts:
         return counts, []
-    return result, [_reason(ReasonCode.SCALE_OUT_PAUSED, "scale-out is paused (spec.pause)", None, changed=True)]
+    return result, [
+        guard_reason(ReasonCode.SCALE_OUT_PAUSED, "scale-out is paused (spec.pause)", None, changed=True)
+    ]
 
 
 def within_limits(context: GuardContext, counts: Counts) -> tuple[Counts, list[Reason]]:
@@ -257,7 +203,7 @@ def within_limits(context: GuardContext, counts: Counts) -> tuple[Counts, list[R
             limit = "minReplicas" if allowed > wanted else "maxReplicas"
             message = f"variant {variant.key}: {wanted} replicas wanted, {limit} is {allowed}"
             code = ReasonCode.MIN_REPLICAS if allowed > wanted else ReasonCode.MAX_REPLICAS
-            reasons.append(_reason(code, message, variant.role, changed=True))
+            reasons.append(guard_reason(code, message, variant.role, changed=True))
     return result, reasons
 
 
@@ -265,11 +211,8 @@ def _names(variants: Iterable[VariantKey]) -> str:
     return ", ".join(map(str, variants))
 
 
-def _reason(code: ReasonCode, message: str, role: Role | None, *, changed: bool) -> Reason:
-    return Reason(step=Step.GUARD, code=code, message=message, changed=changed, role=role)
-
-
 GUARDS: tuple[Guard, ...] = (
+    count_what_goes,
     keep_overdue_orders,
     never_release_held,
     one_direction,
@@ -278,6 +221,7 @@ GUARDS: tuple[Guard, ...] = (
     keep_ratio,
     limit_steps,
     limit_actions,
+    hold_rollouts,
     pause_scale_out,
     leave_frozen,
     within_limits,

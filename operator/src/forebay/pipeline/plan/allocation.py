@@ -1,5 +1,6 @@
 """From needs to replicas: directly where a pool has no choice, by the planner where it has one or must share."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -58,14 +59,14 @@ def _shares_money(fleet: Fleet) -> bool:
 
 
 def _alone(draft: PoolDraft) -> dict[VariantKey, int]:
-    """Order up to the need at the horizon, release down to the need of the highest demand until then."""
+    """Return what each role wants of its only variant."""
     counts, spare = {}, draft.pool.settings.spare_replicas
     for role, sized in draft.roles.items():
         variant = draft.pool.of_role(role)[0]
         current = draft.basis.supplies[variant.key].desired
-        release = sized.release_alone + spare
-        release = max(release, current) if role in draft.held else release
-        wanted = min(max(current, sized.order_alone + spare), release)
+        wanted = math.ceil(sized.wanted - 1e-9) + spare
+        if role in draft.held:
+            wanted = max(wanted, current)
         if draft.basis.supplies[variant.key].blocked is not None:
             wanted = min(wanted, current)
         counts[variant.key] = min(max(wanted, variant.min_replicas), variant.max_replicas)

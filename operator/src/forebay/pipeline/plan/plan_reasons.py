@@ -31,16 +31,17 @@ def alternatives(fleet: Fleet, draft: PoolDraft, counts: dict[VariantKey, int]) 
     for role, sized in draft.roles.items():
         capacity = sum(sized.basis.speed[v.key] * counts[v.key] for v in draft.pool.of_role(role))
         usd = usd_per_replica_hour(fleet, sized.basis.reference)
-        steps = [step for step in (-1, 1) if capacity + step >= 0]
+        # Fewer than one replica is no alternative.
+        steps = [step for step in (-1, 1) if capacity + step >= 1.0]
         found.extend(_alternative(role, sized, capacity, step, usd) for step in steps)
     return tuple(found)
 
 
 def _alternative(role: Role, sized: RoleDraft, capacity: float, step: int, usd: float) -> Alternative:
-    requests = sized.order.erlangs / max(sized.basis.seconds_per_request, 1e-12)
-    misses = sized.order.misses_at(capacity + step)
-    difference = misses - sized.order.misses_at(capacity)
-    worth = sized.basis.miss_price_replica_seconds * abs(difference)
+    requests = sized.size.order.erlangs / max(sized.basis.seconds_per_request, 1e-12)
+    misses = sized.size.order.misses_at(capacity + step)
+    difference = misses - sized.size.order.misses_at(capacity)
+    worth = sized.size.miss_price_replica_seconds * abs(difference)
     if step < 0:
         description = f"{role.value}: one replica fewer"
         why = (

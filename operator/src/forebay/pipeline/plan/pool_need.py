@@ -29,7 +29,7 @@ def pool_need(fleet: Fleet, draft: PoolDraft) -> PoolNeed:
 
 def _steady(draft: PoolDraft, role: Role) -> bool:
     """Return whether nothing of a role is held, queued for, on its way or overdue."""
-    if role in draft.held or draft.roles[role].backlog.hold or not draft.roles[role].basis.capacity_known:
+    if role in draft.held or draft.roles[role].size.backlog.hold or not draft.roles[role].basis.capacity_known:
         return False
     supplies = (draft.basis.supplies[variant.key] for variant in draft.pool.of_role(role))
     return all(supply.ready == supply.live == supply.desired for supply in supplies)
@@ -43,7 +43,7 @@ def _need(draft: PoolDraft, role: RoleDraft) -> RoleNeed:
     present = sum(
         role.basis.speed[v.key] * draft.basis.supplies[v.key].bought for v in draft.pool.of_role(role.basis.role)
     )
-    return replace(need, release_floor=max(need.release_floor, present))
+    return replace(need, wanted=max(need.wanted, present - draft.pool.settings.spare_replicas))
 
 
 def _buckets(draft: PoolDraft, role: RoleDraft) -> tuple[WorkBucket, ...]:

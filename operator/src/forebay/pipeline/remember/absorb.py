@@ -2,7 +2,7 @@
 
 import math
 
-from forebay.flow.fleet import Pool, Variant
+from forebay.flow.fleet import Pool, Role, Variant
 from forebay.flow.observation import EngineSample, PoolObservation, Traffic, VariantObservation
 from forebay.flow.performance import Performance
 from forebay.flow.roles import ROLES, Queue
@@ -20,7 +20,7 @@ def absorb(pool: Pool, observed: PoolObservation, memory: PoolMemory) -> None:
     """Update ``memory`` with what was observed; what is unknown changes nothing."""
     if memory.started_seconds is None:
         memory.started_seconds = observed.at_seconds
-    elapsed = _elapsed(pool, observed, memory)
+    elapsed = memory.elapsed_seconds = _elapsed(pool, observed, memory)
     memory.last_round_seconds = observed.at_seconds
     if observed.traffic is not None:
         _absorb_traffic(pool, observed.traffic, memory)
@@ -30,12 +30,27 @@ def absorb(pool: Pool, observed: PoolObservation, memory: PoolMemory) -> None:
         if seen is not None and seen.engine is not None:
             _absorb_engine(pool, variant, seen, seen.engine, observed, memory)
     if observed.finished is not None and observed.missed is not None:
+        half_life = pool.settings.budget_half_life_seconds
         memory.budget.push(
-            missed=observed.missed,
-            finished=observed.finished,
-            elapsed=elapsed,
-            half_life=pool.settings.budget_half_life_seconds,
+            missed=observed.missed, finished=observed.finished, elapsed=elapsed, half_life=half_life
         )
+        memory.spending.take(
+            finished=observed.finished,
+            missed=_missed_by_role(pool, observed, observed.missed, memory),
+            hopeless=observed.finished * memory.hopeless_share,
+            elapsed=elapsed,
+            half_life=half_life,
+        )
+
+
+def _missed_by_role(pool: Pool, observed: PoolObservation, missed: float, memory: PoolMemory) -> dict[Role, float]:
+    """Split misses: TTFT is the prefill's, ITL the decode's; unknown ones as the model predicted them."""
+    if Role.PREFILL not in pool.roles or Role.DECODE not in pool.roles:
+        return dict.fromkeys(pool.roles, missed)
+    late = observed.missed_ttft
+    if late is None:
+        late = missed * memory.spending.predicted_share(Role.PREFILL)
+    return {Role.PREFILL: min(late, missed), Role.DECODE: max(0.0, missed - late)}
 
 
 def _elapsed(pool: Pool, observed: PoolObservation, memory: PoolMemory) -> float:

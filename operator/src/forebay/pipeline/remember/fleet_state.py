@@ -10,7 +10,7 @@ from forebay.flow.fleet import Pool, PoolKey
 from forebay.flow.plan import FleetPlan
 from forebay.flow.settings import PolicySettings
 from forebay.flow.trace import FloatArray
-from forebay.forecast import ExternalForecast, Forecaster, Job, JobResult
+from forebay.forecast import ExternalForecast, Forecaster, Warmed, WarmJob
 from forebay.forecast.resolution import ONE_MINUTE, Resolution
 from forebay.pipeline.remember.memory import PoolMemory
 from forebay.pipeline.remember.snapshot import StateError, dump, parse
@@ -24,7 +24,7 @@ class FleetState:
     """Mutable memory of ``decide``: one entry per pool, made when the pool is first seen.
 
     Everything in it is derived from observations, so losing it costs accuracy for a while and never correctness.
-    Not safe for use from two threads; only ``Job.run`` may run elsewhere meanwhile.
+    Not safe for use from two threads; only ``WarmJob.run`` may run elsewhere meanwhile.
     """
 
     def __init__(self, resolution: Resolution = ONE_MINUTE, *, stagger_seconds: float = 0.0) -> None:
@@ -70,10 +70,10 @@ class FleetState:
 
     # --- heavy work --------------------------------------------------------------------------------------------
 
-    def next_job(self) -> tuple[PoolKey, Job] | None:
+    def next_job(self) -> tuple[PoolKey, WarmJob] | None:
         """Return the next heavy work of a forecaster that is due, pools taking turns, or ``None``.
 
-        A warm-up after history or for a new lead time, a refit twice a day: about a second each. Run it anywhere,
+        A warm-up after history or for a new lead time: about a second. Run it anywhere,
         then ``apply`` its result. A pool whose warm-up has not run has no forecast.
         """
         keys = list(self._pools)
@@ -85,7 +85,7 @@ class FleetState:
                 return key, job
         return None
 
-    def apply(self, key: PoolKey, result: JobResult) -> None:
+    def apply(self, key: PoolKey, result: Warmed) -> None:
         """Use the result of a job; a pool that vanished meanwhile is ignored."""
         memory = self._pools.get(key)
         if memory is not None:
@@ -136,6 +136,7 @@ class FleetState:
             memory.forecasts.clear()
             memory.known_steps = 0
         memory.awaits_past = False
+        memory.spending.cold = False
         end_minute = int(end_seconds // _MINUTE_SECONDS)
         memory.forecaster.warm(counts, start_index=end_minute - len(counts))
         memory.forecaster.prepare(lead_times_seconds)

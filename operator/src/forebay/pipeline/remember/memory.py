@@ -5,13 +5,16 @@ from dataclasses import dataclass, field
 from forebay.flow.fleet import Role, VariantKey
 from forebay.flow.forecast import DemandForecast
 from forebay.flow.performance import Performance
+from forebay.flow.trace import FloatArray
 from forebay.forecast import Forecaster
 from forebay.sizing.budget import ErrorBudget
 from forebay.sizing.calibration import Calibration
 from forebay.sizing.curve import SizedCurve
 from forebay.sizing.learned import LearnedCapacity
 from forebay.sizing.lengths import LengthTracker
+from forebay.sizing.price import Spending
 from forebay.sizing.rates import Burstiness, RateWindow
+from forebay.sizing.regret import Regret
 from forebay.sizing.work import Lengths
 
 
@@ -24,12 +27,27 @@ class Block:
 
 
 @dataclass(slots=True)
+class Withdrawal:
+    """What a target was lowered to, so that overdue replicas of it go."""
+
+    desired: int
+    overdue: int
+    """Before it."""
+    ready: int
+    """Before it."""
+    failed: bool = False
+    """It removed replicas that served, and what was overdue stayed."""
+
+
+@dataclass(slots=True)
 class CachedCurves:
     """The miss curves of one role, kept until the forecast, the work or the burstiness moves."""
 
     key: tuple[object, ...]
     order: SizedCurve
     release: SizedCurve
+    misses_at_prices: FloatArray
+    """Misses per second at the count that pays at each price."""
 
 
 @dataclass(slots=True)
@@ -61,6 +79,8 @@ class PoolMemory:
     burstiness: Burstiness = field(default_factory=Burstiness)
     lengths: LengthTracker = field(default_factory=LengthTracker)
     budget: ErrorBudget = field(default_factory=ErrorBudget)
+    spending: Spending = field(default_factory=Spending)
+    regrets: dict[Role, Regret] = field(default_factory=dict)
     calibrations: dict[VariantKey, Calibration] = field(default_factory=dict)
     learned: dict[VariantKey, LearnedCapacity] = field(default_factory=dict)
     blocks: dict[VariantKey, Block] = field(default_factory=dict)
@@ -75,11 +95,17 @@ class PoolMemory:
     """Time between two rounds in which a role was sized."""
     targets: dict[VariantKey, int] = field(default_factory=dict)
     """Replicas that each variant's target was set to in the last round."""
+    withdrawals: dict[VariantKey, Withdrawal] = field(default_factory=dict)
+    """The last withdrawal of each variant that still has overdue replicas."""
     awaits_past: bool = False
     """Whether history is still to come: until then the pool knows too little to release anything."""
     known_steps: int = 0
     """Steps that the forecaster was given since."""
     started_seconds: float | None = None
+    elapsed_seconds: float = 0.0
+    """Time between this round and the one before."""
+    hopeless_share: float = 0.0
+    """Share of current prompts whose prefill alone takes longer than the TTFT objective."""
     current_lengths: Lengths = field(default_factory=LengthTracker().current)
     """The lengths of this round."""
     curves: dict[Role, CachedCurves] = field(default_factory=dict)

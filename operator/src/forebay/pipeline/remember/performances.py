@@ -30,6 +30,11 @@ class Believed:
     known: bool = True
     """False: nothing was measured yet, the belief is a guess."""
 
+    def longest_prompt(self, ttft_seconds: float) -> float:
+        """Return the tokens of the longest prompt that an idle replica answers in time."""
+        room = ttft_seconds / max(self.correction.prefill, 1e-9) - self.performance.prefill_base_seconds
+        return max(0.0, room) / max(self.performance.prefill_seconds_per_token, 1e-12)
+
 
 def believed_performance(pool: Pool, variant: Variant, memory: PoolMemory) -> Believed:
     """Return what one replica of ``variant`` is believed to sustain at the present lengths."""

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
+import numpy as np
+
 from forebay.flow.fleet import Role, VariantKey
 from forebay.flow.settings import PolicySettings
 from forebay.forecast import Forecaster
@@ -14,9 +16,11 @@ from forebay.sizing.budget import ErrorBudget
 from forebay.sizing.calibration import Calibration, RatioFilter
 from forebay.sizing.learned import LearnedCapacity, Regression
 from forebay.sizing.lengths import LengthTracker
+from forebay.sizing.price import RoleSpending, Spending
 from forebay.sizing.rates import Burstiness, RateWindow, numbers
+from forebay.sizing.regret import Regret
 
-VERSION = 2
+VERSION = 3
 
 _Part = TypeVar("_Part")
 
@@ -33,6 +37,8 @@ def dump(memory: PoolMemory) -> bytes:
         "burstiness": asdict(memory.burstiness),
         "lengths": asdict(replace(memory.lengths, sampled=None)),
         "budget": asdict(memory.budget),
+        "spending": {**asdict(memory.spending), "roles": _of_roles(memory.spending.roles)},
+        "regrets": _of_roles(memory.regrets),
         "calibrations": _by_role(memory.calibrations, asdict),
         "learned": _by_role(memory.learned, asdict),
         "blocks": _by_role(memory.blocks, asdict),
@@ -74,6 +80,8 @@ def _memory(document: Mapping[str, Any], forecaster: Forecaster) -> PoolMemory:
         burstiness=Burstiness(**_arrays(document["burstiness"], "samples")),
         lengths=LengthTracker(**document["lengths"]),
         budget=ErrorBudget(**document["budget"]),
+        spending=_spending(document["spending"]),
+        regrets={Role(role): Regret(**_array(value, "sums")) for role, value in document["regrets"].items()},
         calibrations=_each(document["calibrations"], _calibration),
         learned=_each(document["learned"], _learned),
         blocks=_each(document["blocks"], _block),
@@ -84,6 +92,19 @@ def _memory(document: Mapping[str, Any], forecaster: Forecaster) -> PoolMemory:
         last_round_seconds=document["last_round_seconds"],
         fed_until_seconds=document["fed_until_seconds"],
     )
+
+
+def _of_roles(values: Mapping[Role, Any]) -> dict[str, Any]:
+    return {role.value: asdict(value) for role, value in values.items()}
+
+
+def _spending(value: dict[str, Any]) -> Spending:
+    roles = {Role(role): RoleSpending(**_array(each, "at_prices")) for role, each in value.pop("roles").items()}
+    return Spending(roles=roles, **value)
+
+
+def _array(value: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {**value, name: np.asarray(value[name], dtype=np.float64)}
 
 
 def _arrays(value: Mapping[str, Any], *names: str) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from forebay.flow.fleet import Pool, Role
 from forebay.flow.forecast import DemandForecast, Quantiles
 from forebay.pipeline.remember.memory import CachedCurves, CachedForecast, PoolMemory
 from forebay.pipeline.remember.turns import FEWEST_STEPS, INLINE_STEPS, Turns
-from forebay.sizing.curve import CurveAsk, Curves, certain, demand_nodes
+from forebay.sizing.curve import CurveAsk, Curves, SizedCurve, certain, demand_nodes
+from forebay.sizing.overload import with_overload
+from forebay.sizing.price import misses_at_prices
 from forebay.sizing.work import ReplicaWork
 
 _CACHE_STEP = 0.02
@@ -114,12 +116,26 @@ class RoleCurves:
         """Return what has to be computed."""
         return (self.present,) if self.kept is not None or self.anew is self.present else (self.present, self.anew)
 
-    def take(self, role: Role, found: Mapping[int, Curves], memory: PoolMemory) -> CachedCurves:
+    def take(
+        self, role: Role, found: Mapping[int, Curves], memory: PoolMemory, request_seconds: float
+    ) -> CachedCurves:
         """Return the curves at the lead time and up to it, and keep them; ``found`` has what was asked by id."""
         if self.kept is None:
-            curves = found[id(self.anew)]
-            self.kept = memory.curves[role] = CachedCurves(self.key, curves[0], curves[-1])
+            curves = _with_overload(self.anew, found)
+            at_prices = misses_at_prices(curves[0], request_seconds, self.anew.demands[0].mean)
+            self.kept = memory.curves[role] = CachedCurves(self.key, curves[0], curves[-1], at_prices)
         return self.kept
+
+    def at_present(self, found: Mapping[int, Curves]) -> SizedCurve:
+        """Return the curve of the present rate."""
+        return _with_overload(self.present, found)[0]
+
+
+def _with_overload(ask: CurveAsk, found: Mapping[int, Curves]) -> list[SizedCurve]:
+    seconds = ask.work.seconds(ask.role)
+    return [
+        with_overload(curve, demand, seconds) for curve, demand in zip(found[id(ask)], ask.demands, strict=True)
+    ]
 
 
 def role_curves(

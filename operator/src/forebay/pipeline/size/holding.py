@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from forebay.flow.decision import Reason, ReasonCode, Step
 from forebay.flow.settings import PolicySettings
 from forebay.pipeline.size.pool_basis import PoolBasis
-from forebay.pipeline.size.role_draft import RoleDraft
+from forebay.pipeline.size.role_draft import RoleSize
 
 _GUARD_LEAD_TIMES = 2.0
 
@@ -16,7 +16,7 @@ class ReleaseContext:
     """What the rules look at."""
 
     pool: PoolBasis
-    role: RoleDraft
+    role: RoleSize
 
     @property
     def settings(self) -> PolicySettings:

@@ -11,7 +11,7 @@ from forebay.pipeline.remember.fleet_state import FleetState
 from forebay.pipeline.remember.memory import PoolMemory
 from forebay.pipeline.remember.turns import Turns
 from forebay.pipeline.size.role_basis import RoleBasis, role_bases
-from forebay.pipeline.size.supply import Supply, supply_of
+from forebay.pipeline.size.supply import Supply, beside_free_gpus, supply_of
 from forebay.pipeline.size.telemetry_trust import nothing_new_was_due, untrusted_telemetry
 from forebay.sizing.curve import CurveAsk, Curves, miss_curves
 
@@ -97,12 +97,12 @@ def _no_rate() -> Reason:
 
 
 def _supplies(
-    observed: FleetObservation, pool: Pool, seen: PoolObservation | None, memory: PoolMemory
+    observed: FleetObservation, pool: Pool, seen: PoolObservation, memory: PoolMemory
 ) -> dict[VariantKey, Supply]:
-    return {
+    supplies = {
         variant.key: supply_of(
             variant,
-            seen.variant(variant.key) if seen is not None else None,
+            seen.variant(variant.key),
             observed.node_pools.get(variant.node_pool or ""),
             memory,
             observed.at_seconds,
@@ -110,3 +110,4 @@ def _supplies(
         )
         for variant in pool.variants
     }
+    return beside_free_gpus(pool, seen, supplies, observed.node_pools)

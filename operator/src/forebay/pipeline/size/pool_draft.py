@@ -7,7 +7,7 @@ from forebay.flow.decision import Reason, ReasonCode
 from forebay.flow.fleet import Pool, Role
 from forebay.pipeline.size.holding import ReleaseContext, release_reasons
 from forebay.pipeline.size.pool_basis import PoolBasis
-from forebay.pipeline.size.role_draft import RoleDraft, role_draft
+from forebay.pipeline.size.role_draft import RoleDraft, role_draft, role_sizes
 from forebay.pipeline.size.sizing_reasons import sizing_reasons
 from forebay.sizing.curve import Curves
 
@@ -32,15 +32,16 @@ class PoolDraft:
 def pool_draft(basis: PoolBasis, found: Mapping[int, Curves]) -> tuple[PoolDraft, list[Reason]]:
     """Size every role of one pool, and tell which of them may not release now."""
     reasons = list(basis.reasons)
-    roles = {role: role_draft(basis, each, found) for role, each in basis.roles.items()}
+    roles: dict[Role, RoleDraft] = {}
     held, queueing = set(), set()
-    for role, sized in roles.items():
-        holding = release_reasons(ReleaseContext(pool=basis, role=sized))
-        if sized.current > sized.release_alone:
-            reasons.extend(holding)
+    for role, size in role_sizes(basis, found).items():
+        holding = release_reasons(ReleaseContext(pool=basis, role=size))
         if holding or basis.lost:
             held.add(role)
         if not basis.lost and all(reason.code is ReasonCode.QUEUE_STANDS for reason in holding):
             queueing.add(role)
+        roles[role] = role_draft(basis, size, held=role in held)
+        if roles[role].holds_back:
+            reasons.extend(holding)
     draft = PoolDraft(basis=basis, roles=roles, held=frozenset(held), yielding=frozenset(held & queueing))
     return draft, [*([basis.lost] if basis.lost else []), *sizing_reasons(draft.roles), *reasons]

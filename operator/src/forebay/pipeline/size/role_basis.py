@@ -1,4 +1,4 @@
-"""What each role of a pool is sized from: forecast, work per request, the price of a miss, the curves it needs."""
+"""What each role of a pool is sized from: forecast, work per request, the curves it needs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,6 @@ from forebay.pipeline.remember.performances import Believed, believed_performanc
 from forebay.pipeline.remember.turns import Turns
 from forebay.pipeline.size.demand import RoleCurves, forecast_of, role_curves
 from forebay.pipeline.size.supply import Supply
-from forebay.sizing.budget import price_factor
 from forebay.sizing.work import ReplicaWork
 
 _LEAD_TOLERANCE = 0.15
@@ -30,7 +29,8 @@ class RoleBasis:
     speed: Mapping[VariantKey, float]
     """Capacity of one replica of each variant in replicas of the reference variant."""
     seconds_per_request: float
-    miss_price_replica_seconds: float
+    request_seconds: float
+    """Cost of one request in all roles, in replica-seconds of this one's reference."""
     at_least: int
     """Replicas below which the role does not go."""
     rate: float
@@ -65,7 +65,8 @@ def role_bases(
     believed = {variant.key: believed_performance(pool, variant, memory) for variant in pool.variants}
     works = {name: work_of(pool, belief, memory) for name, belief in believed.items()}
     references = {role: _reference(pool, role, believed) for role in pool.roles}
-    prices = _miss_prices(fleet, pool, memory, references, works)
+    costs = _request_costs(fleet, pool, references, works, believed, supplies)
+    memory.hopeless_share = _hopeless_share(pool, believed, memory)
     burstiness = memory.burstiness.value
     bases = {}
     for role in pool.roles:
@@ -79,7 +80,7 @@ def role_bases(
             believed={v.key: believed[v.key] for v in variants},
             speed={v.key: _speed(v, reference, role, believed, works) for v in variants},
             seconds_per_request=work.seconds(role),
-            miss_price_replica_seconds=prices[role],
+            request_seconds=costs[role],
             at_least=1 if rate > 0.0 or any(v.min_replicas > 0 for v in variants) else 0,
             rate=rate,
             burstiness=burstiness,
@@ -97,23 +98,39 @@ def _reference(pool: Pool, role: Role, believed: Mapping[VariantKey, Believed]) 
     return next((variant for variant in variants if believed[variant.key].known), variants[0])
 
 
-def _miss_prices(
+def _request_costs(
     fleet: Fleet,
     pool: Pool,
-    memory: PoolMemory,
     references: Mapping[Role, Variant],
     works: Mapping[VariantKey, ReplicaWork],
+    believed: Mapping[VariantKey, Believed],
+    supplies: Mapping[VariantKey, Supply],
 ) -> dict[Role, float]:
-    """Return the price of a missed request per role, in replica-seconds of its reference variant.
+    """Return what one request costs in all roles together, in replica-seconds of each role's reference variant.
 
-    A miss costs ``miss_price`` times what one request costs in all roles together, steered by the error budget.
-    The sum is taken in money, so that roles whose replicas differ in price share one price of a miss.
+    The sum is taken in money, so that roles whose replicas differ in price share one price of a miss. A role costs
+    what its cheapest variant that can grow costs for the same work.
     """
-    cost = {role: usd_per_replica_hour(fleet, variant) for role, variant in references.items()}
-    request = sum(cost[role] * works[variant.key].seconds(role) for role, variant in references.items())
-    error = memory.budget.error(target=pool.slo.target, settings=pool.settings)
-    miss = pool.settings.miss_price * price_factor(error, pool.settings) * request
-    return {role: miss / cost[role] for role in references}
+    usd = {}
+    for role, reference in references.items():
+        variants = pool.of_role(role)
+        can_grow = [v for v in variants if supplies[v.key].blocked is None and supplies[v.key].frozen is None]
+        usd[role] = min(
+            usd_per_replica_hour(fleet, v) / max(_speed(v, reference, role, believed, works), 1e-9)
+            for v in can_grow or variants
+        )
+    request = sum(usd[role] * works[variant.key].seconds(role) for role, variant in references.items())
+    return {role: request / max(usd[role], 1e-9) for role in references}
+
+
+def _hopeless_share(pool: Pool, believed: Mapping[VariantKey, Believed], memory: PoolMemory) -> float:
+    """Return the share of current prompts that not even an idle replica of the fastest variant answers in time."""
+    longest = [
+        belief.longest_prompt(pool.slo.ttft_seconds)
+        for variant in pool.variants
+        if variant.role is not Role.DECODE and (belief := believed[variant.key]).known
+    ]
+    return memory.lengths.share_beyond(max(longest)) if longest else 0.0
 
 
 def _capacity_reasons(pool: Pool, role: Role, believed: Mapping[VariantKey, Believed]) -> list[Reason]:

@@ -1,6 +1,5 @@
-"""One role between sizing and planning: its floors, and the replicas to order and to keep by its miss curves."""
+"""One role between sizing and planning: the price of a miss, and the replicas that it should have."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -14,6 +13,8 @@ from forebay.pipeline.size.pool_basis import PoolBasis
 from forebay.pipeline.size.role_basis import RoleBasis
 from forebay.sizing.backlog import BacklogNeed, backlog_need
 from forebay.sizing.curve import Curves, SizedCurve
+from forebay.sizing.price import RoleModel, RolePrice, role_prices
+from forebay.sizing.regret import Regret, Situation, wanted
 
 _REACTIVE_HOLD_SECONDS = 300.0
 """Without a forecast, capacity is released only down to the highest present need of the last five minutes."""
@@ -32,76 +33,115 @@ _SLOWING = 1.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RoleDraft:
-    """One role between sizing and planning."""
+class RoleSize:
+    """One role with its curves and its price, before it is decided whether its replicas move."""
 
     basis: RoleBasis
-    order_alone: int
-    """Replicas of the reference variant to order at least, for the demand at the lead time."""
-    release_alone: int
-    """Replicas above which capacity is released: the need of the highest demand on the way there."""
-    order_floor: float
-    release_floor: float
-    release_price_factor: float
     order: SizedCurve
+    """Misses at the lead time."""
     release: SizedCurve
+    """Misses of the highest demand until then."""
+    price: RolePrice
+    present: int
+    """Replicas that pay at the present rate."""
     backlog: BacklogNeed
-    current: int
-    """Replicas of the role that its targets are set to now."""
+
+    @property
+    def miss_price_replica_seconds(self) -> float:
+        """Return the price of a miss in replica-seconds of the reference variant."""
+        return self.price.price * self.basis.request_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleDraft:
+    """One role between sizing and planning; replicas are those of the reference variant."""
+
+    size: RoleSize
+    wanted: float
+    """Replicas that the role should have."""
+    holds_back: bool
+    """Whether the role would release some if it might."""
+
+    @property
+    def basis(self) -> RoleBasis:
+        """Return what the role was sized from."""
+        return self.size.basis
 
     def need(self) -> RoleNeed:
-        """Return what the planner is told."""
+        """Return what the planner is told: to have the replicas wanted, and what fewer of them would miss."""
         basis = self.basis
         return RoleNeed(
             role=basis.role,
-            order=self.order.hull(),
-            release=self.release.hull(self.release_price_factor),
-            order_floor=self.order_floor,
-            release_floor=self.release_floor,
-            order_alone=self.order_alone,
-            release_alone=self.release_alone,
-            miss_price_replica_seconds=basis.miss_price_replica_seconds,
-            erlangs=self.order.erlangs,
+            order=self.size.order.hull(),
+            wanted=self.wanted,
+            miss_price_replica_seconds=self.size.miss_price_replica_seconds,
+            erlangs=self.size.order.erlangs,
             speed=tuple(basis.speed.items()),
             seconds_per_request=basis.seconds_per_request,
         )
 
 
-def role_draft(pool: PoolBasis, basis: RoleBasis, found: Mapping[int, Curves]) -> RoleDraft:
-    """Size one role of a pool; ``found`` has the curves that its basis asked for, by the asks' id."""
-    settings, role, price, least = pool.pool.settings, basis.role, basis.miss_price_replica_seconds, basis.at_least
-    forecast, seconds = basis.forecast, basis.seconds_per_request
-    present = found[id(basis.curves.present)][0].cheapest(price, at_least=least)
-    curves = basis.curves.take(role, found, pool.memory)
-    backlog = _backlog(pool, basis, present)
-    order_floor, release_floor = float(present), float(present)
-    if forecast is not None:
-        order_floor = max(order_floor, forecast.at_horizon.q90 * seconds / settings.q90_utilisation_limit)
-        release_floor = max(release_floor, forecast.maximum.q90 * seconds / settings.q90_utilisation_limit)
-    hold = _reactive_hold(forecast, basis.lead_seconds)
-    peak = _reactive_peak(pool.memory, role, present, pool.observed.at_seconds, basis.lead_seconds, hold)
-    release_floor = max(release_floor, float(peak))
-    if backlog.order is not None:
-        order_floor = max(order_floor, float(backlog.order))
-    order_alone = max(curves.order.cheapest(price, at_least=least), _ceil(order_floor))
-    release_price = settings.release_price_factor * price
-    release_alone = max(curves.release.cheapest(release_price, at_least=least), _ceil(release_floor), order_alone)
-    return RoleDraft(
-        basis=basis,
-        order_alone=order_alone,
-        release_alone=release_alone,
-        order_floor=order_floor,
-        release_floor=max(release_floor, order_floor),
-        release_price_factor=settings.release_price_factor,
-        order=curves.order,
-        release=curves.release,
-        backlog=backlog,
-        current=sum(pool.supplies[v.key].desired for v in pool.pool.of_role(role)),
+def role_sizes(pool: PoolBasis, found: Mapping[int, Curves]) -> dict[Role, RoleSize]:
+    """Price a miss and size every role; ``found`` has the curves that their bases asked for, by the asks' id."""
+    memory = pool.memory
+    curves = {
+        role: basis.curves.take(role, found, memory, basis.request_seconds) for role, basis in pool.roles.items()
+    }
+    models = {
+        role: RoleModel(
+            misses_at_prices=curves[role].misses_at_prices,
+            requests_per_second=curves[role].order.erlangs / max(basis.seconds_per_request, 1e-12),
+        )
+        for role, basis in pool.roles.items()
+    }
+    prices = role_prices(
+        memory.spending,
+        models,
+        target=pool.pool.slo.target,
+        half_life=pool.pool.settings.budget_half_life_seconds,
+        elapsed=memory.elapsed_seconds,
     )
+    sizes = {}
+    for role, basis in pool.roles.items():
+        price = prices[role].price * basis.request_seconds
+        present = basis.curves.at_present(found).cheapest(price, at_least=basis.at_least)
+        sizes[role] = RoleSize(
+            basis=basis,
+            order=curves[role].order,
+            release=curves[role].release,
+            price=prices[role],
+            present=present,
+            backlog=_backlog(pool, basis, present, price),
+        )
+    return sizes
 
 
-def _ceil(value: float) -> int:
-    return math.ceil(value - 1e-9)
+def role_draft(pool: PoolBasis, size: RoleSize, *, held: bool) -> RoleDraft:
+    """Decide what one role should have; ``held``: nothing of it may be released."""
+    basis, memory, role = size.basis, pool.memory, size.basis.role
+    hold = _reactive_hold(basis.forecast, basis.lead_seconds)
+    peak = _reactive_peak(memory, role, size.present, pool.observed.at_seconds, basis.lead_seconds, hold)
+    bought = sum(basis.speed[v.key] * pool.supplies[v.key].bought for v in pool.pool.of_role(role))
+    requests = size.order.erlangs / max(basis.seconds_per_request, 1e-12)
+    found = wanted(
+        memory.regrets.setdefault(role, Regret()),
+        Situation(
+            count=max(0.0, bought - pool.pool.settings.spare_replicas),
+            order=size.order,
+            release=size.release,
+            price=size.miss_price_replica_seconds,
+            allowed_misses_per_second=size.price.allowed_share * requests,
+            requests_per_second=requests,
+            lead_seconds=basis.lead_seconds,
+            present=size.present,
+            keep=peak if hold else 0,
+            order_floor=max(size.backlog.order or 0, size.present if hold else 0),
+            held=held,
+            at_least=basis.at_least,
+            elapsed=memory.elapsed_seconds,
+        ),
+    )
+    return RoleDraft(size=size, wanted=found.replicas, holds_back=found.holds_back)
 
 
 def _reactive_hold(forecast: DemandForecast | None, lead_seconds: float) -> float:
@@ -142,7 +182,7 @@ def _usual_round(memory: PoolMemory, role: Role, seconds: float) -> float:
     return before
 
 
-def _backlog(pool: PoolBasis, basis: RoleBasis, present: int) -> BacklogNeed:
+def _backlog(pool: PoolBasis, basis: RoleBasis, present: int, miss_price_replica_seconds: float) -> BacklogNeed:
     role, speed, observed = basis.role, basis.speed, pool.observed
     variants = pool.pool.of_role(role)
     waiting = _WAITING[ROLES[role].queue](observed)
@@ -162,7 +202,7 @@ def _backlog(pool: PoolBasis, basis: RoleBasis, present: int) -> BacklogNeed:
         starting=starting,
         lead_time_seconds=basis.lead_seconds,
         ttft_seconds=pool.pool.slo.ttft_seconds,
-        miss_price_replica_seconds=basis.miss_price_replica_seconds,
+        miss_price_replica_seconds=miss_price_replica_seconds,
         present_need=present,
     )
 

@@ -13,10 +13,11 @@ def sizing_reasons(roles: Mapping[Role, RoleDraft]) -> list[Reason]:
     for role, sized in roles.items():
         reasons.append(_forecast_reason(role, sized))
         reasons.append(_size_reason(role, sized))
-        if sized.backlog.order is not None:
+        backlog = sized.size.backlog
+        if backlog.order is not None:
             message = (
-                f"{role.value}: {sized.backlog.left_seconds:.1f} replica-seconds of queued work would still wait "
-                f"when new capacity is ready, so at least {sized.backlog.order} replicas are wanted"
+                f"{role.value}: {backlog.left_seconds:.1f} replica-seconds of queued work would still wait "
+                f"when new capacity is ready, so at least {backlog.order} replicas are wanted"
             )
             reasons.append(Reason(step=Step.SIZE, code=ReasonCode.BACKLOG, message=message, role=role))
     return reasons
@@ -51,17 +52,18 @@ def _forecast_reason(role: Role, sized: RoleDraft) -> Reason:
 
 def _size_reason(role: Role, sized: RoleDraft) -> Reason:
     message = (
-        f"{role.value}: {sized.order.erlangs:.2f} busy replicas expected; order below {sized.order_alone}, "
-        f"release above {sized.release_alone} replicas of {sized.basis.reference.key}"
+        f"{role.value}: {sized.size.order.erlangs:.2f} busy replicas expected; {sized.wanted:.3g} replicas of "
+        f"{sized.basis.reference.key} wanted"
     )
     numbers = {
-        "erlangs": sized.order.erlangs,
-        "order": float(sized.order_alone),
-        "release": float(sized.release_alone),
-        "order_floor": sized.order_floor,
-        "release_floor": sized.release_floor,
+        "erlangs": sized.size.order.erlangs,
+        "wanted": sized.wanted,
+        "present": float(sized.size.present),
         "seconds_per_request": sized.basis.seconds_per_request,
-        "miss_price_replica_seconds": sized.basis.miss_price_replica_seconds,
+        "miss_price": sized.size.price.price,
+        "miss_price_replica_seconds": sized.size.miss_price_replica_seconds,
+        "miss_bias": sized.size.price.bias,
+        "allowed_miss_share": sized.size.price.allowed_share,
         "burstiness": sized.basis.burstiness,
     }
     return Reason(step=Step.SIZE, code=ReasonCode.SIZED, message=message, role=role, numbers=numbers)

@@ -27,6 +27,7 @@ def _as_one(pods: Sequence[PodRecord], size: int) -> PodRecord:
     members = sorted(alive or pods, key=lambda pod: pod.name)
     complete = len(members) >= size
     scheduled = [pod.scheduled_seconds for pod in members if pod.scheduled_seconds is not None]
+    unready = [pod.unready_seconds for pod in members if pod.unready_seconds is not None]
     ready = [pod.ready_seconds for pod in members if pod.ready_seconds is not None]
     return replace(
         members[0],
@@ -34,6 +35,7 @@ def _as_one(pods: Sequence[PodRecord], size: int) -> PodRecord:
         created_seconds=min(pod.created_seconds for pod in members),
         scheduled_seconds=max(scheduled) if complete and len(scheduled) == len(members) else None,
         ready_seconds=max(ready) if complete and len(ready) == len(members) else None,
+        unready_seconds=max(unready, default=None),
         unschedulable=any(pod.unschedulable for pod in members),
         gated=any(pod.gated for pod in members),
         terminating=not alive,

@@ -41,6 +41,18 @@ class NodePoolLook:
     start_up: LeadTimeQuantiles | None
     total: LeadTimeQuantiles | None
 
+    @property
+    def usd_per_hour(self) -> float | None:
+        """What the nodes cost in an hour, from their launch to their end; ``None`` where no price is known."""
+        held = sum(node.gpus_held for node in self.situation.nodes)
+        return self.entry.node_pool.usd_per_hour(nodes=self.situation.states.paid, gpus_held=held)
+
+    @property
+    def idle_nodes(self) -> int:
+        """Usable nodes of which no pod holds GPUs, beyond those that are held warm."""
+        idle = sum(node.usable and node.gpus_held == 0 for node in self.situation.nodes)
+        return max(0, idle - self.entry.node_pool.warm_max_nodes)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:

@@ -126,7 +126,7 @@ def view_replicas(
     # Pods beyond the wanted count are going to be removed: they are neither capacity nor overdue.
     staying = alive[max(0, len(alive) - workload.replicas) :]
     waiting = [pod for pod in staying if not pod.ready and not pod.gated]
-    late = {pod.uid for pod in waiting if deadlines.passed(ordered_seconds(pod), needs_node=pod.unschedulable)}
+    late = {pod.uid for pod in waiting if _is_late(pod, is_awaited(pod.uid), ordered_seconds(pod), deadlines)}
     awaited = unborn_since(max(0, workload.replicas - len(alive)))
     lead_time = deadlines.lead_times.total(needs_node=needs_node)
     unborn = [_Unborn(since, _will_not_come(workload, since, deadlines, needs_node)) for since in awaited]
@@ -167,6 +167,16 @@ def view_replicas(
         existing=len(pods),
         lead_time=lead_time,
     )
+
+
+def _is_late(pod: PodRecord, awaited: bool, ordered_seconds: float, deadlines: Deadlines) -> bool:
+    """Whether a pod that is not Ready counts no more. One that served has the time of a start-up to come back."""
+    if not deadlines.passed(ordered_seconds, needs_node=pod.unschedulable):
+        return False
+    if awaited or pod.unready_seconds is None:
+        return True
+    back_seconds = deadlines.lead_times.start_up.p99_seconds
+    return deadlines.now_seconds - pod.unready_seconds > back_seconds
 
 
 @dataclass(frozen=True, slots=True)

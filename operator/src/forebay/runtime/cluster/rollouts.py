@@ -26,7 +26,7 @@ def rollout_of(
     name, controller = f"{workload.target.kind} {workload.target.name}", workload.controller
     if controller.failure:
         message = f"{name} cannot have all its replicas ({controller.failure}): nothing of it is released"
-        return Rollout(message, stuck=True)
+        return Rollout(message, stuck=True, full=True)
     if controller.updating or _revisions(row, pods) > 1:
         return _of_two_revisions(workload, name, pods, overdue=overdue)
     if controller.paused:

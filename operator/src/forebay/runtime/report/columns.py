@@ -12,7 +12,9 @@ from forebay.flow.plan import Route
 from forebay.flow.roles import ROLES
 from forebay.runtime.cluster.writes import LastWrite
 from forebay.runtime.report.conditions import Transition, Verdict, stamp
+from forebay.runtime.report.figures import Figures
 from forebay.runtime.report.text import duration, percent, rate, shorten, timestamp
+from forebay.runtime.report.why import change_words, main_reason, short_why
 
 _LONGEST_CHANGES = 32
 
@@ -23,6 +25,8 @@ class StatusReport:
 
     status: dict[str, Any]
     transitions: tuple[Transition, ...]
+    figures: Figures | None = None
+    """Its numbers; None where each change is news."""
 
 
 def pool_report(
@@ -34,6 +38,8 @@ def pool_report(
     generation: int,
     last_written: Mapping[VariantKey, LastWrite],
     scaled: bool,
+    acts: bool = True,
+    usd_per_hour: float | None = None,
 ) -> StatusReport:
     """Return the status of a pool after a round.
 
@@ -45,30 +51,72 @@ def pool_report(
         generation: of the spec that was decided on.
         last_written: what was written last, by variant.
         scaled: whether replicas were written in this round.
+        acts: whether the pool's mode lets Forebay write replicas.
+        usd_per_hour: what the replicas that run cost.
     """
     now = decision.at_seconds
     conditions, transitions = stamp(
         verdicts, previous.get("conditions") or (), generation=generation, now_seconds=now
     )
     why = main_reason(decision)
+    # A missing target explains more than any step of the decision does.
+    missing = next((item.message for item in verdicts if item.reason == "TargetMissing"), None)
     status: dict[str, Any] = {
         "observedGeneration": generation,
-        "summary": _summary(observed, decision, why),
+        "summary": _summary(
+            observed, decision, usd_per_hour, missing or (short_why(why, observed) if why else "")
+        ),
         "roles": _roles(observed, decision, last_written),
         "sloAttainment": percent(decision.slo_attainment),
         "errorBudgetLeft": percent(decision.error_budget_left),
-        "costPerHour": None if decision.usd_per_hour is None else f"{decision.usd_per_hour:.2f}",
-        "message": shorten(why.message, 512) if why else None,
+        "costPerHour": _usd(usd_per_hour),
+        "recommendedCostPerHour": _usd(decision.usd_per_hour),
+        "message": shorten(missing or (why.message if why else ""), 512) or None,
         "forecast": _forecast(decision),
         "leadTime": _lead_time(observed),
         "lastScaleTime": timestamp(now) if scaled else previous.get("lastScaleTime"),
-        "lastDecision": _last_decision(decision, why) or previous.get("lastDecision"),
+        "lastDecision": _last_decision(decision, why, acts=acts) or previous.get("lastDecision"),
         "conditions": conditions,
     }
     return StatusReport(
         status={key: value for key, value in status.items() if value is not None},
         transitions=tuple(transitions),
+        figures=_figures(observed, decision, why, verdicts, usd_per_hour),
     )
+
+
+def _figures(
+    observed: PoolObservation,
+    decision: PoolDecision,
+    why: Reason | None,
+    verdicts: Sequence[Verdict],
+    usd_per_hour: float | None,
+) -> Figures:
+    forecast = next(iter(decision.forecasts.values()), None)
+    at_lead_time = forecast.at_horizon if forecast is not None else None
+    return Figures(
+        numbers={
+            "demand": decision.demand_requests_per_second,
+            "p50": at_lead_time.q50 if at_lead_time is not None else None,
+            "p90": at_lead_time.q90 if at_lead_time is not None else None,
+            "p99": at_lead_time.q99 if at_lead_time is not None else None,
+            "skill": forecast.score.pinball90_ratio if forecast is not None and forecast.score else None,
+            "sloAttainment": decision.slo_attainment,
+            "errorBudgetLeft": decision.error_budget_left,
+            "cost": usd_per_hour,
+            "recommendedCost": decision.usd_per_hour,
+            "leadTime": max((variant.lead_time_seconds for variant in observed.variants), default=None),
+        },
+        subjects=(
+            f"{why.code}/{why.role}" if why is not None else "",
+            forecast.source if forecast is not None and not forecast.demoted else "persistence",
+            *(verdict.message if verdict.subject is None else verdict.subject for verdict in verdicts),
+        ),
+    )
+
+
+def _usd(value: float | None) -> str | None:
+    return None if value is None else f"{value:.2f}"
 
 
 def invalid_report(
@@ -101,26 +149,9 @@ def invalid_node_pool_status(
     return StatusReport(status={**previous, "conditions": conditions}, transitions=tuple(transitions))
 
 
-def main_reason(decision: PoolDecision, role: Role | None = None) -> Reason | None:
-    """Return what a person should read first: the last step that changed the number, else the last that spoke.
-
-    With a role, what was said of the other role does not count.
-    """
-    heard = [reason for reason in decision.reasons if role is None or reason.role in {None, role}]
-    spoke = [reason for reason in heard if reason.changed] or heard
-    return spoke[-1] if spoke else None
-
-
-def change_words(decision: PoolDecision) -> tuple[str, ...]:
-    """Return what changes, such as ``prefill/h100 3 -> 4``."""
-    return tuple(
-        f"{variant.role.value}/{variant.name} {variant.current} -> {variant.desired}"
-        for variant in decision.variants
-        if variant.desired != variant.current
-    )
-
-
-def _summary(observed: PoolObservation, decision: PoolDecision, why: Reason | None) -> dict[str, Any]:
+def _summary(
+    observed: PoolObservation, decision: PoolDecision, usd_per_hour: float | None, why: str
+) -> dict[str, Any]:
     roles = list(dict.fromkeys(variant.role for variant in observed.variants))
     letters = {role: f"{ROLES[role].letter} ".lstrip() for role in roles}
     ready = {role: sum(v.ready for v in observed.variants if v.role is role) for role in roles}
@@ -132,7 +163,8 @@ def _summary(observed: PoolObservation, decision: PoolDecision, why: Reason | No
         "replicas": shorten(" ".join(f"{letters[role]}{ready[role]}/{desired[role]}" for role in roles), 64),
         "recommended": shorten(" ".join(f"{letters[role]}{decision.desired(role)}" for role in roles), 64),
         "demand": None if now is None else f"{now} -> {ahead}/s" if ahead else f"{now}/s",
-        "why": shorten(why.message, 96) if why else None,
+        "cost": _cost(usd_per_hour, decision.usd_per_hour),
+        "why": shorten(why, 96) or None,
     }
     return {key: value for key, value in summary.items() if value is not None}
 
@@ -202,13 +234,21 @@ def _lead_time(observed: PoolObservation) -> str | None:
     return None if longest is None else duration(longest)
 
 
-def _last_decision(decision: PoolDecision, why: Reason | None) -> dict[str, Any] | None:
+def _cost(running: float | None, recommended: float | None) -> str | None:
+    """Return what runs, and what is recommended where that costs something else: ``5.00 -> 12.50``."""
+    if running is None or recommended is None or f"{running:.2f}" == f"{recommended:.2f}":
+        return _usd(running)
+    return f"{running:.2f} -> {recommended:.2f}"
+
+
+def _last_decision(decision: PoolDecision, why: Reason | None, *, acts: bool) -> dict[str, Any] | None:
     changes = change_words(decision)
     if not changes or why is None:
         return None
+    words = "" if acts else " (recommended)"
     return {
         "time": timestamp(decision.at_seconds),
-        "reason": shorten(why.code, 64),
+        "reason": why.code.value,
         "message": shorten(why.message, 512),
-        "changes": [shorten(change, 64) for change in changes[:_LONGEST_CHANGES]],
+        "changes": [shorten(f"{change}{words}", 64) for change in changes[:_LONGEST_CHANGES]],
     }

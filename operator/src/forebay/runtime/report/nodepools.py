@@ -22,10 +22,7 @@ def node_pool_report(look: NodePoolLook, *, now_seconds: float) -> StatusReport:
         generation=record.generation,
         now_seconds=now_seconds,
     )
-    usd = look.entry.node_pool.usd_per_hour(
-        nodes=situation.states.paid, gpus_held=sum(node.gpus_held for node in situation.nodes)
-    )
-    blocked = observed.blocked_until_seconds
+    usd, blocked = look.usd_per_hour, observed.blocked_until_seconds
     status: dict[str, Any] = {
         "observedGeneration": record.generation,
         "nodes": observed.nodes,

@@ -7,9 +7,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 
 from forebay.actuation.scale import ScaleResult
+from forebay.api.v1alpha1.inferencepool import Mode
 from forebay.flow.decision import FleetDecision, PoolDecision
 from forebay.flow.fleet import PoolKey
 from forebay.flow.observation import FleetObservation
+from forebay.pipeline.prices import running_usd_per_hour
 from forebay.runtime.act import Done, obstacles
 from forebay.runtime.cluster.look import Look, NodePoolLook, PoolLook
 from forebay.runtime.cluster.roster import Invalid, Roster
@@ -20,13 +22,13 @@ from forebay.runtime.report.columns import (
     StatusReport,
     invalid_node_pool_status,
     invalid_report,
-    main_reason,
     pool_report,
 )
 from forebay.runtime.report.conditions import Transition, Type, invalid, judge
 from forebay.runtime.report.events import EventRecorder
 from forebay.runtime.report.nodepools import node_pool_report
 from forebay.runtime.report.status import News, StatusWriter
+from forebay.runtime.report.why import reason_of_role
 from forebay.runtime.slices import in_slices
 from forebay.runtime.watch.kinds import OWN_KINDS, Kind
 from forebay.runtime.watch.records import ResourceRecord
@@ -47,15 +49,15 @@ _GOOD_WHEN_TRUE = frozenset(
         Type.REFERENCES_FOUND,
         Type.WITHIN_FLEET_POLICY,
         Type.PROVIDED,
+        Type.PROGRESSING,
     }
 )
 #: What comes and goes with every scaling, which has an event of its own: readiness, new replicas that are not
 #: scraped yet, and the last node of a pool.
 _SILENT_REASONS = frozenset(
     {
-        "TooFewReplicas",
-        "AsRecommended",
-        "MoreThanRecommended",
+        "ReplicasNotReady",
+        "ReplicasReady",
         "Partial",
         "Sufficient",
         "NoNodes",
@@ -106,7 +108,7 @@ class Reporter:
             LeaseLostError: this process may not write any more.
         """
         for node_pool in look.node_pools:
-            self._metrics.show_node_pool(node_pool.observed)
+            self._metrics.show_node_pool(node_pool)
         invalid_by_kind = Counter(item.kind for item in roster.invalid)
         for kind in OWN_KINDS:
             self._metrics.invalid.labels(kind.value).set(invalid_by_kind[kind])
@@ -174,6 +176,7 @@ class Reporter:
         verdicts = judge(
             seen,
             decision,
+            mode=entry.mode,
             target_problems=look.target_problems,
             reference_problems=entry.problems,
             obstacles=obstacles(done),
@@ -194,9 +197,11 @@ class Reporter:
                 },
             },
             scaled=bool(written),
+            acts=entry.mode is Mode.AUTO,
+            usd_per_hour=running_usd_per_hour(entry.pool, seen),
         )
         telling = partial(self._tell, look, decision, written, report)
-        news = self._status.weigh(entry.record, report.status)
+        news = self._status.weigh(entry.record, report.status, report.figures)
         if written or report.transitions or news is News.MORE:
             return [telling]
         if news is News.FIGURES:
@@ -209,7 +214,7 @@ class Reporter:
         entry = look.entry
         for item in written:
             await self._say_scaled(entry.record, item, decision)
-        await self._status.write(Kind.POOLS, entry.record, report.status)
+        await self._status.write(Kind.POOLS, entry.record, report.status, report.figures)
         await self._say_transitions(entry.record, report.transitions)
 
     async def _invalid(self, item: Invalid, now_seconds: float) -> None:
@@ -219,7 +224,7 @@ class Reporter:
             self._metrics.pool_errors.labels("InvalidSpec").inc()
         if self._told_invalid.get(record.uid) != record.generation:
             self._told_invalid[record.uid] = record.generation
-            logger.warning("%s", item.message)
+            logger.warning("%s %s: %s", record.kind, _named(record), item.message)
         if item.kind is Kind.NODE_POOLS and not self._tells_of_node_pools:
             return
         render = _INVALID_STATUS.get(item.kind)
@@ -238,11 +243,13 @@ class Reporter:
     async def _say_scaled(self, record: ResourceRecord, item: Done, decision: PoolDecision) -> None:
         before, after = item.action.workload.replicas, item.action.wanted.desired
         variant = item.action.wanted
-        why = main_reason(decision, variant.role)
+        why = reason_of_role(decision, variant.role)
         words = f"{variant.role.value}/{variant.name}: {before} -> {after}"
         message = f"{words}. {why.message}" if why else words
         logger.info(
-            "scaled %s",
+            "pool %s/%s: scaled %s",
+            record.namespace,
+            record.name,
             words,
             extra={"namespace": record.namespace, "pool": record.name, "reason": why.code if why else ""},
         )
@@ -252,8 +259,14 @@ class Reporter:
         for transition in transitions:
             verdict = transition.verdict
             good = verdict.status is (verdict.type in _GOOD_WHEN_TRUE)
-            if verdict.reason in _SILENT_REASONS or (good and transition.before is None):
+            if verdict.type is Type.AS_RECOMMENDED or verdict.reason in _SILENT_REASONS:
+                continue
+            if good and transition.before is None:
                 continue
             await self._events.post(
                 record, "Normal" if good else "Warning", f"{verdict.type.value}{verdict.reason}", verdict.message
             )
+
+
+def _named(record: ResourceRecord) -> str:
+    return f"{record.namespace}/{record.name}" if record.namespace else record.name

@@ -11,7 +11,8 @@ from urllib.parse import quote
 from forebay.actuation.kube import ApiError, JsonObject, KubeApi
 from forebay.api.base import GROUP, VERSION
 from forebay.runtime.metrics import Metrics
-from forebay.runtime.report.text import differ_notably, shorten, without_asides
+from forebay.runtime.report.figures import Figures
+from forebay.runtime.report.text import shorten, without_asides
 from forebay.runtime.watch.kinds import Kind
 from forebay.runtime.watch.records import ResourceRecord
 from forebay.runtime.watch.store import Store
@@ -19,10 +20,20 @@ from forebay.runtime.watch.store import Store
 logger = logging.getLogger(__name__)
 
 #: What says where things stand; the rest says how much, and may breathe.
-_FIGURES = frozenset({"sloAttainment", "errorBudgetLeft", "costPerHour", "message", "forecast", "leadTime"})
+_FIGURES = frozenset(
+    {
+        "sloAttainment",
+        "errorBudgetLeft",
+        "costPerHour",
+        "recommendedCostPerHour",
+        "message",
+        "forecast",
+        "leadTime",
+    }
+)
 _REFUSAL_SECONDS = 60.0
 _LONGEST_REFUSAL = 400
-_SUMMARY_FIGURES = frozenset({"demand", "why"})
+_SUMMARY_FIGURES = frozenset({"demand", "why", "cost"})
 
 
 class News(Enum):
@@ -90,28 +101,44 @@ class StatusWriter:
         self._drift_seconds = drift_seconds
         self._clock = clock
         self._written: dict[str, float] = {}
+        self._told: dict[str, Figures] = {}
+        """The numbers behind the status that was written last."""
         self._refused: dict[str, float] = {}
         """Until when a status that the API server refused as such is not offered again."""
 
-    def weigh(self, record: ResourceRecord, status: Mapping[str, Any]) -> News:
-        """Return what writing ``status`` would tell; nothing if only figures moved, by little or a moment ago."""
-        return self._weighed(record, status, merge_difference(record.status, status))
+    def weigh(self, record: ResourceRecord, status: Mapping[str, Any], figures: Figures | None = None) -> News:
+        """Return what writing ``status`` would tell; nothing if only figures moved, by little or a moment ago.
 
-    def _weighed(self, record: ResourceRecord, status: Mapping[str, Any], patch: Mapping[str, Any]) -> News:
+        Without ``figures`` each other wording is news.
+        """
+        return self._weighed(record, status, figures, merge_difference(record.status, status))
+
+    def _weighed(
+        self,
+        record: ResourceRecord,
+        status: Mapping[str, Any],
+        figures: Figures | None,
+        patch: Mapping[str, Any],
+    ) -> News:
         if not patch:
             return News.NONE
         if any(_urgent_field(key, record.status.get(key), status.get(key)) for key in patch):
             return News.MORE
         since = self._clock() - self._written.get(record.uid, -self._drift_seconds)
-        if since < self._drift_seconds or not differ_notably(record.status, status):
+        if since < self._drift_seconds or without_asides(record.status) == without_asides(status):
+            return News.NONE
+        told = self._told.get(record.uid)
+        if figures is not None and told is not None and not figures.differ_from(told):
             return News.NONE
         return News.FIGURES
 
-    async def write(self, kind: Kind, record: ResourceRecord, status: Mapping[str, Any]) -> bool:
+    async def write(
+        self, kind: Kind, record: ResourceRecord, status: Mapping[str, Any], figures: Figures | None = None
+    ) -> bool:
         """Write what is due; True if something was written. Never raises for what the API server answers."""
         patch = merge_difference(record.status, status)
         refused_until = self._refused.get(record.uid, -math.inf)
-        if self._weighed(record, status, patch) is News.NONE or self._clock() < refused_until:
+        if self._weighed(record, status, figures, patch) is News.NONE or self._clock() < refused_until:
             return False
         self._written[record.uid] = self._clock()
         try:
@@ -120,12 +147,15 @@ class StatusWriter:
             self._failed(kind, record, error)
             return False
         self._metrics.status_writes.labels(kind.value, "ok").inc()
+        if figures is not None:
+            self._told[record.uid] = figures
         self._keep(kind, answer)
         return True
 
     def forget_others(self, uids: set[str]) -> None:
         """Drop the memory of objects that are gone."""
         self._written = {uid: at for uid, at in self._written.items() if uid in uids}
+        self._told = {uid: figures for uid, figures in self._told.items() if uid in uids}
         self._refused = {uid: at for uid, at in self._refused.items() if uid in uids}
 
     def _keep(self, kind: Kind, answer: JsonObject) -> None:

@@ -1,17 +1,8 @@
 """Numbers as people read them: coarse enough not to change every round, precise enough to act on."""
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
-_RELATIVE_TOLERANCE = 0.1
-#: What is estimated goes on settling for hours under constant traffic.
-_TOLERANCES = {"demand": 0.2, "p50": 0.25, "p90": 0.25, "p99": 0.25, "skill": 0.5}
-_LEAST_DIFFERENCE = 0.05
-"""A step of the last digit that is shown of a small rate is no news."""
-#: Sentences: their figures stand in fields of their own, or count down.
-_SENTENCES = frozenset({"message", "why"})
 #: What is told with the next write and causes none.
 _ASIDES = frozenset({"capacity"})
 
@@ -56,28 +47,6 @@ def shorten(text: str, longest: int) -> str:
     return cut.rstrip(" ,;:") + "…"
 
 
-def differ_notably(old: object, new: object, tolerance: float = _RELATIVE_TOLERANCE) -> bool:
-    """Whether two JSON values differ in more than numbers that drifted by up to ``tolerance`` of themselves.
-
-    Numbers inside strings count as numbers, so that a sentence whose figures breathe is the same sentence. Fields
-    that hold estimates have a tolerance of their own.
-    """
-    if old == new:
-        return False
-    if isinstance(old, str) and isinstance(new, str):
-        if _reads_differently(old, new):
-            return True
-        pairs = zip(_NUMBER.findall(old), _NUMBER.findall(new), strict=True)
-        return any(_drifted(float(a), float(b), tolerance) for a, b in pairs)
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        return any(_fields_differ(key, old.get(key), new.get(key)) for key in old.keys() | new.keys())
-    if isinstance(old, Sequence) and isinstance(new, Sequence) and not isinstance(old, str | bytes):
-        return len(old) != len(new) or any(differ_notably(a, b) for a, b in zip(old, new, strict=True))
-    if isinstance(old, float) and isinstance(new, float):
-        return _drifted(old, new, tolerance)
-    return old != new
-
-
 def without_asides(value: object) -> object:
     """Return a JSON value without the fields that cause no write of their own."""
     if isinstance(value, Mapping):
@@ -85,19 +54,3 @@ def without_asides(value: object) -> object:
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return [without_asides(inner) for inner in value]
     return value
-
-
-def _fields_differ(name: str, old: object, new: object) -> bool:
-    if name in _ASIDES or old == new:
-        return False
-    if name in _SENTENCES and isinstance(old, str) and isinstance(new, str):
-        return _reads_differently(old, new)
-    return differ_notably(old, new, _TOLERANCES.get(name, _RELATIVE_TOLERANCE))
-
-
-def _reads_differently(old: str, new: str) -> bool:
-    return _NUMBER.sub("#", old) != _NUMBER.sub("#", new)
-
-
-def _drifted(old: float, new: float, tolerance: float) -> bool:
-    return abs(old - new) > max(_LEAST_DIFFERENCE, tolerance * max(abs(old), abs(new)))

@@ -218,9 +218,7 @@ def _policies(scenario: Scenario) -> str:
             if getattr(own, field.name) != getattr(default, field.name)
         ]
         lines.append(f"{key}: {'the defaults' if not changed else ', '.join(changed)}")
-    return (
-        f"<p>Forebay's settings of {escape('; '.join(lines))} (miss price {default.miss_price:g} by default).</p>"
-    )
+    return f"<p>Forebay's settings of {escape('; '.join(lines))}.</p>"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[int]) -> str:

@@ -1,0 +1,147 @@
+"""When a role's replicas move: once standing still has cost as much as the move does.
+
+Every round adds, for each count that the role could have, what that count would have saved over the present one
+(a cumulative sum that does not fall below zero, Page 1954). A move costs the time that it takes and a fixed
+part per action. So a burst pays for its order within a round, noise cancels itself, and nothing is ordered that
+the next rounds would take back.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from forebay.flow.trace import FloatArray
+from forebay.sizing.curve import SizedCurve
+
+_ORDER_SHARE, _RELEASE_SHARE = 0.1, 1.0
+"""Share of a move's cost that regret must reach. An order is cheap to repent: a release takes it back once it is
+ready. A release is not: what is gone takes a lead time to come back."""
+_ACTION_SECONDS = 180.0
+"""Fixed cost of one action, in replica-seconds; of a fleet of more than `_ACTION_REPLICAS`, as much more."""
+_ACTION_REPLICAS = 10.0
+_RELEASE_PRICE = 0.5
+"""A miss counts half where the highest demand until new replicas come is weighed: if it is reached at all, it is
+for a part of that time."""
+EVENNESS = 2.0
+"""No round plans to miss more than this times the share that may miss: what a bad hour may take of the budget."""
+_MOST_UNEVEN = 0.5
+_MEDIAN_ROUNDS = 4
+_SLOWEST_SECONDS = 60.0
+"""A round counts for no longer than this: between rounds that are farther apart nothing was seen."""
+
+
+@dataclass(slots=True)
+class Regret:
+    """What one role remembers of the rounds since its last move."""
+
+    count: float = -1.0
+    """Replicas that it stood at."""
+    sums: FloatArray = field(default_factory=lambda: np.zeros(0))
+    """Replica-seconds that each count would have saved."""
+    most: float = math.inf
+    """No sum rises above this while a move that was asked for is not carried out."""
+    presents: list[int] = field(default_factory=list)
+    evens: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What the decision is made from; replicas are those of the reference variant, spare ones left out."""
+
+    count: float
+    """Replicas that the role's targets are set to."""
+    order: SizedCurve
+    """Misses at the lead time, overload included; so in the other two."""
+    release: SizedCurve
+    """Misses of the highest demand until then."""
+    price: float
+    """Of a miss, in replica-seconds."""
+    allowed_misses_per_second: float
+    """By the model."""
+    requests_per_second: float
+    lead_seconds: float
+    present: int
+    """Replicas that pay at the present rate."""
+    keep: int
+    """Highest ``present`` of the last minutes, while no forecast can be trusted; else 0."""
+    order_floor: int
+    """Replicas that a standing queue asks for, or that pay now while no forecast can be trusted."""
+    held: bool
+    """Whether nothing may be released."""
+    at_least: int
+    elapsed: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The replicas that a role should have: its present count where nothing has paid for a move."""
+
+    replicas: float
+    holds_back: bool
+    """Whether it would release some if it might."""
+
+
+def wanted(regret: Regret, now: Situation) -> Wanted:
+    """Return what a role should have now."""
+    size = max(int(now.order.replicas[-1]), math.ceil(now.count), now.present, now.keep) + 2
+    counts = np.arange(size, dtype=np.float64)
+    _follow(regret, now, size)
+    if size > len(regret.sums):
+        regret.sums = np.concatenate([regret.sums, np.zeros(size - len(regret.sums))])
+    sums = regret.sums[:size]
+    sums += min(now.elapsed, _SLOWEST_SECONDS) * _saved(now, counts)
+    np.clip(sums, 0.0, regret.most, out=sums)
+    regret.sums[size:] = 0.0
+    usual = _lower_median(regret.presents, now.present)
+    best = _best(now, counts, sums, min(max(now.keep or usual, now.at_least), now.count))
+    regret.most = math.inf if now.held or best == now.count else min(regret.most, float(sums.max()))
+    stays = max(best, now.count) if now.held else best
+    floor = max(_lower_median(regret.evens, _even(now)), now.order_floor, now.at_least)
+    return Wanted(replicas=max(stays, floor), holds_back=now.held and max(best, floor) < now.count)
+
+
+def _follow(regret: Regret, now: Situation, size: int) -> None:
+    """Begin anew when the count has moved, whoever moved it."""
+    if abs(regret.count - now.count) > 1e-6:
+        regret.count, regret.most = now.count, math.inf
+        regret.sums = np.zeros(size)
+
+
+def _saved(now: Situation, counts: FloatArray) -> FloatArray:
+    """Return the replicas per second of time that each count would have saved over the present one."""
+    each = np.append(counts, now.count)
+    order = each + now.price * _misses(now.order, each)
+    release = each + _RELEASE_PRICE * now.price * _misses(now.release, each)
+    saved: FloatArray = np.where(counts > now.count, order[-1] - order[:-1], release[-1] - release[:-1])
+    return saved
+
+
+def _misses(curve: SizedCurve, counts: FloatArray) -> FloatArray:
+    return np.interp(counts, curve.replicas, curve.misses_per_second)
+
+
+def _best(now: Situation, counts: FloatArray, sums: FloatArray, lowest: float) -> float:
+    """Return the count whose regret exceeds the cost of moving there by most; the present one where none does."""
+    moved = counts - now.count
+    action = _ACTION_SECONDS * max(1.0, now.count / _ACTION_REPLICAS)
+    share = np.where(moved > 0.0, _ORDER_SHARE, _RELEASE_SHARE)
+    left = sums - share * (now.lead_seconds * np.abs(moved) + action)
+    left = np.where((counts >= lowest) & (moved != 0.0), left, 0.0)
+    best = int(left.argmax())
+    return float(counts[best]) if left[best] > 0.0 else now.count
+
+
+def _even(now: Situation) -> int:
+    """Return the fewest replicas that miss no more than a round may."""
+    share = min(EVENNESS * now.allowed_misses_per_second, _MOST_UNEVEN * now.requests_per_second)
+    enough = np.flatnonzero(now.order.misses_per_second <= share)
+    return int(now.order.replicas[enough[0]]) if len(enough) else int(now.order.replicas[-1])
+
+
+def _lower_median(last: list[int], newest: int) -> int:
+    """Return the lower median of the last rounds' values, the newest included."""
+    last.append(newest)
+    if len(last) > _MEDIAN_ROUNDS:
+        del last[0]
+    return sorted(last)[(len(last) - 1) // 2]
