@@ -42,7 +42,7 @@ class Target(ApiModel):
         Rule(
             f"!(self.kind in {_UNSCALABLE_CEL})",
             "target.kind has no /scale of its own: name the Deployment, StatefulSet or LeaderWorkerSet that runs"
-            " the engine",
+            " the engine (of an LLMInferenceService the Deployment NAME-kserve)",
             lambda target: target.kind not in UNSCALABLE_KINDS,
             ".kind",
         ),
