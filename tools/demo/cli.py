@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 import os
 import sys
 import time
@@ -13,20 +12,19 @@ import devcluster
 from demo.meanwhile import replayed
 from demo.picture import draw, write_page
 from demo.sample import Sample, look
-from demo.scene import NAMESPACE, POOL, Scene, scene
+from demo.scene import DAYS_BEFORE, NAMESPACE, POOL, STEPS_PER_DAY, Scene, scene
 from demo.stage import Stage, stage
-from demo.table import LEGEND, View, view
+from demo.table import View, legend, view
 from demo.verdict import in_words, judge
 from devcluster.binaries import Binaries
-from enginesim.pods import PodLister
-from enginesim.runner import playing
 from forebay.offline.traces import TraceError
 
 OUT = Path("build/demo")
 LOOK_SECONDS = 1.0
 INTERRUPTED = 130
-DAY_PLAYED_SECONDS = 180.0
-SHORTEST_SECONDS, LONGEST_SECONDS = 120.0, 86_400.0
+DAY_PLAYED_SECONDS = 288.0
+STEPS = (2, 3, 4, 5, 6)
+"""Seconds of a forecast step; shorter ones are too short for scrapes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,16 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"demo: {error}", file=sys.stderr)
         return 2
     OUT.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
+    began, before = time.monotonic(), False
     try:
         choice = devcluster.select()
         if choice.kind != "kind" and Binaries.from_environment().missing():
-            print(
-                "A first build is ahead. To read meanwhile: this day at its own pace, replayed in the simulator.\n"
-            )
+            print("A first build is ahead. To read meanwhile:\n")
             print(replayed(played, OUT), flush=True)
+            before = True
         with devcluster.open(choice) as cluster:
-            return _play(cluster, played, kind=choice.kind, began=began, keep=given.keep)
+            return _play(cluster, played, kind=choice.kind, began=began, keep=given.keep, before=before)
     except (devcluster.DevClusterError, devcluster.KubectlError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
@@ -81,39 +78,43 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _length(text: str) -> float:
-    """Return the length of the day that is played: its parts must have the time that they take."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not SHORTEST_SECONDS <= seconds <= LONGEST_SECONDS:
+    """Return the length of the day that is played: a whole number of seconds for each step of the forecasters."""
+    if text not in {f"{STEPS_PER_DAY * step}" for step in STEPS}:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no length; give seconds from {SHORTEST_SECONDS:g} to {LONGEST_SECONDS:g}"
+            f"{text!r} is no length; give {STEPS_PER_DAY} times 2, 3, 4, 5 or 6 s, such as {DAY_PLAYED_SECONDS:g}"
         )
-    return seconds
+    return float(text)
 
 
-def _play(cluster: devcluster.Cluster, played: Scene, *, kind: str, began: float, keep: bool) -> int:
-    with stage(cluster, played.trace) as on:
+def _play(cluster: devcluster.Cluster, played: Scene, *, kind: str, began: float, keep: bool, before: bool) -> int:
+    with stage(cluster, played) as on:
         print(f"stage set after {time.monotonic() - began:.0f} s")
-        print(f"playing {played.source}, {played.speed:.0f} times faster\n{LEGEND}\n")
-        with playing(on.simulator, PodLister(cluster.rest())):
-            with view(played) as shown:
-                samples = _follow(cluster, played, on, shown)
-            result = judge(played, samples, cluster=kind, rounds=int(on.operator.metric("forebay_rounds_total")))
-            (OUT / "result.json").write_text(json.dumps(result.json(), indent=2) + "\n", encoding="utf-8")
-            draw(played, samples, OUT / "demo.png")
-            write_page(result, OUT / "demo.png", OUT / "demo.html")
-            print(f"\n{in_words(result)}\n\n{OUT}/demo.png  {OUT}/demo.html  {OUT}/result.json")
-            if keep:
-                _linger(cluster, on)
+        print(f"playing {played.source}, {played.speed:.0f} times faster; {_past(played)}\n{legend(played)}\n")
+        with view(played) as shown:
+            samples = _follow(cluster, played, on, shown)
+        result = judge(played, samples, cluster=kind, rounds=int(on.operator.metric("forebay_rounds_total")))
+        (OUT / "result.json").write_text(json.dumps(result.json(), indent=2) + "\n", encoding="utf-8")
+        draw(played, samples, OUT / "demo.png")
+        write_page(result, OUT / "demo.png", OUT / "demo.html")
+        print(f"\n{in_words(result)}\n\n{OUT}/demo.png  {OUT}/demo.html  {OUT}/result.json")
+        if keep:
+            _linger(cluster, on)
+    if not before:
+        print(f"\n{replayed(played, OUT)}")
     return 0 if result.followed else 1
+
+
+def _past(played: Scene) -> str:
+    """Return what Prometheus knows of the days before."""
+    if played.history is None:
+        return "a recorded trace has no days before, so that the forecast starts from nothing"
+    return f"the {DAYS_BEFORE} days before are in Prometheus"
 
 
 def _follow(cluster: devcluster.Cluster, played: Scene, on: Stage, shown: View) -> list[Sample]:
     """Look once a second until the scene is over; take Prometheus away for a while on the way."""
     samples: list[Sample] = []
-    began, up = time.monotonic(), True
+    began, up = on.began, True
     while (seconds := time.monotonic() - began) < played.seconds:
         _still_runs(on)
         away = played.outage[0] <= seconds < played.outage[1]
@@ -128,7 +129,7 @@ def _follow(cluster: devcluster.Cluster, played: Scene, on: Stage, shown: View) 
             look(cluster, on.simulator, on.operator, seconds=seconds, prometheus_up=up, earlier=samples)
         )
         shown.show(samples[-1])
-        time.sleep(max(0.0, began + len(samples) * LOOK_SECONDS - time.monotonic()))
+        time.sleep(max(0.0, LOOK_SECONDS - (time.monotonic() - began) % LOOK_SECONDS))
     return samples
 
 

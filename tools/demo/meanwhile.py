@@ -1,4 +1,4 @@
-"""Something to read while a first build runs: the scene's day in its own time, replayed in the simulator."""
+"""The scene's day in its own time, replayed in the simulator beside what people use today."""
 
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from forebay.offline.traces import at_rate, write_plain
 
 START_UP_SECONDS = 240.0
 MEAN_REQUESTS_PER_SECOND = 9.0
+POLICIES = ("forebay", "keda-rate", "hpa", "static-peak")
 
 
 def replayed(scene: Scene, folder: Path) -> str:
@@ -20,4 +21,5 @@ def replayed(scene: Scene, folder: Path) -> str:
     pool_file.write_text(yaml.safe_dump_all(resources(), sort_keys=False), encoding="utf-8")
     write_plain(day, folder / "trace.csv")
     fleet = load_fleet([pool_file], span_seconds=day.span_seconds).fleet
-    return quick_table(fleet, day, start_up_seconds=START_UP_SECONDS)
+    table = quick_table(fleet, day, start_up_seconds=START_UP_SECONDS, policies=POLICIES)
+    return f"The same day at its own pace, in the simulator ({folder}/pool.yaml and trace.csv):\n\n{table}"

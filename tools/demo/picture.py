@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 
 from demo.sample import ROLES, Sample
 from demo.scene import ITL_SECONDS, TARGET_PERCENT, TTFT_SECONDS, Scene, clock_of_day
@@ -29,9 +30,12 @@ COLOURS = {
 
 
 def draw(scene: Scene, samples: Sequence[Sample], path: Path) -> None:
-    """Write the picture: three panels over one clock, the outage of Prometheus shaded."""
+    """Write the picture: five panels over one clock, the outage of Prometheus shaded."""
     seconds = np.array([s.seconds for s in samples])
-    figure, (load, capacity, latency) = plt.subplots(3, 1, sharex=True, figsize=(10, 8), layout="constrained")
+    figure, panels = plt.subplots(
+        5, 1, sharex=True, figsize=(10, 12), layout="constrained", height_ratios=(3, 3, 1.5, 2, 2)
+    )
+    load, capacity, nodes, latency, met = panels
     load.plot(seconds, _rate(samples), color=COLOURS["demand"], label="arrivals (5 s mean)")
     forecast = np.array([np.nan if s.forecast_q90 is None else s.forecast_q90 for s in samples])
     # A lead time that shrinks would draw a line back in time.
@@ -46,7 +50,13 @@ def draw(scene: Scene, samples: Sequence[Sample], path: Path) -> None:
         desired = [s.roles[role].desired for s in samples]
         capacity.step(seconds, ready, where="post", color=COLOURS[role], label=f"{role} ready")
         capacity.step(seconds, desired, where="post", color=COLOURS[role], ls=":", label=f"{role} desired")
+        nodes.step(
+            seconds, [s.roles[role].nodes for s in samples], where="post", color=COLOURS[role], label=f"for {role}"
+        )
     capacity.set_ylabel("replicas")
+    nodes.set_ylabel("nodes")
+    nodes.set_ylim(bottom=0)
+    _draw_attainment(met, samples)
     latency.plot(
         seconds,
         _objective_share(samples, "ttft_seconds", TTFT_SECONDS),
@@ -62,18 +72,27 @@ def draw(scene: Scene, samples: Sequence[Sample], path: Path) -> None:
     latency.axhline(1.0, color="#888888", lw=1, ls="--")
     latency.set_ylabel("latency / objective")
     latency.set_ylim(0, 3)
-    for panel in (load, capacity, latency):
+    for panel in panels:
         panel.axvspan(*scene.outage, color=COLOURS["outage"], alpha=0.5, lw=0)
         panel.legend(loc="upper left", fontsize="small", frameon=False)
         panel.grid(alpha=0.2)
     ticks = whole_hours(scene)
-    latency.set_xticks(ticks, [clock_of_day(scene, tick) for tick in ticks])
-    latency.set_xlim(0, scene.seconds)
-    latency.set_xlabel(
-        f"time of day of {scene.source}, {scene.speed:.0f} times faster (grey: Prometheus was away)"
-    )
+    met.set_xticks(ticks, [clock_of_day(scene, tick) for tick in ticks])
+    met.set_xlim(0, scene.seconds)
+    met.set_xlabel(f"time of day of {scene.source}, {scene.speed:.0f} times faster (grey: Prometheus was away)")
     figure.savefig(path, dpi=130)
     plt.close(figure)
+
+
+def _draw_attainment(panel: Axes, samples: Sequence[Sample]) -> None:
+    """Draw the share of requests within both objectives beside what the objective asks for."""
+    seconds = [s.seconds for s in samples]
+    for name, words in (("attainment", "all so far"), ("attainment_last_minute", "last minute")):
+        shares = [np.nan if (share := getattr(s, name)) is None else 100.0 * share for s in samples]
+        panel.plot(seconds, shares, lw=2 if name == "attainment" else 1, label=words)
+    panel.axhline(TARGET_PERCENT, color="#888888", lw=1, ls="--", label=f"objective, {TARGET_PERCENT} %")
+    panel.set_ylabel("SLO met, %")
+    panel.set_ylim(50, 101)
 
 
 def whole_hours(scene: Scene) -> list[float]:

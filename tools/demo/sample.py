@@ -1,15 +1,17 @@
 """One look at everything, once a second: traffic, replicas, latencies, what the operator thinks."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import devcluster
-from demo.scene import NAMESPACE, POOL
+from demo.scene import NAMESPACE, POOL, ROLE_NODES
+from devcluster import POOL_LABEL
 from devcluster.rest import Json, mapping, sequence
 from enginesim.simulator import Simulator
 from runoperator import RunningOperator
 
-ROLES = ("prefill", "decode")
+ROLES = tuple(ROLE_NODES)
 DEMAND_SECONDS = 8.0
 """Over which the demand is counted: a minute is a third of the day here."""
 
@@ -21,6 +23,8 @@ class RoleSample:
     ready: int
     desired: int
     queue: int
+    nodes: int = 0
+    """Of the node pool that it runs on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +69,9 @@ def look(
     q90, lead_seconds = _forecast(decision)
     arrived = int(_number(engines.get("arrived")) or 0)
     deployments = rest.items(f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments")
+    nodes = Counter(
+        str(mapping(node, "metadata", "labels").get(POOL_LABEL)) for node in rest.items("/api/v1/nodes")
+    )
     return Sample(
         seconds=seconds,
         demand=_demand(seconds, arrived, earlier),
@@ -76,7 +83,7 @@ def look(
         attainment=_number(engines.get("slo_attainment")),
         attainment_last_minute=_number(engines.get("slo_attainment_last_minute")),
         usd_per_hour=_number(decision.get("usd_per_hour")),
-        roles={role: _role(role, deployments, engines) for role in ROLES},
+        roles={role: _role(role, deployments, engines, nodes) for role in ROLES},
         prometheus_up=prometheus_up,
         blind=_why_false(status, "MetricsFresh"),
         why=str(status.get("message", "")),
@@ -117,13 +124,14 @@ def _forecast(decision: Json) -> tuple[float | None, float | None]:
     return max(found, key=lambda one: one[0], default=(None, None))
 
 
-def _role(role: str, deployments: list[Json], engines: Json) -> RoleSample:
+def _role(role: str, deployments: list[Json], engines: Json, nodes: Counter[str]) -> RoleSample:
     mine = next((d for d in deployments if mapping(d, "metadata").get("name") == f"{POOL}-{role}"), {})
     simulated = mapping(mapping(engines, "roles"), role)
     return RoleSample(
         ready=int(_number(mapping(mine, "status").get("readyReplicas")) or 0),
         desired=int(_number(mapping(mine, "spec").get("replicas")) or 0),
         queue=int(_number(simulated.get("queue")) or 0),
+        nodes=nodes[ROLE_NODES[role].name],
     )
 
 

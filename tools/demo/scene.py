@@ -9,7 +9,7 @@ import numpy as np
 import devcluster
 from devcluster import ColdStart, NodePool
 from devcluster.rest import Json
-from forebay.flow.trace import RequestTrace
+from forebay.flow.trace import FloatArray, RequestTrace
 from forebay.offline.traces import PRESETS, LoadOptions, TraceError, TrafficSpec, generate, load_trace
 from runoperator.scenario import engine_deployment
 
@@ -24,6 +24,7 @@ PREFILL_NODES = NodePool(
     cold_start=ColdStart(node_ready_seconds=1, gpus_ready_seconds=2, image_pull_seconds=1, model_load_seconds=4),
 )
 DECODE_NODES = replace(PREFILL_NODES, name="h100", accelerator="h100")
+ROLE_NODES = {"prefill": PREFILL_NODES, "decode": DECODE_NODES}
 USD_PER_GPU_HOUR = {"l40s": "1.90", "h100": "2.99"}
 TTFT_SECONDS = 1.5
 ITL_SECONDS = 0.06
@@ -41,8 +42,10 @@ SPEED = {
     "max_batch": 32,
     "kv_capacity_tokens": 100_000,
 }
-# What a minute is to a day: the day's hour takes about eight seconds here.
-FORECAST_STEP_SECONDS = 4
+STEPS_PER_DAY = 144
+"""The forecasters count in steps that stand for ten minutes of the day."""
+DAYS_BEFORE = 6
+"""Days of traffic that are in Prometheus before the curtain rises."""
 BUSIEST_REQUESTS_PER_SECOND = 15.0
 DAY_SECONDS = 86_400.0
 START_HOUR = 4
@@ -61,6 +64,13 @@ class Scene:
     source: str
     outage: tuple[float, float] = field(default=(0.0, 0.0))
     """When Prometheus is away, in seconds from the start."""
+    history: FloatArray | None = None
+    """Requests per forecast step of the days before, oldest first; ``None``: nothing was recorded."""
+
+    @property
+    def step_seconds(self) -> int:
+        """Return the forecast step: what stands for ten minutes of the day."""
+        return round(self.seconds / STEPS_PER_DAY)
 
 
 def scene(*, seconds: float, trace_file: Path | None, seed: int = 7) -> Scene:
@@ -80,7 +90,9 @@ def scene(*, seconds: float, trace_file: Path | None, seed: int = 7) -> Scene:
             f"{source}: covers {original.span_seconds:.0f} s, and {seconds:.0f} s are played; give a longer trace"
         )
     speed = original.span_seconds / seconds
-    trace = _at_busiest(_faster(original, speed), BUSIEST_REQUESTS_PER_SECOND, seed)
+    faster = _faster(original, speed)
+    factor = _factor(faster, BUSIEST_REQUESTS_PER_SECOND)
+    trace = _scaled(faster, factor, seed)
     return Scene(
         trace=trace,
         original=original,
@@ -88,6 +100,7 @@ def scene(*, seconds: float, trace_file: Path | None, seed: int = 7) -> Scene:
         speed=speed,
         source=source,
         outage=(round(0.48 * seconds), round(0.48 * seconds) + 20.0),
+        history=_history(original, factor, seed),
     )
 
 
@@ -106,18 +119,33 @@ def _weekday() -> TrafficSpec:
         daily_peak_hour=12.0,
         half_daily_amplitude=0.0,
         dispersion=1.0,
+        history_seconds=DAYS_BEFORE * DAY_SECONDS,
     )
 
 
+def _history(original: RequestTrace, factor: float, seed: int) -> FloatArray | None:
+    """Return the counts of the days before, thinned like the day that is played."""
+    minutes = original.history_requests_per_minute
+    if minutes is None:
+        return None
+    per_step = round(DAY_SECONDS / STEPS_PER_DAY / 60.0)
+    whole = minutes[len(minutes) % per_step :].reshape(-1, per_step).sum(axis=1)
+    return np.asarray(np.random.default_rng(seed).poisson(factor * whole), dtype=np.float64)
+
+
 def _faster(trace: RequestTrace, speed: float) -> RequestTrace:
-    """Let the trace's clock run faster; the rate rises with it, and `_at_busiest` thins it again."""
+    """Let the trace's clock run faster; the rate rises with it, and `_scaled` thins it again."""
     return replace(trace, arrival_seconds=trace.arrival_seconds / speed, history_requests_per_minute=None)
 
 
-def _at_busiest(trace: RequestTrace, requests_per_second: float, seed: int) -> RequestTrace:
-    """Thin the trace at random, or repeat requests, until its busiest ten seconds have that rate."""
+def _factor(trace: RequestTrace, requests_per_second: float) -> float:
+    """Return by how much to thin the trace so that its busiest ten seconds have that rate."""
     busiest = np.bincount((trace.arrival_seconds // 10.0).astype(np.int64)).max() / 10.0
-    factor = requests_per_second / busiest
+    return float(requests_per_second / busiest)
+
+
+def _scaled(trace: RequestTrace, factor: float, seed: int) -> RequestTrace:
+    """Thin the trace at random, or repeat requests."""
     chance = np.random.default_rng(seed)
     copies = np.floor(factor + chance.random(len(trace))).astype(np.int64)
     chosen = np.repeat(np.arange(len(trace)), copies)

@@ -10,7 +10,6 @@ from rich.table import Table
 
 from demo.sample import DEMAND_SECONDS, ROLES, Sample
 from demo.scene import (
-    FORECAST_STEP_SECONDS,
     ITL_SECONDS,
     TARGET_PERCENT,
     TTFT_SECONDS,
@@ -19,14 +18,20 @@ from demo.scene import (
 )
 
 PLAIN_EVERY_SECONDS = 10.0
-_STEP, _PERCENT, _ITL = FORECAST_STEP_SECONDS, TARGET_PERCENT, f"{ITL_SECONDS * 1000:.0f} ms"
-LEGEND = f"""\
+
+
+def legend(scene: Scene) -> str:
+    """Return what the columns mean."""
+    return f"""\
   demand: requests/s of the last {DEMAND_SECONDS:.0f} s
   q90: what it will not exceed in nine of ten cases by when new replicas would be ready
-       (forecasts count in steps of {_STEP} s here, and begin with the fifth)
-  prefill, decode: ready/desired replicas
-  TTFT, ITL: {_PERCENT}th percentiles of the last minute; objectives {TTFT_SECONDS:g} s and {_ITL}
-  met: share of all requests so far within both"""
+       (forecasts count in steps of {scene.step_seconds} s here, which stand for ten minutes)
+  prefill, decode: ready/desired replicas, on so many nodes
+  TTFT, ITL: {TARGET_PERCENT}th percentiles of the last minute; objectives {TTFT_SECONDS:g} s and \
+{ITL_SECONDS * 1000:.0f} ms
+  met: share of all requests so far within both; the objective asks for {TARGET_PERCENT} %"""
+
+
 _BLIND = {
     "Partial": "new replicas report nothing yet",
     "Missing": "no metrics yet",
@@ -71,14 +76,14 @@ def view(scene: Scene) -> Iterator[View]:
 
 def _table(scene: Scene, sample: Sample) -> Table:
     table = Table(title=f"Forebay demo  {clock_of_day(scene, sample.seconds)}  ({sample.seconds:.0f} s)")
-    for column in ("", "ready/desired", "queue"):
+    for column in ("", "ready/desired", "nodes", "queue"):
         table.add_column(column)
     table.add_column("what", style="dim")
     table.add_column("value", justify="right")
     facts = _facts(sample)
-    rows = [(role, f"{r.ready}/{r.desired}", str(r.queue)) for role, r in sample.roles.items()]
+    rows = [(role, f"{r.ready}/{r.desired}", str(r.nodes), str(r.queue)) for role, r in sample.roles.items()]
     for index in range(max(len(rows), len(facts))):
-        left = rows[index] if index < len(rows) else ("", "", "")
+        left = rows[index] if index < len(rows) else ("", "", "", "")
         right = facts[index] if index < len(facts) else ("", "")
         table.add_row(*left, *right)
     table.caption = sample.why
@@ -91,7 +96,7 @@ def _facts(sample: Sample) -> list[tuple[str, str]]:
         (f"forecast q90 in {_text(sample.lead_seconds, '.0f')} s", f"{_text(sample.forecast_q90, '.1f')} req/s"),
         (f"TTFT (objective {TTFT_SECONDS:g} s)", f"{_text(sample.ttft_seconds, '.2f')} s"),
         (f"ITL (objective {ITL_SECONDS * 1000:.0f} ms)", f"{_milliseconds(sample.itl_seconds)} ms"),
-        ("met both, so far", _percent(sample.attainment)),
+        (f"met both, so far (objective {TARGET_PERCENT} %)", _percent(sample.attainment)),
         ("cost", f"{_text(sample.usd_per_hour, '.2f')} $/h"),
         ("telemetry", _telemetry(sample)),
     ]
@@ -103,7 +108,10 @@ def plain(scene: Scene, sample: Sample) -> str:
         f"{clock_of_day(scene, sample.seconds)} {sample.seconds:4.0f} s",
         f"demand {_text(sample.demand, '4.1f'):>4}",
         f"q90 {_text(sample.forecast_q90, '4.1f'):>4}",
-        *(f"{name} {sample.roles[name].ready}/{sample.roles[name].desired}" for name in ROLES),
+        *(
+            f"{name} {role.ready}/{role.desired} on {role.nodes}"
+            for name, role in ((name, sample.roles[name]) for name in ROLES)
+        ),
         f"TTFT {_text(sample.ttft_seconds, '.2f')} s",
         f"ITL {_milliseconds(sample.itl_seconds)} ms",
         f"met {_percent(sample.attainment)}",

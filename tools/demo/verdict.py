@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from demo.sample import ROLES, Sample
-from demo.scene import FORECAST_STEP_SECONDS, Scene
+from demo.scene import ROLE_NODES, TARGET_PERCENT, USD_PER_GPU_HOUR, Scene
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,13 @@ class Result:
     scale_ins: int
     wrong_scale_ins: int
     """Scale-ins while telemetry was lost or a queue stood."""
+    slo_objective: float
     slo_attainment: float
+    cancelled_orders: int
+    """Replicas taken back before they were ready."""
+    node_hours: float
+    node_cost_usd: float
+    """What whole nodes cost; ``cost_usd`` is of replicas."""
     gpu_hours: float
     static_gpu_hours: float
     """What the highest replica counts, held all the time, would have used."""
@@ -68,7 +74,7 @@ def judge(scene: Scene, samples: Sequence[Sample], *, cluster: str, rounds: int)
         peak[role] >= 2 * samples[0].roles[role].desired and last.roles[role].desired < peak[role]
         for role in ROLES
     )
-    within = [demand <= q90 for q90, demand in forecasts_that_came_true(samples)]
+    within = [demand <= q90 for q90, demand in forecasts_that_came_true(samples, scene.step_seconds)]
     hours = [(b.seconds - a.seconds) / 3600.0 for a, b in pairwise(samples)]
     return Result(
         cluster=cluster,
@@ -77,7 +83,18 @@ def judge(scene: Scene, samples: Sequence[Sample], *, cluster: str, rounds: int)
         scale_outs=outs,
         scale_ins=len(ins),
         wrong_scale_ins=wrong,
+        slo_objective=TARGET_PERCENT / 100.0,
         slo_attainment=last.attainment or 0.0,
+        cancelled_orders=sum(
+            min(before.roles[role].desired - after.roles[role].desired, _starting(before, role))
+            for role, before, after in ins
+        ),
+        node_hours=sum(h * s.roles[r].nodes for h, s in zip(hours, samples, strict=False) for r in ROLES),
+        node_cost_usd=sum(
+            h * s.roles[r].nodes * _usd_per_node_hour(r)
+            for h, s in zip(hours, samples, strict=False)
+            for r in ROLES
+        ),
         gpu_hours=sum(h * sum(s.roles[r].desired for r in ROLES) for h, s in zip(hours, samples, strict=False)),
         static_gpu_hours=sum(hours) * sum(peak.values()),
         cost_usd=sum(h * (s.usd_per_hour or 0.0) for h, s in zip(hours, samples, strict=False)),
@@ -94,7 +111,16 @@ def judge(scene: Scene, samples: Sequence[Sample], *, cluster: str, rounds: int)
     )
 
 
-def forecasts_that_came_true(samples: Sequence[Sample]) -> list[tuple[float, float]]:
+def _starting(sample: Sample, role: str) -> int:
+    return max(0, sample.roles[role].desired - sample.roles[role].ready)
+
+
+def _usd_per_node_hour(role: str) -> float:
+    nodes = ROLE_NODES[role]
+    return float(USD_PER_GPU_HOUR[nodes.name]) * nodes.gpus_per_node
+
+
+def forecasts_that_came_true(samples: Sequence[Sample], step_seconds: float) -> list[tuple[float, float]]:
     """Return each forecast's 90th percentile with the demand of the step that it was for, where that was seen."""
     seconds, arrived = [s.seconds for s in samples], [float(s.arrived) for s in samples]
     found = []
@@ -102,10 +128,10 @@ def forecasts_that_came_true(samples: Sequence[Sample]) -> list[tuple[float, flo
         if sample.forecast_q90 is None or sample.lead_seconds is None:
             continue
         start = sample.seconds + sample.lead_seconds
-        end = start + FORECAST_STEP_SECONDS
+        end = start + step_seconds
         if end <= seconds[-1]:
             before, after = np.interp([start, end], seconds, arrived).tolist()
-            found.append((sample.forecast_q90, (after - before) / FORECAST_STEP_SECONDS))
+            found.append((sample.forecast_q90, (after - before) / step_seconds))
     return found
 
 
@@ -121,9 +147,12 @@ def in_words(result: Result) -> str:
     peaks = " and ".join(f"{count} {role}" for role, count in result.peak_replicas.items())
     lines = [
         "The operator followed the load." if result.followed else "The operator did NOT follow the load.",
-        f"{result.requests} requests in {result.seconds:.0f} s; {result.slo_attainment:.1%} met TTFT and ITL.",
+        f"{result.requests} requests in {result.seconds:.0f} s; {result.slo_attainment:.1%} met TTFT and ITL,",
+        f"where the objective asks for {result.slo_objective:.0%}.",
         f"It scaled out {result.scale_outs} times and in {result.scale_ins} times, up to {peaks} replicas,",
         f"and used {result.gpu_hours:.2f} GPU-hours: {saved:.0%} less than holding that peak all the time.",
+        f"Their nodes cost ${result.node_cost_usd:.2f}.",
+        f"Orders cancelled before their replica was ready: {result.cancelled_orders}.",
     ]
     if result.forecast_coverage90 is not None:
         lines.append(

@@ -163,19 +163,20 @@ class Cluster(ABC):
         )
         return write_private(self.run_directory / f"{name}.kubeconfig", text)
 
-    def start_prometheus(self, config: str | Mapping[str, object]) -> PrometheusServer:
+    def start_prometheus(self, config: str | Mapping[str, object], *, receives: bool = False) -> PrometheusServer:
         """Start a Prometheus of its own data and port on loopback.
 
         Args:
             config: its configuration, as text or as an object. For Kubernetes service discovery use
                 `kubernetes_sd_configs: [{role: pod, kubeconfig_file: cluster.kubeconfig_of("prometheus")}]`.
+            receives: whether it takes remote writes, such as a past.
 
         Raises:
             DevClusterError: it did not become ready (say, for a bad configuration: its words are in the message).
         """
         self._prometheus_count += 1
         name = "prometheus" if self._prometheus_count == 1 else f"prometheus-{self._prometheus_count}"
-        return start_prometheus(self.host, self.binaries.path("prometheus"), name, config)
+        return start_prometheus(self.host, self.binaries.path("prometheus"), name, config, receives=receives)
 
     def add_gpu_nodes(self, pool: gpu.NodePool, count: int = 1) -> list[str]:
         """Register GPU nodes of a pool, which go through its cold start, and return their names."""

@@ -65,7 +65,7 @@ def config_text(config: str | Mapping[str, object]) -> str:
 
 
 def start_prometheus(
-    host: ProcessHost, program: Path, name: str, config: str | Mapping[str, object]
+    host: ProcessHost, program: Path, name: str, config: str | Mapping[str, object], *, receives: bool = False
 ) -> PrometheusServer:
     """Start a Prometheus and wait until it is ready.
 
@@ -74,6 +74,7 @@ def start_prometheus(
         program: the binary.
         name: names its process, log, configuration and data directory.
         config: its configuration.
+        receives: whether it takes remote writes.
 
     Raises:
         DevClusterError: it did not become ready.
@@ -87,7 +88,7 @@ def start_prometheus(
         def is_ready(url: str = url) -> bool:
             return answers_ok(f"{url}/-/ready")
 
-        argv = prometheus_argv(program, port, config_path, host.run_directory / f"{name}-data")
+        argv = prometheus_argv(program, port, config_path, host.run_directory / f"{name}-data", receives=receives)
         component = Component(host=host, name=name, argv=argv, is_ready=is_ready)
         component.start()
         try:

@@ -204,7 +204,7 @@ async def test_history_is_counted_like_live_rounds_and_gaps_stay_gaps(server: Se
     fleet = Fleet(requests, deployment_pods("chat", 2), namespace, start=start, skip={0: gap, 1: gap})
     write(server.url, fleet.samples(start + 1620.0))
     pool, nobody = target(namespace, "chat", ready=2), target(namespace, "nobody")
-    source = PrometheusTelemetry(PrometheusSettings(url=server.url, history_chunk_minutes=7))
+    source = PrometheusTelemetry(PrometheusSettings(url=server.url, history_chunk_steps=7))
     try:
         found = await source.history([pool, nobody], start - 600.0, start + 1602.0)
     finally:

@@ -57,8 +57,12 @@ def test_forecasters_count_in_steps_of_the_length_that_they_were_given() -> None
     assert by_rounds.step()[KEY].forecasts
     with pytest.raises(StateError, match="another sampling step"):
         FleetState().restore(KEY, snapshot)
-    with pytest.raises(ValueError, match="counts of minutes"):
-        again.warm_start(split_pool(), requests_per_minute=[1.0] * 10, end_seconds=0.0)
+
+
+def test_a_day_of_short_steps_has_144_of_them() -> None:
+    short = steps_of(2.0)
+    assert (short.steps_per_day, short.day_seconds) == (144, 288)
+    assert steps_of(60.0) is ONE_MINUTE
 
 
 @pytest.mark.parametrize("seconds", [0.5, 7.0, 3.5, 120.0])

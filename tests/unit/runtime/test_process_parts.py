@@ -105,10 +105,8 @@ def test_lease_times_must_leave_a_margin() -> None:
         OperatorSettings(lease_duration_seconds=5.0, renew_deadline_seconds=10.0)
 
 
-def test_steps_of_forecasters_other_than_minutes_know_no_history() -> None:
-    assert OperatorSettings(forecast_step_seconds=4.0, history_seconds=0.0).forecast_step_seconds == 4.0
-    with pytest.raises(ValidationError, match="give --history=0s as well"):
-        OperatorSettings(forecast_step_seconds=4.0)
+def test_history_is_read_in_the_steps_of_the_forecasters() -> None:
+    assert prometheus_settings(OperatorSettings(forecast_step_seconds=4.0)).history_step_seconds == 4
     with pytest.raises(ValidationError, match="that divide an hour"):
         OperatorSettings(forecast_step_seconds=7.0, history_seconds=0.0)
 

@@ -40,14 +40,16 @@ class Resolution:
     expert_half_life: float
     regression_memory_days: float = 3.0
     """Half-life of the regression's memory."""
+    day_seconds: int = DAY_SECONDS
+    """Length of the day that traffic repeats; shorter only in a world whose time runs faster."""
     offset_seconds: float = 0.0
     """How long after the full minute (or whatever the step is) steps end, so that forecasters can take turns;
     negative: before it."""
 
     @property
     def steps_per_day(self) -> int:
-        """Return the number of steps in 24 hours."""
-        return DAY_SECONDS // self.step_seconds
+        """Return the number of steps in a day."""
+        return self.day_seconds // self.step_seconds
 
     @property
     def forgetting(self) -> float:
@@ -90,14 +92,19 @@ TEN_MINUTES = Resolution(
 
 
 def steps_of(seconds: float) -> Resolution:
-    """Return the constants of one-minute steps for steps of another length: a world whose time runs faster.
+    """Return the constants for steps of so many seconds.
+
+    A step of less than a minute stands for ten minutes, and its day is 144 of them: a world whose time runs
+    faster, for tests and demonstrations.
 
     Raises:
         ValueError: an hour is no whole number of such steps, or they are longer than a minute.
     """
     if not 1.0 <= seconds <= ONE_MINUTE.step_seconds or seconds % 1.0 or HOUR_SECONDS % seconds:
         raise ValueError(f"a forecaster counts in whole seconds, 1 to 60, that divide an hour; got {seconds:g} s")
-    return replace(ONE_MINUTE, step_seconds=int(seconds))
+    if seconds == ONE_MINUTE.step_seconds:
+        return ONE_MINUTE
+    return replace(TEN_MINUTES, step_seconds=int(seconds), day_seconds=TEN_MINUTES.steps_per_day * int(seconds))
 
 
 def decay(half_life: float) -> float:

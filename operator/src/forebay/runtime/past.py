@@ -107,6 +107,6 @@ def _feed(state: FleetState, past: PoolPast, lead_times_seconds: Sequence[float]
     state.warm_start(
         past.pool,
         requests_per_minute=minutes.tolist(),
-        end_seconds=history.start_seconds + 60.0 * len(minutes),
+        end_seconds=history.end_seconds,
         lead_times_seconds=lead_times_seconds,
     )

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from forebay.actuation.kube import service_account_namespace
-from forebay.forecast.resolution import ONE_MINUTE, steps_of
+from forebay.forecast.resolution import steps_of
 
 Namespace = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 LabelName = Annotated[str, Field(pattern="^[a-zA-Z_][a-zA-Z0-9_]*$")]
@@ -182,7 +182,7 @@ class OperatorSettings(BaseModel):
     ] = 2 * 86_400.0
     forecast_step_seconds: Annotated[
         Seconds,
-        Option("Step of the forecasters; less than a minute only for tests whose day takes minutes."),
+        Option("Step of the forecasters. A shorter one stands for ten minutes of a day of 144 steps, for tests."),
     ] = 60.0
     state_directory: Annotated[
         Path | None, Option("Where forecasters are saved, so that a restarted container continues with them.")
@@ -199,10 +199,6 @@ class OperatorSettings(BaseModel):
     @model_validator(mode="after")
     def _steps_fit(self) -> "OperatorSettings":
         steps_of(self.forecast_step_seconds)
-        if self.forecast_step_seconds != ONE_MINUTE.step_seconds and self.history_seconds > 0:
-            raise ValueError(
-                "history is read by the minute: where --forecast-step is not 1m, give --history=0s as well"
-            )
         return self
 
     @model_validator(mode="after")

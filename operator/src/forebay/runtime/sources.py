@@ -42,6 +42,7 @@ def prometheus_settings(settings: OperatorSettings) -> PrometheusSettings:
         grid_seconds=min(_COARSEST_GRID_SECONDS, math.floor(interval)),
         settle_seconds=settings.prometheus_settle_seconds,
         match_labels=dict(settings.prometheus_match_labels),
+        history_step_seconds=int(settings.forecast_step_seconds),
         namespace_label=settings.prometheus_namespace_label,
         pod_label=settings.prometheus_pod_label,
         workload_label=settings.prometheus_workload_label,

@@ -28,8 +28,6 @@ from forebay.telemetry.transport.answer import Labels, Matrix, parse_matrix
 from forebay.telemetry.transport.client import PromQlClient
 from forebay.telemetry.transport.errors import QueryError
 
-_MINUTE = 60
-
 
 @dataclass(slots=True)
 class _Subject:
@@ -51,11 +49,12 @@ async def read_history(
     at_seconds: float,
 ) -> dict[PoolKey, History]:
     """Read the minutes from ``since_seconds`` to ``at_seconds`` of all pools, newest first, in chunks."""
-    end = math.floor((at_seconds - settings.settle_seconds) / _MINUTE) * _MINUTE
+    step = settings.history_step_seconds
+    end = math.floor((at_seconds - settings.settle_seconds) / step) * step
     since = max(since_seconds, end - settings.history_limit_seconds)
-    start = min(end, math.ceil(since / _MINUTE) * _MINUTE)
+    start = min(end, math.ceil(since / step) * step)
     subjects, without = _subjects(targets, settings)
-    minutes = {target.key: np.full((end - start) // _MINUTE, np.nan) for target in targets}
+    minutes = {target.key: np.full((end - start) // step, np.nan) for target in targets}
     problem, why = Problem.MISSING, "the server has no counts of this pool"
     try:
         for subject in subjects:
@@ -63,10 +62,11 @@ async def read_history(
         await _fill(client, settings, subjects, start, end, minutes)
     except QueryError as error:
         problem, why = Problem.UNREACHABLE, str(error)
-    return {
+    found = {
         key: _history(start, counts, without[key]) if key in without else _history(start, counts, why, problem)
         for key, counts in minutes.items()
     }
+    return {key: replace(history, step_seconds=float(step)) for key, history in found.items()}
 
 
 async def _fill(
@@ -78,11 +78,11 @@ async def _fill(
     minutes: Mapping[PoolKey, FloatArray],
 ) -> None:
     """Fill ``minutes``; stop at the end of the server's retention."""
-    empty = 0
+    empty, step = 0, settings.history_step_seconds
     high = end
     while high > start and empty < 2 and subjects:
-        low = max(start, high - settings.history_chunk_minutes * _MINUTE)
-        chunk = slice((low - start) // _MINUTE, (high - start) // _MINUTE)
+        low = max(start, high - settings.history_chunk_steps * step)
+        chunk = slice((low - start) // step, (high - start) // step)
         rows: dict[PoolKey, list[list[float]]] = {}
         for subject in subjects:
             await _add_chunk(client, settings, subject, low, high, rows)
@@ -102,21 +102,22 @@ async def _add_chunk(
 ) -> None:
     """Add the arrivals per minute of what counts some; a workload that did not exist yet adds nothing."""
     ask = Expressions(subject.group, settings, subject.facts.known, subject.facts.window_seconds)
-    readings = Readings(Slots(low, high, _MINUTE, _MINUTE), subject.facts)
+    step = settings.history_step_seconds
+    readings = Readings(Slots(low, high, step, step), subject.facts)
 
     async def read(name: str, query: str | None, start: int) -> None:
         if query is None:
             return
-        steps = (high - start) // _MINUTE + 1
+        steps = (high - start) // step + 1
 
         def parsed(result: object) -> Matrix:
-            return parse_matrix(result, ask.labels, start_seconds=start, step_seconds=_MINUTE, steps=steps)
+            return parse_matrix(result, ask.labels, start_seconds=start, step_seconds=step, steps=steps)
 
-        readings.matrices[name] = await client.range(query, start, high, _MINUTE, kind="history", read=parsed)
+        readings.matrices[name] = await client.range(query, start, high, step, kind="history", read=parsed)
 
     await asyncio.gather(
         read(NEWEST, ask.newest(), low),
-        *(read(name, query, low + _MINUTE) for name, query in arrival_queries(ask, _MINUTE).items()),
+        *(read(name, query, low + step) for name, query in arrival_queries(ask, step).items()),
     )
     new_series = NewSeriesFilter()
     for labels, key in subject.owners:

@@ -69,8 +69,10 @@ class PrometheusSettings:
     """How far back arrivals are made up for after queries failed; older ones are lost, and said to be."""
     resume_guard_seconds: float = 600.0
     """A counter that was silent for less than this is not new when it returns."""
-    history_chunk_minutes: int = 360
+    history_chunk_steps: int = 360
     """Longest range of one warm-up query."""
+    history_step_seconds: int = 60
+    """Length of the steps that history is counted in: that of the forecasters."""
     history_limit_seconds: float = 14 * 86_400.0
     match_labels: Mapping[str, str] = field(default_factory=dict)
     """Labels that every series of this cluster has, such as ``{"cluster": "eu-1"}``, where one server stores those

@@ -92,6 +92,13 @@ class History:
     """Beginning of the first minute."""
     requests_per_minute: FloatArray
     freshness: Freshness
+    step_seconds: float = 60.0
+    """Length of a minute, which is shorter in a world whose time runs faster (`forebay run --forecast-step`)."""
+
+    @property
+    def end_seconds(self) -> float:
+        """Return the end of the last minute."""
+        return self.start_seconds + self.step_seconds * len(self.requests_per_minute)
 
     @property
     def known_minutes(self) -> int:

@@ -17,8 +17,6 @@ from forebay.pipeline.remember.snapshot import StateError, dump, parse
 
 __all__ = ["FleetState", "StateError"]
 
-_MINUTE_SECONDS = 60.0
-
 
 class FleetState:
     """Mutable memory of ``decide``: one entry per pool, made when the pool is first seen.
@@ -116,17 +114,15 @@ class FleetState:
         end_seconds: float,
         lead_times_seconds: Sequence[float] = (),
     ) -> None:
-        """Feed minute counts that precede ``end_seconds`` to the forecaster, newest last; NaN marks a gap.
+        """Feed counts that precede ``end_seconds`` to the forecaster, newest last; NaN marks a gap.
+
+        They are of minutes, or of the forecasters' steps where these are shorter.
 
         A forecaster that has seen some live minutes begins anew: history has them, too. Where steps are staggered,
         history is taken for as much later, or earlier.
 
-        Raises:
-            ValueError: the forecasters do not count in minutes.
         """
         resolution = self._resolution(pool.key)
-        if resolution.step_seconds != ONE_MINUTE.step_seconds:
-            raise ValueError("counts of minutes say nothing to forecasters of another step")
         counts = np.asarray(requests_per_minute, dtype=np.float64)
         if not len(counts):
             return
@@ -137,10 +133,10 @@ class FleetState:
             memory.known_steps = 0
         memory.awaits_past = False
         memory.spending.cold = False
-        end_minute = int(end_seconds // _MINUTE_SECONDS)
-        memory.forecaster.warm(counts, start_index=end_minute - len(counts))
+        end = int(end_seconds // resolution.step_seconds)
+        memory.forecaster.warm(counts, start_index=end - len(counts))
         memory.forecaster.prepare(lead_times_seconds)
-        memory.fed_until_seconds = end_minute * _MINUTE_SECONDS + resolution.offset_seconds
+        memory.fed_until_seconds = end * resolution.step_seconds + resolution.offset_seconds
         memory.known_steps += int(np.isfinite(counts).sum())
 
     def await_past(self, pool: Pool) -> None:
