@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from forebay.flow.fleet import PoolKey, RatioBand, Role, VariantKey
-from forebay.flow.plan import PlanProblem, PoolNeed, VariantOption
+from forebay.flow.plan import NodeSupply, PlanProblem, PoolNeed, VariantOption
 from forebay.flow.sizing import MissCurve, RoleNeed, WorkBucket
 from forebay.planning import solve
 from forebay.planning.highs import SolverOptions, solve_program
@@ -222,6 +222,22 @@ def shared(seed: int) -> PlanProblem:
     return PlanProblem(pools=tuple(pools), gpu_stock={n: max(2, int(0.7 * count)) for n, count in used.items()})
 
 
+def on_nodes(seed: int) -> PlanProblem:
+    """Return the 50 pools with replicas of 1, 2 or 4 GPUs, on nodes of 8 that are bought whole."""
+    generator = np.random.default_rng(seed)
+    pools = []
+    for pool in shared(seed).pools:
+        gpus = int(generator.choice([1, 2, 4]))
+        sized = [
+            replace(one, gpus_per_replica=gpus, usd_per_replica_hour=gpus * one.usd_per_replica_hour, current=0)
+            for one in pool.options
+        ]
+        pools.append(replace(pool, options=tuple(sized)))
+    names = ("l40s", "a100-80", "h100", "h200")
+    nodes = {name: NodeSupply(gpus_per_node=8, usd_per_node_hour=8 * TYPES[name][0]) for name in names}
+    return PlanProblem(pools=tuple(pools), nodes=nodes)
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One instance: what it is, how long it took (of this process's CPU, and in all), how good the answer is."""
@@ -244,6 +260,8 @@ def measure(case: str, problem: PlanProblem, seed: int) -> Row:
     started, cpu_started = time.perf_counter(), time.process_time()
     plan = solve(problem)
     wall, cpu = time.perf_counter() - started, time.process_time() - cpu_started
+    if problem.nodes:
+        return Row(case, seed, cpu, wall, plan.usd_per_hour, float("nan"), float("nan"), plan.solver)
     pools, limits = normalise(problem)
     joint = solve_jointly(pools, limits, weights={}, wishes={})
     relaxed = solve_program(build(pools, limits, weights={}, wishes={}).program, SolverOptions(relaxed=True))
@@ -259,7 +277,11 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = [
         measure(case, make(seed), seed)
-        for case, make in (("16 types x 100 buckets x 3 roles", large), ("50 pools share 4 types", shared))
+        for case, make in (
+            ("16 types x 100 buckets x 3 roles", large),
+            ("50 pools share 4 types", shared),
+            ("50 pools on nodes of 4 types", on_nodes),
+        )
         for seed in range(arguments.seeds)
     ]
     if arguments.json:

@@ -14,6 +14,7 @@ from forebay.flow.plan import PlanProblem
 from forebay.flow.sizing import MissCurve
 from forebay.planning import solve
 from forebay.planning.check import objective
+from forebay.planning.curve import lower_hull
 from forebay.planning.highs import SolverOptions
 from forebay.planning.joint import solve_jointly
 from forebay.planning.normal import normalise
@@ -115,7 +116,8 @@ def test_the_worth_of_one_more_gpu_is_what_planning_with_it_saves(
 
     def solved(gpus: int) -> tuple[float, tuple[str, ...]]:
         plan = solve(problem(*pools, gpu_stock={"x": gpus}))
-        return plan.usd_per_hour + price * sum(plan.expected_misses_per_second.values()), plan.shadow_prices
+        misses = sum(lower_hull(one.roles[0].order).at(plan.replicas[one.key][A]) for one in pools)
+        return plan.usd_per_hour + price * misses, plan.shadow_prices
 
     now, said = solved(stock)
     saved = now - solved(stock + 1)[0]

@@ -46,6 +46,45 @@ class PoolNeed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeGroup:
+    """Nodes of one node pool that are alike for the plan."""
+
+    names: tuple[str, ...]
+    """In the order in which they are kept: the last are emptied first."""
+    free_gpus: int
+    """GPUs that no pod holds, on each of them."""
+    replicas: Mapping[tuple[PoolKey, VariantKey], int] = field(default_factory=dict)
+    """Replicas of the planned pools on each of them."""
+    stays: bool = False
+    """They cannot be emptied: pods of others run on them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSupply:
+    """The nodes of one node pool that is billed by the node."""
+
+    gpus_per_node: int
+    usd_per_node_hour: float
+    groups: tuple[NodeGroup, ...] = ()
+    """Nodes that are there or launched; all of them are paid for while they stay."""
+    obtainable: int | None = None
+    """Most nodes that can be opened; ``None``: no limit known."""
+    paid_nodes: int = 0
+    """Nodes that are paid for in any case: reserved ones, and the fewest that the node pool may have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodePlan:
+    """The nodes of one node pool that the planned replicas need."""
+
+    kept: int
+    opened: int
+    emptied: tuple[str, ...]
+    """Nodes whose replicas go, so that they can be given back."""
+    usd_per_hour: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanProblem:
     """All pools with the limits that they share."""
 
@@ -55,6 +94,8 @@ class PlanProblem:
     pool that is not named has no limit."""
     budget_usd_per_hour: float | None = None
     power_limit_watts: float | None = None
+    nodes: Mapping[str, NodeSupply] = field(default_factory=dict)
+    """Node pools that are billed by the node and whose nodes are known; the others are planned per GPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +115,6 @@ class FleetPlan:
 
     replicas: Mapping[PoolKey, Mapping[VariantKey, int]]
     usd_per_hour: float
-    expected_misses_per_second: Mapping[PoolKey, float]
     limited_by: Mapping[PoolKey, tuple[str, ...]] = field(default_factory=dict)
     """Limits (stock, budget, power, maxReplicas, ratio) that kept a pool from what it would buy, in words."""
     moves: Mapping[PoolKey, tuple[str, ...]] = field(default_factory=dict)
@@ -86,3 +126,5 @@ class FleetPlan:
     """Weight of each variant for new requests of its role; sums to 1 per pool and role."""
     routes: Mapping[PoolKey, tuple[Route, ...]] = field(default_factory=dict)
     """The same per prompt length, where lengths make a difference and the pool routes by them."""
+    nodes: Mapping[str, NodePlan] = field(default_factory=dict)
+    """Of each node pool that was planned in nodes."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from forebay.flow.fleet import PoolKey, Role, VariantKey
 from forebay.planning.highs import SolverOptions, solve_program
-from forebay.planning.normal import RATIO_PENALTY, Limits, PoolModel
+from forebay.planning.normal import Limits, PoolModel
 from forebay.planning.program import Counts, build
 from forebay.planning.search import role_usd
 
@@ -78,8 +78,7 @@ def objective(
     total = 0.0
     for pool in pools:
         weight = weights.get(pool.key, 1.0)
-        dearest = max(c.option.usd_per_replica_hour for c in pool.choices)
-        total += weight * RATIO_PENALTY * dearest * outside_ratio(pool, counts[pool.key])
+        total += weight * pool.ratio_usd * outside_ratio(pool, counts[pool.key])
         for role in pool.roles:
             wish = wishes.get((pool.key, role.role), float("inf"))
             excess = role.capacity(counts[pool.key]) - wish

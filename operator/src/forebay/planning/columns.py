@@ -15,7 +15,7 @@ import numpy as np
 from forebay.flow.fleet import PoolKey, Role, VariantKey
 from forebay.flow.trace import FloatArray
 from forebay.planning.highs import LinearProgram, ProgramAnswer, SolverOptions, solve_program
-from forebay.planning.normal import RATIO_PENALTY, Choice, Limits, PoolModel
+from forebay.planning.normal import Choice, Limits, PoolModel
 from forebay.planning.pricing import Counts, Offer, Prices, answer, answers_each, paid_for_all, used
 
 PlainCounts = dict[PoolKey, dict[VariantKey, int]]
@@ -77,7 +77,7 @@ def solve_by_columns(
         if any(best is None for best in answered):
             return None
         bound = max(bound, sum(best for best in answered if best is not None) - paid_for_all(limits, prices))
-        chooser = _Chooser(offers, limits)
+        chooser = Chooser(offers, limits)
         if not last:
             prices = chooser.prices(solve_program(chooser.program, replace(options, relaxed=True)))
     solved = solve_program(chooser.program, replace(options, plain=True, nodes=min(options.nodes, MOST_NODES)))
@@ -116,7 +116,7 @@ def _each_priority(
     for rank in ranks if len(ranks) > 1 else []:
         theirs = [offer for some in by_pool if some[0].weight == rank for offer in some]
         others = [offer for some in by_pool if some[0].weight != rank for offer in some]
-        chooser = _Chooser(theirs, _left(limits, others, counts))
+        chooser = Chooser(theirs, _left(limits, others, counts))
         better = chooser.counts(solve_program(chooser.program, replace(options, plain=True)))
         if better is not None and judge({**counts, **better}) < judge(counts):
             counts = {**counts, **better}
@@ -163,7 +163,7 @@ class Offered:
         Args:
             amounts: how much more, by what: a node pool's name, `budget` or `power`.
         """
-        chooser = _Chooser(self.offers, self.limits)
+        chooser = Chooser(self.offers, self.limits)
         usd, aim = chooser.costs_with("", 0.0)
         found = {}
         for name, amount in amounts.items():
@@ -172,12 +172,12 @@ class Offered:
         return found
 
 
-class _Chooser:
+class Chooser:
     """The program that chooses one offered answer per role."""
 
     def __init__(self, offers: Sequence[Offer], limits: Limits) -> None:
         self.program = LinearProgram()
-        self._offers = offers
+        self.offers = offers
         self._columns: list[list[tuple[int, Counts]]] = []
         for offer in offers:
             columns = [
@@ -186,10 +186,14 @@ class _Chooser:
             ]
             self.program.row([(column, 1.0) for column, _ in columns], lower=1.0, upper=1.0)
             self._columns.append(columns)
-        self._limit_rows = self._shared(limits)
+        self._limit_rows = self._shared(limits, self.extra_dollars())
         self._own()
 
-    def _shared(self, limits: Limits) -> dict[str, int]:
+    def extra_dollars(self) -> list[tuple[int, float]]:
+        """Return further columns that cost money, each with its dollars per hour."""
+        return []
+
+    def _shared(self, limits: Limits, extra_dollars: list[tuple[int, float]]) -> dict[str, int]:
         upper: dict[str, float] = {name: float(stock) for name, stock in limits.gpu_stock.items()}
         if limits.budget_usd_per_hour is not None:
             upper["budget"] = limits.budget_usd_per_hour
@@ -198,7 +202,8 @@ class _Chooser:
         rows = {}
         for name, limit in upper.items():
             each = partial(used, prices={name: 1.0})
-            terms = [term for index in range(len(self._offers)) for term in self._terms(index, each)]
+            terms = [term for index in range(len(self.offers)) for term in self.terms(index, each)]
+            terms += extra_dollars if name == "budget" else []
             if terms:
                 rows[name] = self.program.row(terms, upper=limit)
         return rows
@@ -206,13 +211,13 @@ class _Chooser:
     def _own(self) -> None:
         """Add each pool's budget, and the price of leaving its prefill:decode band."""
         by_pool: dict[PoolKey, dict[Role, int]] = {}
-        for index, offer in enumerate(self._offers):
+        for index, offer in enumerate(self.offers):
             by_pool.setdefault(offer.pool.key, {})[offer.role.role] = index
         for indices in by_pool.values():
-            pool = self._offers[next(iter(indices.values()))].pool
+            pool = self.offers[next(iter(indices.values()))].pool
             if pool.budget_usd_per_hour is not None:
                 smallest = sum(c.option.usd_per_replica_hour * c.lowest for c in pool.choices)
-                terms = [t for i in indices.values() for t in self._terms(i, _price)]
+                terms = [t for i in indices.values() for t in self.terms(i, _price)]
                 self.program.row(terms, upper=max(pool.budget_usd_per_hour, smallest))
             if pool.ratio is not None and Role.PREFILL in indices and Role.DECODE in indices:
                 self._band(pool, indices[Role.PREFILL], indices[Role.DECODE])
@@ -220,16 +225,15 @@ class _Chooser:
     def _band(self, pool: PoolModel, prefill: int, decode: int) -> None:
         if pool.ratio is None:
             return
-        usd = RATIO_PENALTY * max(c.option.usd_per_replica_hour for c in pool.choices)
-        usd *= self._offers[prefill].weight
+        usd = pool.ratio_usd * self.offers[prefill].weight
         for factor, sign in ((pool.ratio.lowest, 1.0), (pool.ratio.highest, -1.0)):
-            terms = [(column, sign * count) for column, count in self._terms(prefill, _one)]
-            terms += [(column, -sign * factor * count) for column, count in self._terms(decode, _one)]
+            terms = [(column, sign * count) for column, count in self.terms(prefill, _one)]
+            terms += [(column, -sign * factor * count) for column, count in self.terms(decode, _one)]
             self.program.row([*terms, (self.program.column(cost=usd), 1.0)], lower=0.0)
 
-    def _terms(self, index: int, each: Callable[[Choice], float]) -> list[tuple[int, float]]:
+    def terms(self, index: int, each: Callable[[Choice], float]) -> list[tuple[int, float]]:
         """Return what every answer of one offer uses of something, by what one replica of each variant uses."""
-        amounts = np.array([each(choice) for choice in self._offers[index].role.choices])
+        amounts = np.array([each(choice) for choice in self.offers[index].role.choices])
         columns = self._columns[index]
         totals = np.array([counts for _, counts in columns]) @ amounts
         return [(column, amount) for (column, _), amount in zip(columns, totals.tolist(), strict=True) if amount]
@@ -257,15 +261,23 @@ class _Chooser:
         """Return what the chosen answers cost with the misses they leave; every pool's dollars count the same."""
         return sum(
             float(offer.plain_usd() @ values[[column for column, _ in columns]])
-            for offer, columns in zip(self._offers, self._columns, strict=True)
+            for offer, columns in zip(self.offers, self._columns, strict=True)
         )
+
+    def start(self, plan: PlainCounts) -> dict[int, float]:
+        """Return the columns that stand for a plan which was offered."""
+        found: dict[int, float] = {}
+        for offer, columns in zip(self.offers, self._columns, strict=True):
+            wanted = tuple(plan[offer.pool.key][choice.key] for choice in offer.role.choices)
+            found |= {column: float(counts == wanted) for column, counts in columns}
+        return found
 
     def counts(self, solved: ProgramAnswer) -> PlainCounts | None:
         """Return the replicas of the chosen answers."""
         if solved.values is None:
             return None
         found: PlainCounts = {}
-        for offer, columns in zip(self._offers, self._columns, strict=True):
+        for offer, columns in zip(self.offers, self._columns, strict=True):
             chosen = columns[int(np.argmax(solved.values[[column for column, _ in columns]]))][1]
             replicas = {c.key: n for c, n in zip(offer.role.choices, chosen, strict=True)}
             found.setdefault(offer.pool.key, {}).update(replicas)

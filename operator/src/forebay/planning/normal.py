@@ -61,6 +61,8 @@ class PoolModel:
     priority: int
     ratio: RatioBand | None
     budget_usd_per_hour: float | None
+    ratio_usd: float
+    """US dollars per hour of every replica outside the prefill:decode band."""
 
     @property
     def choices(self) -> tuple[Choice, ...]:
@@ -88,9 +90,11 @@ def normalise(problem: PlanProblem) -> tuple[tuple[PoolModel, ...], Limits]:
 
 
 def _pool(need: PoolNeed) -> PoolModel:
+    roles = tuple(role_model(need, role) for role in need.roles)
     return PoolModel(
         key=need.key,
-        roles=tuple(role_model(need, role) for role in need.roles),
+        roles=roles,
+        ratio_usd=RATIO_PENALTY * max(c.option.usd_per_replica_hour for role in roles for c in role.choices),
         priority=need.priority,
         ratio=need.prefill_to_decode,
         budget_usd_per_hour=need.budget_usd_per_hour,

@@ -10,7 +10,7 @@ from forebay.flow.fleet import Role, VariantKey
 from forebay.flow.trace import FloatArray, IntArray
 from forebay.planning.check import outside_ratio
 from forebay.planning.curve import ConvexCurve
-from forebay.planning.normal import RATIO_PENALTY, Choice, Limits, PoolModel, RoleModel
+from forebay.planning.normal import Choice, Limits, PoolModel, RoleModel
 from forebay.planning.search import Answers, best_alone, lost_usd, most_useful, own_prices, priced
 
 FEWEST_ANSWERS, MOST_ANSWERS, ANSWERS_OF_ALL = 5, 40, 500
@@ -193,7 +193,6 @@ def _ratio_usd(pool: PoolModel, prefill: IntArray, decode: IntArray) -> FloatArr
     """Return what it costs, not weighted, to be outside the band with so many replicas of each role."""
     if pool.ratio is None:
         return np.zeros(np.broadcast_shapes(prefill.shape, decode.shape))
-    dearest = max(c.option.usd_per_replica_hour for c in pool.choices)
     few = np.maximum(0.0, pool.ratio.lowest * decode - prefill)
     many = np.maximum(0.0, prefill - pool.ratio.highest * decode)
-    return np.asarray(RATIO_PENALTY * dearest * (few + many))
+    return np.asarray(pool.ratio_usd * (few + many))

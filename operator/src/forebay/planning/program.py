@@ -16,7 +16,7 @@ from forebay.flow.fleet import PoolKey, Role, VariantKey
 from forebay.flow.trace import FloatArray
 from forebay.planning.curve import ConvexCurve, simplified
 from forebay.planning.highs import INFINITY, LinearProgram, ProgramAnswer
-from forebay.planning.normal import RATIO_PENALTY, Choice, Limits, PoolModel, RoleModel
+from forebay.planning.normal import Choice, Limits, PoolModel, RoleModel
 
 UNSERVED_FACTOR = 1.05
 """Leaving one bucket out costs a little more per unit of work than serving less of everything."""
@@ -175,7 +175,7 @@ def _add_ratio(fleet: FleetProgram, pool: PoolModel, weight: float) -> None:
     if pool.ratio is None or Role.PREFILL not in roles or Role.DECODE not in roles:
         return
     prefill, decode = roles[Role.PREFILL], roles[Role.DECODE]
-    usd = max(c.option.usd_per_replica_hour for c in pool.choices) * weight * RATIO_PENALTY
+    usd = pool.ratio_usd * weight
     few, many = fleet.program.column(cost=usd), fleet.program.column(cost=usd)
     for slack, factor, sign in ((few, pool.ratio.lowest, 1.0), (many, pool.ratio.highest, -1.0)):
         terms = [(fleet.replicas[pool.key, c.key], sign) for c in prefill.choices]

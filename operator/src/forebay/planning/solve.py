@@ -5,13 +5,12 @@ from dataclasses import replace
 
 from forebay.flow.fleet import PoolKey, Role, VariantKey
 from forebay.flow.plan import FleetPlan, PlanProblem
-from forebay.flow.sizing import MissCurve
 from forebay.planning.check import exceeded, keeps_own_limits, usage
 from forebay.planning.columns import PlainCounts
-from forebay.planning.curve import lower_hull
 from forebay.planning.explain import limited_by, shadow_prices
 from forebay.planning.highs import SolverOptions
 from forebay.planning.joint import rounded_up, solve_jointly
+from forebay.planning.nodes import bill, plannable, solve_in_nodes
 from forebay.planning.normal import Limits, PoolModel, normalise
 from forebay.planning.pricing import best_in_band
 from forebay.planning.remix import remixed
@@ -43,10 +42,22 @@ def solve(
     Raises:
         ValueError: if a role of a pool has no usable variant.
     """
+    plan, pools, limits, alone = _per_gpu(problem, previous, options)
+    rivals = plannable(pools, problem.nodes)
+    if not rivals:
+        return plan
+    return _in_nodes(problem, plan, pools, limits, rivals, alone, options or SolverOptions())
+
+
+def _per_gpu(
+    problem: PlanProblem, previous: FleetPlan | None, options: SolverOptions | None
+) -> tuple[FleetPlan, tuple[PoolModel, ...], Limits, PlainCounts]:
+    """Plan as if GPUs could be had one by one; also return the models, and what each pool would buy alone."""
     pools, limits = normalise(problem)
     alone, broken = _without_rivals(pools, limits, options)
     if not broken:
-        return _plan(problem, pools, limits, counts=alone, alone=alone, solver="each pool on its own", gap=0.0)
+        plan = _plan(problem, pools, limits, counts=alone, alone=alone, solver="each pool on its own", gap=0.0)
+        return plan, pools, limits, alone
     rivals = [pool for pool in pools if _competes(pool, broken)]
     rest = [pool for pool in pools if not _competes(pool, broken)]
     left = _remaining(limits, rest, alone)
@@ -67,7 +78,51 @@ def solve(
         solver=joint.solver,
         gap=joint.gap,
     )
-    return replace(plan, shadow_prices=shadow_prices(rivals, left, broken, joint.offers))
+    plan = replace(plan, shadow_prices=shadow_prices(rivals, left, broken, joint.offers))
+    return plan, pools, limits, alone
+
+
+def _in_nodes(
+    problem: PlanProblem,
+    plan: FleetPlan,
+    pools: Sequence[PoolModel],
+    limits: Limits,
+    rivals: Sequence[PoolModel],
+    alone: PlainCounts,
+    options: SolverOptions,
+) -> FleetPlan:
+    """Plan nodes and replicas together, from a plan per GPU; the plan stays where nodes find no answer."""
+    keys = {pool.key for pool in rivals}
+    rest = [pool for pool in pools if pool.key not in keys]
+    left = _remaining(limits, rest, {pool.key: dict(plan.replicas[pool.key]) for pool in rest})
+    stock = {name: gpus for name, gpus in left.gpu_stock.items() if name not in problem.nodes}
+    left = replace(left, gpu_stock=stock)
+    scarce = any(key in plan.limited_by for key in keys)
+    found = solve_in_nodes(
+        rivals,
+        left,
+        problem.nodes,
+        weights=_weights(rivals) if scarce else {},
+        wishes=_wishes(rivals, alone) if scarce else {},
+        known=[
+            {pool.key: {c.key: plan.replicas[pool.key][c.key] for c in pool.choices} for pool in rivals},
+            {pool.key: {c.key: c.base for c in pool.choices} for pool in rivals},
+        ],
+        options=options,
+    )
+    if found is None:
+        return plan
+    counts = {**plan.replicas, **found.counts}
+    return replace(
+        plan,
+        replicas=counts,
+        usd_per_hour=bill(pools, counts, found.nodes),
+        limited_by=limited_by(pools, limits, counts, alone),
+        moves={key: words for key, words in plan.moves.items() if key not in keys},
+        solver=f"nodes and replicas together ({found.status})",
+        nodes=found.nodes,
+        routing={**plan.routing, **{pool.key: routing(pool, counts[pool.key]) for pool in rivals}},
+    )
 
 
 def _without_rivals(
@@ -135,19 +190,10 @@ def _plan(
     solver: str,
     gap: float,
 ) -> FleetPlan:
-    needs = {need.key: need for need in problem.pools}
     counts, moves = remixed(problem, pools, limits, counts)
-    misses = {
-        pool.key: sum(
-            _misses(needs[pool.key].roles[i].order, role.capacity(counts[pool.key]))
-            for i, role in enumerate(pool.roles)
-        )
-        for pool in pools
-    }
     return FleetPlan(
         replicas=counts,
         usd_per_hour=usage(pools, counts)[1],
-        expected_misses_per_second=misses,
         limited_by=limited_by(pools, limits, counts, alone),
         moves=moves,
         solver=solver,
@@ -155,7 +201,3 @@ def _plan(
         routing={pool.key: routing(pool, counts[pool.key]) for pool in pools},
         routes={pool.key: routes for pool in pools if (routes := routes_by_length(pool, counts[pool.key]))},
     )
-
-
-def _misses(curve: MissCurve, capacity: float) -> float:
-    return lower_hull(curve).at(max(capacity, curve.capacity[0]))

@@ -1,0 +1,28 @@
+"""Place replicas on nodes: largest first, into the smallest block of free GPUs that has room."""
+
+from collections.abc import Sequence
+
+
+def packs(sizes: Sequence[int], blocks: Sequence[int], gpus_per_node: int) -> bool:
+    """Return whether replicas of ``sizes`` GPUs fit into blocks of free GPUs, one block per node.
+
+    A replica of more GPUs than a node has takes whole nodes. Where each size divides the next, largest first finds
+    a place for all of them whenever there is one.
+    """
+    free = sorted(blocks)
+    for size in sorted(sizes, reverse=True):
+        for part in _parts(size, gpus_per_node):
+            place = next((index for index, room in enumerate(free) if room >= part), None)
+            if place is None:
+                return False
+            free[place] -= part
+            free.sort()
+    return True
+
+
+def _parts(size: int, gpus_per_node: int) -> list[int]:
+    """Return what one replica takes on each of its nodes."""
+    whole, rest = divmod(size, gpus_per_node)
+    if whole == 0:
+        return [size]
+    return [gpus_per_node] * (whole + (rest > 0))
