@@ -15,7 +15,7 @@ import numpy as np
 
 from forebay.flow.fleet import PoolKey, Role, VariantKey
 from forebay.flow.plan import FleetPlan, NodeGroup, NodeSupply, PlanProblem, PoolNeed, VariantOption
-from forebay.flow.sizing import RoleNeed
+from forebay.flow.sizing import MissCurve, RoleNeed
 from forebay.planning import solve
 from forebay.planning.curve import lower_hull
 from tests.benchmarks.bench_plan import curve
@@ -164,6 +164,13 @@ def erlangs(served: Served, step: int, noise: float) -> float:
     return served.mean_erlangs * wave * noise
 
 
+def wanted(misses: MissCurve) -> float:
+    """Return the reference replicas that pay at the price of a miss."""
+    counts = np.arange(math.ceil(misses.capacity[-1]) + 1, dtype=np.float64)
+    missed = np.interp(counts, misses.capacity, misses.misses_per_second)
+    return float(counts[int(np.argmin(counts + MISS_PRICE * missed))])
+
+
 def needs(case: Case, cluster: Cluster, step: int, noise: Sequence[float]) -> tuple[PoolNeed, ...]:
     """Return what every model asks of the plan now."""
     pools: dict[str, tuple[list[RoleNeed], list[VariantOption]]] = {}
@@ -175,11 +182,8 @@ def needs(case: Case, cluster: Cluster, step: int, noise: Sequence[float]) -> tu
             RoleNeed(
                 role=served.role,
                 order=misses,
-                release=misses,
-                order_floor=load,
-                release_floor=load,
-                order_alone=0,
-                release_alone=0,
+                wanted=wanted(misses),
+                must_have=load,
                 miss_price_replica_seconds=MISS_PRICE,
                 erlangs=load,
                 speed=tuple(

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from forebay.flow.fleet import PoolKey, VariantKey
 from forebay.flow.plan import NodeGroup, NodeSupply, PlanProblem
 from forebay.planning import solve
+from forebay.planning.nodes import in_nodes
 from forebay.planning.normal import PoolModel, normalise
 from forebay.planning.packing import packs
 from forebay.planning.search import lost_usd
@@ -37,7 +39,9 @@ def fleets(draw: st.DrawFn) -> PlanProblem:
         held[LARGE] += large
     pools = []
     for key, present in zip(KEYS[: draw(st.integers(1, 2))], (held, {SMALL: 0, LARGE: 0}), strict=False):
-        need = role_need(queue_curve(draw(st.floats(0.3, 4.0))), price=draw(st.sampled_from([5.0, 20.0])))
+        load = draw(st.floats(0.3, 4.0))
+        need = role_need(queue_curve(load), price=draw(st.sampled_from([5.0, 20.0])))
+        need = replace(need, must_have=draw(st.sampled_from([None, load])))
         options = [
             option("small", node_pool="x", current=present[SMALL], max_replicas=present[SMALL] + 4),
             option(
@@ -132,7 +136,7 @@ def plans(one: PoolModel) -> list[dict[VariantKey, int]]:
 @settings(max_examples=50, deadline=None)
 @given(fleets())
 def test_nodes_and_replicas_are_the_best_of_all_plans(fleet: PlanProblem) -> None:
-    pools, _ = normalise(fleet)
+    pools = [in_nodes(one) for one in normalise(fleet)[0]]
     supply = fleet.nodes["x"]
     plan = solve(fleet)
     assert "together" in plan.solver

@@ -37,7 +37,8 @@ class RoleNeed:
     order: MissCurve
     """At the demand of the lead time."""
     wanted: float
-    """Reference replicas that the role should have. More are worth nothing; only limits leave it with fewer."""
+    """Reference replicas that the role should have. More are worth nothing; only limits leave it with fewer, and
+    nodes that would be opened for less than they cost."""
     miss_price_replica_seconds: float
     """Price of one miss in reference replica-seconds, the error budget's steering included."""
     erlangs: float
@@ -46,5 +47,7 @@ class RoleNeed:
     """Capacity of one replica of each variant in reference replicas."""
     seconds_per_request: float
     """Reference replica-seconds that one request costs in this role."""
+    must_have: float | None = None
+    """Of ``wanted``, what the present load and the queue need whatever it costs; ``None``: all of it."""
     buckets: tuple[WorkBucket, ...] = ()
     """Where variants differ by request length; empty: `speed` holds for all requests."""

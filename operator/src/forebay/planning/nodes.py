@@ -19,6 +19,7 @@ from forebay.flow.fleet import PoolKey, Role, VariantKey
 from forebay.flow.plan import NodeGroup, NodePlan, NodeSupply
 from forebay.flow.trace import FloatArray
 from forebay.planning.columns import Chooser, PlainCounts
+from forebay.planning.curve import ConvexCurve
 from forebay.planning.highs import INFINITY, SolverOptions, solve_program
 from forebay.planning.normal import Choice, Limits, PoolModel, RoleModel
 from forebay.planning.packing import packs
@@ -88,9 +89,10 @@ def solve_in_nodes(
         known: plans that are offered as well.
         options: limits of the solver.
     """
-    free = [_without_node_prices(pool, nodes) for pool in pools]
+    listed_pools = [in_nodes(pool) for pool in pools]
     offers = []
-    for pool, listed in zip(free, pools, strict=True):
+    for listed in listed_pools:
+        pool = _without_node_prices(listed, nodes)
         for role, at_list in zip(pool.roles, listed.roles, strict=True):
             wish = wishes.get((pool.key, role.role), float("inf"))
             offer = Offer(pool, role, weights.get(pool.key, 1.0), wish)
@@ -109,6 +111,28 @@ def solve_in_nodes(
     if plans is None:
         return None
     return NodeAnswer(counts=counts, nodes=plans, objective=solved.objective, status=solved.status)
+
+
+def in_nodes(pool: PoolModel) -> PoolModel:
+    """Return the pool with what its capacity is worth where nodes are paid for instead of replicas.
+
+    Growth beyond what the role must have is worth the misses that it saves: a node is not opened for less than it
+    costs. What the role has beyond its need is worth the misses that it saves, too: releasing it is no gain while
+    its node stays. Nothing is added beyond the need, and nothing released below it.
+    """
+    return replace(pool, roles=tuple(replace(role, worth=_worth_in_nodes(role)) for role in pool.roles))
+
+
+def _worth_in_nodes(role: RoleModel) -> ConvexCurve:
+    worth, order, wanted = role.worth, role.order, float(role.worth.capacity[-1])
+    present = sum(choice.option.speed * choice.base for choice in role.choices) - role.spare
+    firm = min(wanted, max(role.must_have, present, 0.0))
+    most = max(wanted, present)
+    inside = order.capacity[(order.capacity > firm) & (order.capacity < most)]
+    capacity = np.unique(np.concatenate([worth.capacity[worth.capacity < firm], [firm, most], inside]))
+    lacking = np.array([max(0.0, worth.at(point) - worth.at(firm)) for point in capacity.tolist()])
+    missed = np.array([order.at(max(point, firm)) - order.at(most) for point in capacity.tolist()])
+    return ConvexCurve(capacity, lacking + missed)
 
 
 def _without_node_prices(pool: PoolModel, nodes: Mapping[str, NodeSupply]) -> PoolModel:
@@ -145,8 +169,10 @@ def _offer_answers(offer: Offer, at_list: RoleModel, nodes: Mapping[str, NodeSup
     answers = priced(at_list, own_prices(at_list), wish=offer.wish, slack=SLACK)
     if answers is None:
         return
-    in_nodes = np.array([c.option.usd_per_replica_hour * (c.option.node_pool in nodes) for c in at_list.choices])
-    node_usd = answers.counts @ in_nodes
+    node_prices = np.array(
+        [c.option.usd_per_replica_hour * (c.option.node_pool in nodes) for c in at_list.choices]
+    )
+    node_usd = answers.counts @ node_prices
     for share in NODE_SHARES:
         total = answers.total - (1.0 - share) * node_usd
         offer.add(answers.counts[[int(np.argmin(total))]])

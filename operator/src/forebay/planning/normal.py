@@ -43,6 +43,8 @@ class RoleModel:
     """US dollars per hour lost to misses alone, at the demand of the lead time."""
     usd_per_miss_rate: float
     usd_per_capacity: float
+    must_have: float
+    """Reference replicas that no saving may go below."""
     spare: float
     """Reference replicas that must be there beyond what the curve counts (N+1)."""
     buckets: tuple[WorkBucket, ...]
@@ -133,6 +135,7 @@ def role_model(need: PoolNeed, role: RoleNeed) -> RoleModel:
         order=lower_hull(role.order).times(usd_per_miss_rate),
         usd_per_miss_rate=usd_per_miss_rate,
         usd_per_capacity=usd_per_capacity,
+        must_have=role.wanted if role.must_have is None else min(role.must_have, role.wanted),
         spare=spare,
         buckets=cluster(role.buckets) if len(role.buckets) > 1 else (),
     )

@@ -78,6 +78,7 @@ class RoleDraft:
             erlangs=self.size.order.erlangs,
             speed=tuple(basis.speed.items()),
             seconds_per_request=basis.seconds_per_request,
+            must_have=max(self.size.present, self.size.backlog.order or 0),
         )
 
 
