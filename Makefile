@@ -90,6 +90,7 @@ bench: bench-plan bench-forecast bench-replay bench-policy bench-operator ## Mea
 
 bench-plan: setup ## Time and quality of fleet plans, and closed loops over mixed fleets
 	$(BIN)/python -m tests.benchmarks.bench_plan
+	$(BIN)/python -m tests.benchmarks.bench_nodes
 	$(BIN)/python -m tests.benchmarks.bench_fleet
 
 bench-forecast: setup ## Forecasts against persistence and the peers' forecasters (traces in FOREBAY_DATA)

@@ -43,6 +43,8 @@ class ReasonCode(StrEnum):
     WORTH_OF_MORE = "WorthOfMore"
     REMIX = "Remix"
     """Cheaper replicas are bought to replace dearer ones."""
+    NODES = "Nodes"
+    """How many nodes the plan keeps, opens and empties."""
     AFTER_RESTART = "AfterRestart"
     HISTORY_PENDING = "HistoryPending"
     QUEUE_STANDS = "QueueStands"

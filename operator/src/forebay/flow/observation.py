@@ -244,6 +244,18 @@ class PoolObservation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedNode:
+    """One usable node, and what runs on it."""
+
+    name: str
+    free_gpus: int
+    replicas: Mapping[tuple[PoolKey, VariantKey], int] = field(default_factory=dict)
+    """Replicas of pools that have all their GPUs on this node."""
+    others: bool = False
+    """Pods hold GPUs here that are not such replicas: the node is not emptied."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodePoolObservation:
     """GPU supply of one node pool as the scheduler can use it: Ready, untainted, allocatable."""
 
@@ -263,6 +275,8 @@ class NodePoolObservation:
     """Most nodes that could be added now, by the provider's own limits; ``None`` if it names none."""
     free_blocks: tuple[int, ...] = ()
     """GPUs free on each node that has any."""
+    placement: tuple[PlacedNode, ...] | None = None
+    """Usable nodes with what runs on them; ``None`` where that is not known, then GPUs are planned one by one."""
     blocked_until_seconds: float | None = None
     blocked_reason: str = ""
     lead_time_p50_seconds: float = 300.0

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from forebay.flow.fleet import Fleet, Pool, PoolKey, VariantKey
 from forebay.flow.observation import FleetObservation
 from forebay.flow.plan import FleetPlan, PlanProblem
+from forebay.pipeline.plan.node_supply import node_supplies, on_nodes
 from forebay.pipeline.plan.pool_need import pool_need
 from forebay.pipeline.plan.ratio import lacking
 from forebay.pipeline.plan.stock import gpu_stock
@@ -31,7 +32,10 @@ def allocate(
     A pool with one variant per role has no choice, so its answer is the sizing rule's own, as long as all such
     answers together fit into what pools share. The rest is one problem for the planner.
     """
-    direct = {key: _alone(draft) for key, draft in drafts.items() if _has_no_choice(draft)}
+    nodes = node_supplies(fleet, observed, drafts)
+    direct = {
+        key: _alone(draft) for key, draft in drafts.items() if _has_no_choice(draft) and not on_nodes(draft, nodes)
+    }
     open_keys = [key for key in drafts if key not in direct]
     stock = gpu_stock(fleet, observed, drafts)
     in_band = {key: _in_band(drafts[key].pool, counts) for key, counts in direct.items()}
@@ -44,6 +48,7 @@ def allocate(
         gpu_stock=_left(stock, drafts, in_band),
         budget_usd_per_hour=fleet.budget_usd_per_hour,
         power_limit_watts=fleet.power_limit_watts,
+        nodes=nodes,
     )
     plan = solve(problem, previous)
     return Allocation({**direct, **plan.replicas}, plan)

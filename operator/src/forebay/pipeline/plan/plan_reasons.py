@@ -2,7 +2,7 @@
 
 from forebay.flow.decision import Alternative, Reason, ReasonCode, Step
 from forebay.flow.fleet import Fleet, Role, VariantKey
-from forebay.flow.plan import FleetPlan
+from forebay.flow.plan import FleetPlan, NodePlan
 from forebay.pipeline.prices import usd_per_replica_hour
 from forebay.pipeline.size.pool_draft import PoolDraft
 from forebay.pipeline.size.role_draft import RoleDraft
@@ -22,7 +22,19 @@ def plan_reasons(draft: PoolDraft, plan: FleetPlan | None) -> list[Reason]:
             Reason(step=Step.PLAN, code=ReasonCode.REMIX, message=move, changed=True)
             for move in plan.moves.get(key, ())
         ),
+        *(
+            Reason(step=Step.PLAN, code=ReasonCode.NODES, message=_in_nodes(name, plan.nodes[name]))
+            for name in dict.fromkeys(variant.node_pool for variant in draft.pool.variants)
+            if name is not None and name in plan.nodes
+        ),
     ]
+
+
+def _in_nodes(name: str, planned: NodePlan) -> str:
+    opened = f", {planned.opened} to open" if planned.opened else ""
+    names = [node for node in planned.emptied if node]
+    emptied = f", to empty: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}" if names else ""
+    return f"node pool {name} is planned in nodes: {planned.kept} stay{opened}{emptied}"
 
 
 def alternatives(fleet: Fleet, draft: PoolDraft, counts: dict[VariantKey, int]) -> tuple[Alternative, ...]:

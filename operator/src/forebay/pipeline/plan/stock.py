@@ -50,12 +50,17 @@ def _placed(seen: VariantObservation) -> int:
 
 def _obtainable(node_pool: NodePool, seen: NodePoolObservation, at_seconds: float) -> int | None:
     """Return GPUs that more nodes would bring; ``None`` if there is no known limit."""
-    blocked = seen.blocked_until_seconds is not None and at_seconds < seen.blocked_until_seconds
-    if blocked:
-        return seen.provisioning_nodes * node_pool.gpus_per_node
+    more = more_nodes(node_pool, seen, at_seconds)
+    return None if more is None else max(0, more + seen.provisioning_nodes) * node_pool.gpus_per_node
+
+
+def more_nodes(node_pool: NodePool, seen: NodePoolObservation, at_seconds: float) -> int | None:
+    """Return how many nodes can be had beyond those on their way, negative beyond a limit; ``None``: no limit."""
+    if seen.blocked_until_seconds is not None and at_seconds < seen.blocked_until_seconds:
+        return 0
     limits = []
     if node_pool.max_nodes is not None:
-        limits.append(node_pool.max_nodes - seen.nodes - seen.launched_nodes + seen.provisioning_nodes)
+        limits.append(node_pool.max_nodes - seen.nodes - seen.launched_nodes)
     if seen.launchable_nodes is not None:
-        limits.append(seen.provisioning_nodes + seen.launchable_nodes)
-    return max(0, min(limits)) * node_pool.gpus_per_node if limits else None
+        limits.append(seen.launchable_nodes)
+    return min(limits) if limits else None

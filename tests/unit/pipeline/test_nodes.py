@@ -1,0 +1,61 @@
+"""A fleet whose nodes are known is planned in whole nodes."""
+
+from dataclasses import replace
+
+from forebay.flow.fleet import NodePool, Pool
+from forebay.flow.observation import NodePoolObservation, PlacedNode
+from tests.keys import decode, prefill
+from tests.unit.pipeline.fleets import KEY, World, codes, counts, fleet_world, split_pool
+
+H100 = NodePool(name="h100", accelerator="H100", gpus_per_node=8, usd_per_gpu_hour=2.0)
+
+
+def _on_h100() -> Pool:
+    pool = split_pool(KEY)
+    return replace(pool, variants=tuple(replace(v, node_pool="h100", min_replicas=1) for v in pool.variants))
+
+
+def _placed(*nodes: PlacedNode, provisioning: int = 0) -> NodePoolObservation:
+    return NodePoolObservation(
+        name="h100",
+        nodes=len(nodes),
+        usable_gpus=8 * len(nodes),
+        free_gpus=sum(node.free_gpus for node in nodes),
+        provisioning_nodes=provisioning,
+        launched_nodes=provisioning,
+        placement=nodes,
+    )
+
+
+def _fleet(
+    seen: NodePoolObservation, node_pool: NodePool = H100, *, rate: float, replicas: dict[str, int]
+) -> World:
+    return fleet_world(
+        {KEY: _on_h100()}, {KEY: rate}, {"h100": node_pool}, node_pools={"h100": seen}, replicas={KEY: replicas}
+    )
+
+
+def test_replicas_that_find_room_open_no_node() -> None:
+    held = {(KEY, prefill("prefill")): 2, (KEY, decode("decode")): 2}
+    node = PlacedNode(name="a", free_gpus=4, replicas=held)
+    decision = _fleet(_placed(node), rate=60.0, replicas={"prefill": 2, "decode": 2}).step()[KEY]
+    assert "Nodes" in codes(decision)
+    said = next(reason.message for reason in decision.reasons if reason.code == "Nodes")
+    assert said == "node pool h100 is planned in nodes: 1 stay"
+    assert sum(counts(decision).values()) <= 8
+
+
+def test_demand_beyond_the_nodes_opens_one() -> None:
+    held = {(KEY, prefill("prefill")): 4, (KEY, decode("decode")): 4}
+    node = PlacedNode(name="a", free_gpus=0, replicas=held)
+    decision = _fleet(_placed(node), rate=300.0, replicas={"prefill": 4, "decode": 4}).step()[KEY]
+    said = next(reason.message for reason in decision.reasons if reason.code == "Nodes")
+    assert "to open" in said
+    assert sum(counts(decision).values()) > 8
+
+
+def test_gpus_that_are_billed_one_by_one_are_planned_so() -> None:
+    node = PlacedNode(name="a", free_gpus=4, replicas={(KEY, prefill("prefill")): 2, (KEY, decode("decode")): 2})
+    per_gpu = replace(H100, billed_per_gpu=True)
+    decision = _fleet(_placed(node), per_gpu, rate=60.0, replicas={"prefill": 2, "decode": 2}).step()[KEY]
+    assert "Nodes" not in codes(decision)
