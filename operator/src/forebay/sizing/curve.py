@@ -104,6 +104,16 @@ class SizedCurve:
             return float(self.misses_per_second[int(replicas)])
         return float(np.interp(replicas, self.replicas, self.misses_per_second))
 
+    def misses_at_counts(self, first: int, end: int) -> FloatArray:
+        """Return expected misses per second of the whole numbers of replicas from ``first`` up to ``end``."""
+        known = len(self.replicas)
+        if known > _DENSE_LIMIT:
+            counts = np.arange(first, end, dtype=np.float64)
+            return np.interp(counts, self.replicas, self.misses_per_second)
+        inside = self.misses_per_second[first:end]
+        beyond = end - max(first, known)
+        return inside if beyond <= 0 else np.concatenate([inside, np.full(beyond, self.misses_per_second[-1])])
+
     def hull(self, weight: float = 1.0) -> MissCurve:
         """Return the lower convex hull, misses multiplied by ``weight``.
 

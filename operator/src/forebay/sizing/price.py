@@ -179,9 +179,9 @@ def _remember(spending: Spending, models: Mapping[Role, RoleModel], requests: fl
 
 def _common_price(spending: Spending, biases: Mapping[Role, float], allowed: float) -> float:
     """Return the price at which the roles' shares, each corrected by its bias, add up to the allowed one."""
-    share = np.zeros(len(_TRIED))
-    for role, bias in biases.items():
-        model = np.minimum.accumulate(spending.roles[role].at_prices / max(spending.requests, 1e-9))
-        log_share = np.log(np.maximum(model, 1e-12))
-        share += bias * np.exp(np.interp(_LOG_TRIED + math.log(bias), _LOG_PRICES, log_share))
-    return math.exp(float(np.interp(math.log(allowed), np.log(share[::-1]), _LOG_TRIED[::-1])))
+    shares = np.array([spending.roles[role].at_prices for role in biases]) / max(spending.requests, 1e-9)
+    log_shares = np.log(np.maximum(np.minimum.accumulate(shares, axis=1), 1e-12))
+    spent = np.zeros(len(_TRIED))
+    for log_share, bias in zip(log_shares, biases.values(), strict=True):
+        spent += bias * np.exp(np.interp(_LOG_TRIED + math.log(bias), _LOG_PRICES, log_share))
+    return math.exp(float(np.interp(math.log(allowed), np.log(spent[::-1]), _LOG_TRIED[::-1])))

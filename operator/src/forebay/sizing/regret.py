@@ -8,6 +8,7 @@ the next rounds would take back.
 
 import math
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -85,58 +86,70 @@ class Wanted:
 def wanted(regret: Regret, now: Situation) -> Wanted:
     """Return what a role should have now."""
     size = max(int(now.order.replicas[-1]), math.ceil(now.count), now.present, now.keep) + 2
-    counts = np.arange(size, dtype=np.float64)
-    _follow(regret, now, size)
-    if size > len(regret.sums):
-        regret.sums = np.concatenate([regret.sums, np.zeros(size - len(regret.sums))])
-    sums = regret.sums[:size]
-    sums += min(now.elapsed, _SLOWEST_SECONDS) * _saved(now, counts)
-    np.clip(sums, 0.0, regret.most, out=sums)
-    regret.sums[size:] = 0.0
+    first_above = math.floor(now.count) + 1
+    sums = _followed(regret, now, size)
+    _add_saved(sums, now, first_above, regret.most)
     usual = _lower_median(regret.presents, now.present)
-    best = _best(now, counts, sums, min(max(now.keep or usual, now.at_least), now.count))
+    best = _best(now, sums, min(max(now.keep or usual, now.at_least), now.count), first_above)
     regret.most = math.inf if now.held or best == now.count else min(regret.most, float(sums.max()))
     stays = max(best, now.count) if now.held else best
     floor = max(_lower_median(regret.evens, _even(now)), now.order_floor, now.at_least)
     return Wanted(replicas=max(stays, floor), holds_back=now.held and max(best, floor) < now.count)
 
 
-def _follow(regret: Regret, now: Situation, size: int) -> None:
-    """Begin anew when the count has moved, whoever moved it."""
+def _followed(regret: Regret, now: Situation, size: int) -> FloatArray:
+    """Return the sums of the first ``size`` counts; they begin anew when the count has moved, whoever moved it."""
     if abs(regret.count - now.count) > 1e-6:
         regret.count, regret.most = now.count, math.inf
         regret.sums = np.zeros(size)
+    elif len(regret.sums) < size:
+        regret.sums = np.concatenate([regret.sums, np.zeros(size - len(regret.sums))])
+    regret.sums[size:] = 0.0
+    return regret.sums[:size]
 
 
-def _saved(now: Situation, counts: FloatArray) -> FloatArray:
-    """Return the replicas per second of time that each count would have saved over the present one."""
-    each = np.append(counts, now.count)
-    order = each + now.price * _misses(now.order, each)
-    release = each + _RELEASE_PRICE * now.price * _misses(now.release, each)
-    saved: FloatArray = np.where(counts > now.count, order[-1] - order[:-1], release[-1] - release[:-1])
-    return saved
+def _add_saved(sums: FloatArray, now: Situation, first_above: int, most: float) -> None:
+    """Add what each count would have saved over the present one, in replica-seconds, within 0 and ``most``."""
+    fewer = now.release.misses_at_counts(0, first_above)
+    more = now.order.misses_at_counts(first_above, len(sums))
+    saved = np.concatenate(
+        [
+            (_RELEASE_PRICE * now.price) * (now.release.misses_at(now.count) - fewer),
+            now.price * (now.order.misses_at(now.count) - more),
+        ]
+    )
+    saved += now.count - _counts(len(sums))
+    saved *= min(now.elapsed, _SLOWEST_SECONDS)
+    sums += saved
+    np.maximum(sums, 0.0, out=sums)
+    if most < math.inf:
+        np.minimum(sums, most, out=sums)
 
 
-def _misses(curve: SizedCurve, counts: FloatArray) -> FloatArray:
-    return np.interp(counts, curve.replicas, curve.misses_per_second)
-
-
-def _best(now: Situation, counts: FloatArray, sums: FloatArray, lowest: float) -> float:
+def _best(now: Situation, sums: FloatArray, lowest: float, first_above: int) -> float:
     """Return the count whose regret exceeds the cost of moving there by most; the present one where none does."""
-    moved = counts - now.count
     action = _ACTION_SECONDS * max(1.0, now.count / _ACTION_REPLICAS)
-    share = np.where(moved > 0.0, _ORDER_SHARE, _RELEASE_SHARE)
-    left = sums - share * (now.lead_seconds * np.abs(moved) + action)
-    left = np.where((counts >= lowest) & (moved != 0.0), left, 0.0)
+    cost = now.lead_seconds * np.abs(_counts(len(sums)) - now.count) + action
+    cost[:first_above] *= _RELEASE_SHARE
+    cost[first_above:] *= _ORDER_SHARE
+    left = sums - cost
+    left[: math.ceil(lowest - 1e-9)] = 0.0
     best = int(left.argmax())
-    return float(counts[best]) if left[best] > 0.0 else now.count
+    return float(best) if left[best] > 0.0 and best != now.count else now.count
+
+
+@lru_cache(maxsize=256)
+def _counts(size: int) -> FloatArray:
+    counts = np.arange(size, dtype=np.float64)
+    counts.flags.writeable = False
+    return counts
 
 
 def _even(now: Situation) -> int:
     """Return the fewest replicas that miss no more than a round may."""
     share = min(EVENNESS * now.allowed_misses_per_second, _MOST_UNEVEN * now.requests_per_second)
-    enough = np.flatnonzero(now.order.misses_per_second <= share)
-    return int(now.order.replicas[enough[0]]) if len(enough) else int(now.order.replicas[-1])
+    too_few = int(np.count_nonzero(now.order.misses_per_second > share))
+    return int(now.order.replicas[min(too_few, len(now.order.replicas) - 1)])
 
 
 def _lower_median(last: list[int], newest: int) -> int:
