@@ -18,6 +18,7 @@
 - {name: FOREBAY_POD_SELECTOR, value: {{ . | quote }}}
 {{- end }}
 - {name: FOREBAY_FLEET_POLICY, value: {{ .Values.operator.fleetPolicy | toString | quote }}}
+- {name: FOREBAY_WARM_STANDBY, value: {{ .Values.operator.warmStandby | toString | quote }}}
 - {name: FOREBAY_LEASE_DURATION, value: {{ .Values.lease.duration | toString | quote }}}
 - {name: FOREBAY_RENEW_DEADLINE, value: {{ .Values.lease.renewDeadline | toString | quote }}}
 - {name: FOREBAY_RETRY_PERIOD, value: {{ .Values.lease.retryPeriod | toString | quote }}}

@@ -160,6 +160,20 @@ def test_nothing_is_released_for_a_while_after_the_start() -> None:
     assert sum(counts(small.run(30)).values()) < 18
 
 
+def test_the_time_after_a_start_does_not_run_down_while_nothing_is_seen() -> None:
+    """Protects a restart beside an outage of Prometheus: the first fresh round released five of eight."""
+    small = world(rate=1.0, replicas={KEY: {"prefill": 9, "decode": 9}})
+    small.run(4)
+    small.blind.add(KEY)
+    small.run(60)
+    small.blind.clear()
+    for _ in range(14):
+        decision = small.step()[KEY]
+        assert counts(decision) == {"prefill": 9, "decode": 9}
+    assert "AfterRestart" in codes(decision)
+    assert sum(counts(small.run(40)).values()) < 18
+
+
 def test_nothing_is_released_while_a_queue_stands() -> None:
     small = world(rate=90.0)
     before = counts(small.run(80))

@@ -277,3 +277,25 @@ async def test_a_pool_is_held_until_a_prometheus_that_was_away_has_told_its_hist
     assert not is_held()
     assert rig.loop._decider._state._pools[late].fed_until_seconds is not None
     assert rig.warm_up.waiting == 0
+
+
+async def test_a_standby_follows_without_a_write_and_decides_the_same_in_its_first_round(
+    store: Store, memory_api: Any, clock: Any, objects: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects a large fleet at a failover: the successor began with nothing, and was warm after an hour."""
+    store.apply(Kind.POOLS, objects.pool())
+    store.apply(Kind.DEPLOYMENTS, objects.deployment("chat", 1))
+    memory_api.objects[STATUS] = objects.pool()
+    memory_api.objects[SCALE] = {"metadata": {}, "spec": {"replicas": 1}}
+    standby = Rig(store, memory_api, clock, monkeypatch)
+    standby.desired = 3
+    for _ in range(3):
+        await standby.loop.follow()
+        await standby.loop.use_pause(asyncio.get_running_loop().time())
+        clock.now += 15.0
+    assert memory_api.changes_sent() == []
+    assert [sorted(seen.pools) for seen in standby.observed] == 3 * [[CHAT]]
+    assert standby.loop.record_of(CHAT) is None, "the leader has the records"
+    await standby.loop.round()
+    assert standby.scaled() == [3], "without a round in which the pool is only prepared"
+    await standby.loop.close()

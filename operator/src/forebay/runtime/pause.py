@@ -55,11 +55,12 @@ class PauseWork:
         }
         """Each does one piece of work, and returns whether there is more of its kind."""
 
-    async def until(self, due_seconds: float) -> None:
+    async def until(self, due_seconds: float, cut_short: Callable[[], bool] = lambda: False) -> None:
         """Do one piece of each kind, then go on with those that are expected to end before the next round.
 
         Args:
             due_seconds: the event loop's time of the next round.
+            cut_short: whether to leave the rest to the next pause; asked before each further piece.
 
         Raises:
             LeaseLostError: this process may not write any more.
@@ -69,7 +70,7 @@ class PauseWork:
         longest: dict[str, float] = {}
         while kinds:
             name, piece = kinds.popleft()
-            if name in longest and loop.time() + longest[name] >= due_seconds:
+            if name in longest and (cut_short() or loop.time() + longest[name] >= due_seconds):
                 continue
             began = loop.time()
             if await self._has_more(name, piece):

@@ -255,13 +255,26 @@ class OperatorProcess:
         self._heap.after_round()
 
     async def _stand_by(self, parts: Parts, leader: Leader) -> None:
+        """Wait for the lease, and follow the leader meanwhile: who is elected at once never follows."""
+        loop = asyncio.get_running_loop()
         while not leader.is_leading.is_set():
-            parts.health.round_done()
-            try:
-                async with asyncio.timeout(1.0):
-                    await leader.is_leading.wait()
-            except TimeoutError:
-                continue
+            due = loop.time() + self._settings.interval_seconds
+            while not leader.is_leading.is_set() and loop.time() < due:
+                parts.health.round_done()
+                await _wait_for(leader.is_leading, 1.0)
+            if self._settings.warm_standby and not leader.is_leading.is_set():
+                await parts.loop.follow()
+                await parts.loop.use_pause(loop.time(), leader.is_leading.is_set)
+                self._heap.after_round()
+
+
+async def _wait_for(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, not longer than ``seconds``."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
 
 
 def _tells_of_node_pools(settings: OperatorSettings) -> bool:

@@ -21,7 +21,7 @@ from forebay.runtime.act import Done, act, actions
 from forebay.runtime.capacity import Capacity
 from forebay.runtime.cluster.look import Look
 from forebay.runtime.cluster.references import GatewayPools
-from forebay.runtime.cluster.roster import RosterKeeper
+from forebay.runtime.cluster.roster import Roster, RosterKeeper
 from forebay.runtime.cluster.targetreader import TargetReader
 from forebay.runtime.cluster.view import ClusterView
 from forebay.runtime.decider import Decider
@@ -56,6 +56,18 @@ class Steps:
     metrics: Metrics
     files: StateFiles | None
     wall_clock: Callable[[], float] = time.time
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a round saw and decided before it writes anything."""
+
+    roster: Roster
+    everything: Look
+    """Also the pools that wait for their past."""
+    look: Look
+    observed: FleetObservation
+    decisions: FleetDecision
 
 
 def _stagger_seconds(resolution: Resolution, interval_seconds: float) -> float:
@@ -126,13 +138,15 @@ class ControlLoop:
             steps.metrics.last_round.set(steps.wall_clock())
         return complete
 
-    async def use_pause(self, due_seconds: float) -> None:
+    async def use_pause(self, due_seconds: float, cut_short: Callable[[], bool] = lambda: False) -> None:
         """Do what can wait until the next round is due, in the loop's time; a piece of each kind at least.
+
+        ``cut_short`` is asked before each further piece, and ends the pause.
 
         Raises:
             LeaseLostError: this process may not write any more.
         """
-        await self._pause.until(due_seconds)
+        await self._pause.until(due_seconds, cut_short)
 
     async def finish(self, patience_seconds: float) -> None:
         """Wait for the round in progress, not longer than ``patience_seconds``, and let no other begin."""
@@ -148,8 +162,19 @@ class ControlLoop:
         await self._pause.save_all()
         self._decider.close()
 
-    async def _round(self) -> bool:
-        """Run the steps; False if one failed after the decision: the round is reported all the same."""
+    async def follow(self) -> None:
+        """Observe and decide as the leader does, and write nothing: the next leader knows what this one knew."""
+        # What the leader wrote since is in the statuses.
+        self._steps.world.writes.last.clear()
+        try:
+            seen = await self._see()
+        except Exception:  # a standby that cannot follow can still lead
+            logger.exception("the standby could not follow; it tries again")
+            return
+        self._steps.world.tidy(seen.roster)
+
+    async def _see(self) -> _Seen:
+        """Run the steps that write nothing: look, observe, decide."""
         steps = self._steps
         now = steps.wall_clock()
         with self._timed("look"):
@@ -172,16 +197,22 @@ class ControlLoop:
                 late=late,
                 forecasts=external_forecasts(look, measured),
             )
+        return _Seen(roster, everything, look, observed, decisions)
+
+    async def _round(self) -> bool:
+        """Run the steps; False if one failed after the decision: the round is reported all the same."""
+        steps, seen = self._steps, await self._see()
+        look, observed, decisions = seen.look, seen.observed, seen.decisions
         with self._timed("act"):
             todo = actions(look.pools, decisions.pools)
             done = await act(todo, steps.writer, steps.world, steps.metrics, now_seconds=look.at_seconds)
             # Pools that wait for their past keep the nodes that they have.
-            asked, provided = await steps.capacity.ensure(everything, decisions.pools)
+            asked, provided = await steps.capacity.ensure(seen.everything, decisions.pools)
             look = replace(look, node_pools=asked.node_pools)
         await self._remember(look, observed, decisions, done)
         with self._timed("report"):
-            told = await steps.reporter.report(roster, look, observed, decisions, done)
-        steps.world.tidy(roster)
+            told = await steps.reporter.report(seen.roster, look, observed, decisions, done)
+        steps.world.tidy(seen.roster)
         return provided and told and not any(item.crashed for item in done)
 
     def _begin(self, look: Look) -> None:

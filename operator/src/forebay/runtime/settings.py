@@ -148,6 +148,14 @@ class OperatorSettings(BaseModel):
         Field(min_length=1),
         Option("Name of this replica in the Lease; unique.", shown_default="host name and process id"),
     ] = Field(default_factory=lambda: f"{socket.gethostname()}_{os.getpid()}")
+    warm_standby: Annotated[
+        bool,
+        Option(
+            "Whether a standby observes and decides as the leader does, without writing, so that it decides the"
+            " same when it takes over. It doubles the queries.",
+            "operator.warmStandby",
+        ),
+    ] = True
     lease_duration_seconds: Annotated[
         Seconds, Option("A standby takes over when the Lease was not renewed for this long.", "lease.duration")
     ] = 15.0

@@ -4,6 +4,7 @@
 * Forecasters are re-warmed from Prometheus history: it is there anyway, needs no write, and is the same on
   whichever node the operator starts. A snapshot is up to 300 KB per pool; two thousand of them in ConfigMaps would
   be 600 MB in etcd, rewritten every few minutes.
+* A standby observes and decides as the leader does without writing, so that a failover loses nothing.
 * Where a state directory is given, snapshots are kept there as well, so that a container that restarts in its pod
   (or on a persistent volume) has its calibration and scores back, too.
 """

@@ -55,6 +55,9 @@ def pool_basis(
     memory = state.memory(pool)
     lost = untrusted_telemetry(seen, memory)
     absorb(pool, seen, memory)
+    if lost is not None and memory.started_seconds is not None:
+        # The minutes after a start fill windows: those without telemetry do not count.
+        memory.started_seconds = min(seen.at_seconds, memory.started_seconds + memory.elapsed_seconds)
     if memory.window.end_seconds is None or (seen.traffic is None and not nothing_new_was_due(seen, memory)):
         return [lost] if lost else [_no_rate()]
     supplies = _supplies(observed, pool, seen, memory)
