@@ -16,7 +16,7 @@ from devcluster.targets import ALL, PROVISIONERS
 EPILOG = f"""\
 examples:
   python -m devcluster build            build the binaries now (6-10 minutes on two cores, once)
-  python -m devcluster build --provisioners    Karpenter, LeaderWorkerSet, kthena and Kueue, for their tests
+  python -m devcluster build --provisioners    Karpenter, for the journeys of node pools
   python -m devcluster up               start a cluster and leave it running
   eval "$(python -m devcluster env)"    let kubectl and forebay in this shell use it
   python -m devcluster kubectl get nodes
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument(
         "--provisioners",
         action="store_true",
-        help=f"only {', '.join(target.name for target in PROVISIONERS)} (10-20 minutes on two cores, once)",
+        help=f"only {', '.join(target.name for target in PROVISIONERS)} (4 minutes on two idle cores, once)",
     )
     commands.add_parser("env", help="print shell lines that set KUBECONFIG to the running cluster")
     commands.add_parser("kubectl", help="run kubectl on the running cluster", add_help=False)
@@ -98,9 +98,9 @@ def _down(_options: argparse.Namespace, _rest: Sequence[str]) -> int:
 def _status(_options: argparse.Namespace, _rest: Sequence[str]) -> int:
     print(select())
     binaries = Binaries.from_environment()
-    for target in ALL:
+    for target in (*ALL, *PROVISIONERS):
         state = "built" if binaries.is_built(target) else "not built"
-        print(f"{target.name:13}{target.version:10}{state:11}{binaries.entry(target)}")
+        print(f"{target.name:17}{target.version:10}{state:11}{binaries.entry(target)}")
     running = background.running()
     print(f"running: {running.description}" if running else "running: nothing")
     return 0

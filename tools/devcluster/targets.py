@@ -164,29 +164,8 @@ KARPENTER = Target(
     ldflags="-X sigs.k8s.io/karpenter/pkg/operator.Version={major}.{minor}.{patch}",
     estimated_seconds=180,
 )
-LWS = Target(
-    name="lws",
-    package="sigs.k8s.io/lws/cmd",
-    pinned_module="sigs.k8s.io/lws",
-    ldflags="",
-    estimated_seconds=150,
-)
-KTHENA = Target(
-    name="kthena",
-    package="github.com/volcano-sh/kthena/cmd/kthena-controller-manager",
-    pinned_module="github.com/volcano-sh/kthena",
-    ldflags="",
-    estimated_seconds=150,
-)
-KUEUE = Target(
-    name="kueue",
-    package="sigs.k8s.io/kueue/cmd/kueue",
-    pinned_module="sigs.k8s.io/kueue",
-    ldflags="",
-    estimated_seconds=300,
-)
 ALL = (CONTROL_PLANE, KWOK, PROMETHEUS)
-#: Real controllers that tests of node pools and of serving stacks start beside a cluster.
-PROVISIONERS = (KARPENTER, LWS, KTHENA, KUEUE)
+#: Real controllers that the journeys of node pools start beside a cluster.
+PROVISIONERS = (KARPENTER,)
 #: Built when asked for: no part of a cluster.
 OPTIONAL = (HELM, PROMTOOL, KIND, INFERENCE_SIM, *PROVISIONERS)

@@ -41,7 +41,7 @@ def test_status_says_what_would_be_chosen_and_what_is_built(capsys: pytest.Captu
     assert cli.main(["status"]) == 0
     text = capsys.readouterr().out
     assert text.startswith("cluster: local, because")
-    assert text.count("not built") == 3
+    assert text.count("not built") == 4
     assert text.endswith("running: nothing\n")
 
 

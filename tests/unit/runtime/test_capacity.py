@@ -69,7 +69,7 @@ async def test_a_pool_that_was_not_decided_on_keeps_what_it_asked_for(store: Sto
 
 async def test_warm_nodes_come_on_top(store: Store, objects: Any) -> None:
     provider = {"type": "Placeholder", "placeholder": {"namespace": "warm"}}
-    seen = await look(store, objects, gpus=8, provider=provider, warm={"min": 2, "max": 3})
+    seen = await look(store, objects, gpus=8, provider=provider, warmNodes=2)
     assert capacity_wishes(seen, decisions(1))["h100"].warm_nodes == 2
 
 

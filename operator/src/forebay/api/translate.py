@@ -131,8 +131,7 @@ def translate_node_pool(resource: GPUNodePool) -> NodePool:
         billed_per_gpu=spec.billing is Billing.GPU,
         minimum_billing_seconds=spec.minimum_billing.seconds if spec.minimum_billing is not None else 0.0,
         reserved_nodes=spec.reserved_nodes or 0,
-        warm_min_nodes=spec.warm.min if spec.warm is not None else 0,
-        warm_max_nodes=spec.warm.max if spec.warm is not None else 0,
+        warm_nodes=spec.warm_nodes,
     )
 
 

@@ -267,6 +267,8 @@ class NodePoolObservation:
     """Nodes that are bought and on their way: launched, or registered without usable GPUs."""
     launched_nodes: int = 0
     """Of ``provisioning_nodes``, those that are not among ``nodes`` yet."""
+    coming_since_seconds: float | None = None
+    """Since when the first of ``provisioning_nodes`` is on its way; ``None`` where none is."""
     requested_nodes: int = 0
     """Nodes that were asked for and are not bought yet."""
     draining_nodes: int = 0

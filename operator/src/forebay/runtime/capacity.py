@@ -131,7 +131,7 @@ def capacity_wishes(look: Look, decisions: Mapping[PoolKey, PoolDecision]) -> di
         wishes[name] = CapacityWish(
             node_pool=name,
             nodes=whole[name] + math.ceil(shared / node_pool.gpus_per_node),
-            warm_nodes=node_pool.warm_min_nodes,
+            warm_nodes=node_pool.warm_nodes,
             chunk_gpus=chunks[name],
         )
     return wishes

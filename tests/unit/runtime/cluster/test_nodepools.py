@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from forebay.actuation.providers.sight import Cause, MachineClaim, ProviderSight, Word
-from forebay.flow.observation import NodePoolObservation
+from forebay.flow.observation import NodePoolObservation, StartingReplica
 from forebay.runtime.cluster.leadtime import LeadTimeQuantiles
 from forebay.runtime.cluster.nodepools import (
     BackOff,
@@ -14,6 +14,7 @@ from forebay.runtime.cluster.nodepools import (
     matches,
     observe_node_pool,
     see_nodes,
+    waiting_notes,
 )
 from forebay.runtime.watch.records import parse_node, parse_pod
 
@@ -118,6 +119,21 @@ def test_a_node_that_was_bought_since_ends_the_wait() -> None:
     since = MachineClaim(name="since", created_seconds=NOW - 2, launched_seconds=NOW - 1)
     back_off.hear_all(ProviderSight(words=(told,), claims=(before, since)), NOW)
     assert not back_off.blocked(NOW)
+
+
+def test_replicas_that_wait_say_what_for() -> None:
+    waiting = [StartingReplica(NOW, NOW + 60, unschedulable=True), StartingReplica(NOW, NOW + 60)]
+    pool = NodePoolObservation(name="h100", nodes=0, usable_gpus=0, free_gpus=0, coming_since_seconds=NOW)
+    (note,) = waiting_notes(waiting, pool)
+    assert (
+        note.message == "1 replicas wait for a node of pool h100, on its way since 00:00:00 UTC (usually 5 min)."
+    )
+    (early,) = waiting_notes(waiting, replace(pool, coming_since_seconds=None))
+    assert "none is on its way yet" in early.message
+    (never,) = waiting_notes(waiting, replace(pool, blocked_reason="sold out."))
+    assert (never.code, never.message) == ("NoNodeToBeHad", "1 replicas wait for a node of pool h100: sold out.")
+    assert waiting_notes(waiting[1:], pool) == []
+    assert waiting_notes(waiting, None) == []
 
 
 def test_a_back_off_outlives_the_process() -> None:

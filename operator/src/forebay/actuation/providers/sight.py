@@ -125,6 +125,12 @@ class NodeStates:
         return self.count(NodeState.LAUNCHED, NodeState.REGISTERED)
 
     @property
+    def coming_since_seconds(self) -> float | None:
+        """Since when the first of those is on its way; ``None`` where none is."""
+        found = (self.by_state.get(state) for state in (NodeState.LAUNCHED, NodeState.REGISTERED))
+        return min((item.since_seconds for item in found if item and item.since_seconds is not None), default=None)
+
+    @property
     def paid(self) -> int:
         """Nodes that are on the bill: from the launch to the end."""
         return sum(state.nodes for name, state in self.by_state.items() if name is not NodeState.REQUESTED)

@@ -54,24 +54,6 @@ class Billing(StrEnum):
     GPU = "GPU"
 
 
-class Warm(ApiModel):
-    """How many free nodes are held, so that replicas find a node that is there."""
-
-    rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "self.min <= self.max",
-            "warm: min is larger than max; lower min or raise max",
-            lambda warm: warm.min <= warm.max,
-            ".min",
-        ),
-    )
-
-    min: Nodes = 0
-    """Fewest free nodes."""
-    max: Nodes
-    """Most free nodes; between the two the plan decides by what they cost and by the misses that they save."""
-
-
 _WARMING = [kind.value for kind in ProviderType if kind not in {ProviderType.POD_DRIVEN, ProviderType.FIXED}]
 """Providers that Forebay orders nodes from."""
 
@@ -117,10 +99,10 @@ class GPUNodePoolSpec(ApiModel):
             ".reservedNodes",
         ),
         Rule(
-            f"!has(self.warm) || (has(self.provider) && self.provider.type in {_WARMING})",
-            f"warm needs a provider that can hold free nodes: set provider.type to one of {', '.join(_WARMING)}",
-            lambda spec: spec.warm is None or (spec.provider is not None and spec.provider.type in _WARMING),
-            ".warm",
+            f"self.warmNodes == 0 || (has(self.provider) && self.provider.type in {_WARMING})",
+            f"warmNodes needs a provider that holds free nodes: set provider.type to one of {', '.join(_WARMING)}",
+            lambda spec: not spec.warm_nodes or (spec.provider is not None and spec.provider.type in _WARMING),
+            ".warmNodes",
         ),
         Rule(
             f"!has(oldSelf.provider) || !(oldSelf.provider.type in {_WARMING})"
@@ -191,8 +173,8 @@ class GPUNodePoolSpec(ApiModel):
     """Fewest nodes that are kept."""
     max_nodes: Nodes | None = None
     """Most nodes that can be had; unknown if left out."""
-    warm: Warm | None = None
-    """Free nodes that are held; none if left out."""
+    warm_nodes: Nodes = 0
+    """Free nodes that are held, so that a replica finds a node that is there."""
     watts_per_gpu: Annotated[StrictInt, Field(ge=1, le=10_000), WHOLE] | None = Field(
         default=None, alias="wattsPerGPU"
     )

@@ -51,7 +51,7 @@ class NodePoolLook:
     def idle_nodes(self) -> int:
         """Usable nodes of which no pod holds GPUs, beyond those that are held warm."""
         idle = sum(node.usable and node.gpus_held == 0 for node in self.situation.nodes)
-        return max(0, idle - self.entry.node_pool.warm_max_nodes)
+        return max(0, idle - self.entry.node_pool.warm_nodes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

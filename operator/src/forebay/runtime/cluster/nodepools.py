@@ -3,15 +3,18 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from forebay.actuation.providers.chunks import PLACEHOLDER_LABEL
 from forebay.actuation.providers.port import Situation
 from forebay.actuation.providers.sight import Cause, NodeSight, NodeState, ProviderSight, Word, node_states
-from forebay.flow.observation import NodePoolObservation
+from forebay.flow.observation import NodePoolObservation, Note, StartingReplica
 from forebay.runtime.cluster.leadtime import LeadTimeQuantiles
 from forebay.runtime.cluster.roster import NodePoolEntry
 from forebay.runtime.watch.records import GPU_RESOURCES, NodeRecord, PodRecord
 
+WAITING_FOR_NODE = "WaitingForNode"
+"""Code of the note that replicas wait for a node that is expected."""
 _FIRST_BACK_OFF_SECONDS = 300.0
 _LONGEST_BACK_OFF_SECONDS = 1800.0
 
@@ -201,6 +204,7 @@ def observe_node_pool(
         free_gpus=sum(node.free_gpus for node in usable),
         provisioning_nodes=states.coming,
         launched_nodes=states.count(NodeState.LAUNCHED),
+        coming_since_seconds=states.coming_since_seconds,
         requested_nodes=states.count(NodeState.REQUESTED),
         draining_nodes=states.count(NodeState.DRAINING),
         launchable_nodes=sight.launchable,
@@ -210,3 +214,21 @@ def observe_node_pool(
         lead_time_p50_seconds=lead_time.p50_seconds,
         lead_time_p90_seconds=lead_time.p90_seconds,
     )
+
+
+def waiting_notes(starting: Iterable[StartingReplica], node_pool: NodePoolObservation | None) -> list[Note]:
+    """Return what replicas that the scheduler cannot place wait for, as far as the node pool tells.
+
+    Times of day, and no ages: a sentence that changes in every round would be written in every round.
+    """
+    waiting = sum(replica.unschedulable for replica in starting)
+    if not waiting or node_pool is None:
+        return []
+    told = f"{waiting} replicas wait for a node of pool {node_pool.name}"
+    if node_pool.blocked_reason:
+        return [Note("NoNodeToBeHad", f"{told}: {node_pool.blocked_reason}")]
+    usual = f"usually {max(1.0, node_pool.lead_time_p50_seconds / 60):.0f} min"
+    if node_pool.coming_since_seconds is None:
+        return [Note(WAITING_FOR_NODE, f"{told}; none is on its way yet ({usual}).")]
+    since = datetime.fromtimestamp(node_pool.coming_since_seconds, tz=UTC)
+    return [Note(WAITING_FOR_NODE, f"{told}, on its way since {since:%H:%M:%S} UTC ({usual}).")]

@@ -16,6 +16,7 @@ from forebay.runtime.cluster.groups import replicas_of_groups
 from forebay.runtime.cluster.leadtime import PodTimes
 from forebay.runtime.cluster.look import PoolLook
 from forebay.runtime.cluster.memory import ClusterMemory
+from forebay.runtime.cluster.nodepools import waiting_notes
 from forebay.runtime.cluster.replicas import Deadlines, LeadTimes, PodIndex, ReplicaView, view_replicas
 from forebay.runtime.cluster.rollouts import rollout_of, trouble_of
 from forebay.runtime.cluster.roster import PoolEntry
@@ -230,6 +231,7 @@ class PoolLooks:
             notes=(
                 *(Note(item.code, item.message) for item in findings if not item.hands_off),
                 *_notes(workload, view),
+                *waiting_notes(view.starting, self._node_pools.get(variant.node_pool or "")),
             ),
         )
 

@@ -8,6 +8,7 @@ from typing import Any
 from forebay.api.v1alpha1.inferencepool import Mode
 from forebay.flow.decision import PoolDecision, ReasonCode
 from forebay.flow.observation import Freshness, Note, PoolObservation
+from forebay.runtime.cluster.nodepools import WAITING_FOR_NODE
 from forebay.runtime.report.text import shorten, timestamp
 
 _LONGEST_MESSAGE = 1000
@@ -112,11 +113,12 @@ def _progressing(observed: PoolObservation) -> Verdict:
     """Return whether what was ordered is there or on its way."""
     rollouts = [variant.rollout for variant in observed.variants if variant.rollout is not None]
     bad = [Note("RolloutStuck", rollout.message) for rollout in rollouts if rollout.stuck]
-    bad += [note for note in _notes(observed) if note.code not in _ABOUT_WRITERS]
+    bad += [note for note in _notes(observed) if note.code not in {*_ABOUT_WRITERS, WAITING_FOR_NODE}]
     if bad:
         return _of_notes(Type.PROGRESSING, bad, status=False)
-    if rollouts:
-        going = [Note("RolloutInProgress", rollout.message) for rollout in rollouts]
+    going = [Note("RolloutInProgress", rollout.message) for rollout in rollouts]
+    going += [note for note in _notes(observed) if note.code == WAITING_FOR_NODE]
+    if going:
         return _of_notes(Type.PROGRESSING, going, status=True)
     message = "All ordered replicas are ready or on their way."
     return Verdict(Type.PROGRESSING, status=True, reason="AsOrdered", message=message)
