@@ -16,7 +16,7 @@ from forebay.offline.simulation import (
     StockOut,
 )
 from forebay.offline.simulation.kernel_state import BATCH, DONE, REJECTED, TIMED_OUT
-from forebay.offline.simulation.replica_life import Life
+from forebay.offline.simulation.simulated_replica import Life
 from tests.keys import decode, prefill, serve
 from tests.unit.simulation.builders import EIGHT_B, PLAIN, SLO, disaggregated, mixed, poisson
 

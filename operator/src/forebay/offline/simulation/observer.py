@@ -16,7 +16,8 @@ from forebay.flow.observation import (
 from forebay.flow.roles import ROLES
 from forebay.flow.trace import FloatArray, RequestTrace
 from forebay.offline.simulation import kernel_state as state
-from forebay.offline.simulation.replica_life import Life, Replicas
+from forebay.offline.simulation.replica_life import Replicas
+from forebay.offline.simulation.simulated_replica import Life
 from forebay.offline.simulation.simulation_options import SimulationOptions
 from forebay.offline.simulation.structures import LENGTH, LinkArray
 

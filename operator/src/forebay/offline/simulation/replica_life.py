@@ -7,72 +7,19 @@ cancelled or not. What its node costs is counted below, by `forebay.offline.simu
 import heapq
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum, auto
 
 import numpy as np
 
-from forebay.flow.fleet import Role, Variant, VariantKey
-from forebay.flow.performance import Performance
+from forebay.flow.fleet import Role, VariantKey
 from forebay.offline.simulation import kernel
 from forebay.offline.simulation import kernel_state as state
 from forebay.offline.simulation.kernel_state import KernelState, more_slots
 from forebay.offline.simulation.nodes.capacity import Pod, PodCapacity
-from forebay.offline.simulation.simulation_options import SimulationOptions, StartUp
+from forebay.offline.simulation.simulated_replica import Due, Life, Replica, VariantModel
+from forebay.offline.simulation.simulation_options import SimulationOptions
 from forebay.offline.simulation.structures import NEVER
 
 KINDS = {Role.PREFILL: state.PREFILL, Role.DECODE: state.DECODE, Role.SERVE: state.SERVE}
-
-
-class Life(Enum):
-    """How far a replica has come."""
-
-    WAITING = auto()
-    """For GPUs, or for a node that is on its way: not billed."""
-    STARTING = auto()
-    READY = auto()
-    DRAINING = auto()
-    GONE = auto()
-
-
-class Due(Enum):
-    """What happens to a replica at a time of the agenda."""
-
-    STARTS = auto()
-    """Its node is there."""
-    READY = auto()
-    FAILS = auto()
-    RECLAIMED = auto()
-    """Its node is given notice."""
-
-
-@dataclass(slots=True, eq=False)
-class Replica:
-    """One replica of one variant."""
-
-    name: str
-    variant: int
-    ordered_seconds: float
-    pod: Pod
-    life: Life = Life.WAITING
-    starts_seconds: float = math.inf
-    """When its pod starts; infinite while no node for it is there or coming."""
-    ready_seconds: float = math.inf
-    expected_ready_seconds: float = math.inf
-    slot: int = -1
-
-
-@dataclass(frozen=True, slots=True)
-class VariantModel:
-    """A variant with what the simulator needs to know of it."""
-
-    variant: Variant
-    performance: Performance
-    start_up: StartUp
-    share: float
-    """Decode capacity, for least-loaded routing."""
-    rank: float
-    """Order among idle prefill replicas, smallest first."""
 
 
 class Replicas:

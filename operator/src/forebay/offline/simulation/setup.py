@@ -9,7 +9,7 @@ from forebay.flow.performance import Performance
 from forebay.flow.roles import ROLES
 from forebay.flow.trace import IntArray, RequestTrace
 from forebay.offline.simulation.kernel_state import COUNTERS, TOTAL, KernelState, Rules, new_queues, new_slots
-from forebay.offline.simulation.replica_life import VariantModel
+from forebay.offline.simulation.simulated_replica import VariantModel
 from forebay.offline.simulation.simulation_options import (
     DEFAULT_START_UP_SECONDS,
     QueueOrder,

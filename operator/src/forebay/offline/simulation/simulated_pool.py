@@ -19,9 +19,10 @@ from forebay.offline.simulation.kernel_state import (
 from forebay.offline.simulation.nodes.capacity import PodCapacity
 from forebay.offline.simulation.nodes.gpu_supply import GpuSupply
 from forebay.offline.simulation.observer import Observer
-from forebay.offline.simulation.replica_life import Life, Replica, Replicas
+from forebay.offline.simulation.replica_life import Replicas
 from forebay.offline.simulation.result import ScaleAction, SimulationResult
 from forebay.offline.simulation.setup import new_world, variant_models
+from forebay.offline.simulation.simulated_replica import Life, Replica
 from forebay.offline.simulation.simulation_options import SimulationOptions, StartUp
 
 

@@ -8,8 +8,10 @@ replica less (or more) on many separate segments at once, each kept if it pays a
 so that the misses stay at the target; (3) the rest of the allowed misses is spent on the best removals.
 
 What it returns is an upper bound of the optimum: it was simulated and meets the target, but a cheaper
-schedule may exist. `Oracle.statement` says how hard it looked and how much the last part of the search still
-gained. Pools are searched one by one; GPUs that pools compete for are not shared out between them.
+schedule may exist. Where nodes are simulated, a schedule is billed by its nodes; the search itself weighs replicas
+by their share of a node and orders them as if each needed a new one. `Oracle.statement` says how hard it looked
+and how much the last part of the search still gained. Pools are searched one by one; GPUs that pools
+compete for are not shared out between them.
 """
 
 from collections.abc import Callable, Mapping
