@@ -1,15 +1,16 @@
 """Predicted against realised misses, per trace, role, size and lead time.
 
-Every minute the forecaster says what demand will be at the lead time, and the curve of misses chooses the replicas
-for then at a fixed price of a miss; a lead time later the simulated fleet has just so many. No policy stands
-between, so that what is measured is the model: misses that the curve predicted for the count that it chose, over
-misses that the simulator then finds in the same minutes, per role.
+Every minute the forecaster says what demand will be at the lead time; a lead time later the simulated fleet has
+the replicas that the forecast's q90 of work keeps busy to a given share. No policy stands between, so that what is
+measured is the model: the misses that the curve expects with so many replicas, and those that the simulator finds
+in the same minutes, per role.
 
-``python -m tests.benchmarks.bench_calibration chat60 exp --lead 240 --price 2 20`` prints one line per case, lead
-time, price and role.
+``python -m tests.benchmarks.bench_calibration chat60 exp --lead 240 --use 0.9 1`` prints one line per case, lead
+time, use and role.
 """
 
 import argparse
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -126,8 +127,8 @@ class Plan:
     with_rate_known: dict[Role, FloatArray]
 
 
-def plans(case: Case, lead_seconds: float, prices: Sequence[float]) -> list[Plan]:
-    """Return one plan per price of a miss, in the work that one request costs in the role."""
+def plans(case: Case, lead_seconds: float, uses: Sequence[float]) -> list[Plan]:
+    """Return one plan per use of the replicas by the forecast's q90 of work."""
     counts = minutes_of(case)
     horizon = int(lead_seconds // 60.0) + 1
     work_by_minute = works(case, len(counts))
@@ -141,7 +142,7 @@ def plans(case: Case, lead_seconds: float, prices: Sequence[float]) -> list[Plan
         (case.trace.arrival_seconds // SLOT_SECONDS).astype(np.int64), minlength=12 * len(counts)
     ).astype(np.float64)
     window, burstiness = RateWindow(), Burstiness()
-    found = [Plan(*({role: np.full(len(counts), np.nan) for role in ROLES} for _ in range(3))) for _ in prices]
+    found = [Plan(*({role: np.full(len(counts), np.nan) for role in ROLES} for _ in range(3))) for _ in uses]
     for minute in range(len(counts) - horizon):
         end = 60.0 * (minute + 1)
         for part in range(4):
@@ -169,8 +170,8 @@ def plans(case: Case, lead_seconds: float, prices: Sequence[float]) -> list[Plan
         nodes = demand_nodes(forecast.at_horizon, forecast.rate_cap)
         asks = [CurveAsk(role, (nodes, came), burstiness.value, work, case.slo) for role in ROLES]
         for role, (expected, known) in zip(ROLES, miss_curves(asks), strict=True):
-            for price, plan in zip(prices, found, strict=True):
-                chosen = expected.cheapest(price * work.seconds(role))
+            for use, plan in zip(uses, found, strict=True):
+                chosen = max(1, math.ceil(forecast.at_horizon.q90 * work.seconds(role) / use))
                 plan.replicas[role][minute + horizon] = chosen
                 plan.predicted[role][minute + horizon] = expected.misses_at(chosen)
                 plan.with_rate_known[role][minute + horizon] = known.misses_at(chosen)
@@ -224,23 +225,23 @@ def realised(case: Case, plan: Plan) -> dict[Role, Tally]:
 
 
 HEADER = (
-    "| trace | lead s | price | role | replicas | predicted % | rate known % | realised % | ratio |\n"
+    "| trace | lead s | use | role | replicas | predicted % | rate known % | realised % | ratio |\n"
     "|---|---|---|---|---|---|---|---|---|"
 )
 
 
-def rows(name: str, lead_seconds: float, prices: Sequence[float], seed: int) -> list[str]:
+def rows(name: str, lead_seconds: float, uses: Sequence[float], seed: int) -> list[str]:
     """Return the lines of one case and lead time."""
     case = (dict(CASES) | dict(MORE))[name](seed)
     lines = []
-    for price, plan in zip(prices, plans(case, lead_seconds, prices), strict=True):
+    for use, plan in zip(uses, plans(case, lead_seconds, uses), strict=True):
         for role, tally in realised(case, plan).items():
             shares = [
                 100.0 * part / tally.requests for part in (tally.predicted, tally.with_rate_known, tally.realised)
             ]
             ratio, replicas = tally.predicted / max(tally.realised, 1.0), tally.replicas / tally.minutes
             lines.append(
-                f"| {name} | {lead_seconds:.0f} | {price:g} | {role.value} | {replicas:.1f} | "
+                f"| {name} | {lead_seconds:.0f} | {use:g} | {role.value} | {replicas:.1f} | "
                 + " | ".join(f"{share:.3f}" for share in shares)
                 + f" | {ratio:.2f} |"
             )
@@ -253,7 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names = [*CASES, *MORE]
     parser.add_argument("cases", nargs="*", default=["exp", "chat4.5", "chat60", "sg100", "az100", "onoff"])
     parser.add_argument("--lead", type=float, nargs="*", default=[60.0, 240.0, 600.0], help="seconds")
-    parser.add_argument("--price", type=float, nargs="*", default=[1.5, 5.0, 20.0, 100.0])
+    parser.add_argument("--use", type=float, nargs="*", default=[1.0, 0.9, 0.75])
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
     unknown = set(given.cases) - set(names)
@@ -262,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(HEADER)
     for name in given.cases:
         for lead in given.lead:
-            print("\n".join(rows(name, lead, given.price, given.seed)), flush=True)
+            print("\n".join(rows(name, lead, given.use, given.seed)), flush=True)
 
 
 if __name__ == "__main__":

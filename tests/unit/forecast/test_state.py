@@ -72,6 +72,19 @@ def test_an_impossible_lead_time_is_refused(lead_time: float) -> None:
         warmed(0.05).ask(lead_time_seconds=lead_time)
 
 
+def test_a_lead_time_of_three_hours_has_a_horizon_of_its_own() -> None:
+    """Lead times above an hour were answered as if they were an hour."""
+    driver = warmed(0.3, horizon=5)
+    assert driver.forecaster.horizon(3 * 3600.0) == 181
+    forecast = driver.ask(lead_time_seconds=3 * 3600.0)
+    job = driver.forecaster.job()
+    if job is not None:
+        driver.forecaster.apply(job.run())
+        forecast = driver.ask(lead_time_seconds=3 * 3600.0)
+    assert forecast is not None
+    assert 181 in driver.forecaster.horizons
+
+
 # --- restarts ------------------------------------------------------------------------------------------------
 
 

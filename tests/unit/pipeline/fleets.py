@@ -118,7 +118,7 @@ class World:
             ready=max(0, desired - len(starting)),
             starting=starting,
             engine=engine(v, rate, desired - len(starting), self.true.get(v.name)) if desired else None,
-            lead_time_seconds=self.lead,
+            lead_time_seconds=v.start_up_seconds or self.lead,
         )
 
 

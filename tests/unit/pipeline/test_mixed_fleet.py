@@ -39,3 +39,15 @@ def test_routes_by_length_are_told_where_the_router_honours_them(by_length: bool
         assert [route.upper_tokens for route in routes] == sorted(route.upper_tokens for route in routes)
         assert SLOW in routes[0].weights
         assert SLOW not in routes[-1].weights, "its prefill of the longest prompts is beyond the TTFT objective"
+
+
+def test_demand_is_forecast_for_the_lead_time_of_the_type_that_is_bought() -> None:
+    """The first type's 60 s decided the horizon, while the planner bought the cheaper type that takes 900 s."""
+    types = (
+        variant(Role.PREFILL, "quick", usd_per_replica_hour=6.0, start_up_seconds=60.0),
+        variant(Role.PREFILL, "cheap", usd_per_replica_hour=2.0, start_up_seconds=900.0),
+        variant(Role.DECODE, usd_per_replica_hour=1.0),
+    )
+    pool = split_pool(variants=types)
+    decision = world(pool, rate=40.0, replicas={pool.key: {"quick": 2, "cheap": 2, "decode": 3}}).run(60)
+    assert decision.forecasts[Role.PREFILL].lead_time_seconds == 900.0

@@ -38,6 +38,8 @@ class ReasonCode(StrEnum):
     BACKLOG = "Backlog"
     CAPACITY_UNKNOWN = "CapacityUnknown"
     BEYOND_PROFILE = "BeyondProfile"
+    PRICE_UNKNOWN = "PriceUnknown"
+    """Prices are ignored, since one is not known."""
     LIMITED = "Limited"
     """Stock, budget, power or a maximum kept the pool from what it would buy."""
     WORTH_OF_MORE = "WorthOfMore"

@@ -55,7 +55,7 @@ class Forecaster:
         self._cap.settings = settings
 
     def horizon(self, lead_time_seconds: float) -> int:
-        """Return the whole steps ahead at which capacity ordered now serves its first full step, 60 at most.
+        """Return the whole steps ahead at which capacity ordered now serves its first full step, 240 at most.
 
         Raises:
             ValueError: the lead time is negative or not a number.

@@ -16,7 +16,8 @@ from forebay.forecast.resolution import Resolution, decay
 from forebay.forecast.scoring import Scoreboard
 from forebay.forecast.tracks import PerTrack, Track
 
-MAX_HORIZON = 60
+MAX_HORIZON = 240
+"""Steps: four hours at one minute, longer than any node pool takes."""
 Z_LIMIT = 50.0
 
 

@@ -1,6 +1,6 @@
 """What a replica costs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from forebay.flow.fleet import Fleet, Pool, Variant, VariantKey
 from forebay.flow.observation import PoolObservation
@@ -20,6 +20,30 @@ def usd_per_replica_hour(fleet: Fleet, variant: Variant) -> float:
     """Return the price of a replica; where none is known every GPU costs one dollar per hour."""
     known = known_usd_per_replica_hour(fleet, variant)
     return float(variant.gpus_per_replica) if known is None else known
+
+
+_FREE_SHARE = 0.001
+"""A free replica is decided on as if it cost this share of the pool's dearest: it goes first, but has an end."""
+
+
+def deciding_prices(fleet: Fleet, pool: Pool) -> Mapping[VariantKey, float]:
+    """Return the positive price per replica-hour by which each variant of ``pool`` is decided on.
+
+    Prices are compared with each other, so they are ignored where one is not known, or where all are zero: every
+    GPU costs the same then.
+    """
+    known = {variant.key: known_usd_per_replica_hour(fleet, variant) for variant in pool.variants}
+    prices = [price for price in known.values() if price is not None]
+    dearest = max(prices, default=0.0)
+    if len(prices) < len(known) or dearest <= 0.0:
+        return {variant.key: float(variant.gpus_per_replica) for variant in pool.variants}
+    return {key: max(price or 0.0, _FREE_SHARE * dearest) for key, price in known.items()}
+
+
+def unpriced_beside_priced(fleet: Fleet, pool: Pool) -> tuple[Variant, ...]:
+    """Return the variants without a price in a pool where others have one."""
+    unpriced = tuple(v for v in pool.variants if known_usd_per_replica_hour(fleet, v) is None)
+    return unpriced if len(unpriced) < len(pool.variants) else ()
 
 
 def pool_usd_per_hour(fleet: Fleet, pool: Pool, replicas: dict[VariantKey, int]) -> float | None:

@@ -28,7 +28,7 @@ def leave_frozen(context: GuardContext, counts: Counts) -> tuple[Counts, list[Re
 def never_release_held(context: GuardContext, counts: Counts) -> tuple[Counts, list[Reason]]:
     """Release nothing of a held role, whatever the plan says; overdue orders are no capacity."""
     reasons, result = [], dict(counts)
-    for role in context.held & set(context.pool.roles):
+    for role in (role for role in context.pool.roles if role in context.held):
         for variant in context.pool.of_role(role):
             supply = context.supplies[variant.key]
             result[variant.key] = max(result[variant.key], supply.kept)
@@ -89,7 +89,7 @@ def _keep_ready(context: GuardContext, result: Counts, role: Role, needed: float
 def explore_with_care(context: GuardContext, counts: Counts) -> tuple[Counts, list[Reason]]:
     """Add nothing on a guess: a role of unknown capacity grows only while requests queue, by doubling at most."""
     reasons, result = [], dict(counts)
-    for role in context.unknown & set(context.pool.roles):
+    for role in (role for role in context.pool.roles if role in context.unknown):
         current = context.current(role)
         allowed = max(1, 2 * current) if role in context.queued else current
         if not _limited(context, result, role, allowed - current, direction=1):

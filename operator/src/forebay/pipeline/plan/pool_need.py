@@ -5,7 +5,7 @@ from dataclasses import replace
 from forebay.flow.fleet import Fleet, Role, Variant
 from forebay.flow.plan import PoolNeed, VariantOption
 from forebay.flow.sizing import RoleNeed, WorkBucket
-from forebay.pipeline.prices import usd_per_replica_hour, watts_per_replica
+from forebay.pipeline.prices import watts_per_replica
 from forebay.pipeline.size.pool_draft import PoolDraft
 from forebay.pipeline.size.role_draft import RoleDraft
 from forebay.sizing.buckets import Believing, length_buckets
@@ -61,20 +61,19 @@ def _buckets(draft: PoolDraft, role: RoleDraft) -> tuple[WorkBucket, ...]:
 def _option(fleet: Fleet, draft: PoolDraft, variant: Variant) -> VariantOption:
     supply = draft.basis.supplies[variant.key]
     seen = draft.basis.observed.variant(variant.key)
+    basis = draft.roles[variant.role].basis
     return VariantOption(
         name=variant.name,
         role=variant.role,
         node_pool=variant.node_pool,
         gpus_per_replica=variant.gpus_per_replica,
-        usd_per_replica_hour=usd_per_replica_hour(fleet, variant),
+        usd_per_replica_hour=basis.usd_per_replica_hour[variant.key],
         watts_per_replica=watts_per_replica(fleet, variant),
-        speed=draft.roles[variant.role].basis.speed[variant.key],
+        speed=basis.speed[variant.key],
         min_replicas=variant.min_replicas,
         max_replicas=variant.max_replicas,
         current=supply.bought,
-        lead_time_seconds=seen.lead_time_seconds
-        if seen is not None
-        else draft.roles[variant.role].basis.lead_seconds,
+        lead_time_seconds=basis.lead_seconds if seen is None else seen.lead_time_seconds,
         blocked=supply.blocked is not None,
         frozen=supply.frozen is not None,
     )

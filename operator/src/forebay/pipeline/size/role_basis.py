@@ -7,7 +7,7 @@ from forebay.flow.decision import Reason, ReasonCode, Step
 from forebay.flow.fleet import Fleet, Pool, Role, Variant, VariantKey
 from forebay.flow.forecast import DemandForecast
 from forebay.flow.observation import PoolObservation
-from forebay.pipeline.prices import usd_per_replica_hour
+from forebay.pipeline.prices import deciding_prices, unpriced_beside_priced
 from forebay.pipeline.remember.memory import PoolMemory
 from forebay.pipeline.remember.performances import Believed, believed_performance, work_of
 from forebay.pipeline.remember.turns import Turns
@@ -28,6 +28,8 @@ class RoleBasis:
     believed: Mapping[VariantKey, Believed]
     speed: Mapping[VariantKey, float]
     """Capacity of one replica of each variant in replicas of the reference variant."""
+    usd_per_replica_hour: Mapping[VariantKey, float]
+    """The price by which each variant is decided on."""
     seconds_per_request: float
     request_seconds: float
     """Cost of one request in all roles, in replica-seconds of this one's reference."""
@@ -61,24 +63,28 @@ def role_bases(
     rate = memory.window.now(pool.settings.rate_window_seconds)
     if rate is None:
         raise ValueError("arrivals are unknown")
-    reasons: list[Reason] = []
+    reasons = _price_reasons(fleet, pool)
     believed = {variant.key: believed_performance(pool, variant, memory) for variant in pool.variants}
     works = {name: work_of(pool, belief, memory) for name, belief in believed.items()}
     references = {role: _reference(pool, role, believed) for role in pool.roles}
-    costs = _request_costs(fleet, pool, references, works, believed, supplies)
+    speed = {v.key: _speed(v, references[v.role], v.role, believed, works) for v in pool.variants}
+    usd = deciding_prices(fleet, pool)
+    usd_per_capacity = {key: usd[key] / max(speed[key], 1e-9) for key in usd}
+    costs = _request_costs(usd_per_capacity, pool, references, works, supplies)
     memory.hopeless_share = _hopeless_share(pool, believed, memory)
     burstiness = memory.burstiness.value
     bases = {}
     for role in pool.roles:
         reference, variants = references[role], pool.of_role(role)
         work = works[reference.key]
-        lead = _lead_time(pool, role, observed, memory, supplies)
+        lead = _lead_time(pool, role, observed, memory, supplies, usd_per_capacity)
         forecast = forecast_of(pool, memory, lead, observed.at_seconds, turns)
         bases[role] = RoleBasis(
             role=role,
             reference=reference,
             believed={v.key: believed[v.key] for v in variants},
-            speed={v.key: _speed(v, reference, role, believed, works) for v in variants},
+            speed={v.key: speed[v.key] for v in variants},
+            usd_per_replica_hour={v.key: usd[v.key] for v in variants},
             seconds_per_request=work.seconds(role),
             request_seconds=costs[role],
             at_least=1 if rate > 0.0 or any(v.min_replicas > 0 for v in variants) else 0,
@@ -99,11 +105,10 @@ def _reference(pool: Pool, role: Role, believed: Mapping[VariantKey, Believed]) 
 
 
 def _request_costs(
-    fleet: Fleet,
+    usd_per_capacity: Mapping[VariantKey, float],
     pool: Pool,
     references: Mapping[Role, Variant],
     works: Mapping[VariantKey, ReplicaWork],
-    believed: Mapping[VariantKey, Believed],
     supplies: Mapping[VariantKey, Supply],
 ) -> dict[Role, float]:
     """Return what one request costs in all roles together, in replica-seconds of each role's reference variant.
@@ -112,15 +117,12 @@ def _request_costs(
     what its cheapest variant that can grow costs for the same work.
     """
     usd = {}
-    for role, reference in references.items():
+    for role in references:
         variants = pool.of_role(role)
         can_grow = [v for v in variants if supplies[v.key].blocked is None and supplies[v.key].frozen is None]
-        usd[role] = min(
-            usd_per_replica_hour(fleet, v) / max(_speed(v, reference, role, believed, works), 1e-9)
-            for v in can_grow or variants
-        )
+        usd[role] = min(usd_per_capacity[v.key] for v in can_grow or variants)
     request = sum(usd[role] * works[variant.key].seconds(role) for role, variant in references.items())
-    return {role: request / max(usd[role], 1e-9) for role in references}
+    return {role: request / usd[role] for role in references}
 
 
 def _hopeless_share(pool: Pool, believed: Mapping[VariantKey, Believed], memory: PoolMemory) -> float:
@@ -131,6 +133,17 @@ def _hopeless_share(pool: Pool, believed: Mapping[VariantKey, Believed], memory:
         if variant.role is not Role.DECODE and (belief := believed[variant.key]).known
     ]
     return memory.lengths.share_beyond(max(longest)) if longest else 0.0
+
+
+def _price_reasons(fleet: Fleet, pool: Pool) -> list[Reason]:
+    return [
+        Reason(
+            step=Step.SIZE,
+            code=ReasonCode.PRICE_UNKNOWN,
+            message=f"prices are ignored, since that of variant {variant.key} is not known",
+        )
+        for variant in unpriced_beside_priced(fleet, pool)
+    ]
 
 
 def _capacity_reasons(pool: Pool, role: Role, believed: Mapping[VariantKey, Believed]) -> list[Reason]:
@@ -162,9 +175,14 @@ def _speed(
 
 
 def _lead_time(
-    pool: Pool, role: Role, observed: PoolObservation, memory: PoolMemory, supplies: Mapping[VariantKey, Supply]
+    pool: Pool,
+    role: Role,
+    observed: PoolObservation,
+    memory: PoolMemory,
+    supplies: Mapping[VariantKey, Supply],
+    usd_per_capacity: Mapping[VariantKey, float],
 ) -> float:
-    """Return the lead time of the variant that would be added: the first that can grow.
+    """Return the lead time of the variant that would be bought: the cheapest for its work that can grow.
 
     A measured lead time that moves by less than 15 % keeps the horizon, so that forecasts stay comparable.
     """
@@ -176,7 +194,7 @@ def _lead_time(
         and supplies[v.key].frozen is None
         and supplies[v.key].desired < v.max_replicas
     ]
-    chosen = (growing or list(variants))[0]
+    chosen = min(growing or variants, key=lambda variant: usd_per_capacity[variant.key])
     seen = observed.variant(chosen.key)
     measured = seen.lead_time_seconds if seen is not None else chosen.start_up_seconds or 120.0
     kept = memory.leads.get(role)
