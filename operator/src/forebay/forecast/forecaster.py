@@ -190,9 +190,11 @@ class Forecaster:
         at_seconds: float,
         lead_time_seconds: float,
         last_minute_per_second: float,
-        last_half_minute_per_second: float | None = None,
+        now_per_second: float | None = None,
     ) -> DemandForecast | None:
         """Return the demand expected ``lead_time_seconds`` after ``at_seconds``.
+
+        ``now_per_second`` is the present rate, where it is known to be above that of the last minute.
 
         ``None`` while too little is known: fewer than five samples ever (and no known load), or none for longer
         than the lead time (hold then: the forecaster is blind, which is not the same as quiet). A lead time
@@ -203,7 +205,7 @@ class Forecaster:
             return None
         horizon = self._state.serving(self.horizon(lead_time_seconds))
         stream = self._freshest(at_seconds, horizon) if horizon is not None else None
-        now = rate_now(last_minute_per_second, last_half_minute_per_second)
+        now = last_minute_per_second if now_per_second is None else now_per_second
         model = self._state.model
         if horizon is None or stream is None or model is None:
             return None if model is not None else self._known_only(at_seconds, lead_time_seconds, now)
@@ -264,14 +266,6 @@ class Forecaster:
         z = np.maximum(stream.issued[row], stream.issued_persistence[row]) if demoted else stream.issued[row]
         rates = (scale * np.expm1(np.maximum(z, 0.0)) / self.resolution.step_seconds).tolist()
         return Quantiles(rates[0], rates[1], rates[2])
-
-
-def rate_now(last_minute_per_second: float, last_half_minute_per_second: float | None) -> float:
-    """Return the present rate: of the last minute, or of the last half if that is higher by more than noise."""
-    if last_half_minute_per_second is None:
-        return last_minute_per_second
-    noise = math.sqrt(max(0.0, last_half_minute_per_second) / 30.0)
-    return max(last_minute_per_second, last_half_minute_per_second - noise)
 
 
 def _cut(quantiles: Quantiles, cap: float) -> Quantiles:

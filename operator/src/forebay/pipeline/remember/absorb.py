@@ -11,7 +11,7 @@ from forebay.pipeline.remember.performances import believed_performance
 from forebay.sizing.calibration import Calibration
 from forebay.sizing.learned import LearnedCapacity
 
-_FULL_STEP = 59.0 / 60.0
+FULL_STEP = 59.0 / 60.0
 """A step counts as observed from this share on."""
 _FEED_BACK_STEPS = 1.5
 
@@ -105,7 +105,7 @@ def _feed_forecaster(memory: PoolMemory, end: float) -> None:
     for sample in range(oldest, math.floor((end - offset) / apart + 1e-6) + 1):
         boundary = sample * apart + offset
         count, covered = memory.window.window(boundary - step, boundary)
-        if covered >= _FULL_STEP * step:
+        if covered >= FULL_STEP * step:
             memory.forecaster.update(boundary, count * step / covered)
             memory.fed_until_seconds = boundary
             memory.known_steps += sample * apart % step == 0.0

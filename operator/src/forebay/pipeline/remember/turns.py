@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 FEWEST_STEPS = 5
 """Before, a forecaster knows too little to say anything."""
-INLINE_STEPS = 360
-"""A forecaster replays a history up to this long at once; a longer one is a job (`FleetState.next_job`)."""
 _FIXED_STEPS = 8
 """What making the state for a lead time costs beside the replay, in steps of replayed history."""
 _STEPS_PER_ROUND = 1000

@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 
 from forebay.flow.fleet import Pool, Role
 from forebay.flow.forecast import DemandForecast, Quantiles
+from forebay.forecast.state import INLINE_STEPS
+from forebay.pipeline.remember.absorb import FULL_STEP
 from forebay.pipeline.remember.memory import CachedCurves, CachedForecast, PoolMemory
-from forebay.pipeline.remember.turns import FEWEST_STEPS, INLINE_STEPS, Turns
+from forebay.pipeline.remember.turns import FEWEST_STEPS, Turns
 from forebay.sizing.curve import CurveAsk, Curves, SizedCurve, certain, demand_nodes
 from forebay.sizing.overload import with_overload
 from forebay.sizing.price import misses_at_prices
@@ -16,7 +18,6 @@ from forebay.sizing.work import ReplicaWork
 _CACHE_STEP = 0.02
 """Curves are kept while work and cap move by less than this share."""
 _LEADS_KEPT = 4
-_FULL_STEP = 59.0 / 60.0
 _LARGEST_LIFT = 1.3
 """A forecast follows what it has not seen only so far; beyond, it is wrong and not late."""
 
@@ -42,7 +43,7 @@ def forecast_of(
         at_seconds=at_seconds,
         lead_time_seconds=served,
         last_minute_per_second=rate,
-        last_half_minute_per_second=memory.window.rate(window / 2.0),
+        now_per_second=memory.window.now(window),
     )
     if len(memory.forecasts) > _LEADS_KEPT:
         memory.forecasts.clear()
@@ -82,7 +83,7 @@ def _lifted(forecast: DemandForecast | None, memory: PoolMemory, window_seconds:
         return forecast
     step = memory.forecaster.resolution.step_seconds
     arrivals, covered = memory.window.window(known_until - step, known_until)
-    if arrivals <= 0.0 or covered < _FULL_STEP * step:
+    if arrivals <= 0.0 or covered < FULL_STEP * step:
         return forecast
     steps = math.floor(math.log(max(1.0, min(fresh * covered / arrivals, _LARGEST_LIFT))) / _CACHE_STEP + 0.5)
     if steps == 0:
