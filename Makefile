@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 # about time, and a machine that is too busy to keep it says nothing about them. What fails twice has failed.
 ALONE := || { [ $$? -eq 1 ] && echo "Once more, alone:" && $(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }
 
-.PHONY: help setup programs demo test test-unit test-cluster test-provisioners lint format crds check-drift image image-test kind-up kind-env kind-test kind-contrast kind-down lock clean \
+.PHONY: help setup programs demo test test-faults test-unit test-cluster test-provisioners lint format crds check-drift image image-test kind-up kind-env kind-test kind-contrast kind-down lock clean \
 	pictures bench bench-plan bench-forecast bench-replay bench-policy bench-operator
 
 help: ## List the targets
@@ -31,7 +31,10 @@ programs: setup
 	@$(BIN)/python -m devcluster build --for-tests
 
 test: programs ## Run every test: unit, property, and on a real API server with a real Prometheus
-	$(PYTEST) tests/unit tests/property tests/cluster $(ALONE)
+	$(PYTEST) tests/unit tests/property tests/faults tests/cluster $(ALONE)
+
+test-faults: setup ## Walk through random faults for longer than the tests do (FOREBAY_WALK_ROUNDS, default 5000)
+	FOREBAY_WALK_ROUNDS=$${FOREBAY_WALK_ROUNDS:-5000} $(PYTEST) tests/faults
 
 test-unit: setup ## Run the tests that need no cluster (one to three minutes)
 	$(PYTEST) tests/unit tests/property
