@@ -265,6 +265,8 @@ class NodePoolObservation:
     free_gpus: int
     provisioning_nodes: int = 0
     """Nodes that are bought and on their way: launched, or registered without usable GPUs."""
+    coming_gpus: int = 0
+    """GPUs that those will bring."""
     launched_nodes: int = 0
     """Of ``provisioning_nodes``, those that are not among ``nodes`` yet."""
     coming_since_seconds: float | None = None

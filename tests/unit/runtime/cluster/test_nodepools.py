@@ -39,7 +39,7 @@ def observed_of(
         now_seconds=NOW,
         patience_seconds=900.0,
     )
-    return observe_node_pool("h100", seen, lead_time=LEAD, back_off=back_off)
+    return observe_node_pool("h100", seen, gpus_per_node=8, lead_time=LEAD, back_off=back_off)
 
 
 def test_free_is_allocatable_minus_what_pods_hold(objects: Any) -> None:

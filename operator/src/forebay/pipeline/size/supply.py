@@ -104,8 +104,9 @@ def supply_of(
 
     A starting replica counts until twice the lead time after its order, or until the observation gives it up. Then
     the variant is blocked for ten minutes, longer each time it happens again, so that another GPU type is tried.
+    Replicas that wait for a node pool without stock count no more, but for those that its bought nodes will hold.
     Where there is no other (``alone``), one replica that fails for good must not keep the others from growing:
-    what the observation has given up blocks nothing then.
+    what the observation has given up blocks nothing then, and orders wait for the node pool to have nodes again.
     """
     if seen is None:
         last = memory.desired.get(variant.key, variant.min_replicas)
@@ -122,15 +123,16 @@ def supply_of(
     blocked = _block(variant, memory, overdue, at_seconds) or _limit(seen, alone=alone)
     if blocked is None and node_pool is not None and _is_blocked(node_pool, at_seconds):
         blocked = node_pool.blocked_reason or f"node pool {node_pool.name} is out of stock"
+    stranded = 0 if alone else _stranded(variant, seen, node_pool, at_seconds, late=late)
     supply = Supply(
         seen.desired,
-        seen.supply - late,
+        seen.supply - late - stranded,
         seen.ready,
-        overdue,
+        overdue + stranded,
         blocked=blocked,
-        never_came=seen.overdue + late + seen.gated,
+        never_came=seen.overdue + late + stranded + seen.gated,
         rollout=None if seen.rollout is None else seen.rollout.message,
-        removal=_given_up(seen.removal, all_starting=late == len(seen.starting)),
+        removal=_given_up(seen.removal, all_starting=late + stranded == len(seen.starting)),
     )
     return replace(supply, kept_orders=_withdrawal_failed(variant, supply, memory))
 
@@ -202,6 +204,22 @@ def _withdrawal_failed(variant: Variant, supply: Supply, memory: PoolMemory) -> 
     if supply.desired == tried.desired and supply.overdue >= tried.overdue and supply.ready < tried.ready:
         tried.failed = True
     return tried.failed
+
+
+def _stranded(
+    variant: Variant,
+    seen: VariantObservation,
+    node_pool: NodePoolObservation | None,
+    at_seconds: float,
+    *,
+    late: int,
+) -> int:
+    """Return the replicas that wait for nodes that cannot be had; those that bought nodes will hold are none."""
+    if node_pool is None or not _is_blocked(node_pool, at_seconds):
+        return 0
+    waiting = sum(replica.unschedulable for replica in seen.starting)
+    expected = node_pool.coming_gpus // variant.gpus_per_replica
+    return max(0, min(waiting, len(seen.starting) - late) - expected)
 
 
 def _is_blocked(node_pool: NodePoolObservation, at_seconds: float) -> bool:

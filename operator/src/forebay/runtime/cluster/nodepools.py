@@ -191,7 +191,7 @@ def see_nodes(
 
 
 def observe_node_pool(
-    name: str, situation: Situation, *, lead_time: LeadTimeQuantiles, back_off: BackOff
+    name: str, situation: Situation, *, gpus_per_node: int, lead_time: LeadTimeQuantiles, back_off: BackOff
 ) -> NodePoolObservation:
     """Return the supply of one node pool."""
     states, sight = situation.states, situation.sight
@@ -203,6 +203,7 @@ def observe_node_pool(
         usable_gpus=sum(node.gpus for node in usable),
         free_gpus=sum(node.free_gpus for node in usable),
         provisioning_nodes=states.coming,
+        coming_gpus=states.coming * gpus_per_node,
         launched_nodes=states.count(NodeState.LAUNCHED),
         coming_since_seconds=states.coming_since_seconds,
         requested_nodes=states.count(NodeState.REQUESTED),

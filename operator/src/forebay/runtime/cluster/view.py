@@ -35,6 +35,7 @@ class ClusterView(ClusterMemory):
             name: observe_node_pool(
                 name,
                 situations[name],
+                gpus_per_node=entry.node_pool.gpus_per_node,
                 lead_time=self.book.of_node_pool(name, entry.prior).quantiles(),
                 back_off=self.back_offs.of(name),
             )

@@ -57,7 +57,7 @@ class NodePoolRecord:
         """Return what the operator would see: nodes, free blocks, what is coming, what the provisioner said."""
         here = [node for node in self.nodes if not node.coming(now)]
         usable = [node for node in here if node.usable(now)]
-        coming = len(self.nodes) - len(here)
+        coming = [node for node in self.nodes if node.coming(now)]
         blocks = tuple(node.free for node in usable if node.free > 0)
         most = self.rules.max_nodes
         return NodePoolObservation(
@@ -65,8 +65,9 @@ class NodePoolRecord:
             nodes=len(here),
             usable_gpus=sum(node.gpus for node in usable),
             free_gpus=sum(blocks),
-            provisioning_nodes=coming,
-            launched_nodes=coming,
+            provisioning_nodes=len(coming),
+            coming_gpus=sum(node.gpus for node in coming),
+            launched_nodes=len(coming),
             draining_nodes=len(here) - len(usable),
             launchable_nodes=None if most is None else max(0, most - len(self.nodes)),
             free_blocks=blocks,
