@@ -54,7 +54,7 @@ async def test_an_idle_round_writes_nothing(rig: Rig) -> None:
 
 async def test_recommend_never_touches_the_target(rig: Rig, objects: Any) -> None:
     body = objects.pool(mode="Recommend")
-    body["metadata"]["generation"] = 2
+    body["metadata"] |= {"generation": 2, "resourceVersion": "900"}
     rig.store.apply(Kind.POOLS, body)
     rig.desired = 5
     await rig.loop.round()
@@ -185,7 +185,7 @@ async def test_a_stop_waits_for_the_round_in_progress_and_lets_no_other_begin(ri
 
 async def test_a_reference_that_leads_nowhere_is_told_and_does_not_stop_scaling(rig: Rig, objects: Any) -> None:
     pool = objects.pool(inferencePoolRef={"name": "gateway"})
-    pool["metadata"]["generation"] = 2
+    pool["metadata"] |= {"generation": 2, "resourceVersion": "900"}
     rig.store.apply(Kind.POOLS, pool)
     rig.desired = 3
     assert await rig.loop.round()
