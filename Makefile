@@ -106,7 +106,7 @@ bench-forecast: setup ## Forecasts against persistence and the peers' forecaster
 bench-replay: setup ## Speed and memory of the simulator at 10 million requests
 	$(BIN)/python -m tests.benchmarks.bench_simulation
 
-bench-policy: setup ## Cost and attainment of the default policy on ten traces (in FOREBAY_DATA)
+bench-policy: setup ## Cost and attainment of the scaling policy on days at four objectives (traces in FOREBAY_DATA)
 	$(BIN)/python -m tests.benchmarks.bench_policy
 
 bench-operator: setup ## 2,000 pools on a real API server

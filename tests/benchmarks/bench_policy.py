@@ -69,6 +69,12 @@ def settings_of(name: str, start_ups: Sequence[float] = ()) -> list[Setting]:
     return found
 
 
+def _asked(text: str, start_ups: Sequence[float]) -> list[Setting]:
+    """Return the settings of ``CASE`` or ``CASE:START_UP``."""
+    name, _, seconds = text.partition(":")
+    return settings_of(name, (float(seconds),) if seconds else start_ups)
+
+
 @lru_cache(maxsize=1)
 def _traffic(make: Callable[[int], Case], seed: int) -> Case:
     """Return a case; the last one is kept, for the next target."""
@@ -184,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names = list(dict.fromkeys([*(day.name for day in DAYS), *CASES, *LONG_CASES]))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "cases", nargs="*", default=[day.name for day in DAYS], metavar="CASE", help=", ".join(names)
+        "cases", nargs="*", default=[day.name for day in DAYS], metavar="CASE[:START_UP]", help=", ".join(names)
     )
     parser.add_argument(
         "--start-up", type=float, action="append", help="seconds (repeatable); default: the case's"
@@ -198,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--levers", action="store_true", help="print what each part of the policy buys")
     given = parser.parse_args(arguments)
     options = Options(given.slower, given.learned, given.serve, given.order)
-    settings = [one for name in dict.fromkeys(given.cases) for one in settings_of(name, given.start_up or ())]
+    settings = [one for asked in dict.fromkeys(given.cases) for one in _asked(asked, given.start_up or ())]
     targets = [target / 100 for target in given.targets]
     if given.levers:
         for line in lever_rows(settings, targets, options):

@@ -151,14 +151,25 @@ STORIES: Sequence[Story] = (
         {"kind": "inferencepools"},
     ),
     Story(
-        "ForebayPoolMissesObjective",
+        "ForebayPoolBurnsBudget",
         {
-            f'forebay_pool_slo_attainment_ratio{{{JOB},namespace="serving",pool="chat"}}': "0.99 0.5x30",
-            f'forebay_pool_slo_attainment_ratio{{{JOB},namespace="serving",pool="code"}}': "0.95x30",
+            f'forebay_pool_slo_burn_rate{{{JOB},namespace="serving",pool="chat",window="1h"}}': "0.5 8x30",
+            f'forebay_pool_slo_burn_rate{{{JOB},namespace="serving",pool="code",window="1d"}}': "1.2x30",
         },
         "15m",
         "16m",
-        "Pool serving/chat meets its objective for 50% of requests.",
+        "Pool serving/chat misses 8 times what its objective allows.",
+        {"namespace": "serving", "pool": "chat"},
+    ),
+    Story(
+        "ForebayPoolMissesObjective",
+        {
+            f'forebay_pool_slo_burn_rate{{{JOB},namespace="serving",pool="chat",window="1d"}}': "0.5 3x30",
+            f'forebay_pool_slo_burn_rate{{{JOB},namespace="serving",pool="code",window="1h"}}': "3x30",
+        },
+        "15m",
+        "16m",
+        "Over a day, pool serving/chat misses 3 times what its objective allows.",
         {"namespace": "serving", "pool": "chat"},
     ),
     Story(

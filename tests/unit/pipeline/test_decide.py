@@ -7,7 +7,14 @@ import pytest
 
 from forebay.flow.decision import ReasonCode
 from forebay.flow.fleet import PoolKey, Role
-from forebay.flow.observation import FleetObservation, Freshness, Problem, StartingReplica, VariantObservation
+from forebay.flow.observation import (
+    FleetObservation,
+    Freshness,
+    LengthHistogram,
+    Problem,
+    StartingReplica,
+    VariantObservation,
+)
 from forebay.flow.performance import ProfilePoints
 from forebay.flow.settings import KnownLoad, PolicySettings
 from forebay.pipeline import decide
@@ -297,3 +304,17 @@ def test_what_did_not_come_in_time_is_replaced_by_the_next_type() -> None:
     assert counts(decision)["cheap"] == 3
     blocked = [r for r in decision.reasons if r.code == ReasonCode.VARIANT_BLOCKED]
     assert "did not become ready in time" in blocked[0].message
+
+
+def test_an_objective_out_of_reach_is_said_with_what_can_be_met() -> None:
+    small = world(rate=40.0)
+    histogram = LengthHistogram(upper_tokens=(1000.0, 100_000.0), counts=(90.0, 10.0))
+    for _ in range(3):
+        seen = small.observe()
+        pool = seen.pools[KEY]
+        assert pool.traffic is not None
+        longer = replace(pool, traffic=replace(pool.traffic, input_lengths=histogram))
+        decision = decide(small.fleet, replace(seen, pools={KEY: longer}), small.state).pools[KEY]
+    (reason,) = [each for each in decision.reasons if each.code == ReasonCode.OUT_OF_REACH]
+    assert reason.numbers["reachable_share"] == pytest.approx(0.91, abs=0.01)
+    assert "99 % cannot be met" in reason.message

@@ -40,6 +40,8 @@ class ReasonCode(StrEnum):
     BEYOND_PROFILE = "BeyondProfile"
     PRICE_UNKNOWN = "PriceUnknown"
     """Prices are ignored, since one is not known."""
+    OUT_OF_REACH = "ObjectiveOutOfReach"
+    """More prompts are too long for the TTFT objective than may miss it, however many replicas there are."""
     LIMITED = "Limited"
     """Stock, budget, power or a maximum kept the pool from what it would buy."""
     WORTH_OF_MORE = "WorthOfMore"
@@ -120,6 +122,9 @@ class PoolDecision:
     """Share of requests that met the SLO over the budget window."""
     error_budget_left: float | None = None
     """1 = untouched, 0 = spent, negative = overspent."""
+    burn_rates: Mapping[str, float] = field(default_factory=dict)
+    """Misses over those that the objective allows, over about an hour (``1h``) and a day (``1d``): 1 spends the
+    budget exactly."""
     usd_per_hour: float | None = None
     capacity_source: Mapping[VariantKey, str] = field(default_factory=dict)
     """Per variant: ``profile``, ``profile-corrected`` or ``learned``."""

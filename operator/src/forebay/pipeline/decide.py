@@ -227,6 +227,7 @@ def _finish(
         },
         slo_attainment=memory.budget.attainment,
         error_budget_left=memory.budget.left(pool.slo.target),
+        burn_rates=_burn_rates(pool, memory),
         usd_per_hour=pool_usd_per_hour(fleet, pool, counts),
         capacity_source={
             name: b.source for sized in draft.roles.values() for name, b in sized.basis.believed.items()
@@ -236,6 +237,11 @@ def _finish(
         routes=() if allocation.plan is None else allocation.plan.routes.get(pool.key, ()),
         unserved_share=_unserved_share(draft, counts),
     )
+
+
+def _burn_rates(pool: Pool, memory: PoolMemory) -> dict[str, float]:
+    rates = {name: spent.burn_rate(pool.slo.target) for name, spent in memory.burned.items()}
+    return {name: rate for name, rate in rates.items() if rate is not None}
 
 
 def _corrections(draft: PoolDraft) -> dict[VariantKey, dict[Phase, float]]:
@@ -303,5 +309,6 @@ def _held(
         held=True,
         slo_attainment=memory.budget.attainment,
         error_budget_left=memory.budget.left(pool.slo.target),
+        burn_rates=_burn_rates(pool, memory),
         usd_per_hour=pool_usd_per_hour(fleet, pool, counts),
     )

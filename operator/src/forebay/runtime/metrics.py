@@ -191,6 +191,11 @@ class PoolGauges(Collector):
         attainment = GaugeMetricFamily(
             "forebay_pool_slo_attainment_ratio", "Share of requests that met the SLO.", labels=pool
         )
+        burn = GaugeMetricFamily(
+            "forebay_pool_slo_burn_rate",
+            "Requests that missed the SLO over those that the objective allows.",
+            labels=(*pool, "window"),
+        )
         cost = GaugeMetricFamily(
             "forebay_pool_cost_usd_per_hour", "Cost of the running replicas per hour.", labels=pool
         )
@@ -209,6 +214,8 @@ class PoolGauges(Collector):
                 recommended.add_metric(labels, decision.desired(each))
             _add(demand, where, decision.demand_requests_per_second)
             _add(attainment, where, decision.slo_attainment)
+            for window, rate in decision.burn_rates.items():
+                burn.add_metric((*where, window), rate)
             _add(cost, where, usd_per_hour)
             _add(recommended_cost, where, decision.usd_per_hour)
             held.add_metric(where, float(decision.held))
@@ -218,7 +225,7 @@ class PoolGauges(Collector):
                 forecasts.add_metric((*where, "0.9"), forecast.at_horizon.q90)
                 forecasts.add_metric((*where, "0.99"), forecast.at_horizon.q99)
         replicas = (ready, starting, desired, recommended)
-        return (*replicas, demand, forecasts, attainment, cost, recommended_cost, held)
+        return (*replicas, demand, forecasts, attainment, burn, cost, recommended_cost, held)
 
 
 def _add(family: GaugeMetricFamily, labels: tuple[str, ...], value: float | None) -> None:

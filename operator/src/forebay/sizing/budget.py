@@ -1,6 +1,12 @@
-"""The error budget: how many misses the objective still allows."""
+"""The error budget: how many misses the objective still allows, and how fast they are spent."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+
+BURN_WINDOWS: Mapping[str, float] = MappingProxyType({"1h": 3_600.0, "1d": 86_400.0})
+"""Seconds over which the burn rate is told, by name: an hour tells what happens now, a day what lasts."""
 
 
 @dataclass(slots=True)
@@ -24,7 +30,17 @@ class ErrorBudget:
         """Return the share of requests in the window that met the objective; ``None`` before the first."""
         return None if self.finished <= 0.0 else 1.0 - self.missed / self.finished
 
+    def burn_rate(self, target: float) -> float | None:
+        """Return the misses over those that the objective allows: 1 spends the budget exactly."""
+        allowed = (1.0 - target) * self.finished
+        return None if allowed <= 0.0 else self.missed / allowed
+
     def left(self, target: float) -> float | None:
         """Return the unspent share of the budget: 1 untouched, 0 spent, negative overspent."""
         allowed = (1.0 - target) * self.finished
         return None if allowed <= 0.0 else 1.0 - self.missed / allowed
+
+
+def fading_half_life(window_seconds: float) -> float:
+    """Return the half-life of a fading sum whose mean age is ``window_seconds``."""
+    return window_seconds * math.log(2.0)

@@ -8,6 +8,7 @@ from forebay.flow.performance import Performance
 from forebay.flow.roles import ROLES, Queue
 from forebay.pipeline.remember.memory import PoolMemory
 from forebay.pipeline.remember.performances import believed_performance
+from forebay.sizing.budget import BURN_WINDOWS, fading_half_life
 from forebay.sizing.calibration import Calibration
 from forebay.sizing.learned import LearnedCapacity
 
@@ -34,6 +35,13 @@ def absorb(pool: Pool, observed: PoolObservation, memory: PoolMemory) -> None:
         memory.budget.push(
             missed=observed.missed, finished=observed.finished, elapsed=elapsed, half_life=half_life
         )
+        for name, seconds in BURN_WINDOWS.items():
+            memory.burned[name].push(
+                missed=observed.missed,
+                finished=observed.finished,
+                elapsed=elapsed,
+                half_life=fading_half_life(seconds),
+            )
         memory.spending.take(
             finished=observed.finished,
             missed=_missed_by_role(pool, observed, observed.missed, memory),

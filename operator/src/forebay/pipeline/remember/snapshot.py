@@ -12,7 +12,7 @@ from forebay.flow.settings import PolicySettings
 from forebay.forecast import Forecaster
 from forebay.forecast.resolution import ONE_MINUTE, Resolution
 from forebay.pipeline.remember.memory import Block, PoolMemory
-from forebay.sizing.budget import ErrorBudget
+from forebay.sizing.budget import BURN_WINDOWS, ErrorBudget
 from forebay.sizing.calibration import Calibration, RatioFilter
 from forebay.sizing.learned import LearnedCapacity, Regression
 from forebay.sizing.lengths import LengthTracker
@@ -20,7 +20,7 @@ from forebay.sizing.price import RoleSpending, Spending
 from forebay.sizing.rates import Burstiness, RateWindow, numbers
 from forebay.sizing.regret import Regret
 
-VERSION = 3
+VERSION = 4
 
 _Part = TypeVar("_Part")
 
@@ -37,6 +37,7 @@ def dump(memory: PoolMemory) -> bytes:
         "burstiness": asdict(memory.burstiness),
         "lengths": asdict(replace(memory.lengths, sampled=None)),
         "budget": asdict(memory.budget),
+        "burned": {name: asdict(spent) for name, spent in memory.burned.items()},
         "spending": {**asdict(memory.spending), "roles": _of_roles(memory.spending.roles)},
         "regrets": _of_roles(memory.regrets),
         "calibrations": _by_role(memory.calibrations, asdict),
@@ -80,6 +81,7 @@ def _memory(document: Mapping[str, Any], forecaster: Forecaster) -> PoolMemory:
         burstiness=Burstiness(**_arrays(document["burstiness"], "samples")),
         lengths=LengthTracker(**document["lengths"]),
         budget=ErrorBudget(**document["budget"]),
+        burned={name: ErrorBudget(**document["burned"][name]) for name in BURN_WINDOWS},
         spending=_spending(document["spending"]),
         regrets={Role(role): Regret(**_array(value, "sums")) for role, value in document["regrets"].items()},
         calibrations=_each(document["calibrations"], _calibration),

@@ -95,7 +95,19 @@ def role_bases(
             curves=role_curves(pool, role, forecast, rate, burstiness, work, memory),
         )
         reasons.extend(_capacity_reasons(pool, role, believed))
-    return bases, reasons
+    return bases, [*reasons, *_out_of_reach(pool, memory.hopeless_share)]
+
+
+def _out_of_reach(pool: Pool, hopeless_share: float) -> list[Reason]:
+    """Say where the objective cannot be met, and what can."""
+    if hopeless_share <= 1.0 - pool.slo.target:
+        return []
+    message = (
+        f"an idle replica answers {100.0 * (1.0 - hopeless_share):.1f} % of the present prompts within the TTFT "
+        f"objective, so {100.0 * pool.slo.target:g} % cannot be met: raise slo.ttft, or use faster replicas"
+    )
+    numbers = {"reachable_share": 1.0 - hopeless_share}
+    return [Reason(step=Step.SIZE, code=ReasonCode.OUT_OF_REACH, message=message, numbers=numbers)]
 
 
 def _reference(pool: Pool, role: Role, believed: Mapping[VariantKey, Believed]) -> Variant:
