@@ -75,6 +75,17 @@ async def test_requests_that_are_refused_are_arrivals_and_no_drift() -> None:
     assert "flow" not in problems(seen[-1])
 
 
+async def test_a_missed_scrape_loses_no_arrivals_where_nothing_counts_rejections() -> None:
+    """Protects: without that counter, the arrivals of every missed scrape were lost."""
+    client = scripted(SERVE)
+    client.script["newest"] = lambda at: {SERVE: min(at, 1_000_015.0) - 2.0 if at < 1_000_060.0 else at - 2.0}
+    times = [T0 + 15.0 * index for index in range(7)]
+    seen = await observe(client, [pool()], *times)
+    given = [each.traffic for each in seen if each.traffic is not None]
+    assert len(given) < len(seen)
+    assert sum(each.arrivals for each in given) == 30.0 * len(seen)
+
+
 async def test_an_engine_that_does_not_move_is_told_and_what_it_holds_is_not_counted() -> None:
     """Protects: gauges that froze at 106 running and 15 waiting held twelve idle replicas for two hours."""
     client = scripted(SERVE)

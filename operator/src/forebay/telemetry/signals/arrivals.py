@@ -106,8 +106,10 @@ class _Counter:
     """Counts of new series."""
     first: Sequence[float] | None
     """Of those, the counts of engines that were there before: their first events, and no past."""
-    may_be_absent: bool
+    is_lazy: bool
     """Absent beside a fresh anchor it is zero."""
+    is_extra: bool
+    """A server that does not have it counts nothing by it: absent it is always zero."""
 
     @classmethod
     def of(cls, signal: Signal, rule: ArrivalsRule, dialect: Dialect, readings: Readings, key: Labels) -> Self:
@@ -115,11 +117,12 @@ class _Counter:
             readings.row(growth(signal), key),
             readings.row(born(signal), key),
             readings.row(first(signal), key),
-            may_be_absent=signal in dialect.lazy or signal is not rule.count,
+            is_lazy=signal in dialect.lazy,
+            is_extra=signal is not rule.count,
         )
 
     def grown(self, index: int, *, covered: bool) -> float:
-        return _at(self.growth, index, missing=0.0 if self.may_be_absent and covered else math.nan)
+        return _at(self.growth, index, missing=0.0 if self.is_extra or (self.is_lazy and covered) else math.nan)
 
 
 def missing_counter(dialect: Dialect, readings: Readings, key: Labels) -> str | None:
