@@ -43,6 +43,7 @@ class Recording:
         """Count what was reached."""
         for job in passed.first_token:
             self._observe("ttft_seconds", job.first_token - job.arrival)
+            self._observe("ttft_at_the_end_seconds", job.first_token - job.arrival)
             self._observe("queue_seconds", job.started - job.arrival)
             self._target.add("prompt_tokens", job.prompt_tokens)
         for job in passed.done:
@@ -55,6 +56,9 @@ class Recording:
         self._observe("inference_seconds", job.done - job.started)
         self._observe("prompt_length", job.prompt_tokens)
         self._observe("output_length", job.output_tokens)
+        # vLLM claims the prefill of prompts whose KV cache it was sent, too.
+        self._observe("claimed_prefill_seconds", job.first_token - job.started)
+        self._observe("claimed_length", job.prompt_tokens)
         if job.work is not Work.DECODE:
             self._observe("prefill_seconds", job.first_token - job.started)
             self._observe("uncached_length", job.prompt_tokens)

@@ -48,7 +48,7 @@ async def test_one_bad_pool_does_not_spoil_the_round(server: Server, namespace: 
     assert counted(seen, good) == pytest.approx(len(requests.arrival))
     for pool in bad:
         assert all(each[pool.key].traffic is None for each in seen)
-    assert "use one of dynamo, sglang" in signal(seen[0][bad[0].key], "arrivals").detail
+    assert "use one of dynamo, lmdeploy" in signal(seen[0][bad[0].key], "arrivals").detail
     assert signal(seen[0][bad[3].key], "forecast").problem is Problem.UNREACHABLE
 
 

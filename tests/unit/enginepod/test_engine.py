@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enginepod.engine import Engine, Job, Work, _tokens_gained
+from enginepod.recording import Recording
 from forebay.flow.performance import Performance
 from forebay.offline.simulation.accelerate import python_function
 from forebay.offline.simulation.slot_physics import tokens_gained
@@ -107,3 +108,18 @@ def test_sequences_gain_tokens_as_in_the_replay(elapsed: float, rate: float, gro
     simulated = python_function(tokens_gained)
     assert simulated is not None
     assert _tokens_gained(elapsed, rate, growth) == simulated(elapsed, rate, growth)
+
+
+def test_an_engine_shows_the_prefill_time_by_which_it_is_calibrated() -> None:
+    """Protects: a table asked for a quantity that these engines did not record, and no pool was calibrated."""
+    engine = Engine(SPEED, 0.0)
+    recording = Recording(model="m", dialect="vllm", engine=engine)
+    engine.submit(job())
+    while (event := engine.next_event()) < math.inf:
+        recording.record(engine.advance(event))
+    (line,) = [
+        each
+        for each in recording.text().splitlines()
+        if each.startswith("vllm:request_prefill_time_seconds_count")
+    ]
+    assert line.endswith(" 1.0")
