@@ -86,9 +86,9 @@ def test_it_runs_where_numba_is_not_installed() -> None:
 import sys
 sys.modules["numba"] = None  # importing it raises ImportError
 from forebay.offline.simulation import SimulatedPool, accelerate
-from tests.unit.simulation.builders import disaggregated, poisson
+from tests.unit.simulation.builders import decode, disaggregated, poisson, prefill
 assert not accelerate.COMPILED
-simulated = SimulatedPool(disaggregated(), poisson(300, 20.0), initial={"p": 2, "d": 1})
+simulated = SimulatedPool(disaggregated(), poisson(300, 20.0), initial={prefill("p"): 2, decode("d"): 1})
 simulated.run_until(60.0)
 print(repr(float(simulated.result().done_seconds.sum())))
 """
