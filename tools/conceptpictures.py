@@ -14,7 +14,7 @@ import numpy as np
 from forebay.flow.decision import PoolDecision, ReasonCode
 from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.observation import FleetObservation
-from forebay.offline.replay.inputs.prepare import Wanted, prepare
+from forebay.offline.replay.inputs.prepare import ReplayRequest, prepare
 from forebay.offline.replay.jobs.job import FOREBAY, jobs_for, policies_named
 from forebay.offline.replay.jobs.outcome import course_of
 from forebay.offline.replay.jobs.workers import run_jobs
@@ -136,7 +136,7 @@ def regret_figure(watched: Watched, scenario: Scenario, key: PoolKey) -> Figure:
 
 def draw(folder: Path) -> Iterator[str]:
     """Run the replays, write the pictures as they are done, and yield what was written, then the table."""
-    prepared = prepare(Wanted(start_seconds=FROM_SECONDS, end_seconds=UNTIL_SECONDS))
+    prepared = prepare(ReplayRequest(start_seconds=FROM_SECONDS, end_seconds=UNTIL_SECONDS))
     scenario = prepared.scenario
     key = next(iter(scenario.traces))
     policy = WatchedForebay(scenario, key)

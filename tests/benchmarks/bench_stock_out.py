@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 
-from forebay.offline.replay.inputs.prepare import Wanted, prepare
+from forebay.offline.replay.inputs.prepare import ReplayRequest, prepare
 from forebay.offline.replay.jobs.job import FOREBAY, jobs_for, policies_named
 from forebay.offline.replay.jobs.outcome import Outcome
 from forebay.offline.replay.jobs.workers import run_jobs
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--policies", nargs="*", default=list(POLICIES), metavar="NAME")
     names = parser.parse_args(arguments).policies
-    plenty = prepare(Wanted(start_seconds=6 * HOUR_SECONDS, end_seconds=10 * HOUR_SECONDS)).scenario
+    plenty = prepare(ReplayRequest(start_seconds=6 * HOUR_SECONDS, end_seconds=10 * HOUR_SECONDS)).scenario
     found = {"nothing": outcomes(plenty, names)}
     for kind in TYPES:
         out = StockOut(node_pool=kind, start_seconds=HOUR_SECONDS, end_seconds=2.5 * HOUR_SECONDS)

@@ -21,7 +21,7 @@ from forebay.flow.fleet import PoolKey, Role, Slo
 from forebay.telemetry.prometheus import PrometheusTelemetry
 from forebay.telemetry.query.dialect import built_in
 from forebay.telemetry.query.expressions import Expressions
-from forebay.telemetry.query.grouping import Group
+from forebay.telemetry.query.grouping import SharedQueries
 from forebay.telemetry.settings import PrometheusSettings
 from forebay.telemetry.source import PoolTarget, WorkloadTarget
 from forebay.telemetry.transport.client import Read
@@ -193,7 +193,7 @@ async def _render(client: RenderedClient, targets: list[PoolTarget], at_seconds:
 def test_the_longest_query_fits_a_request() -> None:
     """A group of fifty namespaces makes long matchers; they must stay far below the limits of proxies."""
     dialect = built_in()["vllm"]
-    ask = Expressions(Group(dialect, ("namespace",)), PrometheusSettings(), None, 45)
+    ask = Expressions(SharedQueries(dialect, ("namespace",)), PrometheusSettings(), None, 45)
     lengths = {signal: len(ask.growth(signal, 15, suffix="") or "") for signal in dialect.signals}
     longest = max(lengths, key=lambda signal: lengths[signal])
     print(f"\nlongest query without matchers: {longest}, {lengths[longest]} characters")

@@ -5,7 +5,7 @@ import pytest
 
 from forebay.flow.forecast import DemandForecast, Quantiles
 from forebay.flow.settings import KnownLoad
-from forebay.forecast import ExternalForecast
+from forebay.forecast import OutsideForecast
 from forebay.forecast.future import with_known_loads
 from forebay.forecast.tracks import Track
 
@@ -39,7 +39,7 @@ def test_a_known_load_counts_when_the_lead_time_reaches_it(
 
 
 def test_an_external_forecast_speaks_for_the_times_it_has() -> None:
-    external = ExternalForecast(
+    external = OutsideForecast(
         target_seconds=np.array([0.0, 600.0, 1200.0]), requests_per_second=np.array([1.0, 7.0, 1.0])
     )
     tracks = (Track(5, False), Track(15, True), Track(40, False))
@@ -51,6 +51,6 @@ def test_an_external_forecast_speaks_for_the_times_it_has() -> None:
 
 def test_an_external_forecast_out_of_order_is_refused() -> None:
     with pytest.raises(ValueError, match="ascend"):
-        ExternalForecast(target_seconds=np.array([2.0, 1.0]), requests_per_second=np.array([1.0, 1.0]))
+        OutsideForecast(target_seconds=np.array([2.0, 1.0]), requests_per_second=np.array([1.0, 1.0]))
     with pytest.raises(ValueError, match="as many"):
-        ExternalForecast(target_seconds=np.array([1.0]), requests_per_second=np.array([]))
+        OutsideForecast(target_seconds=np.array([1.0]), requests_per_second=np.array([]))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from forebay.flow.settings import KnownLoad, PolicySettings
-from forebay.forecast import TEN_MINUTES, ExternalForecast, Forecaster, Taken
+from forebay.forecast import TEN_MINUTES, Forecaster, OutsideForecast, Taken
 from forebay.forecast.history import CountHistory
 from forebay.forecast.jobs import WarmJob
 from forebay.forecast.snapshot import MAGIC, VERSION, pack_curve, unpack_curve
@@ -227,7 +227,7 @@ def test_a_right_external_forecast_takes_over_and_a_wrong_one_does_not() -> None
     for shift in (0, 1):
         driver = Driver(horizon=2)
         ends = np.asarray((driver.index + np.arange(len(counts)) + 0.5) * 60.0, dtype=np.float64)
-        driver.forecaster.external = ExternalForecast(
+        driver.forecaster.external = OutsideForecast(
             target_seconds=ends, requests_per_second=np.roll(counts, shift) / 60.0
         )
         found = quantiles(driver.feed(counts))

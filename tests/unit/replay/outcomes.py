@@ -1,6 +1,6 @@
 """Made-up outcomes, and a small scenario that is replayed in a second."""
 
-from forebay.offline.replay.inputs.prepare import Prepared, Wanted, prepare
+from forebay.offline.replay.inputs.prepare import Prepared, ReplayRequest, prepare
 from forebay.offline.replay.jobs.outcome import Outcome, RunKind
 from forebay.offline.replay.loop.score import PolicyScore
 
@@ -36,4 +36,4 @@ def outcome(
 
 
 def ten_minutes(seed: int = 0) -> Prepared:
-    return prepare(Wanted(presets=("steady",), end_seconds=600.0, requests_per_second=5.0, seed=seed))
+    return prepare(ReplayRequest(presets=("steady",), end_seconds=600.0, requests_per_second=5.0, seed=seed))

@@ -86,7 +86,8 @@ def test_it_runs_where_numba_is_not_installed() -> None:
 import sys
 sys.modules["numba"] = None  # importing it raises ImportError
 from forebay.offline.simulation import SimulatedPool, accelerate
-from tests.unit.simulation.builders import decode, disaggregated, poisson, prefill
+from tests.keys import decode, prefill
+from tests.unit.simulation.builders import disaggregated, poisson
 assert not accelerate.COMPILED
 simulated = SimulatedPool(disaggregated(), poisson(300, 20.0), initial={prefill("p"): 2, decode("d"): 1})
 simulated.run_until(60.0)

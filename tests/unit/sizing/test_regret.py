@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from forebay.sizing.curve import SizedCurve
-from forebay.sizing.regret import Regret, Situation, wanted
+from forebay.sizing.regret import Regret, RoleSituation, wanted
 
 
 def curve(erlangs: float, largest: int = 40) -> SizedCurve:
@@ -15,7 +15,7 @@ def curve(erlangs: float, largest: int = 40) -> SizedCurve:
     return SizedCurve(replicas, erlangs * np.minimum(1.0, 0.25 ** (replicas - erlangs)), erlangs)
 
 
-def situation(count: float, erlangs: float, **changes: object) -> Situation:
+def situation(count: float, erlangs: float, **changes: object) -> RoleSituation:
     values: dict[str, object] = {
         "count": count,
         "order": curve(erlangs),
@@ -31,10 +31,10 @@ def situation(count: float, erlangs: float, **changes: object) -> Situation:
         "at_least": 1,
         "elapsed": 15.0,
     }
-    return Situation(**{**values, **changes})  # type: ignore[arg-type]
+    return RoleSituation(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def rounds_until_moved(now: Situation, most: int = 1000) -> int:
+def rounds_until_moved(now: RoleSituation, most: int = 1000) -> int:
     regret = Regret()
     return next((n for n in range(1, most) if wanted(regret, now).replicas != now.count), most)
 

@@ -7,7 +7,7 @@ from forebay.telemetry.history import read_history
 from forebay.telemetry.prometheus import PrometheusTelemetry
 from forebay.telemetry.query.dialect import built_in
 from forebay.telemetry.query.expressions import Expressions
-from forebay.telemetry.query.grouping import Group
+from forebay.telemetry.query.grouping import SharedQueries
 from forebay.telemetry.query.readings import arrival_queries
 from tests.unit.telemetry.scripted import KNOWN, ScriptedClient, pool
 from tests.unit.telemetry.test_observe import SERVE, SETTINGS, T0
@@ -35,7 +35,7 @@ async def test_history_counts_arrivals_by_the_same_queries_as_live_rounds() -> N
 
     client.range = range_  # type: ignore[method-assign, assignment]
     await read_history(client, SETTINGS, [pool()], T0 - 600.0, T0)
-    ask = Expressions(Group(built_in()["vllm"], ("namespace",)), SETTINGS, frozenset(KNOWN), 60)
+    ask = Expressions(SharedQueries(built_in()["vllm"], ("namespace",)), SETTINGS, frozenset(KNOWN), 60)
     live = {query for query in arrival_queries(ask, 60).values() if query is not None}
     shapes = {query.split("{")[0] for query in live}
     assert shapes <= {query.split("{")[0] for query in asked}

@@ -41,7 +41,7 @@ class RemovalOrder(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
+class PodGroup:
     """A replica that is a group of pods, one per node: it is Ready when all its pods are."""
 
     size_path: tuple[str, ...]
@@ -69,7 +69,7 @@ class WorkloadKind:
     """Label of the pods that tells their revision."""
     ordinal_label: str | None = None
     """Label of the pods that tells their replica's ordinal."""
-    group: Group | None = None
+    group: PodGroup | None = None
     """``None``: a replica is one pod."""
     unset_replicas: int = 1
     """What an object has that does not say how many."""
@@ -126,7 +126,7 @@ KINDS: tuple[WorkloadKind, ...] = (
         selector_path=("status", "hpaPodSelector"),
         revision_label=f"{_LWS}/template-revision-hash",
         ordinal_label=f"{_LWS}/group-index",
-        group=Group(
+        group=PodGroup(
             size_path=("spec", "leaderWorkerTemplate", "size"),
             workload_label=f"{_LWS}/name",
             key_label=f"{_LWS}/group-index",

@@ -4,7 +4,7 @@ Start at ``Forecaster``: samples in, ``DemandForecast`` out, one instance per po
 """
 
 from forebay.forecast.forecaster import Forecaster
-from forebay.forecast.future import ExternalForecast
+from forebay.forecast.future import OutsideForecast
 from forebay.forecast.jobs import Warmed, WarmJob
 from forebay.forecast.resolution import ONE_MINUTE, TEN_MINUTES, Resolution
 from forebay.forecast.samples import Taken
@@ -12,8 +12,8 @@ from forebay.forecast.samples import Taken
 __all__ = [
     "ONE_MINUTE",
     "TEN_MINUTES",
-    "ExternalForecast",
     "Forecaster",
+    "OutsideForecast",
     "Resolution",
     "Taken",
     "WarmJob",

@@ -4,7 +4,7 @@ import copy
 import math
 
 from forebay.flow.trace import FloatArray
-from forebay.forecast.phase import Phase
+from forebay.forecast.phase import StreamForecaster
 
 
 class Follower:
@@ -14,7 +14,7 @@ class Follower:
     phase. The filters are its own; yesterday, last week and the profile of the day are read from ``teacher``.
     """
 
-    def __init__(self, teacher: Phase) -> None:
+    def __init__(self, teacher: StreamForecaster) -> None:
         """Begin in the state of ``teacher``, whose last step counts as seen."""
         self.teacher = teacher
         self.levels = teacher.levels.follower()

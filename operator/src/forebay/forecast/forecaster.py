@@ -12,9 +12,9 @@ from forebay.flow.trace import FloatArray
 from forebay.forecast import snapshot
 from forebay.forecast.cap import RateCap
 from forebay.forecast.follower import Follower
-from forebay.forecast.future import ExternalForecast, with_known_loads
+from forebay.forecast.future import OutsideForecast, with_known_loads
 from forebay.forecast.jobs import Warmed, WarmJob
-from forebay.forecast.phase import MAX_HORIZON, Phase
+from forebay.forecast.phase import MAX_HORIZON, StreamForecaster
 from forebay.forecast.resolution import ONE_MINUTE, Resolution
 from forebay.forecast.samples import SampleClock, Taken
 from forebay.forecast.state import SeriesState
@@ -38,7 +38,7 @@ class Forecaster:
         lead_times_seconds: Iterable[float] = (),
         resolution: Resolution = ONE_MINUTE,
     ) -> None:
-        self.external: ExternalForecast | None = None
+        self.external: OutsideForecast | None = None
         """The user's own forecast, replaced whenever a newer one is read."""
         self.resolution = resolution
         self._clock = SampleClock(resolution)
@@ -249,8 +249,8 @@ class Forecaster:
         raised = self._raised(reactive, at_seconds)
         return raised if raised != reactive else None
 
-    def _freshest(self, at_seconds: float, horizon: int) -> Phase | Follower | None:
-        best: Phase | Follower | None = None
+    def _freshest(self, at_seconds: float, horizon: int) -> StreamForecaster | Follower | None:
+        best: StreamForecaster | Follower | None = None
         best_end = -math.inf
         for which, stream in enumerate(self._state.streams):
             if stream.issued_index is None:
@@ -262,7 +262,9 @@ class Forecaster:
             return None
         return best
 
-    def _quantiles(self, scale: float, stream: Phase | Follower, row: int, *, demoted: bool) -> Quantiles:
+    def _quantiles(
+        self, scale: float, stream: StreamForecaster | Follower, row: int, *, demoted: bool
+    ) -> Quantiles:
         z = np.maximum(stream.issued[row], stream.issued_persistence[row]) if demoted else stream.issued[row]
         rates = (scale * np.expm1(np.maximum(z, 0.0)) / self.resolution.step_seconds).tolist()
         return Quantiles(rates[0], rates[1], rates[2])

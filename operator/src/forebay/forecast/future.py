@@ -12,7 +12,7 @@ from forebay.forecast.tracks import Track
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ExternalForecast:
+class OutsideForecast:
     """A forecast from outside: requests per second at ascending target times (Unix seconds)."""
 
     target_seconds: FloatArray

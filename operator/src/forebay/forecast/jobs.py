@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from forebay.flow.trace import FloatArray
-from forebay.forecast.phase import Phase
+from forebay.forecast.phase import StreamForecaster
 from forebay.forecast.resolution import Resolution
 from forebay.forecast.tracks import Track
 
@@ -17,7 +17,7 @@ SCALE_STEPS = 5
 class Warmed:
     """A phase that has seen the kept history, to be taken over in part (new horizons) or whole (a new scale)."""
 
-    phase: Phase
+    phase: StreamForecaster
     replaces: bool
 
 
@@ -34,7 +34,7 @@ class WarmJob:
 
     def run(self) -> Warmed:
         """Replay; touches nothing else."""
-        phase = Phase(self.resolution, self.tracks, self.scale)
+        phase = StreamForecaster(self.resolution, self.tracks, self.scale)
         for index, count in enumerate(self.counts.tolist(), start=self.start_index):
             phase.step(index, count)
         return Warmed(phase=phase, replaces=self.replaces)

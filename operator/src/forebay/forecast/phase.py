@@ -21,7 +21,7 @@ MAX_HORIZON = 240
 Z_LIMIT = 50.0
 
 
-class Phase:
+class StreamForecaster:
     """The forecaster of one stream of counts, one per step, all tracks at once.
 
     Order within a step: filters, then learn from the forecasts that targeted this step, then issue new ones. A
@@ -133,7 +133,7 @@ class Phase:
         self.issued_index = None
         self.pending.forget()
 
-    def adopt(self, other: "Phase") -> None:
+    def adopt(self, other: "StreamForecaster") -> None:
         """Add the tracks of ``other``, which has seen the same history, with all that they learned."""
         other = copy.deepcopy(other)
         self.tracks += other.tracks

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from forebay.forecast.history import CountHistory
 from forebay.forecast.levels import Levels
-from forebay.forecast.phase import Phase
+from forebay.forecast.phase import StreamForecaster
 from forebay.forecast.resolution import Resolution
 from forebay.forecast.rings import StepRing
 from forebay.forecast.tracks import Track
@@ -81,7 +81,7 @@ def _arrays(packed: bytes) -> Arrays:
     return found
 
 
-def phase_arrays(phase: Phase) -> Arrays:
+def phase_arrays(phase: StreamForecaster) -> Arrays:
     """Return everything that ``phase`` learned."""
     marks = [phase.index, phase.issued_index]
     found: Arrays = {
@@ -99,7 +99,7 @@ def phase_arrays(phase: Phase) -> Arrays:
     return found
 
 
-def phase_from(resolution: Resolution, arrays: ArrayMap) -> Phase:
+def phase_from(resolution: Resolution, arrays: ArrayMap) -> StreamForecaster:
     """Return the phase that ``arrays`` describe.
 
     Raises:
@@ -107,7 +107,7 @@ def phase_from(resolution: Resolution, arrays: ArrayMap) -> Phase:
     """
     try:
         tracks = tuple(Track(int(horizon), bool(maximum)) for horizon, maximum in arrays["tracks"])
-        phase = Phase(resolution, tracks, float(arrays["scale"][0]))
+        phase = StreamForecaster(resolution, tracks, float(arrays["scale"][0]))
         for part, component in enumerate(phase.learned()):
             component.load(_under(f"{part}.", arrays))
         phase.regressions.updates = int(arrays["updates"][0])

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 import numpy as np
 
 from forebay.forecast.follower import Follower
-from forebay.forecast.future import ExternalForecast
+from forebay.forecast.future import OutsideForecast
 from forebay.forecast.history import CountHistory
 from forebay.forecast.jobs import Warmed, WarmJob, first_scale
 from forebay.forecast.levels import DAYS_KEPT
-from forebay.forecast.phase import Phase
+from forebay.forecast.phase import StreamForecaster
 from forebay.forecast.resolution import Resolution
 from forebay.forecast.samples import SampleClock
 from forebay.forecast.tracks import Track
@@ -36,7 +36,7 @@ class SeriesState:
         self.resolution = resolution
         self.clock = clock
         self.history = CountHistory(DAYS_KEPT * resolution.steps_per_day)
-        self.model: Phase | None = None
+        self.model: StreamForecaster | None = None
         """What was learned, and the stream that it is learned from."""
         self.followers: list[Follower] = []
         self._next_scale = 0
@@ -49,7 +49,7 @@ class SeriesState:
         return () if self.model is None else tuple(dict.fromkeys(track.horizon for track in self.model.tracks))
 
     @property
-    def streams(self) -> tuple[Phase | Follower, ...]:
+    def streams(self) -> tuple[StreamForecaster | Follower, ...]:
         """Return the streams by their place in the minute; none while there is no model."""
         return () if self.model is None else (self.model, *self.followers)
 
@@ -66,7 +66,7 @@ class SeriesState:
         if self.model is not None:
             self.streams[which].rewind(index)
 
-    def take(self, which: int, index: int, count: float, external: ExternalForecast | None) -> None:
+    def take(self, which: int, index: int, count: float, external: OutsideForecast | None) -> None:
         """Take the count of step ``index`` of phase ``which``; the steps skipped before it are gaps."""
         if which == 0:
             self.history.put(index, count)
@@ -114,7 +114,7 @@ class SeriesState:
         if self._wanted and self.model is None:
             self._rebuild(self._wanted)
 
-    def adopt(self, model: Phase) -> None:
+    def adopt(self, model: StreamForecaster) -> None:
         """Let ``model`` take the whole minutes, and a follower of it the others.
 
         The follower is at the same step, so that its first own sample counts as seen already.

@@ -7,7 +7,7 @@ from forebay.flow.fleet import PoolKey, VariantKey
 from forebay.planning.check import usage
 from forebay.planning.columns import Offered, Saving
 from forebay.planning.highs import SolverOptions, solve_program
-from forebay.planning.normal import Choice, Limits, PoolModel, RoleModel
+from forebay.planning.normal import Choice, Limits, PoolModel, RoleProgram
 from forebay.planning.program import Counts, build
 from forebay.planning.search import role_usd
 
@@ -29,7 +29,7 @@ def limited_by(
     return found
 
 
-def _own_limits(role: RoleModel, counts: Mapping[VariantKey, int]) -> list[str]:
+def _own_limits(role: RoleProgram, counts: Mapping[VariantKey, int]) -> list[str]:
     """Return the bounds at which one more replica would still have saved more than it costs."""
     if role.buckets:
         return []

@@ -21,7 +21,7 @@ from forebay.flow.trace import FloatArray
 from forebay.planning.columns import Chooser, PlainCounts
 from forebay.planning.curve import ConvexCurve
 from forebay.planning.highs import INFINITY, SolverOptions, solve_program
-from forebay.planning.normal import Choice, Limits, PoolModel, RoleModel
+from forebay.planning.normal import Choice, Limits, PoolModel, RoleProgram
 from forebay.planning.packing import packs
 from forebay.planning.pricing import SLACK, Offer
 from forebay.planning.remix import EARNED_BACK_SECONDS, SIDE_BY_SIDE_SECONDS
@@ -123,7 +123,7 @@ def in_nodes(pool: PoolModel) -> PoolModel:
     return replace(pool, roles=tuple(replace(role, worth=_worth_in_nodes(role)) for role in pool.roles))
 
 
-def _worth_in_nodes(role: RoleModel) -> ConvexCurve:
+def _worth_in_nodes(role: RoleProgram) -> ConvexCurve:
     worth, order, wanted = role.worth, role.order, float(role.worth.capacity[-1])
     present = sum(choice.option.speed * choice.base for choice in role.choices) - role.spare
     firm = min(wanted, max(role.must_have, present, 0.0))
@@ -159,7 +159,7 @@ def _move_usd(pools: Sequence[PoolModel]) -> dict[Placed, float]:
     }
 
 
-def _offer_answers(offer: Offer, at_list: RoleModel, nodes: Mapping[str, NodeSupply]) -> None:
+def _offer_answers(offer: Offer, at_list: RoleProgram, nodes: Mapping[str, NodeSupply]) -> None:
     """Offer all combinations of a small role, and of a large one the best at several prices of node room."""
     ways = directions(offer.role)
     if sum(int(np.prod([high - low + 1 for low, high in way])) for way in ways) <= ALL_ANSWERS:

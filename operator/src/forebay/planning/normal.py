@@ -32,7 +32,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RoleModel:
+class RoleProgram:
     """One role of one pool: what capacity is worth, and what it can be made of."""
 
     role: Role
@@ -59,7 +59,7 @@ class PoolModel:
     """One pool: its roles and the limits that are its own."""
 
     key: PoolKey
-    roles: tuple[RoleModel, ...]
+    roles: tuple[RoleProgram, ...]
     priority: int
     ratio: RatioBand | None
     budget_usd_per_hour: float | None
@@ -103,7 +103,7 @@ def _pool(need: PoolNeed) -> PoolModel:
     )
 
 
-def role_model(need: PoolNeed, role: RoleNeed) -> RoleModel:
+def role_model(need: PoolNeed, role: RoleNeed) -> RoleProgram:
     """Return one role of ``need`` in normal form.
 
     Raises:
@@ -128,7 +128,7 @@ def role_model(need: PoolNeed, role: RoleNeed) -> RoleModel:
         usd_per_miss_rate=usd_per_miss_rate,
         usd_per_capacity=usd_per_capacity,
     )
-    return RoleModel(
+    return RoleProgram(
         role=role.role,
         choices=choices,
         worth=worth,

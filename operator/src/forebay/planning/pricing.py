@@ -10,7 +10,7 @@ from forebay.flow.fleet import Role, VariantKey
 from forebay.flow.trace import FloatArray, IntArray
 from forebay.planning.check import outside_ratio
 from forebay.planning.curve import ConvexCurve
-from forebay.planning.normal import Choice, Limits, PoolModel, RoleModel
+from forebay.planning.normal import Choice, Limits, PoolModel, RoleProgram
 from forebay.planning.search import Answers, best_alone, lost_usd, most_useful, own_prices, priced
 
 FEWEST_ANSWERS, MOST_ANSWERS, ANSWERS_OF_ALL = 5, 40, 500
@@ -30,7 +30,7 @@ class Offer:
     """One role, and the answers that it has offered so far."""
 
     pool: PoolModel
-    role: RoleModel
+    role: RoleProgram
     weight: float
     wish: float
     answers: dict[Counts, float] = field(default_factory=dict)
@@ -176,7 +176,7 @@ def best_in_band(pool: PoolModel) -> dict[VariantKey, int] | None:
         counts |= best
     if outside_ratio(pool, counts) == 0.0:
         return counts
-    tied: dict[Role, RoleModel] = {role.role: role for role in pool.roles if role.role is not Role.SERVE}
+    tied: dict[Role, RoleProgram] = {role.role: role for role in pool.roles if role.role is not Role.SERVE}
     most = _most_in_band(pool)
     tables: dict[Role, Answers | None] = {
         kind: priced(role, own_prices(role), most=most[kind]) for kind, role in tied.items()

@@ -16,7 +16,7 @@ from forebay.flow.fleet import PoolKey, Role, VariantKey
 from forebay.flow.trace import FloatArray
 from forebay.planning.curve import ConvexCurve, simplified
 from forebay.planning.highs import INFINITY, LinearProgram, ProgramAnswer
-from forebay.planning.normal import Choice, Limits, PoolModel, RoleModel
+from forebay.planning.normal import Choice, Limits, PoolModel, RoleProgram
 
 UNSERVED_FACTOR = 1.05
 """Leaving one bucket out costs a little more per unit of work than serving less of everything."""
@@ -90,7 +90,7 @@ def build(
 
 
 def _add_choices(
-    fleet: FleetProgram, key: PoolKey, role: RoleModel, weight: float, wish: float, *, one_direction: bool
+    fleet: FleetProgram, key: PoolKey, role: RoleProgram, weight: float, wish: float, *, one_direction: bool
 ) -> None:
     program = fleet.program
     direction = None
@@ -107,7 +107,7 @@ def _add_choices(
             program.row([(replicas, 1.0), (direction, -shrink)], lower=choice.lowest)
 
 
-def _useful(role: RoleModel, choice: Choice, wish: float) -> int:
+def _useful(role: RoleProgram, choice: Choice, wish: float) -> int:
     """Return the count beyond which this variant alone is more than the role can value."""
     if role.buckets or choice.option.speed <= 0:
         return choice.highest
@@ -122,7 +122,7 @@ def _can_go_both_ways(choices: Sequence[Choice]) -> bool:
 
 
 def _add_role(
-    fleet: FleetProgram, key: PoolKey, role: RoleModel, weight: float, wish: float, tolerance: float
+    fleet: FleetProgram, key: PoolKey, role: RoleProgram, weight: float, wish: float, tolerance: float
 ) -> None:
     program = fleet.program
     capacity = program.column(lower=-role.spare, upper=wish)
@@ -151,7 +151,7 @@ def _add_worth(program: LinearProgram, worth: ConvexCurve, weight: float, capaci
     program.row([*terms, (beyond, -1.0), (short, 1.0)], lower=start, upper=start)
 
 
-def _add_buckets(fleet: FleetProgram, key: PoolKey, role: RoleModel, weight: float, capacity: int) -> None:
+def _add_buckets(fleet: FleetProgram, key: PoolKey, role: RoleProgram, weight: float, capacity: int) -> None:
     """Cover every bucket's share of the capacity; what no variant can serve within its SLO is paid for."""
     program = fleet.program
     steepest = float(-role.worth.slopes[0]) if len(role.worth.capacity) > 1 else role.usd_per_capacity

@@ -17,7 +17,7 @@ from forebay.flow.fleet import PoolKey, VariantKey
 from forebay.flow.plan import PlanProblem, PoolNeed
 from forebay.flow.sizing import RoleNeed
 from forebay.planning.check import exceeded, keeps_own_limits, outside_ratio, usage
-from forebay.planning.normal import SECONDS_PER_HOUR, Choice, Limits, PoolModel, RoleModel, role_model
+from forebay.planning.normal import SECONDS_PER_HOUR, Choice, Limits, PoolModel, RoleProgram, role_model
 from forebay.planning.search import best_alone, own_prices, priced
 
 LEAST_GAIN = 0.1
@@ -63,7 +63,7 @@ def remixed(
     return result, said
 
 
-def _promising(role: RoleModel, counts: Counts) -> bool:
+def _promising(role: RoleProgram, counts: Counts) -> bool:
     """Return whether the role stands still on replicas that are dearer than others for the same work."""
     if role.buckets or any(counts[c.key] != c.base or c.option.frozen for c in role.choices):
         return False
@@ -77,8 +77,8 @@ def _usd_per_capacity(choice: Choice) -> float:
 
 
 def _with_room(
-    role: RoleModel, pools: Sequence[PoolModel], limits: Limits, counts: Mapping[PoolKey, Counts]
-) -> RoleModel:
+    role: RoleProgram, pools: Sequence[PoolModel], limits: Limits, counts: Mapping[PoolKey, Counts]
+) -> RoleProgram:
     """Return the role with growth cut to the GPUs that are free, and none where orders of others do not come."""
     gpus, _, _ = usage(pools, counts)
     waited_for = {c.option.node_pool for pool in pools for c in pool.choices if c.option.blocked} - {None}
@@ -96,7 +96,7 @@ def _with_room(
     return replace(role, choices=tuple(cut(choice) for choice in role.choices))
 
 
-def _steps(role: RoleModel) -> list[dict[VariantKey, int]]:
+def _steps(role: RoleProgram) -> list[dict[VariantKey, int]]:
     """Return what to grow to: smaller and larger steps towards the cheapest mix, none if it is here."""
     answers = priced(role, own_prices(role), both_ways=True)
     if answers is None:
@@ -121,7 +121,7 @@ def _part(share: float, replicas: int) -> int:
 
 
 def _gain(
-    need: PoolNeed, role_need: RoleNeed, pool: PoolModel, role: RoleModel, now: Counts, grown: Counts
+    need: PoolNeed, role_need: RoleNeed, pool: PoolModel, role: RoleProgram, now: Counts, grown: Counts
 ) -> str | None:
     """Return in words what is saved once the plan has released what is too much then; ``None`` if too little."""
     options = tuple(replace(option, current=grown[option.key]) for option in need.options)

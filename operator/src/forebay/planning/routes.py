@@ -7,7 +7,7 @@ from forebay.flow.fleet import VariantKey
 from forebay.flow.plan import Route
 from forebay.flow.trace import FloatArray
 from forebay.planning.highs import SolverOptions, solve_program
-from forebay.planning.normal import Limits, PoolModel, RoleModel
+from forebay.planning.normal import Limits, PoolModel, RoleProgram
 from forebay.planning.program import FleetProgram, build
 
 
@@ -46,7 +46,7 @@ def routes_by_length(pool: PoolModel, counts: Mapping[VariantKey, int]) -> tuple
 def _weights(
     fleet: FleetProgram,
     pool: PoolModel,
-    role: RoleModel,
+    role: RoleProgram,
     index: int,
     counts: Mapping[VariantKey, int],
     values: FloatArray | None,

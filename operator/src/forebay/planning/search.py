@@ -8,7 +8,7 @@ import numpy as np
 from forebay.flow.fleet import VariantKey
 from forebay.flow.trace import FloatArray, IntArray
 from forebay.planning.curve import ConvexCurve
-from forebay.planning.normal import Choice, RoleModel
+from forebay.planning.normal import Choice, RoleProgram
 
 LARGEST_MERGE = 1_000_000
 """Combinations that one merge may look at (about 50 ms); beyond this the integer program is faster."""
@@ -17,7 +17,7 @@ MOVE_PENALTY = 1e-7
 """Share of a replica's price that a move costs, so that ties keep what is there."""
 
 
-def best_alone(role: RoleModel) -> dict[VariantKey, int] | None:
+def best_alone(role: RoleProgram) -> dict[VariantKey, int] | None:
     """Return the counts that minimise cost plus misses of ``role`` without shared limits.
 
     Only moves in one direction are considered: all variants of a role grow, or all shrink. The variants are merged
@@ -36,7 +36,7 @@ def best_alone(role: RoleModel) -> dict[VariantKey, int] | None:
     return {choice.key: int(count) for choice, count in zip(role.choices, best, strict=True)}
 
 
-def own_prices(role: RoleModel) -> list[float]:
+def own_prices(role: RoleProgram) -> list[float]:
     """Return what a replica of each variant costs."""
     return [choice.option.usd_per_replica_hour for choice in role.choices]
 
@@ -57,7 +57,7 @@ class Answers:
 
 
 def priced(
-    role: RoleModel,
+    role: RoleProgram,
     usd_per_replica: Sequence[float],
     *,
     wish: float = float("inf"),
@@ -88,7 +88,7 @@ def priced(
     return Answers(np.concatenate(counts), np.concatenate(totals))
 
 
-def directions(role: RoleModel) -> list[list[tuple[int, int]]]:
+def directions(role: RoleProgram) -> list[list[tuple[int, int]]]:
     """Return the bounds of every variant when the role grows, and when it shrinks; once where one covers both."""
     up = [(choice.base, choice.highest) for choice in role.choices]
     down = [(choice.lowest, choice.base) for choice in role.choices]
@@ -107,7 +107,7 @@ class _Frontier:
 
 
 def _frontier(
-    role: RoleModel,
+    role: RoleProgram,
     bounds: Sequence[tuple[int, int]],
     usd_per_replica: Sequence[float],
     slack: float,
@@ -169,7 +169,7 @@ def _undominated(capacity: FloatArray, usd: FloatArray, group: IntArray | None, 
     return np.asarray(order[np.concatenate([[True], near])])
 
 
-def most_useful(role: RoleModel) -> int:
+def most_useful(role: RoleProgram) -> int:
     """Return the most replicas that the role can value, of whatever variants."""
     enough = float(role.worth.capacity[-1]) + role.spare
     return max(_useful(c, c.lowest, c.highest, enough) for c in role.choices if c.option.speed > 0)
@@ -184,7 +184,7 @@ def lost_usd(worth: ConvexCurve, capacity: FloatArray) -> FloatArray:
     return np.asarray(value + worth.slopes[0] * missing)
 
 
-def role_usd(role: RoleModel, counts: Mapping[VariantKey, int]) -> float:
+def role_usd(role: RoleProgram, counts: Mapping[VariantKey, int]) -> float:
     """Return cost plus misses of ``role`` in US dollars per hour, where speed does not depend on length."""
     price = sum(choice.option.usd_per_replica_hour * counts[choice.key] for choice in role.choices)
     return price + float(lost_usd(role.worth, np.asarray(role.capacity(counts))))

@@ -10,7 +10,7 @@ from typing import TypeVar
 from forebay.flow.decision import FleetDecision, PoolDecision
 from forebay.flow.fleet import Fleet, PoolKey
 from forebay.flow.observation import FleetObservation, PoolObservation
-from forebay.forecast.future import ExternalForecast
+from forebay.forecast.future import OutsideForecast
 from forebay.pipeline import FleetState, decide
 from forebay.runtime.act import Done
 from forebay.runtime.past import PoolPast, give_pasts
@@ -84,7 +84,7 @@ class Decider:
         *,
         pasts: Iterable[PoolPast],
         late: Iterable[PoolKey],
-        forecasts: Mapping[PoolKey, ExternalForecast | None],
+        forecasts: Mapping[PoolKey, OutsideForecast | None],
     ) -> FleetDecision:
         """Decide for the fleet.
 

@@ -8,7 +8,7 @@ import numpy as np
 from forebay.api.v1alpha1.fleetpolicy import FleetPolicy, FleetPolicySpec
 from forebay.flow.fleet import Fleet, GpuQuota, PoolKey
 from forebay.flow.observation import FleetObservation, Freshness, PoolObservation, Problem
-from forebay.forecast.future import ExternalForecast
+from forebay.forecast.future import OutsideForecast
 from forebay.runtime.cluster.look import Look, PoolLook, node_pools_of
 from forebay.telemetry.source import PoolTarget, PoolTelemetry, WorkloadTarget
 
@@ -102,7 +102,7 @@ def fleet_observation(look: Look, measured: Mapping[PoolKey, PoolTelemetry]) -> 
 
 def external_forecasts(
     look: Look, measured: Mapping[PoolKey, PoolTelemetry]
-) -> dict[PoolKey, ExternalForecast | None]:
+) -> dict[PoolKey, OutsideForecast | None]:
     """Return the users' own forecasts, of the pools that have one; None where it could not be read."""
     return {
         pool.entry.pool.key: _external_forecast(measured.get(pool.entry.pool.key), look.at_seconds)
@@ -111,12 +111,12 @@ def external_forecasts(
     }
 
 
-def _external_forecast(measured: PoolTelemetry | None, now_seconds: float) -> ExternalForecast | None:
+def _external_forecast(measured: PoolTelemetry | None, now_seconds: float) -> OutsideForecast | None:
     """Return a user's own forecast as the pipeline takes it: the same level at all times."""
     if measured is None or measured.external_forecast is None:
         return None
     level = measured.external_forecast.requests_per_second
-    return ExternalForecast(
+    return OutsideForecast(
         target_seconds=np.array([now_seconds - _FORECAST_REACH_SECONDS, now_seconds + _FORECAST_REACH_SECONDS]),
         requests_per_second=np.array([level, level]),
     )

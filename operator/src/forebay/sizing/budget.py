@@ -10,7 +10,7 @@ BURN_WINDOWS: Mapping[str, float] = MappingProxyType({"1h": 3_600.0, "1d": 86_40
 
 
 @dataclass(slots=True)
-class ErrorBudget:
+class MissWindow:
     """Misses and finished requests in a leaky window."""
 
     missed: float = 0.0

@@ -47,7 +47,7 @@ class Regret:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
+class RoleSituation:
     """What the decision is made from; replicas are those of the reference variant, spare ones left out."""
 
     count: float
@@ -75,7 +75,7 @@ class Situation:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RoleWish:
     """The replicas that a role should have: its present count where nothing has paid for a move."""
 
     replicas: float
@@ -83,7 +83,7 @@ class Wanted:
     """Whether it would release some if it might."""
 
 
-def wanted(regret: Regret, now: Situation) -> Wanted:
+def wanted(regret: Regret, now: RoleSituation) -> RoleWish:
     """Return what a role should have now."""
     size = max(int(now.order.replicas[-1]), math.ceil(now.count), now.present, now.keep) + 2
     first_above = math.floor(now.count) + 1
@@ -94,10 +94,10 @@ def wanted(regret: Regret, now: Situation) -> Wanted:
     regret.most = math.inf if now.held or best == now.count else min(regret.most, float(sums.max()))
     stays = max(best, now.count) if now.held else best
     floor = max(_lower_median(regret.evens, _even(now)), now.order_floor, now.at_least)
-    return Wanted(replicas=max(stays, floor), holds_back=now.held and max(best, floor) < now.count)
+    return RoleWish(replicas=max(stays, floor), holds_back=now.held and max(best, floor) < now.count)
 
 
-def _followed(regret: Regret, now: Situation, size: int) -> FloatArray:
+def _followed(regret: Regret, now: RoleSituation, size: int) -> FloatArray:
     """Return the sums of the first ``size`` counts; they begin anew when the count has moved, whoever moved it."""
     if abs(regret.count - now.count) > 1e-6:
         regret.count, regret.most = now.count, math.inf
@@ -108,7 +108,7 @@ def _followed(regret: Regret, now: Situation, size: int) -> FloatArray:
     return regret.sums[:size]
 
 
-def _add_saved(sums: FloatArray, now: Situation, first_above: int, most: float) -> None:
+def _add_saved(sums: FloatArray, now: RoleSituation, first_above: int, most: float) -> None:
     """Add what each count would have saved over the present one, in replica-seconds, within 0 and ``most``."""
     fewer = now.release.misses_at_counts(0, first_above)
     more = now.order.misses_at_counts(first_above, len(sums))
@@ -126,7 +126,7 @@ def _add_saved(sums: FloatArray, now: Situation, first_above: int, most: float) 
         np.minimum(sums, most, out=sums)
 
 
-def _best(now: Situation, sums: FloatArray, lowest: float, first_above: int) -> float:
+def _best(now: RoleSituation, sums: FloatArray, lowest: float, first_above: int) -> float:
     """Return the count whose regret exceeds the cost of moving there by most; the present one where none does."""
     action = _ACTION_SECONDS * max(1.0, now.count / _ACTION_REPLICAS)
     cost = now.lead_seconds * np.abs(_counts(len(sums)) - now.count) + action
@@ -145,7 +145,7 @@ def _counts(size: int) -> FloatArray:
     return counts
 
 
-def _even(now: Situation) -> int:
+def _even(now: RoleSituation) -> int:
     """Return the fewest replicas that miss no more than a round may."""
     share = min(EVENNESS * now.allowed_misses_per_second, _MOST_UNEVEN * now.requests_per_second)
     too_few = int(np.count_nonzero(now.order.misses_per_second > share))

@@ -8,7 +8,7 @@ from functools import partial
 from forebay.telemetry.query.expressions import Expressions
 from forebay.telemetry.query.facts import SeriesFacts, look_up
 from forebay.telemetry.query.figures import SlowFigures, read_lengths, read_percentiles, rounded
-from forebay.telemetry.query.grouping import Group
+from forebay.telemetry.query.grouping import SharedQueries
 from forebay.telemetry.settings import PrometheusSettings
 from forebay.telemetry.signals.arrivals import NewSeriesFilter
 from forebay.telemetry.transport.client import PromQlClient
@@ -38,7 +38,7 @@ class GroupMemory:
 
     client: PromQlClient
     settings: PrometheusSettings
-    group: Group
+    group: SharedQueries
     shares: frozenset[float] = frozenset()
     """Shares of requests for which percentiles are read."""
     facts: SeriesFacts = field(default_factory=SeriesFacts)
@@ -57,7 +57,7 @@ class GroupMemory:
     tried: dict[str, int] = field(default_factory=dict)
     """When each part was last read, in vain or not; once per round and the pause after it is enough."""
 
-    def update(self, group: Group, shares: Iterable[float]) -> None:
+    def update(self, group: SharedQueries, shares: Iterable[float]) -> None:
         """Take the group and the percentiles as the pools of this round want them."""
         self.group, self.shares = group, frozenset(rounded(share) for share in shares)
 

@@ -17,7 +17,7 @@ from forebay.flow.roles import ROLES
 from forebay.flow.trace import FloatArray
 from forebay.telemetry.query.expressions import Expressions
 from forebay.telemetry.query.facts import SeriesFacts, look_up
-from forebay.telemetry.query.grouping import Group, GroupId, Place, Plan, make_plan
+from forebay.telemetry.query.grouping import GroupId, Place, Plan, SharedQueries, make_plan
 from forebay.telemetry.query.pod_names import pods_matcher
 from forebay.telemetry.query.promql import Matcher
 from forebay.telemetry.query.readings import NEWEST, Readings, Slots, arrival_queries
@@ -33,7 +33,7 @@ from forebay.telemetry.transport.errors import QueryError
 class _Subject:
     """What one group of queries tells of the pools."""
 
-    group: Group
+    group: SharedQueries
     owners: list[tuple[Labels, PoolKey]] = field(default_factory=list)
     """Two pools may count the same workload."""
     workloads: list[WorkloadTarget] = field(default_factory=list)
@@ -169,7 +169,7 @@ def _counting(target: PoolTarget, plan: Plan) -> tuple[list[tuple[Place, Workloa
     return [(place.workloads[each.variant], each) for each in workloads], ""
 
 
-def _narrowed(subject: _Subject, settings: PrometheusSettings) -> Group:
+def _narrowed(subject: _Subject, settings: PrometheusSettings) -> SharedQueries:
     """Return the group with nothing but the pods of its workloads, where these can be told by their names."""
     if not subject.workloads or settings.workload_label is not None:
         return subject.group

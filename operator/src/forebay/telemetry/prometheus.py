@@ -11,7 +11,7 @@ from forebay.telemetry.group_memory import GroupMemory
 from forebay.telemetry.history import read_history
 from forebay.telemetry.query.dialect import Signal
 from forebay.telemetry.query.facts import LATENCIES, SeriesFacts
-from forebay.telemetry.query.grouping import Group, GroupId, Plan, make_plan
+from forebay.telemetry.query.grouping import GroupId, Plan, SharedQueries, make_plan
 from forebay.telemetry.query.histograms import wanted_edges
 from forebay.telemetry.query.readings import NEWEST, Reader, Slots, arrival_names
 from forebay.telemetry.settings import PrometheusSettings
@@ -136,7 +136,7 @@ class PrometheusTelemetry:
         return found
 
     async def _read_group(
-        self, group_id: GroupId, group: Group, members: Sequence[PoolTarget], end: int
+        self, group_id: GroupId, group: SharedQueries, members: Sequence[PoolTarget], end: int
     ) -> GroupRound:
         memory = self._groups.setdefault(group_id, GroupMemory(self._client, self._settings, group))
         memory.update(group, (target.slo.target for target in members))

@@ -9,13 +9,13 @@ from forebay.flow.kinds import BY_KIND
 from forebay.flow.observation import Standing
 from forebay.runtime.cluster.leadtime import LeadTimeQuantiles
 from forebay.runtime.cluster.removal import first_to_go
-from forebay.runtime.cluster.replicas import Deadlines, LeadTimes, PodIndex, ReplicaView, view_replicas
+from forebay.runtime.cluster.replicas import Deadlines, PodIndex, ReplicaView, VariantLeadTimes, view_replicas
 from forebay.runtime.watch.records import PodRecord, parse_pod
 from forebay.runtime.watch.selectors import Selector
 from forebay.runtime.watch.workloads import parse_workload
 
 NOW = 1_795_132_800.0
-LEAD_TIMES = LeadTimes(
+LEAD_TIMES = VariantLeadTimes(
     start_up=LeadTimeQuantiles(60.0, 90.0, 150.0, 5), node=LeadTimeQuantiles(240.0, 400.0, 700.0, 5)
 )
 

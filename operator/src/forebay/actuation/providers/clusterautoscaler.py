@@ -16,7 +16,7 @@ _SOLD_OUT = ("OutOfResource", "STOCKOUT", "InsufficientInstanceCapacity", "place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeGroup:
+class AutoscalerGroup:
     """One node group of Cluster Autoscaler."""
 
     target: int
@@ -25,7 +25,7 @@ class NodeGroup:
     """Why it is backed off."""
 
 
-def read_status(text: str) -> dict[str, NodeGroup]:
+def read_status(text: str) -> dict[str, AutoscalerGroup]:
     """Return the node groups by name; nothing where the text is of another form (before 1.30 it was prose)."""
     try:
         status = yaml.safe_load(text)
@@ -39,7 +39,7 @@ def read_status(text: str) -> dict[str, NodeGroup]:
     }
 
 
-def _group(group: Mapping[str, Any]) -> NodeGroup:
+def _group(group: Mapping[str, Any]) -> AutoscalerGroup:
     health, scale_up = group.get("health") or {}, group.get("scaleUp") or {}
     word = None
     if scale_up.get("status") == "Backoff":
@@ -50,7 +50,7 @@ def _group(group: Mapping[str, Any]) -> NodeGroup:
             message=f"{code} {message}".strip() or "Cluster Autoscaler backs off.",
             at_seconds=_seconds(scale_up.get("lastTransitionTime")),
         )
-    return NodeGroup(
+    return AutoscalerGroup(
         target=int(health.get("cloudProviderTarget") or 0), most=int(health.get("maxSize") or 0), word=word
     )
 
@@ -60,7 +60,7 @@ def _seconds(value: object) -> float:
     return parse_time(value if isinstance(value, str) else getattr(value, "isoformat", str)()) or 0.0
 
 
-def sight(groups: Mapping[str, NodeGroup], named: Iterable[str]) -> ProviderSight:
+def sight(groups: Mapping[str, AutoscalerGroup], named: Iterable[str]) -> ProviderSight:
     """Return what Cluster Autoscaler shows of the node groups that make up one node pool."""
     found = {name: groups[name] for name in named if name in groups}
     full = [name for name, group in found.items() if group.target >= group.most]
@@ -85,7 +85,7 @@ class ClusterAutoscalerReader:
         self.problem = ""
         """Why it cannot be read, and what to do."""
 
-    async def read(self) -> dict[str, NodeGroup]:
+    async def read(self) -> dict[str, AutoscalerGroup]:
         """Return its node groups by name.
 
         Raises:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Mapping
 
 from forebay.actuation.kube import ApiError, KubeApi
-from forebay.actuation.providers.clusterautoscaler import ClusterAutoscalerReader, NodeGroup
+from forebay.actuation.providers.clusterautoscaler import AutoscalerGroup, ClusterAutoscalerReader
 from forebay.actuation.providers.karpenter import Karpenter, KarpenterReader
 from forebay.actuation.providers.port import Binding
 from forebay.actuation.providers.sight import ProviderSight
@@ -23,7 +23,7 @@ class Provisioners:
         self._karpenter_reader = KarpenterReader(api)
         self._autoscaler_reader = ClusterAutoscalerReader(api)
         self.karpenter: Karpenter | None = None
-        self.node_groups: Mapping[str, NodeGroup] = {}
+        self.node_groups: Mapping[str, AutoscalerGroup] = {}
 
     @property
     def node_groups_problem(self) -> str:

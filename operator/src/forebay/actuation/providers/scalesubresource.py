@@ -6,14 +6,14 @@ from forebay.actuation.kube import ApiError, KubeApi
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Count:
+class NodeCount:
     """The number of nodes that an object asks for, as read."""
 
     nodes: int
     resource_version: str | None
 
 
-async def read_count(api: KubeApi, path: str) -> Count:
+async def read_count(api: KubeApi, path: str) -> NodeCount:
     """Return the number at `path`, the object's own path.
 
     Raises:
@@ -21,13 +21,13 @@ async def read_count(api: KubeApi, path: str) -> Count:
     """
     scale = await api.get(f"{path}/scale")
     # Zero is left out of the answer.
-    return Count(
+    return NodeCount(
         nodes=int((scale.get("spec") or {}).get("replicas") or 0),
         resource_version=(scale.get("metadata") or {}).get("resourceVersion"),
     )
 
 
-async def write_count(api: KubeApi, path: str, nodes: int, before: Count) -> bool:
+async def write_count(api: KubeApi, path: str, nodes: int, before: NodeCount) -> bool:
     """Set the number at `path`; False if somebody changed the object since it was read, who wins.
 
     Raises:

@@ -11,7 +11,7 @@ import click
 from forebay.flow.fleet import PoolKey
 from forebay.offline.replay.inputs.build_error import BuildError
 from forebay.offline.replay.inputs.nodes import NodeOptions
-from forebay.offline.replay.inputs.prepare import Elsewhere, Prepared, Wanted, prepare
+from forebay.offline.replay.inputs.prepare import Elsewhere, Prepared, ReplayRequest, prepare
 from forebay.offline.replay.inputs.prometheus_past import binding_named, recorded_trace
 from forebay.offline.replay.inputs.resource_files import load_fleet
 from forebay.offline.replay.jobs.job import ALL, Job, UnknownPolicyError, jobs_for, policies_named
@@ -190,7 +190,7 @@ def command(
     _check_writable(report)
     if files and not traces:
         raise click.UsageError(f"put --trace before {files[0]!r}")
-    wanted = Wanted(
+    wanted = ReplayRequest(
         traces=(*traces, *files),
         time_unit=None if trace_unit is None else TimeUnit(trace_unit),
         block_tokens=trace_block_tokens,
@@ -228,7 +228,7 @@ def command(
         sys.exit(INTERRUPTED)
 
 
-def _from_prometheus(wanted: Wanted, url: str, pool_ref: PoolKey | None, since_seconds: float) -> Prepared:
+def _from_prometheus(wanted: ReplayRequest, url: str, pool_ref: PoolKey | None, since_seconds: float) -> Prepared:
     """Return the scenario of a pool's own past."""
     if pool_ref is None or not wanted.resources:
         raise BuildError(

@@ -10,7 +10,7 @@ from forebay.flow.fleet import Pool, PoolKey
 from forebay.flow.plan import FleetPlan
 from forebay.flow.settings import PolicySettings
 from forebay.flow.trace import FloatArray
-from forebay.forecast import ExternalForecast, Forecaster, Warmed, WarmJob
+from forebay.forecast import Forecaster, OutsideForecast, Warmed, WarmJob
 from forebay.forecast.resolution import ONE_MINUTE, Resolution
 from forebay.pipeline.remember.memory import PoolMemory
 from forebay.pipeline.remember.snapshot import StateError, dump, parse
@@ -148,7 +148,7 @@ class FleetState:
         if key in self._pools:
             self._pools[key].awaits_past = False
 
-    def use_external_forecast(self, pool: Pool, forecast: ExternalForecast | None) -> None:
+    def use_external_forecast(self, pool: Pool, forecast: OutsideForecast | None) -> None:
         """Blend a forecast that the user brings into the pool's own, by their scores."""
         self.memory(pool).forecaster.external = forecast
 

@@ -7,7 +7,7 @@ from forebay.flow.forecast import DemandForecast
 from forebay.flow.performance import Performance
 from forebay.flow.trace import FloatArray
 from forebay.forecast import Forecaster
-from forebay.sizing.budget import BURN_WINDOWS, ErrorBudget
+from forebay.sizing.budget import BURN_WINDOWS, MissWindow
 from forebay.sizing.calibration import Calibration
 from forebay.sizing.curve import SizedCurve
 from forebay.sizing.learned import LearnedCapacity
@@ -78,8 +78,8 @@ class PoolMemory:
     window: RateWindow = field(default_factory=RateWindow)
     burstiness: Burstiness = field(default_factory=Burstiness)
     lengths: LengthTracker = field(default_factory=LengthTracker)
-    budget: ErrorBudget = field(default_factory=ErrorBudget)
-    burned: dict[str, ErrorBudget] = field(default_factory=lambda: {name: ErrorBudget() for name in BURN_WINDOWS})
+    budget: MissWindow = field(default_factory=MissWindow)
+    burned: dict[str, MissWindow] = field(default_factory=lambda: {name: MissWindow() for name in BURN_WINDOWS})
     """The same over shorter windows, by `BURN_WINDOWS`."""
     spending: Spending = field(default_factory=Spending)
     regrets: dict[Role, Regret] = field(default_factory=dict)

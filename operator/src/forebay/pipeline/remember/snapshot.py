@@ -12,7 +12,7 @@ from forebay.flow.settings import PolicySettings
 from forebay.forecast import Forecaster
 from forebay.forecast.resolution import ONE_MINUTE, Resolution
 from forebay.pipeline.remember.memory import Block, PoolMemory
-from forebay.sizing.budget import BURN_WINDOWS, ErrorBudget
+from forebay.sizing.budget import BURN_WINDOWS, MissWindow
 from forebay.sizing.calibration import Calibration, RatioFilter
 from forebay.sizing.learned import LearnedCapacity, Regression
 from forebay.sizing.lengths import LengthTracker
@@ -80,8 +80,8 @@ def _memory(document: Mapping[str, Any], forecaster: Forecaster) -> PoolMemory:
         window=RateWindow(**_arrays(document["window"], "starts", "ends", "counts")),
         burstiness=Burstiness(**_arrays(document["burstiness"], "samples")),
         lengths=LengthTracker(**document["lengths"]),
-        budget=ErrorBudget(**document["budget"]),
-        burned={name: ErrorBudget(**document["burned"][name]) for name in BURN_WINDOWS},
+        budget=MissWindow(**document["budget"]),
+        burned={name: MissWindow(**document["burned"][name]) for name in BURN_WINDOWS},
         spending=_spending(document["spending"]),
         regrets={Role(role): Regret(**_array(value, "sums")) for role, value in document["regrets"].items()},
         calibrations=_each(document["calibrations"], _calibration),

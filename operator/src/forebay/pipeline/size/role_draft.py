@@ -14,7 +14,7 @@ from forebay.pipeline.size.role_basis import RoleBasis
 from forebay.sizing.backlog import BacklogNeed, backlog_need
 from forebay.sizing.curve import Curves, SizedCurve
 from forebay.sizing.price import RoleModel, RolePrice, role_prices
-from forebay.sizing.regret import Regret, Situation, wanted
+from forebay.sizing.regret import Regret, RoleSituation, wanted
 
 _REACTIVE_HOLD_SECONDS = 300.0
 """Without a forecast, capacity is released only down to the highest present need of the last five minutes."""
@@ -126,7 +126,7 @@ def role_draft(pool: PoolBasis, size: RoleSize, *, held: bool) -> RoleDraft:
     requests = size.order.erlangs / max(basis.seconds_per_request, 1e-12)
     found = wanted(
         memory.regrets.setdefault(role, Regret()),
-        Situation(
+        RoleSituation(
             count=max(0.0, bought - pool.pool.settings.spare_replicas),
             order=size.order,
             release=size.release,

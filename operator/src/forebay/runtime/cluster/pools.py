@@ -17,7 +17,7 @@ from forebay.runtime.cluster.leadtime import PodTimes
 from forebay.runtime.cluster.look import PoolLook
 from forebay.runtime.cluster.memory import ClusterMemory
 from forebay.runtime.cluster.nodepools import waiting_notes
-from forebay.runtime.cluster.replicas import Deadlines, LeadTimes, PodIndex, ReplicaView, view_replicas
+from forebay.runtime.cluster.replicas import Deadlines, PodIndex, ReplicaView, VariantLeadTimes, view_replicas
 from forebay.runtime.cluster.rollouts import rollout_of, trouble_of
 from forebay.runtime.cluster.roster import PoolEntry
 from forebay.runtime.cluster.writes import Finding
@@ -189,9 +189,9 @@ class PoolLooks:
         if estimator.count > before and variant.node_pool is not None:
             self._memory.back_offs.of(variant.node_pool).succeeded()
 
-    def _lead_times(self, entry: PoolEntry, variant: Variant) -> LeadTimes:
+    def _lead_times(self, entry: PoolEntry, variant: Variant) -> VariantLeadTimes:
         book = self._memory.book
-        return LeadTimes(
+        return VariantLeadTimes(
             start_up=book.of_variant(variant_key(entry, variant), variant.start_up_seconds).quantiles(),
             node=book.of_node_pool(variant.node_pool or "").quantiles(),
         )

@@ -19,7 +19,7 @@ _STAYS = "scaling goes on without it"
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _GatewayAnswer:
     generation: int
     """Of our pool when it was asked for."""
     asked_seconds: float
@@ -39,7 +39,7 @@ class GatewayPools:
     api: KubeApi
     resync_seconds: float
     clock: Callable[[], float]
-    _answers: dict[PoolKey, _Answer] = field(default_factory=dict)
+    _answers: dict[PoolKey, _GatewayAnswer] = field(default_factory=dict)
 
     async def check(self, roster: Roster) -> Roster:
         """Return the roster with a sentence added to the problems of each pool whose reference leads nowhere."""
@@ -82,7 +82,7 @@ class GatewayPools:
             problem: str | None = f"spec.inferencePoolRef: {_reason(entry, error)}; {_STAYS}."
         else:
             problem = None
-        self._answers[key] = _Answer(generation, self.clock(), problem)
+        self._answers[key] = _GatewayAnswer(generation, self.clock(), problem)
 
 
 def _reason(entry: PoolEntry, error: ApiError) -> str:

@@ -18,7 +18,7 @@ _FAILURE_PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeadTimes:
+class VariantLeadTimes:
     """How long a variant's pod takes on a warm node, and how long a new node takes before that."""
 
     start_up: LeadTimeQuantiles
@@ -69,7 +69,7 @@ class ReplicaView:
 class Deadlines:
     """Until when a replica that is not Ready is on its way."""
 
-    lead_times: LeadTimes
+    lead_times: VariantLeadTimes
     now_seconds: float
     shortest_seconds: float
     """A replica is given up after this, or its 99th percentile if that is longer."""

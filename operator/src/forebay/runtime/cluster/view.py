@@ -14,7 +14,7 @@ from forebay.runtime.cluster.look import Look, NodePoolLook, PoolLook
 from forebay.runtime.cluster.memory import ClusterMemory
 from forebay.runtime.cluster.nodepools import Holders, matches, observe_node_pool, see_nodes
 from forebay.runtime.cluster.pools import Claim, PoolLooks, variant_key
-from forebay.runtime.cluster.replicas import LeadTimes
+from forebay.runtime.cluster.replicas import VariantLeadTimes
 from forebay.runtime.cluster.roster import NodePoolEntry, Roster
 from forebay.runtime.watch.kinds import Kind
 
@@ -126,7 +126,7 @@ class ClusterView(ClusterMemory):
         ]
         start_up = max(start_ups, key=lambda times: times.observed, default=None)
         node = self.book.of_node_pool(name, entry.prior).quantiles()
-        total = None if start_up is None else LeadTimes(start_up=start_up, node=node).total(needs_node=True)
+        total = None if start_up is None else VariantLeadTimes(start_up=start_up, node=node).total(needs_node=True)
         return NodePoolLook(
             entry=entry,
             observed=observed,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from forebay.telemetry.query import promql
 from forebay.telemetry.query.dialect import ANY_LABEL, GAUGES, Candidate, Signal, count_suffix, spellings
-from forebay.telemetry.query.grouping import WORKLOAD, Group
+from forebay.telemetry.query.grouping import WORKLOAD, SharedQueries
 from forebay.telemetry.query.pod_names import POD_NAME_PATTERN, REPLICA_PATTERN, pods_matcher, replica_pattern
 from forebay.telemetry.query.promql import Matcher
 from forebay.telemetry.settings import PrometheusSettings
@@ -40,7 +40,7 @@ class _Look:
 class Expressions:
     """PromQL for one group. A method returns ``None`` where the server is known to have no such metric."""
 
-    group: Group
+    group: SharedQueries
     settings: PrometheusSettings
     known: Collection[str] | None
     """Metric names that the server has; ``None``: not known, so all are asked for."""

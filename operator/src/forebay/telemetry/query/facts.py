@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from forebay.telemetry.query.dialect import Signal
 from forebay.telemetry.query.expressions import Expressions
-from forebay.telemetry.query.grouping import Group
+from forebay.telemetry.query.grouping import SharedQueries
 from forebay.telemetry.settings import PrometheusSettings
 from forebay.telemetry.transport.answer import Labels, Vector, number, parse_vector
 from forebay.telemetry.transport.client import PromQlClient
@@ -61,7 +61,7 @@ class SeriesFacts:
 
 
 async def look_up(
-    client: PromQlClient, group: Group, settings: PrometheusSettings, at_seconds: float, last: SeriesFacts
+    client: PromQlClient, group: SharedQueries, settings: PrometheusSettings, at_seconds: float, last: SeriesFacts
 ) -> SeriesFacts:
     """Look a group's facts up; what cannot be looked up stays as it was, and is looked up again soon.
 
@@ -113,7 +113,7 @@ async def _vector(
         return None
 
 
-def _edges(group: Group, signals: Sequence[Signal], answer: Vector) -> dict[Signal, dict[float, str]]:
+def _edges(group: SharedQueries, signals: Sequence[Signal], answer: Vector) -> dict[Signal, dict[float, str]]:
     owner = {f"{name}_bucket": signal for signal in signals for name in group.dialect.metric_names(signal)}
     result: dict[Signal, dict[float, str]] = {}
     for name, text in answer.values:

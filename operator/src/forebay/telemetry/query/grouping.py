@@ -22,7 +22,7 @@ GroupId = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class SharedQueries:
     """Pools that share queries."""
 
     dialect: Dialect
@@ -71,7 +71,7 @@ class PoolPlace:
 class Plan:
     """The groups of one round, and every pool's place in them."""
 
-    groups: dict[GroupId, Group] = field(default_factory=dict)
+    groups: dict[GroupId, SharedQueries] = field(default_factory=dict)
     pools: dict[PoolKey, PoolPlace] = field(default_factory=dict)
     members: dict[GroupId, list[PoolTarget]] = field(default_factory=dict)
 
@@ -205,7 +205,7 @@ def _shared_with(other: PoolPlace) -> str:
     return f"The pool {other.target.key} selects the same gateway series; add a label that tells them apart."
 
 
-def _finished(draft: _Draft, settings: PrometheusSettings) -> Group:
+def _finished(draft: _Draft, settings: PrometheusSettings) -> SharedQueries:
     matchers: list[Matcher] = [
         *equal(settings.match_labels),
         *(
@@ -217,7 +217,7 @@ def _finished(draft: _Draft, settings: PrometheusSettings) -> Group:
     if draft.separate:
         pods = "|".join(pods_matcher(workload, settings.pod_label).value for workload in draft.separate)
         matchers.append(Matcher(settings.pod_label, "=~", pods))
-    return Group(
+    return SharedQueries(
         draft.dialect,
         draft.labels,
         tuple(matchers),

@@ -9,7 +9,7 @@ from forebay.flow.observation import Problem
 from forebay.telemetry.query.dialect import ArrivalsRule, Dialect, Signal, count_suffix
 from forebay.telemetry.query.expressions import Expressions
 from forebay.telemetry.query.facts import SeriesFacts
-from forebay.telemetry.query.grouping import Group
+from forebay.telemetry.query.grouping import SharedQueries
 from forebay.telemetry.settings import PrometheusSettings
 from forebay.telemetry.transport.answer import Labels, Matrix, Vector, parse_matrix, parse_vector
 from forebay.telemetry.transport.client import PromQlClient
@@ -191,7 +191,7 @@ class Reader:
     def __init__(
         self,
         client: PromQlClient,
-        group: Group,
+        group: SharedQueries,
         settings: PrometheusSettings,
         meter: TelemetryMeter,
         facts: SeriesFacts,

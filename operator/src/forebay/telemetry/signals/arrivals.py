@@ -158,7 +158,7 @@ def _at(row: Sequence[float] | None, index: int, *, missing: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class ArrivalCount:
     """Arrivals that are ready to be given out."""
 
     start_seconds: float
@@ -185,7 +185,7 @@ class Ledger:
 
     def enter(
         self, slots: Slots, counts: Sequence[float], *, fresh: bool, resolution_seconds: float, keep_seconds: float
-    ) -> Count | None:
+    ) -> ArrivalCount | None:
         """Enter one round's counts; return what can be given out, or ``None`` while samples are too old."""
         first = _first_after_gap(counts)
         known = list(counts[first:])
@@ -209,7 +209,9 @@ class Ledger:
             self.lost_seconds += until - self.start_seconds
         self.start_seconds, self._kept = None, 0.0
 
-    def _give_out(self, begins: int, known: list[float], slot_seconds: int, resolution_seconds: float) -> Count:
+    def _give_out(
+        self, begins: int, known: list[float], slot_seconds: int, resolution_seconds: float
+    ) -> ArrivalCount:
         start = begins if self.start_seconds is None else self.start_seconds
         end = self._end_seconds
         whole = start != begins
@@ -225,7 +227,7 @@ class Ledger:
             else:
                 self._deficit = count
         self.start_seconds, self._kept = end, 0.0
-        return Count(float(start), float(end), tuple(counts))
+        return ArrivalCount(float(start), float(end), tuple(counts))
 
 
 def _first_after_gap(counts: Sequence[float]) -> int:

@@ -9,7 +9,7 @@ from forebay.flow.observation import Freshness, Problem
 from forebay.flow.roles import ROLES
 from forebay.telemetry.query.dialect import Dialect
 from forebay.telemetry.query.figures import SlowFigures
-from forebay.telemetry.query.grouping import Group, GroupId, Place, PoolPlace
+from forebay.telemetry.query.grouping import GroupId, Place, PoolPlace, SharedQueries
 from forebay.telemetry.query.readings import NEWEST, Readings
 from forebay.telemetry.signals.arrivals import Ledger, NewSeriesFilter
 from forebay.telemetry.signals.balance import FlowBalance
@@ -25,7 +25,7 @@ EXIT = tuple(row.role for row in ROLES.values() if row.feeds is None)
 class GroupRound:
     """What one group's round brought."""
 
-    group: Group
+    group: SharedQueries
     readings: Readings
     new_series: NewSeriesFilter
     slow: SlowFigures = field(default_factory=SlowFigures)

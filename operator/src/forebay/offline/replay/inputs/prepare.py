@@ -25,7 +25,7 @@ from forebay.offline.traces import LoadOptions, TimeUnit, TraceError, at_rate, l
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class ReplayRequest:
     """What to replay."""
 
     traces: Sequence[str] = ()
@@ -72,7 +72,7 @@ class Elsewhere:
     """What to say of it."""
 
 
-def prepare(wanted: Wanted, elsewhere: Elsewhere | None = None) -> Prepared:
+def prepare(wanted: ReplayRequest, elsewhere: Elsewhere | None = None) -> Prepared:
     """Return the scenario that was asked for.
 
     Args:
@@ -111,7 +111,7 @@ def prepare(wanted: Wanted, elsewhere: Elsewhere | None = None) -> Prepared:
     return Prepared(scenario=scenario, traffic=source, notes=(*said, *loaded.notes))
 
 
-def _traffic(wanted: Wanted) -> tuple[Traffic, str]:
+def _traffic(wanted: ReplayRequest) -> tuple[Traffic, str]:
     if wanted.traces and wanted.presets:
         raise BuildError("give either --trace or --preset, not both")
     if wanted.traces:
@@ -122,7 +122,7 @@ def _traffic(wanted: Wanted) -> tuple[Traffic, str]:
     return traffic, f"generated, {', '.join(entries)}, seed {wanted.seed}"
 
 
-def _generated(entry: str, wanted: Wanted, seed: int) -> tuple[str | None, RequestTrace]:
+def _generated(entry: str, wanted: ReplayRequest, seed: int) -> tuple[str | None, RequestTrace]:
     """Return a preset's traffic; its rate is scaled first, then the window is cut."""
     pool, equals, said = entry.rpartition("=")
     name, at, written = said.partition("@")
@@ -146,7 +146,7 @@ def _rate(entry: str, written: str) -> float:
     return rate
 
 
-def _check_start(wanted: Wanted, span_seconds: float) -> None:
+def _check_start(wanted: ReplayRequest, span_seconds: float) -> None:
     if wanted.start_seconds >= span_seconds:
         raise BuildError(
             f"--from {wanted.start_seconds / 3600:g}h skips all of the traffic, which spans "
@@ -154,7 +154,7 @@ def _check_start(wanted: Wanted, span_seconds: float) -> None:
         )
 
 
-def _recorded(entry: str, wanted: Wanted) -> tuple[str | None, RequestTrace]:
+def _recorded(entry: str, wanted: ReplayRequest) -> tuple[str | None, RequestTrace]:
     name, file = _named(entry)
     options = LoadOptions(
         seed=wanted.seed,
@@ -170,7 +170,7 @@ def _recorded(entry: str, wanted: Wanted) -> tuple[str | None, RequestTrace]:
     return name, trace
 
 
-def _cut(trace: RequestTrace, wanted: Wanted) -> RequestTrace:
+def _cut(trace: RequestTrace, wanted: ReplayRequest) -> RequestTrace:
     _check_start(wanted, trace.span_seconds)
     if wanted.start_seconds > 0 or wanted.end_seconds is not None:
         trace = window(trace, wanted.start_seconds, wanted.end_seconds)
@@ -186,7 +186,7 @@ def _named(entry: str) -> tuple[str | None, Path]:
     return None, Path(entry)
 
 
-def _fleet(wanted: Wanted, traffic: Traffic) -> LoadedFleet:
+def _fleet(wanted: ReplayRequest, traffic: Traffic) -> LoadedFleet:
     if not wanted.resources:
         (trace,) = assign_traces(default_fleet(), traffic).values()
         return LoadedFleet(fleet=default_fleet(trace), bindings={}, lead_times=NODE_LEAD_TIMES)

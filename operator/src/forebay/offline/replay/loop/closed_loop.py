@@ -10,7 +10,7 @@ from forebay.flow.decision import FleetDecision
 from forebay.flow.fleet import NodePool, PoolKey, VariantKey
 from forebay.flow.observation import FleetObservation, NodePoolObservation, PoolObservation
 from forebay.flow.trace import FloatArray, IntArray
-from forebay.offline.replay.loop.policy import FleetPolicy, Forebay
+from forebay.offline.replay.loop.policy import Forebay, ReplayPolicy
 from forebay.offline.replay.loop.scenario import DRAIN_SECONDS, Scenario
 from forebay.offline.simulation import GpuSupply, NodeBill, NodeFleet, SimulatedPool, SimulationResult
 
@@ -59,7 +59,7 @@ class PolicyRun:
 
 def run(
     scenario: Scenario,
-    policy: FleetPolicy,
+    policy: ReplayPolicy,
     *,
     name: str,
     knob: float | None = None,

@@ -12,7 +12,7 @@ Targets = Mapping[VariantKey, int]
 """Replicas wanted per variant; variants that are not named keep what they have."""
 
 
-class FleetPolicy(Protocol):
+class ReplayPolicy(Protocol):
     """Anything that scales a fleet. One instance sees one run, from its start to its end."""
 
     interval_seconds: float
