@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.flow.fleet import Pool, VariantKey
+from forebay.flow.observation import PlacedNode
 from forebay.offline.simulation import (
     ForeignPods,
     NodeFleet,
@@ -61,6 +62,24 @@ def test_a_replica_that_fits_starts_at_once_and_one_that_does_not_waits_for_its_
     bill = capacity.record("h100", 170.0).bill(170.0)
     assert bill.node_seconds == pytest.approx(170.0 + 160.0)
     assert (bill.launched, bill.given_back_unused, bill.most_nodes) == (1, 0, 2)
+
+
+def test_it_shows_which_replicas_hold_each_node() -> None:
+    """Protects: Forebay planned per GPU in the replay and paid for nodes that a few replicas kept."""
+    capacity = NodeFleet(
+        {"h100": RULES}, foreign=[ForeignPods(node_pool="h100", gpus=1)], scoring=NodeScoring.MOST_ALLOCATED
+    )
+    pool = simulated(capacity, {P: 2, D: 2})
+    first, second = _placement(capacity, pool)
+    assert (first.free_gpus, first.others) == (0, True)
+    assert first.replicas == {(pool.pool.key, P): 2, (pool.pool.key, D): 1}
+    assert (second.free_gpus, second.others, second.replicas) == (3, False, {(pool.pool.key, D): 1})
+
+
+def _placement(capacity: NodeFleet, pool: SimulatedPool) -> tuple[PlacedNode, ...]:
+    seen = capacity.record("h100", 0.0).observed("h100", 0.0, pool.placed())
+    assert seen.placement is not None
+    return seen.placement
 
 
 def test_a_cancelled_order_leaves_a_node_that_comes_and_is_given_back_unused() -> None:

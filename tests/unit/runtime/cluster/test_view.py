@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from forebay.actuation.targets import TargetRef
+from forebay.flow.observation import PlacedNode
 from forebay.runtime.cluster.look import Look
 from forebay.runtime.cluster.roster import Roster, RosterKeeper
 from forebay.runtime.cluster.view import ClusterView
@@ -49,6 +50,20 @@ async def test_a_look_shows_replicas_and_supply(world: ClusterView) -> None:
     assert (node_pool.observed.usable_gpus, node_pool.observed.free_gpus) == (8, 6)
     assert node_pool.start_up is not None
     assert node_pool.start_up.observed == 1
+
+
+async def test_a_look_shows_which_replicas_run_on_each_node(world: ClusterView, objects: Any) -> None:
+    """Protects: the planner planned per GPU and paid for nodes that a few replicas kept."""
+    world.store.apply(Kind.NODES, objects.node("n2"))
+    world.store.apply(Kind.PODS, objects.pod("c", deleting=True))
+    world.store.apply(Kind.PODS, objects.pod("d", node="n2", labels={"app": "other"}))
+    (node_pool,) = (await look(world)).node_pools
+    (pool,) = (await look(world)).pools
+    placed = (pool.entry.pool.key, pool.variants[0].key)
+    assert node_pool.observed.placement == (
+        PlacedNode(name="n1", free_gpus=5, replicas={placed: 2}),  # the third is being removed
+        PlacedNode(name="n2", free_gpus=7, others=True),
+    )
 
 
 async def test_a_missing_target_is_told_and_comes_back(world: ClusterView, objects: Any) -> None:

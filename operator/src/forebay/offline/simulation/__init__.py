@@ -38,7 +38,7 @@ from forebay.offline.simulation.nodes.node import (
     NodeScoring,
 )
 from forebay.offline.simulation.nodes.node_fleet import NodeFleet
-from forebay.offline.simulation.nodes.node_records import NodeBill
+from forebay.offline.simulation.nodes.node_records import NodeBill, PlacedReplica
 from forebay.offline.simulation.result import ScaleAction, SimulationResult
 from forebay.offline.simulation.simulated_pool import SimulatedPool
 from forebay.offline.simulation.simulation_options import (
@@ -60,6 +60,7 @@ __all__ = [
     "NodeFleet",
     "NodeRules",
     "NodeScoring",
+    "PlacedReplica",
     "QueueOrder",
     "ScaleAction",
     "SimulatedPool",

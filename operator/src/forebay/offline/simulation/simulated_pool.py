@@ -18,6 +18,7 @@ from forebay.offline.simulation.kernel_state import (
 )
 from forebay.offline.simulation.nodes.capacity import PodCapacity
 from forebay.offline.simulation.nodes.gpu_supply import GpuSupply
+from forebay.offline.simulation.nodes.node_records import PlacedReplica
 from forebay.offline.simulation.observer import Observer
 from forebay.offline.simulation.replica_life import Replicas
 from forebay.offline.simulation.result import ScaleAction, SimulationResult
@@ -115,6 +116,19 @@ class SimulatedPool:
     def observe(self) -> PoolObservation:
         """Return what an operator sees of the time since the last call."""
         return self._observer.observe(self.now_seconds, self._desired)
+
+    def placed(self) -> list[PlacedReplica]:
+        """Return the replicas that hold GPUs, with where they hold them."""
+        return [
+            PlacedReplica(
+                pool=self.pool.key,
+                variant=model.variant.key,
+                pod=replica.pod,
+                leaves=replica.life is Life.DRAINING,
+            )
+            for model, replicas in zip(self.replicas.models, self.replicas.live, strict=True)
+            for replica in replicas
+        ]
 
     def result(self) -> SimulationResult:
         """Return latencies and bills up to now."""

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Self
 
 from forebay.actuation.conflicts import Autoscaler, autoscaler_conflict, parse_time
+from forebay.actuation.providers.port import Situation
 from forebay.actuation.targets import TargetRef
 from forebay.api.v1alpha1.inferencepool import Mode
 from forebay.flow.fleet import PoolKey, Variant, VariantKey
@@ -17,6 +18,7 @@ from forebay.runtime.cluster.leadtime import PodTimes
 from forebay.runtime.cluster.look import PoolLook
 from forebay.runtime.cluster.memory import ClusterMemory
 from forebay.runtime.cluster.nodepools import waiting_notes
+from forebay.runtime.cluster.placement import Placement
 from forebay.runtime.cluster.replicas import Deadlines, PodIndex, ReplicaView, VariantLeadTimes, view_replicas
 from forebay.runtime.cluster.rollouts import rollout_of, trouble_of
 from forebay.runtime.cluster.roster import PoolEntry
@@ -64,6 +66,7 @@ class PoolLooks:
         self._claims = claims
         self._now = now_seconds
         self._indices: dict[str, PodIndex] = {}
+        self._placement = Placement()
 
     def at_pool(self, entry: PoolEntry) -> PoolLook:
         """Return one pool's look."""
@@ -108,17 +111,18 @@ class PoolLooks:
                     at_seconds = parse_time(told.get("lastWrittenTime"))
                     self._memory.writes.recall(entry.targets[key], told.get("lastWritten"), at_seconds)
 
-    def after_pools(self) -> dict[str, NodePoolObservation]:
-        """Return the node pools, with those blocked that did not deliver in time."""
-        blocked = {}
+    def after_pools(self, situations: Mapping[str, Situation]) -> dict[str, NodePoolObservation]:
+        """Return the node pools with their replicas by node; those that did not deliver in time are blocked."""
+        node_pools = {}
         for name, observed in self._node_pools.items():
+            placed = replace(observed, placement=self._placement.of(situations[name]))
             back_off = self._memory.back_offs.of(name)
             if back_off.blocked(self._now):
-                observed = replace(  # noqa: PLW2901 - what is blocked by now takes its place
-                    observed, blocked_until_seconds=back_off.until_seconds, blocked_reason=back_off.reason
+                placed = replace(
+                    placed, blocked_until_seconds=back_off.until_seconds, blocked_reason=back_off.reason
                 )
-            blocked[name] = observed
-        return blocked
+            node_pools[name] = placed
+        return node_pools
 
     def _view(
         self, entry: PoolEntry, variant: Variant, workload: WorkloadRecord, row: WorkloadKind | None
@@ -126,6 +130,8 @@ class PoolLooks:
         memory = self._memory
         pods = self._replicas(entry.pool.key.namespace, workload, row)
         self._learn(entry, variant, pods)
+        if row is None or row.group is None:
+            self._placement.add(entry.pool.key, variant, pods)
         # In a rollout old replicas go before new ones come: those were not asked for by the last write.
         ordered = None if workload.controller.updating else memory.writes.ordered_seconds(workload)
         view = view_replicas(

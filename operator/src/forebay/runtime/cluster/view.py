@@ -53,7 +53,7 @@ class ClusterView(ClusterMemory):
             pools=pools,
             node_pools=tuple(
                 self._node_pool_look(roster.node_pools[name], observed, situations[name], pools)
-                for name, observed in looks.after_pools().items()
+                for name, observed in looks.after_pools(situations).items()
             ),
         )
 

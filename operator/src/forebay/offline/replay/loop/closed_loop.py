@@ -1,7 +1,7 @@
 """One policy over one scenario, in a closed loop: what it orders changes what it sees."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +12,14 @@ from forebay.flow.observation import FleetObservation, NodePoolObservation, Pool
 from forebay.flow.trace import FloatArray, IntArray
 from forebay.offline.replay.loop.policy import Forebay, ReplayPolicy
 from forebay.offline.replay.loop.scenario import DRAIN_SECONDS, Scenario
-from forebay.offline.simulation import GpuSupply, NodeBill, NodeFleet, SimulatedPool, SimulationResult
+from forebay.offline.simulation import (
+    GpuSupply,
+    NodeBill,
+    NodeFleet,
+    PlacedReplica,
+    SimulatedPool,
+    SimulationResult,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -84,11 +91,13 @@ def run(
     ticks = math.ceil(scenario.span_seconds / policy.interval_seconds)
     for tick in range(1, ticks):
         now = tick * policy.interval_seconds
+        seen_pools = {key: _seen(pool, now) for key, pool in pools.items()}
+        replicas = [replica for pool in pools.values() for replica in pool.placed()]
         seen = FleetObservation(
             at_seconds=now,
-            pools={key: _seen(pool, now) for key, pool in pools.items()},
+            pools=seen_pools,
             node_pools={
-                node_pool.name: _node_pool_seen(node_pool, capacity, now)
+                node_pool.name: _node_pool_seen(node_pool, capacity, replicas, now)
                 for node_pool in scenario.fleet.node_pools.values()
             },
         )
@@ -140,10 +149,12 @@ def _seen(pool: SimulatedPool, now: float) -> PoolObservation:
     return pool.observe()
 
 
-def _node_pool_seen(node_pool: NodePool, capacity: GpuSupply | NodeFleet, now: float) -> NodePoolObservation:
+def _node_pool_seen(
+    node_pool: NodePool, capacity: GpuSupply | NodeFleet, replicas: Sequence[PlacedReplica], now: float
+) -> NodePoolObservation:
     """Return the node pool as its scheduler would see it."""
     if isinstance(capacity, NodeFleet) and node_pool.name in capacity.names:
-        return capacity.record(node_pool.name, now).observed(node_pool.name, now)
+        return capacity.record(node_pool.name, now).observed(node_pool.name, now, replicas)
     return _stock_seen(node_pool, capacity, now)
 
 

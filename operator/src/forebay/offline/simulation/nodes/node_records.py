@@ -1,15 +1,30 @@
 """What is known of a node pool at one time: its nodes, what they cost, how long they took to come."""
 
 from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from forebay.flow.observation import NodePoolObservation
+from forebay.flow.fleet import PoolKey, VariantKey
+from forebay.flow.observation import NodePoolObservation, PlacedNode
+from forebay.offline.simulation.nodes.capacity import Pod
 from forebay.offline.simulation.nodes.node import Node, NodeRules
 from forebay.offline.simulation.simulation_options import StartUp
 
 _FEWEST = 5
 """Nodes to have seen before their percentile replaces what the pool is said to take."""
 _MOST = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedReplica:
+    """One replica and the nodes that it holds GPUs of."""
+
+    pool: PoolKey
+    variant: VariantKey
+    pod: Pod
+    leaves: bool
+    """It drains: it counts no more, and holds its GPUs until it is empty."""
 
 
 class LeadTimes:
@@ -53,8 +68,8 @@ class NodePoolRecord:
     refused_until_seconds: float | None
     """Until when the provisioner takes the type to be sold out."""
 
-    def observed(self, name: str, now: float) -> NodePoolObservation:
-        """Return what the operator would see: nodes, free blocks, what is coming, what the provisioner said."""
+    def observed(self, name: str, now: float, replicas: Iterable[PlacedReplica] = ()) -> NodePoolObservation:
+        """Return what the operator would see: nodes, their replicas, what is coming, what the provisioner said."""
         here = [node for node in self.nodes if not node.coming(now)]
         usable = [node for node in here if node.usable(now)]
         coming = [node for node in self.nodes if node.coming(now)]
@@ -71,6 +86,7 @@ class NodePoolRecord:
             draining_nodes=len(here) - len(usable),
             launchable_nodes=None if most is None else max(0, most - len(self.nodes)),
             free_blocks=blocks,
+            placement=_placement(usable, replicas),
             blocked_until_seconds=self.refused_until_seconds,
             blocked_reason="the provisioner says that the type is sold out" if self.refused_until_seconds else "",
             lead_time_p50_seconds=self.lead.p50_seconds,
@@ -91,6 +107,26 @@ class NodePoolRecord:
             given_back_unused=len(unused),
             most_nodes=_most(spans),
         )
+
+
+def _placement(usable: Iterable[Node], replicas: Iterable[PlacedReplica]) -> tuple[PlacedNode, ...]:
+    """Return the usable nodes with the replicas that have all their GPUs there."""
+    counts: dict[str, Counter[tuple[PoolKey, VariantKey]]] = defaultdict(Counter)
+    known: Counter[str] = Counter()
+    for replica in replicas:
+        if len(replica.pod.places) == 1:
+            ((node, gpus),) = replica.pod.places
+            known[node.name] += gpus
+            counts[node.name][replica.pool, replica.variant] += not replica.leaves
+    return tuple(
+        PlacedNode(
+            name=node.name,
+            free_gpus=node.free,
+            replicas=+counts[node.name],
+            others=node.gpus - node.free > known[node.name],
+        )
+        for node in usable
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
