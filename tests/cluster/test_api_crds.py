@@ -45,7 +45,9 @@ def test_kubectl_get_tells_what_is_on_call_needs(cluster: Cluster, namespace: st
     rest.request("POST", path, body)
     status = InferencePoolStatus(
         observedGeneration=1,
-        summary=Summary(replicas="P 3/4 D 6/6", recommended="P 4 D 6", why="demand rises to 15.8/s in 4m10s"),
+        summary=Summary(
+            replicas="P 3/4 D 6/6", recommended="P 4 D 6", cost="41.20", why="demand rises to 15.8/s in 4m10s"
+        ),
         roles=(RoleStatus(role="prefill", ready=3, desired=4, recommended=4),),
         sloAttainment="99.2%",
         costPerHour="41.20",

@@ -63,7 +63,7 @@ def flags(values: Mapping[str, Any], namespace: str) -> dict[str, str]:
     return {
         _FLAGS.get(name, name.removeprefix("FOREBAY_").lower().replace("_", "-")): str(value)
         for name, value in given.items()
-        if name not in _OWN | _FAST and value
+        if name not in _OWN | _FAST and value not in {"", "true"}  # a switch that is on is on by default
     }
 
 

@@ -89,6 +89,22 @@ def every_kind(cluster: Cluster) -> Iterator[None]:
 
 
 @pytest.fixture
+def labelled_tenants(cluster: Cluster) -> Iterator[None]:
+    """A FleetPolicy that selects namespaces by a label, and takes nothing from anybody."""
+    policy = {
+        "apiVersion": "forebay.io/v1alpha1",
+        "kind": "FleetPolicy",
+        "metadata": {"name": "fleet"},
+        "spec": {"tenants": [{"name": "all", "namespaceSelector": {"matchLabels": {"team": "any"}}}]},
+    }
+    try:
+        cluster.apply([policy])
+        yield
+    finally:
+        cluster.kubectl("delete", "--ignore-not-found", "fleetpolicies.forebay.io/fleet")
+
+
+@pytest.fixture
 def recorder(cluster: Cluster) -> Iterator[RequestRecorder]:
     configuration = cluster.api().configuration
     with RequestRecorder(configuration.host, configuration.ssl_ca_cert) as recorder:
@@ -164,7 +180,7 @@ def used(recorder: RequestRecorder, granted: set[Grant]) -> set[Grant]:
     }
 
 
-@pytest.mark.usefixtures("every_kind")
+@pytest.mark.usefixtures("every_kind", "labelled_tenants")
 def test_what_the_operator_uses_is_what_the_chart_grants(
     cluster: Cluster, namespace: str, recorder: RequestRecorder
 ) -> None:

@@ -67,7 +67,7 @@ def test_roles_are_enough_to_follow_the_load(stage: Stage, other: str) -> None:
     stage.await_condition("ReferencesFound", "False", seconds=120)
     assert "gpunodepools.forebay.io may not be read" in str(stage.condition("ReferencesFound")["message"])
     log = operator.log(400)
-    assert log.count("list and watch it by a ClusterRole") == 3
+    assert log.count("list and watch it by a ClusterRole") == 4
     assert "orbidden" not in log
     assert operator.metric("forebay_rounds_total", outcome="failed") == 0
     rest = stage.cluster.rest()

@@ -71,7 +71,7 @@ def test_a_reference_to_the_gateway_s_pool_is_missing_until_it_is_there(stage: S
         lambda: told("False", f"gateway in namespace {stage.namespace}"), timeout_seconds=120, describe=stage.story
     )
     stage.cluster.apply(gateway_pool(stage.namespace))
-    eventually(lambda: told("True", "All references lead somewhere"), timeout_seconds=120, describe=stage.story)
+    eventually(lambda: told("True", "All referenced objects exist"), timeout_seconds=120, describe=stage.story)
     assert stage.condition("ReferencesFound")["status"] == "True"
     assert operator.metric("forebay_rounds_total", outcome="failed") == 0
     assert "Forbidden" not in operator.log(200)
