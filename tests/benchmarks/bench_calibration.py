@@ -16,10 +16,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from demo.scene import ITL_SECONDS, SPEED, TTFT_SECONDS
+from demo.scene import ITL_SECONDS, TTFT_SECONDS
 from forebay.flow.fleet import Pool, PoolKey, Role, Slo, Variant, VariantKey
 from forebay.flow.observation import Traffic
-from forebay.flow.performance import Performance
 from forebay.flow.settings import PolicySettings
 from forebay.flow.trace import FloatArray
 from forebay.forecast import Forecaster
@@ -28,6 +27,7 @@ from forebay.offline.traces import PRESETS, generate
 from forebay.sizing.curve import CurveAsk, certain, demand_nodes, miss_curves
 from forebay.sizing.rates import Burstiness, RateWindow
 from forebay.sizing.work import Correction, Lengths, ReplicaWork, replica_work
+from tests.benchmarks.policy_days import ENGINE
 from tests.benchmarks.policy_traces import CASES, Case
 
 ROLES = (Role.PREFILL, Role.DECODE)
@@ -66,16 +66,6 @@ def generated(preset: str, rate: float, hours: float, **changes: float) -> Calla
     return make
 
 
-ENGINE = Performance(
-    prefill_base_seconds=SPEED["prefill_base_seconds"],
-    prefill_seconds_per_token=SPEED["prefill_seconds_per_token"],
-    decode_base_seconds=SPEED["decode_base_seconds"],
-    decode_seconds_per_sequence=SPEED["decode_seconds_per_sequence"],
-    decode_seconds_per_kv_token=SPEED["decode_seconds_per_kv_token"],
-    max_batch=int(SPEED["max_batch"]),
-    kv_capacity_tokens=int(SPEED["kv_capacity_tokens"]),
-)
-"""The demo's slow engines."""
 ENGINE_SLO = Slo(ttft_seconds=TTFT_SECONDS, itl_seconds=ITL_SECONDS)
 
 

@@ -24,6 +24,7 @@ ENGINE = Performance(
     max_batch=int(SPEED["max_batch"]),
     kv_capacity_tokens=int(SPEED["kv_capacity_tokens"]),
 )
+"""The demo's slow engines."""
 USD = {Role.PREFILL: float(USD_PER_GPU_HOUR["l40s"]), Role.DECODE: float(USD_PER_GPU_HOUR["h100"])}
 _HISTORY_SECONDS = 172_800.0
 
