@@ -22,6 +22,7 @@ from runoperator import NAMESPACE, SERVICE_ACCOUNT
 from runoperator.scenario import Stage, Step, steps
 from tests.cluster.chart_helm import render, rights
 from tests.cluster.request_recorder import RequestRecorder
+from tests.cluster.stand_in_crds import crd, crd_of, stand_in_crds
 from tests.cluster.test_chart_rights import NOT_THE_OPERATORS
 
 Grant = tuple[str, str, str, str]
@@ -31,61 +32,12 @@ GATEWAY_POOL = (GATEWAY_POOL_API, "InferencePool", "inferencepools")
 KARPENTER = [("karpenter.sh/v1", "NodePool", "nodepools"), ("karpenter.sh/v1", "NodeClaim", "nodeclaims")]
 
 
-def crd(api_version: str, kind: str, plural: str, selector: str = ".status.selector") -> dict[str, Any]:
-    """Return a CRD of another project's kind: of any content, with a `/scale`."""
-    group, version = api_version.split("/")
-    anything: dict[str, Any] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    # Who set the count is known for fields that the schema has.
-    spec = {**anything, "properties": {"replicas": {"type": "integer"}}}
-    schema = {**anything, "properties": {"spec": spec}}
-    metadata: dict[str, Any] = {"name": f"{plural}.{group}"}
-    if group.endswith("k8s.io"):
-        # The API server guards these groups; approved where the kind is a real one.
-        metadata["annotations"] = {"api-approved.kubernetes.io": "unapproved, a stand-in for a test"}
-    scale = {
-        "specReplicasPath": ".spec.replicas",
-        "statusReplicasPath": ".status.replicas",
-        "labelSelectorPath": selector,
-    }
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": metadata,
-        "spec": {
-            "group": group,
-            "scope": "Namespaced",
-            "names": {"kind": kind, "plural": plural, "singular": kind.lower(), "listKind": f"{kind}List"},
-            "versions": [
-                {
-                    "name": version,
-                    "served": True,
-                    "storage": True,
-                    "schema": {"openAPIV3Schema": schema},
-                    "subresources": {"status": {}, "scale": scale},
-                }
-            ],
-        },
-    }
-
-
 @pytest.fixture
 def every_kind(cluster: Cluster) -> Iterator[None]:
     """All kinds that the operator knows of; the test is for a cluster that has none of them."""
-    kinds: list[tuple[str, ...]] = [SCALED_OBJECT, GATEWAY_POOL, *KARPENTER]
-    kinds += [
-        (row.api_version, row.kind, row.plural, f".{'.'.join(row.selector_path)}") for row in FOREIGN.values()
-    ]
-    crds = [crd(*kind) for kind in kinds]
-    names = [f"crd/{item['metadata']['name']}" for item in crds]
-    there = cluster.kubectl("get", "crd", "-o", "name")
-    if any(name.removeprefix("crd/") in there for name in names):
-        pytest.skip("the cluster has kinds of other projects, which are not this test's to replace")
-    try:
-        cluster.apply(crds)
-        cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
+    kinds = [SCALED_OBJECT, GATEWAY_POOL, *KARPENTER]
+    with stand_in_crds(cluster, [crd(*kind) for kind in kinds] + [crd_of(row) for row in FOREIGN.values()]):
         yield
-    finally:
-        cluster.kubectl("delete", "--ignore-not-found", "--timeout=60s", *names)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from forebay.actuation.kube import KubeApi, field_manager, load_configuration
 from forebay.actuation.scale import ScaleOutcome, ScaleResult, ScaleWriter
 from forebay.actuation.targets import TargetDirectory, TargetRef
 from forebay.flow.kinds import KINDS, WorkloadKind
-from tests.cluster.test_chart_rights_used import crd
+from tests.cluster.stand_in_crds import crd_of, stand_in_crds
 
 OURS = field_manager("forebay-system", "forebay")
 PAGE = Path(__file__).parents[2] / "docs" / "gitops.md"
@@ -85,17 +85,8 @@ async def test_zero_is_a_count_like_any_other(cluster: Cluster, namespace: str) 
 @pytest.fixture
 def every_foreign_kind(cluster: Cluster) -> Iterator[None]:
     """CRDs with the group, version, kind and scale paths of each kind of other projects."""
-    crds = [crd(row.api_version, row.kind, row.plural, f".{'.'.join(row.selector_path)}") for row in FOREIGN]
-    names = [f"crd/{item['metadata']['name']}" for item in crds]
-    there = cluster.kubectl("get", "crd", "-o", "name")
-    if any(name.removeprefix("crd/") in there for name in names):
-        pytest.skip("the cluster has kinds of other projects, which are not this test's to replace")
-    try:
-        cluster.apply(crds)
-        cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
+    with stand_in_crds(cluster, [crd_of(row) for row in FOREIGN]):
         yield
-    finally:
-        cluster.kubectl("delete", "--ignore-not-found", "--timeout=60s", *names)
 
 
 @pytest.mark.usefixtures("every_foreign_kind")
