@@ -48,7 +48,11 @@ def pools(both: Cluster, namespace: str) -> tuple[dict[str, Any], dict[str, Any]
             "telemetry": {"engine": "vllm"},
             "inferencePoolRef": {"name": "chat-gateway"},
             "roles": {
-                "serve": {"variants": [{"target": {"kind": "Deployment", "name": "chat"}, "maxReplicas": 8}]}
+                "serve": {
+                    "variants": [
+                        {"name": "chat", "target": {"kind": "Deployment", "name": "chat"}, "maxReplicas": 8}
+                    ]
+                }
             },
         },
     }

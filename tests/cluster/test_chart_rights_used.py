@@ -94,7 +94,12 @@ def tell_selector(cluster: Cluster, row: WorkloadKind, namespace: str) -> None:
 
 def pool(kind: str, namespace: str) -> dict[str, Any]:
     """Return a pool whose target has fewer replicas than it may have, so that it is scaled at once."""
-    variant = {"target": {"kind": kind, "name": kind.lower()}, "minReplicas": 2, "maxReplicas": 4}
+    variant = {
+        "name": kind.lower(),
+        "target": {"kind": kind, "name": kind.lower()},
+        "minReplicas": 2,
+        "maxReplicas": 4,
+    }
     return {
         "apiVersion": "forebay.io/v1alpha1",
         "kind": "InferencePool",

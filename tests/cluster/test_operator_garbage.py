@@ -15,7 +15,7 @@ from runoperator.scenario import Stage, Step, steps
 OURS = ("inferencepools", "gpunodepools", "servingprofiles", "scalingpolicies")
 SCHEMA = "/spec/versions/0/schema/openAPIV3Schema"
 ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-VARIANT = {"target": {"kind": "Deployment", "name": "nobody"}, "maxReplicas": 2}
+VARIANT = {"name": "nobody", "target": {"kind": "Deployment", "name": "nobody"}, "maxReplicas": 2}
 GOOD_POOL = {
     "slo": {"ttft": "1s", "itl": "50ms"},
     "telemetry": {"engine": "vllm"},

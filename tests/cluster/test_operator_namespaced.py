@@ -43,7 +43,11 @@ def other(cluster: Cluster) -> Iterator[str]:
         "spec": {
             "slo": {"ttft": "1s", "itl": "50ms"},
             "telemetry": {"engine": "vllm"},
-            "roles": {"serve": {"variants": [{"target": {"kind": "Deployment", "name": "a"}, "maxReplicas": 2}]}},
+            "roles": {
+                "serve": {
+                    "variants": [{"name": "a", "target": {"kind": "Deployment", "name": "a"}, "maxReplicas": 2}]
+                }
+            },
         },
     }
     cluster.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}, pool])

@@ -23,7 +23,7 @@ spec:
   roles:
     serve:
       variants:
-      - {target: {kind: Deployment, name: chat}, profileRef: {name: small}, maxReplicas: 20}
+      - {name: chat, target: {kind: Deployment, name: chat}, profileRef: {name: small}, maxReplicas: 20}
 ---
 apiVersion: forebay.io/v1alpha1
 kind: ServingProfile

@@ -228,6 +228,7 @@ def _pool() -> Json:
         return {
             "variants": [
                 {
+                    "name": f"{POOL}-{name}",
                     "target": {"kind": "Deployment", "name": f"{POOL}-{name}"},
                     "nodePool": nodes.name,
                     "profileRef": {"name": f"demo-{nodes.name}"},

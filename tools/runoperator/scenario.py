@@ -343,6 +343,7 @@ class Stage:
 
     def _variant(self, target: str) -> dict[str, object]:
         return {
+            "name": target,
             "target": {"kind": "Deployment", "name": target},
             "nodePool": self.nodes.name,
             "profileRef": {"name": self.namespace},

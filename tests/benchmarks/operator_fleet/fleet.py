@@ -131,6 +131,7 @@ def pool_objects(number: int) -> Iterator[Created]:
         role: {
             "variants": [
                 {
+                    "name": workload_of(number, role),
                     "target": {"kind": "Deployment", "name": workload_of(number, role)},
                     "nodePool": accelerator,
                     "gpusPerReplica": 1,

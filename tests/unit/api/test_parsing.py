@@ -41,7 +41,7 @@ def test_metadata_may_hold_what_the_api_server_adds() -> None:
 
 
 def test_an_error_is_one_sentence_with_the_name_and_the_paths() -> None:
-    body = patched(POOL, {"metadata.namespace": "serving", "spec.slo.ttft": "1", "spec.slo.percentile": 200})
+    body = patched(POOL, {"metadata.namespace": "serving", "spec.slo.ttft": "1d", "spec.slo.percentile": 200})
     with pytest.raises(InvalidResourceError) as refused:
         parse(InferencePool, body)
     assert str(refused.value) == (
@@ -49,6 +49,23 @@ def test_an_error_is_one_sentence_with_the_name_and_the_paths() -> None:
         "; spec.slo.percentile: must be per cent from 50 to 99.9 with at most one decimal: write it like 95 or"
         ' "99.9".'
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("spec.slo.ttft", 500, "spec.slo.ttft: must be a duration with its unit: write 500ms or 500s"),
+        ("spec.slo.percentile", 99.9, "spec.slo.percentile: must be a whole number, or a string of at most 8"),
+        ("spec.roles.serve.variants[0].maxReplicas", "10", "maxReplicas: must be a whole number, without quotes"),
+    ],
+)
+def test_one_mistake_is_one_true_error(path: str, value: object, said: str) -> None:
+    """Protects: one wrong field of a variant added "variants: needs at least 1", which was not true."""
+    (body,) = (base for base in good_bases() if "serve" in base["spec"].get("roles", {}))
+    with pytest.raises(InvalidResourceError) as refused:
+        parse_any(patched(body, {path: value}))
+    assert said in str(refused.value)
+    assert ";" not in str(refused.value)
 
 
 def test_many_errors_are_counted_not_listed() -> None:

@@ -32,7 +32,8 @@ spec:
   roles:
     serve:
       variants:
-      - target: {{kind: Deployment, name: {name}}}
+      - name: {name}
+        target: {{kind: Deployment, name: {name}}}
         nodePool: h100
         gpusPerReplica: 1
         maxReplicas: 20

@@ -202,6 +202,7 @@ class Objects:
     def pool(self, name: str = "chat", **spec: Any) -> JsonObject:
         """Return an InferencePool that serves by Deployment <name> on node pool h100."""
         variant = {
+            "name": name,
             "target": {"kind": "Deployment", "name": name},
             "nodePool": "h100",
             "gpusPerReplica": 1,

@@ -24,6 +24,7 @@ NODE_POOL = "/apis/karpenter.sh/v1/nodepools/static"
 
 async def look(store: Store, objects: Any, *, gpus: int, mode: str = "Auto", **node_pool: Any) -> Look:
     variant = {
+        "name": "chat",
         "target": {"kind": "Deployment", "name": "chat"},
         "nodePool": "h100",
         "gpusPerReplica": gpus,

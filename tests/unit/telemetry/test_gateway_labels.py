@@ -51,3 +51,14 @@ def test_a_label_that_tells_pools_apart_reaches_the_answers(label: str) -> None:
 def test_other_gateways_are_counted_once_as_ever() -> None:
     for query in questions(pool("a", route="one")):
         assert left_out(query) == set(SETTINGS.duplicate_labels)
+
+
+def test_one_namespace_selects_series_in_few_ways() -> None:
+    """Protects: each pool with label names of its own adds queries to every round of the whole cluster."""
+    own = [pool(f"p{number}", **{f"label_{number}": "x"}) for number in range(20)]
+    other = PoolTarget(key=PoolKey("other", "chat"), slo=own[0].slo, engine="vllm", workloads=())
+    plan = make_plan([*own, other], SETTINGS)
+    told = [place.gateway_problem for place in plan.pools.values()]
+    assert sum(bool(problem) for problem in told) == 13, "seven gateways beside the engines' own labels"
+    assert "use the label names and the metric prefix of another one" in told[-2]
+    assert not plan.pools[other.key].problem

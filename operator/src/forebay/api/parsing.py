@@ -64,7 +64,14 @@ def parse_any(body: Mapping[str, Any]) -> Resource:
 
 def explain(error: ValidationError) -> str:
     """Return the first errors as one sentence without its full stop, each behind the path of its field."""
-    found = [f"{_path(entry['loc'])}{_said(entry)}" for entry in error.errors(include_url=False)]
+    entries = error.errors(include_url=False)
+    wrong_within = {entry["loc"][:length] for entry in entries for length in range(len(entry["loc"]))}
+    # A list whose entries are wrong counts as empty: that it is too short is not true.
+    found = [
+        f"{_path(entry['loc'])}{_said(entry)}"
+        for entry in entries
+        if entry["type"] != "too_short" or entry["loc"] not in wrong_within
+    ]
     shown = "; ".join(dict.fromkeys(found[:_SHOWN_ERRORS]))
     return shown if len(found) <= _SHOWN_ERRORS else f"{shown}; and {len(found) - _SHOWN_ERRORS} more"
 

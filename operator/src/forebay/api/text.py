@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any, ClassVar, Self
 
 from pydantic import GetCoreSchemaHandler
-from pydantic_core import core_schema
+from pydantic_core import PydanticCustomError, core_schema
 
 from forebay.api.rules import Rule
 
@@ -40,6 +40,11 @@ class Duration(_Text):
     __slots__ = ()
     max_length = 16  # at most two hours-terms of six digits: no sum overflows Go's 64-bit nanoseconds
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        text = super().__get_pydantic_core_schema__(source, handler)
+        return core_schema.no_info_before_validator_function(_refuse_bare_number, text)
+
     @property
     def nanoseconds(self) -> int:
         """Return the duration; as in Go's ``ParseDuration``, each term loses its fraction of a nanosecond."""
@@ -58,6 +63,18 @@ class Duration(_Text):
     def is_written_well(self) -> bool:
         """Tell whether the text has the form of a duration."""
         return re.fullmatch(_DURATION, self) is not None
+
+
+def _refuse_bare_number(value: object) -> object:
+    """Refuse a number without a unit, and say how to write it."""
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", value):
+        number = float(value)
+    if number is None:
+        return value
+    raise PydanticCustomError(
+        "unit", "must be a duration with its unit: write {number}ms or {number}s", {"number": f"{number:g}"}
+    )
 
 
 def between(lowest: str, highest: str, *, such_as: str) -> Rule:
@@ -136,7 +153,12 @@ class Quantity(str):
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         text = core_schema.str_schema(strict=True, max_length=cls.max_length)
-        either = core_schema.union_schema([core_schema.int_schema(strict=True), text])
+        either = core_schema.union_schema(
+            [core_schema.int_schema(strict=True), text],
+            custom_error_type="quantity",
+            custom_error_message='must be a whole number, or a string of at most {longest} characters, as "1.5"',
+            custom_error_context={"longest": cls.max_length},
+        )
         return core_schema.no_info_after_validator_function(cls._from_border, either)
 
     @classmethod

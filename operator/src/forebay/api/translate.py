@@ -228,7 +228,7 @@ def _variant(role: Role, spec: VariantSpec, catalogue: Catalogue, path: str, pro
     price = node_pool.spec.price_per_gpu_hour if node_pool else None
     watts = node_pool.spec.watts_per_gpu if node_pool else None
     return Variant(
-        name=spec.effective_name,
+        name=spec.name,
         role=role,
         node_pool=spec.node_pool,
         gpus_per_replica=spec.gpus_per_replica,

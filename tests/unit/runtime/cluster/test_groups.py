@@ -19,7 +19,14 @@ PREFIX = "leaderworkerset.sigs.k8s.io"
 def world(store: Store, objects: Any) -> ClusterView:
     """A LeaderWorkerSet of two groups of two pods with 8 GPUs each, and nodes of 8 GPUs."""
     target = {"kind": "LeaderWorkerSet", "name": "chat"}
-    variant = {"target": target, "nodePool": "h100", "gpusPerReplica": 16, "minReplicas": 1, "maxReplicas": 8}
+    variant = {
+        "name": "chat",
+        "target": target,
+        "nodePool": "h100",
+        "gpusPerReplica": 16,
+        "minReplicas": 1,
+        "maxReplicas": 8,
+    }
     store.apply(Kind.POOLS, objects.pool(roles={"serve": {"variants": [variant]}}))
     store.apply(Kind.NODE_POOLS, objects.node_pool())
     body = {

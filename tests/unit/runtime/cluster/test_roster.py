@@ -136,8 +136,8 @@ async def test_names_of_roles_are_told_apart_inside_and_short_outside(store: Sto
 async def test_a_dynamo_graph_is_never_scaled_to_zero(store: Store, objects: Any) -> None:
     """Protects: without a worker Dynamo's frontend drops the model, and no demand would ever be seen again."""
     target = {"kind": "DynamoGraphDeploymentScalingAdapter", "name": "chat-decode"}
-    variant = {"target": target, "minReplicas": 0, "maxReplicas": 4}
-    other = {"target": {"kind": "Deployment", "name": "chat"}, "minReplicas": 1, "maxReplicas": 4}
+    variant = {"name": "graph", "target": target, "minReplicas": 0, "maxReplicas": 4}
+    other = {"name": "chat", "target": {"kind": "Deployment", "name": "chat"}, "minReplicas": 1, "maxReplicas": 4}
     store.apply(Kind.POOLS, objects.pool(roles={"serve": {"variants": [variant, other]}}))
     (entry,) = (await RosterKeeper(store).build(NOW)).pools.values()
     assert [each.min_replicas for each in entry.pool.variants] == [1, 1]

@@ -51,7 +51,14 @@ class Rig:
 def rig(store: Store, memory_api: Any, clock: Any, objects: Any) -> Rig:
     """A pool whose target is a EngineGroup of three groups."""
     target = {"apiVersion": "example.org/v1", "kind": "EngineGroup", "name": "chat"}
-    variant = {"target": target, "nodePool": "h100", "gpusPerReplica": 16, "minReplicas": 1, "maxReplicas": 8}
+    variant = {
+        "name": "chat",
+        "target": target,
+        "nodePool": "h100",
+        "gpusPerReplica": 16,
+        "minReplicas": 1,
+        "maxReplicas": 8,
+    }
     store.apply(Kind.POOLS, objects.pool(roles={"serve": {"variants": [variant]}}))
     memory_api.objects[GROUP] = {
         "resources": [
@@ -158,7 +165,7 @@ async def test_a_target_whose_pods_nobody_can_tell_is_told_and_left_alone(
 async def test_a_known_kind_is_not_read_by_name(rig: Rig, objects: Any) -> None:
     """Protects an idle round from two requests for each target; a kind that is not watched says why."""
     target = {"kind": "LeaderWorkerSet", "name": "chat"}
-    variant = {"target": target, "gpusPerReplica": 16, "maxReplicas": 8}
+    variant = {"name": "chat", "target": target, "gpusPerReplica": 16, "maxReplicas": 8}
     rig.store.apply(Kind.POOLS, objects.pool(roles={"serve": {"variants": [variant]}}))
     (kind,) = (kind for kind, row in WORKLOAD_KINDS.items() if row.kind == "LeaderWorkerSet")
     rig.store.without = {kind: "the cluster serves no leaderworkersets"}

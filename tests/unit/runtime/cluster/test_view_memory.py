@@ -56,7 +56,12 @@ async def test_a_restart_does_not_take_a_flap_for_a_start_of_hours(store: Store,
 
 
 async def test_a_declared_start_up_makes_a_long_start_believable(store: Store, objects: Any) -> None:
-    variant = {"target": {"kind": "Deployment", "name": "chat"}, "nodePool": "h100", "startUp": "20m"}
+    variant = {
+        "name": "chat",
+        "target": {"kind": "Deployment", "name": "chat"},
+        "nodePool": "h100",
+        "startUp": "20m",
+    }
     limits = {"gpusPerReplica": 1, "minReplicas": 1, "maxReplicas": 8}
     store.apply(Kind.POOLS, objects.pool(roles={"serve": {"variants": [{**variant, **limits}]}}))
     store.apply(Kind.PODS, waited(objects, "a", ready="2026-11-20T00:24:00Z"))
@@ -166,7 +171,12 @@ async def test_a_spec_that_is_broken_for_a_while_costs_nothing_that_was_learned(
 
 
 async def test_a_variant_without_a_node_pool_keeps_what_it_learned(store: Store, objects: Any) -> None:
-    variant = {"target": {"kind": "Deployment", "name": "chat"}, "gpusPerReplica": 1, "maxReplicas": 8}
+    variant = {
+        "name": "chat",
+        "target": {"kind": "Deployment", "name": "chat"},
+        "gpusPerReplica": 1,
+        "maxReplicas": 8,
+    }
     store.apply(Kind.POOLS, objects.pool(roles={"serve": {"variants": [variant]}}))
     world = ClusterView(store)
     await look(world, NOW + 300.0)

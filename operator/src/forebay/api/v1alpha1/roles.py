@@ -19,7 +19,6 @@ SUM_OF_REPLICAS = "self.roles.{0}.variants.map(v, v.{1}Replicas).sum()"
 """CEL over the spec, to be formatted with a role and min or max: its replicas over all variants."""
 
 _SAME_TARGET = "v.target.kind == w.target.kind && v.target.name == w.target.name"
-_VARIANT_NAME = "(has({0}.name) ? {0}.name : {0}.target.name)"
 
 
 class VariantSpec(ApiModel):
@@ -32,10 +31,17 @@ class VariantSpec(ApiModel):
             lambda variant: variant.min_replicas <= variant.max_replicas,
             ".minReplicas",
         ),
+        Rule(
+            "self.target.kind == oldSelf.target.kind && self.target.name == oldSelf.target.name",
+            "the target of a variant cannot change, because what was learned belongs to it; add a variant of "
+            "another name and remove this one",
+            None,
+            ".target",
+        ),
     )
 
-    name: ObjectName | None = None
-    """Name of the variant, unique within its role. Defaults to the target's name."""
+    name: ObjectName
+    """Name of the variant, unique within its role."""
     target: Target
     """The workload whose replicas are scaled."""
     node_pool: ObjectName | None = None
@@ -51,23 +57,11 @@ class VariantSpec(ApiModel):
     start_up: Annotated[Duration, between("1s", "2h", such_as="90s or 5m")] | None = None
     """Time that a pod needs from scheduled to ready on a warm node. Measured if left out."""
 
-    @property
-    def effective_name(self) -> str:
-        """Return the name, or else the target's."""
-        return self.name or self.target.name
-
 
 class RoleSpec(ApiModel):
     """The variants that serve one role; Forebay splits the replicas among them at the lowest cost."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "self.variants.all(v, self.variants.exists_one(w,"
-            f" {_VARIANT_NAME.format('w')} == {_VARIANT_NAME.format('v')}))",
-            "variants: two have the same name (a variant without one is named after its target); rename one",
-            lambda role: len({variant.effective_name for variant in role.variants}) == len(role.variants),
-            ".variants",
-        ),
         Rule(
             f"self.variants.all(v, self.variants.exists_one(w, {_SAME_TARGET}))",
             "variants: two have the same target; give each a target of its own",
@@ -80,18 +74,11 @@ class RoleSpec(ApiModel):
             lambda role: any(variant.min_replicas >= 1 for variant in role.variants),
             ".variants",
         ),
-        Rule(
-            "self.variants.all(v, oldSelf.variants.all(o, "
-            f"{_VARIANT_NAME.format('v')} != {_VARIANT_NAME.format('o')} || (v.target.kind == o.target.kind"
-            " && v.target.name == o.target.name)))",
-            "variants: the target of a variant cannot change, because what was learned belongs to it; "
-            "add a variant of another name and remove this one",
-            None,
-            ".variants",
-        ),
     )
 
-    variants: Annotated[tuple[VariantSpec, ...], Field(min_length=1, max_length=MAX_VARIANTS), ListType("atomic")]
+    variants: Annotated[
+        tuple[VariantSpec, ...], Field(min_length=1, max_length=MAX_VARIANTS), ListType("map", ("name",))
+    ]
     """One to sixteen variants, each on one GPU type."""
 
     def targets(self) -> set[tuple[str, str]]:

@@ -14,6 +14,8 @@ from forebay.telemetry.transport.answer import Labels
 _MOST_NAMED_VALUES = 50
 """Up to so many namespaces are named in a query; beyond, it reads all of them."""
 _MOST_SEPARATE = 20
+_MOST_SELECTIONS = 8
+"""Sets of label names and prefixes that pools of one namespace may select by: each costs queries of its own."""
 
 WORKLOAD = "forebay_workload"
 """Label of the answers that holds the workload's name, where no label of the series does."""
@@ -92,11 +94,13 @@ def make_plan(targets: Sequence[PoolTarget], settings: PrometheusSettings) -> Pl
     drafts: dict[GroupId, _Draft] = {}
     by_pod_name = settings.workload_label is None
     separately = asked_separately(targets) if by_pod_name else frozenset()
+    selections: dict[str, set[tuple[str, ...]]] = {}
     for target in targets:
         place = plan.pools.setdefault(target.key, PoolPlace(target))
         try:
             dialect = find(target.engine, "engine").prefixed(target.metric_prefix)
             extra = _extra_labels(target.labels, settings)
+            _admit(selections, target, ("engine", target.metric_prefix, *extra))
         except ValueError as error:
             place.problem = str(error)
         else:
@@ -110,10 +114,21 @@ def make_plan(targets: Sequence[PoolTarget], settings: PrometheusSettings) -> Pl
                 )
                 _join(plan, group, target)
         if target.gateway is not None:
-            _place_gateway(plan, drafts, target, target.gateway, place)
+            _place_gateway(plan, drafts, selections, target, target.gateway, place)
     _tell_shared_gateways(plan)
     plan.groups = {group: _finished(draft, settings) for group, draft in drafts.items()}
     return plan
+
+
+def _admit(selections: dict[str, set[tuple[str, ...]]], target: PoolTarget, selection: tuple[str, ...]) -> None:
+    """Note what a pool selects its series by; refuse what would give its namespace too many queries."""
+    seen = selections.setdefault(target.key.namespace, set())
+    if selection not in seen and len(seen) >= _MOST_SELECTIONS:
+        raise ValueError(
+            f"The pools of namespace {target.key.namespace} select series in {_MOST_SELECTIONS} ways already: use"
+            " the label names and the metric prefix of another one of them."
+        )
+    seen.add(selection)
 
 
 def _extra_labels(labels: Mapping[str, str], settings: PrometheusSettings) -> tuple[str, ...]:
@@ -159,11 +174,17 @@ def _separate_group(drafts: Mapping[GroupId, _Draft], base: GroupId, workload: W
 
 
 def _place_gateway(
-    plan: Plan, drafts: dict[GroupId, _Draft], target: PoolTarget, gateway: GatewayTarget, place: PoolPlace
+    plan: Plan,
+    drafts: dict[GroupId, _Draft],
+    selections: dict[str, set[tuple[str, ...]]],
+    target: PoolTarget,
+    gateway: GatewayTarget,
+    place: PoolPlace,
 ) -> None:
     try:
         dialect = find(gateway.dialect, "gateway").prefixed(gateway.metric_prefix)
         names = _gateway_labels(gateway)
+        _admit(selections, target, ("gateway", gateway.metric_prefix, *names))
     except ValueError as error:
         place.gateway_problem = str(error)
         return
