@@ -306,6 +306,16 @@ def test_what_did_not_come_in_time_is_replaced_by_the_next_type() -> None:
     assert "did not become ready in time" in blocked[0].message
 
 
+def test_an_itl_that_no_replica_meets_is_said_and_sized_by_full_batches() -> None:
+    pool = split_pool()
+    out_of_reach = replace(pool, slo=replace(pool.slo, itl_seconds=0.004))
+    fast, slow = world(pool, rate=40.0).run(40), world(out_of_reach, rate=40.0).run(40)
+    (reason,) = [each for each in slow.reasons if each.code == ReasonCode.OUT_OF_REACH]
+    assert reason.numbers["reachable_share"] == 0.0
+    assert "raise slo.itl" in reason.message
+    assert 1 <= slow.desired(Role.DECODE) <= fast.desired(Role.DECODE)
+
+
 def test_an_objective_out_of_reach_is_said_with_what_can_be_met() -> None:
     small = world(rate=40.0)
     histogram = LengthHistogram(upper_tokens=(1000.0, 100_000.0), counts=(90.0, 10.0))

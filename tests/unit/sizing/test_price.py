@@ -28,9 +28,11 @@ def run(
     model = RoleModel(misses_at_prices=RATE * np.asarray(shares), requests_per_second=RATE)
     for _ in range(rounds):
         counts = {role: share * RATE * 15.0 for role, share in missed.items()}
-        spending.take(finished=RATE * 15.0, missed=counts, hopeless=0.0, elapsed=15.0, half_life=HALF_LIFE)
+        spending.take(
+            finished=RATE * 15.0, missed=counts, hopeless={}, elapsed=15.0, seen=15.0, half_life=HALF_LIFE
+        )
         models = dict.fromkeys(missed, model)
-        prices = role_prices(spending, models, target=target, half_life=HALF_LIFE, elapsed=15.0)
+        prices = role_prices(spending, models, target=target, half_life=HALF_LIFE, elapsed=15.0, seen=15.0)
     return prices
 
 
@@ -81,7 +83,12 @@ def test_what_no_idle_system_could_serve_is_not_steered_by() -> None:
     spending = Spending(cold=False)
     for _ in range(200):
         spending.take(
-            finished=150.0, missed={Role.PREFILL: 15.0}, hopeless=15.0, elapsed=15.0, half_life=HALF_LIFE
+            finished=150.0,
+            missed={Role.PREFILL: 15.0},
+            hopeless={Role.PREFILL: 15.0},
+            elapsed=15.0,
+            seen=15.0,
+            half_life=HALF_LIFE,
         )
     assert spending.missed == 0.0
     assert spending.roles[Role.PREFILL].missed == 0.0
@@ -99,5 +106,20 @@ def test_time_in_which_nothing_was_counted_changes_no_bias() -> None:
     before = run(spending, target=0.99, rounds=500, missed={Role.SERVE: 0.004})[Role.SERVE]
     model = RoleModel(misses_at_prices=RATE * SHARES, requests_per_second=RATE)
     for _ in range(500):
-        after = role_prices(spending, {Role.SERVE: model}, target=0.99, half_life=HALF_LIFE, elapsed=15.0)
+        after = role_prices(
+            spending, {Role.SERVE: model}, target=0.99, half_life=HALF_LIFE, elapsed=15.0, seen=15.0
+        )
     assert after[Role.SERVE].bias == pytest.approx(before.bias, rel=1e-6)
+
+
+def test_a_week_in_which_the_pool_was_not_seen_is_no_week_of_predictions() -> None:
+    spending, week = Spending(cold=False), 604_800.0
+    before = run(spending, target=0.99, rounds=500, missed={Role.SERVE: 0.004})[Role.SERVE]
+    model = RoleModel(misses_at_prices=RATE * SHARES, requests_per_second=RATE)
+    counts = {Role.SERVE: 0.004 * RATE * 15.0}
+    spending.take(finished=RATE * 15.0, missed=counts, hopeless={}, elapsed=week, seen=15.0, half_life=HALF_LIFE)
+    after = role_prices(spending, {Role.SERVE: model}, target=0.99, half_life=HALF_LIFE, elapsed=week, seen=15.0)[
+        Role.SERVE
+    ]
+    assert spending.seconds < 60.0
+    assert after.bias == pytest.approx(1.0, rel=0.1) or before.bias < after.bias <= 1.0

@@ -29,7 +29,7 @@ def situation(count: float, erlangs: float, **changes: object) -> RoleSituation:
         "order_floor": 0,
         "held": False,
         "at_least": 1,
-        "elapsed": 15.0,
+        "seen": 15.0,
     }
     return RoleSituation(**{**values, **changes})  # type: ignore[arg-type]
 

@@ -15,15 +15,12 @@ class MissWindow:
 
     missed: float = 0.0
     finished: float = 0.0
-    seconds: float = 0.0
-    """Time that the window covers, fading like the requests in it."""
 
     def push(self, *, missed: float, finished: float, elapsed: float, half_life: float) -> None:
         """Take the finished requests of one round."""
         keep = 0.5 ** (elapsed / half_life)
         self.missed = self.missed * keep + missed
         self.finished = self.finished * keep + finished
-        self.seconds = self.seconds * keep + elapsed
 
     @property
     def attainment(self) -> float | None:

@@ -72,18 +72,27 @@ class Spending:
     """Seconds that the newest count covers; 0 while misses are unknown."""
 
     def take(
-        self, *, finished: float, missed: Mapping[Role, float], hopeless: float, elapsed: float, half_life: float
+        self,
+        *,
+        finished: float,
+        missed: Mapping[Role, float],
+        hopeless: Mapping[Role, float],
+        elapsed: float,
+        seen: float,
+        half_life: float,
     ) -> None:
-        """Take the requests of one round: misses by role, and how many no idle system could have helped."""
+        """Take the requests of one round: misses by role, and how many of each no idle system could have helped.
+
+        ``elapsed`` seconds have passed since the round before, and ``seen`` of them are known.
+        """
         keep = 0.5 ** (elapsed / half_life)
         self.finished = self.finished * keep + finished
-        self.missed = max(0.0, self.missed * keep + sum(missed.values()) - hopeless)
-        self.seconds = self.seconds * keep + elapsed
-        self.counted_seconds = elapsed
+        self.missed = max(0.0, self.missed * keep + sum(missed.values()) - max(hopeless.values(), default=0.0))
+        self.seconds = self.seconds * keep + seen
+        self.counted_seconds = seen
         for role, count in missed.items():
             spent = self.roles.setdefault(role, RoleSpending())
-            beyond = 0.0 if role is Role.DECODE else hopeless
-            spent.missed = max(0.0, spent.missed * keep + count - beyond)
+            spent.missed = max(0.0, spent.missed * keep + count - hopeless.get(role, 0.0))
             spent.predicted *= keep
 
     def predicted_share(self, role: Role) -> float:
@@ -128,9 +137,18 @@ def misses_at_prices(curve: SizedCurve, request_seconds: float, requests_per_sec
 
 
 def role_prices(
-    spending: Spending, models: Mapping[Role, RoleModel], *, target: float, half_life: float, elapsed: float
+    spending: Spending,
+    models: Mapping[Role, RoleModel],
+    *,
+    target: float,
+    half_life: float,
+    elapsed: float,
+    seen: float,
 ) -> dict[Role, RolePrice]:
-    """Return each role's price of a miss, and remember what it was and what each price would have spent."""
+    """Return each role's price of a miss, and remember what it was and what each price would have spent.
+
+    ``elapsed`` seconds have passed since the round before, and ``seen`` of them are known.
+    """
     allowed = (1.0 - target) * (1.0 - SLACK)
     requests = max(model.requests_per_second for model in models.values())
     counted = spending.seconds > 60.0
@@ -145,7 +163,7 @@ def role_prices(
         biases[role] = _bias(spent, prior, cold=spending.cold)
     spending.counted_seconds = 0.0
     pace = max(_pace(spending, allowed, usual, half_life), max(biases.values()) / _MOST_RAISED)
-    _remember(spending, models, requests, elapsed)
+    _remember(spending, models, requests, elapsed, seen)
     common = _common_price(spending, biases, allowed * pace)
     prices = {}
     for role, bias in biases.items():
@@ -169,12 +187,14 @@ def _pace(spending: Spending, allowed: float, usual: float, half_life: float) ->
     return min(max(math.exp(min(exponent, 1.0)), _PACE_RANGE[0]), _PACE_RANGE[1])
 
 
-def _remember(spending: Spending, models: Mapping[Role, RoleModel], requests: float, elapsed: float) -> None:
+def _remember(
+    spending: Spending, models: Mapping[Role, RoleModel], requests: float, elapsed: float, seen: float
+) -> None:
     keep = 0.5 ** (elapsed / _SHARE_HALF_LIFE_SECONDS)
-    spending.requests = spending.requests * keep + elapsed * requests
+    spending.requests = spending.requests * keep + seen * requests
     for role, model in models.items():
         spent = spending.roles[role]
-        spent.at_prices = spent.at_prices * keep + elapsed * model.misses_at_prices
+        spent.at_prices = spent.at_prices * keep + seen * model.misses_at_prices
 
 
 def _common_price(spending: Spending, biases: Mapping[Role, float], allowed: float) -> float:

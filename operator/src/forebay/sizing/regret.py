@@ -28,8 +28,6 @@ EVENNESS = 2.0
 """No round plans to miss more than this times the share that may miss: what a bad hour may take of the budget."""
 _MOST_UNEVEN = 0.5
 _MEDIAN_ROUNDS = 4
-_SLOWEST_SECONDS = 60.0
-"""A round counts for no longer than this: between rounds that are farther apart nothing was seen."""
 
 
 @dataclass(slots=True)
@@ -71,7 +69,8 @@ class RoleSituation:
     held: bool
     """Whether nothing may be released."""
     at_least: int
-    elapsed: float
+    seen: float
+    """Seconds for which the round stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +118,7 @@ def _add_saved(sums: FloatArray, now: RoleSituation, first_above: int, most: flo
         ]
     )
     saved += now.count - _counts(len(sums))
-    saved *= min(now.elapsed, _SLOWEST_SECONDS)
+    saved *= now.seen
     sums += saved
     np.maximum(sums, 0.0, out=sums)
     if most < math.inf:

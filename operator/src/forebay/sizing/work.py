@@ -95,13 +95,14 @@ def edge_batch(performance: Performance, correction: float, context_tokens: floa
     per_sequence = correction * (
         performance.decode_seconds_per_sequence + performance.decode_seconds_per_kv_token * context_tokens
     )
-    largest = _largest_batch(performance, context_tokens)
+    largest = largest_batch(performance, context_tokens)
     room = itl_seconds - correction * performance.decode_base_seconds
     by_latency = room / per_sequence if per_sequence > 0.0 else largest
     return max(1.0, min(largest, by_latency))
 
 
-def _largest_batch(performance: Performance, context_tokens: float) -> float:
+def largest_batch(performance: Performance, context_tokens: float) -> float:
+    """Return the sequences per replica that batch size and KV cache allow, whatever the latency."""
     by_memory = _KV_SHARE * performance.kv_capacity_tokens / max(context_tokens, 1.0)
     return max(1.0, min(_BATCH_SHARE * performance.max_batch, by_memory))
 
@@ -130,7 +131,7 @@ def replica_work(performance: Performance, correction: Correction, lengths: Leng
         prefill_seconds=prefill_seconds,
         decode_seconds=decode_seconds,
         serve_seconds=decode_seconds + min(stretch, 4.0) * prefill_seconds,
-        largest_batch=_largest_batch(performance, lengths.context_tokens),
+        largest_batch=largest_batch(performance, lengths.context_tokens),
         batch=batch,
         output_tokens=lengths.output_tokens,
         step_base_seconds=base_seconds,

@@ -22,7 +22,7 @@ def generate(spec: TrafficSpec, seed: int) -> RequestTrace:
     before = round(spec.history_seconds / SLOT_SECONDS)
     slots = max(1, round(spec.duration_seconds / SLOT_SECONDS))
     rates = intensity(spec, before + slots, before, rng)
-    expected = float(rates.sum()) * SLOT_SECONDS
+    expected = float(rates[before:].sum()) * SLOT_SECONDS
     if expected > MAX_REQUESTS:
         raise TraceError(
             f"{spec.name} would have {expected:.3g} requests (limit {MAX_REQUESTS:.3g}); lower the rate"

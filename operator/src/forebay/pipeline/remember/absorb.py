@@ -15,6 +15,8 @@ from forebay.sizing.learned import LearnedCapacity
 FULL_STEP = 59.0 / 60.0
 """A step counts as observed from this share on."""
 _FEED_BACK_STEPS = 1.5
+_LONGEST_ROUND_SECONDS = 60.0
+"""A round stands for no longer than this: between rounds that lie farther apart nothing was seen."""
 
 
 def absorb(pool: Pool, observed: PoolObservation, memory: PoolMemory) -> None:
@@ -22,6 +24,7 @@ def absorb(pool: Pool, observed: PoolObservation, memory: PoolMemory) -> None:
     if memory.started_seconds is None:
         memory.started_seconds = observed.at_seconds
     elapsed = memory.elapsed_seconds = _elapsed(pool, observed, memory)
+    memory.seen_seconds = min(elapsed, max(_LONGEST_ROUND_SECONDS, pool.settings.interval_seconds))
     memory.last_round_seconds = observed.at_seconds
     if observed.traffic is not None:
         _absorb_traffic(pool, observed.traffic, memory)
@@ -45,8 +48,9 @@ def absorb(pool: Pool, observed: PoolObservation, memory: PoolMemory) -> None:
         memory.spending.take(
             finished=observed.finished,
             missed=_missed_by_role(pool, observed, observed.missed, memory),
-            hopeless=observed.finished * memory.hopeless_share,
+            hopeless={role: observed.finished * share for role, share in memory.hopeless_shares.items()},
             elapsed=elapsed,
+            seen=memory.seen_seconds,
             half_life=half_life,
         )
 

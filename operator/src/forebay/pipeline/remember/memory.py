@@ -106,8 +106,10 @@ class PoolMemory:
     started_seconds: float | None = None
     elapsed_seconds: float = 0.0
     """Time between this round and the one before."""
-    hopeless_share: float = 0.0
-    """Share of current prompts whose prefill alone takes longer than the TTFT objective."""
+    seen_seconds: float = 0.0
+    """The part of it in which the pool was seen: what happened between rounds that lie far apart is not known."""
+    hopeless_shares: dict[Role, float] = field(default_factory=dict)
+    """Share of current requests that each role misses however many replicas it has."""
     current_lengths: Lengths = field(default_factory=LengthTracker().current)
     """The lengths of this round."""
     curves: dict[Role, CachedCurves] = field(default_factory=dict)

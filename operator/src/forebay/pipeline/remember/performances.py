@@ -35,6 +35,10 @@ class Believed:
         room = ttft_seconds / max(self.correction.prefill, 1e-9) - self.performance.prefill_base_seconds
         return max(0.0, room) / max(self.performance.prefill_seconds_per_token, 1e-12)
 
+    def itl_seconds(self, batch: float, context_tokens: float) -> float:
+        """Return the time per token of ``batch`` sequences that hold so many KV tokens each."""
+        return self.correction.decode * self.performance.decode_step_seconds(batch, batch * context_tokens)
+
 
 def believed_performance(pool: Pool, variant: Variant, memory: PoolMemory) -> Believed:
     """Return what one replica of ``variant`` is believed to sustain at the present lengths."""

@@ -20,7 +20,7 @@ from forebay.sizing.price import RoleSpending, Spending
 from forebay.sizing.rates import Burstiness, RateWindow, numbers
 from forebay.sizing.regret import Regret
 
-VERSION = 4
+VERSION = 5
 
 _Part = TypeVar("_Part")
 

@@ -12,6 +12,7 @@ from forebay.pipeline.remember.memory import PoolMemory
 from forebay.pipeline.remember.performances import Believed, believed_performance, work_of
 from forebay.pipeline.remember.turns import Turns
 from forebay.pipeline.size.demand import RoleCurves, forecast_of, role_curves
+from forebay.pipeline.size.reach import hopeless_shares, out_of_reach, within_reach
 from forebay.pipeline.size.supply import Supply
 from forebay.sizing.work import ReplicaWork
 
@@ -65,13 +66,16 @@ def role_bases(
         raise ValueError("arrivals are unknown")
     reasons = _price_reasons(fleet, pool)
     believed = {variant.key: believed_performance(pool, variant, memory) for variant in pool.variants}
-    works = {name: work_of(pool, belief, memory) for name, belief in believed.items()}
+    memory.hopeless_shares = hopeless_shares(pool, believed, memory)
+    sized = within_reach(pool, believed, memory)
+    if sized is not pool:
+        believed = {variant.key: believed_performance(sized, variant, memory) for variant in pool.variants}
+    works = {name: work_of(sized, belief, memory) for name, belief in believed.items()}
     references = {role: _reference(pool, role, believed) for role in pool.roles}
     speed = {v.key: _speed(v, references[v.role], v.role, believed, works) for v in pool.variants}
     usd = deciding_prices(fleet, pool)
     usd_per_capacity = {key: usd[key] / max(speed[key], 1e-9) for key in usd}
     costs = _request_costs(usd_per_capacity, pool, references, works, supplies)
-    memory.hopeless_share = _hopeless_share(pool, believed, memory)
     burstiness = memory.burstiness.value
     bases = {}
     for role in pool.roles:
@@ -92,22 +96,10 @@ def role_bases(
             burstiness=burstiness,
             lead_seconds=lead,
             forecast=forecast,
-            curves=role_curves(pool, role, forecast, rate, burstiness, work, memory),
+            curves=role_curves(sized, role, forecast, rate, burstiness, work, memory),
         )
         reasons.extend(_capacity_reasons(pool, role, believed))
-    return bases, [*reasons, *_out_of_reach(pool, memory.hopeless_share)]
-
-
-def _out_of_reach(pool: Pool, hopeless_share: float) -> list[Reason]:
-    """Say where the objective cannot be met, and what can."""
-    if hopeless_share <= 1.0 - pool.slo.target:
-        return []
-    message = (
-        f"an idle replica answers {100.0 * (1.0 - hopeless_share):.1f} % of the present prompts within the TTFT "
-        f"objective, so {100.0 * pool.slo.target:g} % cannot be met: raise slo.ttft, or use faster replicas"
-    )
-    numbers = {"reachable_share": 1.0 - hopeless_share}
-    return [Reason(step=Step.SIZE, code=ReasonCode.OUT_OF_REACH, message=message, numbers=numbers)]
+    return bases, [*reasons, *out_of_reach(pool, believed, memory)]
 
 
 def _reference(pool: Pool, role: Role, believed: Mapping[VariantKey, Believed]) -> Variant:
@@ -135,16 +127,6 @@ def _request_costs(
         usd[role] = min(usd_per_capacity[v.key] for v in can_grow or variants)
     request = sum(usd[role] * works[variant.key].seconds(role) for role, variant in references.items())
     return {role: request / usd[role] for role in references}
-
-
-def _hopeless_share(pool: Pool, believed: Mapping[VariantKey, Believed], memory: PoolMemory) -> float:
-    """Return the share of current prompts that not even an idle replica of the fastest variant answers in time."""
-    longest = [
-        belief.longest_prompt(pool.slo.ttft_seconds)
-        for variant in pool.variants
-        if variant.role is not Role.DECODE and (belief := believed[variant.key]).known
-    ]
-    return memory.lengths.share_beyond(max(longest)) if longest else 0.0
 
 
 def _price_reasons(fleet: Fleet, pool: Pool) -> list[Reason]:

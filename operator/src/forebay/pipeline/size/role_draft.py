@@ -101,6 +101,7 @@ def role_sizes(pool: PoolBasis, found: Mapping[int, Curves]) -> dict[Role, RoleS
         target=pool.pool.slo.target,
         half_life=pool.pool.settings.budget_half_life_seconds,
         elapsed=memory.elapsed_seconds,
+        seen=memory.seen_seconds,
     )
     sizes = {}
     for role, basis in pool.roles.items():
@@ -139,7 +140,7 @@ def role_draft(pool: PoolBasis, size: RoleSize, *, held: bool) -> RoleDraft:
             order_floor=max(size.backlog.order or 0, size.present if hold else 0),
             held=held,
             at_least=basis.at_least,
-            elapsed=memory.elapsed_seconds,
+            seen=memory.seen_seconds,
         ),
     )
     return RoleDraft(size=size, wanted=found.replicas, holds_back=found.holds_back)
