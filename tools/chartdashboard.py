@@ -80,7 +80,7 @@ ROWS = (
             Panel(
                 "Requests that met the objective",
                 "percentunit",
-                {"{{namespace}}/{{pool}}": _of_pools("pool_slo_attainment_ratio")},
+                {"{{namespace}}/{{pool}} {{window}}": _of_pools("pool_slo_attainment_ratio", "window")},
                 "A gap means that nothing was measured, not that all was well.",
                 maximum=1.0,
             ),

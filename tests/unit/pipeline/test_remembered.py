@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from forebay.flow.fleet import PoolKey, Role
+from forebay.flow.observation import StartingReplica
 from forebay.flow.settings import PolicySettings
 from forebay.forecast.jobs import WarmJob
 from forebay.forecast.resolution import ONE_MINUTE, steps_of
@@ -208,6 +209,19 @@ def test_actions_that_were_carried_out_are_counted() -> None:
     pool = split_pool(settings=PolicySettings(actions_per_hour=2, max_scale_out_step=1))
     small = world(pool, rate=80.0, replicas={KEY: {"prefill": 2, "decode": 4}})
     assert [counts(small.run(1))["prefill"] for _ in range(5)] == [3, 4, 4, 4, 4]
+
+
+def test_starts_that_were_taken_back_are_counted() -> None:
+    small = world(rate=20.0)
+    small.run(2)
+    small.replicas[KEY]["prefill"] += 2
+    small.starting[KEY, "prefill"] = (StartingReplica(small.clock, small.clock + 60.0),) * 2
+    assert decide(small.fleet, small.observe(), small.state).pools[KEY].cancelled_last_hour == 0
+    small.replicas[KEY]["prefill"] -= 2
+    small.starting.clear()
+    decision = decide(small.fleet, small.observe(), small.state).pools[KEY]
+    assert decision.cancelled_last_hour == 2
+    assert decision.actions_last_hour >= 2
 
 
 def test_a_forecasters_failure_names_its_pool(monkeypatch: pytest.MonkeyPatch) -> None:

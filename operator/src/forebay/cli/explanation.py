@@ -63,6 +63,8 @@ def _now(status: Mapping[str, Any], mode: str) -> Iterator[str]:
         "demand": summary.get("demand"),
         "SLO met": status.get("sloAttainment"),
         "budget left": status.get("errorBudgetLeft"),
+        "over time": _over_time(status),
+        "last hour": _last_hour(status),
         "cost": f"{summary['cost']} $/h" if "cost" in summary else None,
         "lead time": f"{status['leadTime']} from order to ready (p90)" if "leadTime" in status else None,
     }
@@ -72,6 +74,18 @@ def _now(status: Mapping[str, Any], mode: str) -> Iterator[str]:
     if status.get("message"):
         yield ""
         yield click.style("Why: ", bold=True) + str(status["message"])
+
+
+def _over_time(status: Mapping[str, Any]) -> str | None:
+    windows = status.get("attainment") or ()
+    return ", ".join(f"{each['window']} {each['met']} (burn rate {each['burnRate']})" for each in windows) or None
+
+
+def _last_hour(status: Mapping[str, Any]) -> str | None:
+    if "actionsLastHour" not in status:
+        return None
+    actions, cancelled = status["actionsLastHour"], status.get("cancelledLastHour", 0)
+    return f"{actions} scaling actions, {cancelled} replicas taken back before they were ready"
 
 
 def _attention(status: Mapping[str, Any], mode: str) -> Iterator[str]:

@@ -104,6 +104,15 @@ class VariantDecision(OfVariant):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WindowAttainment:
+    """How many requests met the objectives over some time."""
+
+    attainment: float
+    burn_rate: float
+    """Misses over those that the objective allows: 1 spends the budget exactly."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PoolDecision:
     """What one pool should have, and why."""
 
@@ -122,9 +131,12 @@ class PoolDecision:
     """Share of requests that met the SLO over the budget window."""
     error_budget_left: float | None = None
     """1 = untouched, 0 = spent, negative = overspent."""
-    burn_rates: Mapping[str, float] = field(default_factory=dict)
-    """Misses over those that the objective allows, over about an hour (``1h``) and a day (``1d``): 1 spends the
-    budget exactly."""
+    windows: Mapping[str, WindowAttainment] = field(default_factory=dict)
+    """The same over about an hour (``1h``), a day (``1d``) and four weeks (``28d``)."""
+    actions_last_hour: int = 0
+    """Changes of a role's targets, all roles together."""
+    cancelled_last_hour: int = 0
+    """Replicas that were taken back before they were ready."""
     usd_per_hour: float | None = None
     capacity_source: Mapping[VariantKey, str] = field(default_factory=dict)
     """Per variant: ``profile``, ``profile-corrected`` or ``learned``."""

@@ -3,7 +3,15 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from forebay.flow.decision import FleetDecision, PoolDecision, Reason, ReasonCode, Step, VariantDecision
+from forebay.flow.decision import (
+    FleetDecision,
+    PoolDecision,
+    Reason,
+    ReasonCode,
+    Step,
+    VariantDecision,
+    WindowAttainment,
+)
 from forebay.flow.fleet import Fleet, Pool, PoolKey, Variant, VariantKey
 from forebay.flow.observation import FleetObservation, PoolObservation
 from forebay.flow.plan import FleetPlan
@@ -11,6 +19,7 @@ from forebay.flow.roles import ROLES, Phase
 from forebay.pipeline.guard.context import GuardContext
 from forebay.pipeline.guard.guards import guarded
 from forebay.pipeline.guard.quota import within_quotas
+from forebay.pipeline.guard.record import note_changes
 from forebay.pipeline.guard.removals import note_withdrawals
 from forebay.pipeline.plan.allocation import Allocation, allocate
 from forebay.pipeline.plan.plan_reasons import alternatives, plan_reasons
@@ -22,7 +31,6 @@ from forebay.pipeline.size.pool_basis import PoolBasis, compute_curves, pool_bas
 from forebay.pipeline.size.pool_draft import PoolDraft, pool_draft
 from forebay.pipeline.size.supply import Supply
 
-_HOUR_SECONDS = 3600.0
 _AT_ONCE = 250
 """Pools whose curves are computed together: enough for large arrays, few enough for a large fleet's memory."""
 
@@ -203,7 +211,7 @@ def _finish(
         limited=limited,
         at_seconds=observed.at_seconds,
     )
-    _count_actions(context)
+    note_changes(context)
     counts, guard_reasons = guarded(context, planned)
     note_withdrawals(context, counts)
     memory.desired = dict(counts)
@@ -227,7 +235,9 @@ def _finish(
         },
         slo_attainment=memory.budget.attainment,
         error_budget_left=memory.budget.left(pool.slo.target),
-        burn_rates=_burn_rates(pool, memory),
+        windows=_windows(pool, memory),
+        actions_last_hour=sum(map(len, memory.actions.values())),
+        cancelled_last_hour=len(memory.cancelled),
         usd_per_hour=pool_usd_per_hour(fleet, pool, counts),
         capacity_source={
             name: b.source for sized in draft.roles.values() for name, b in sized.basis.believed.items()
@@ -239,9 +249,13 @@ def _finish(
     )
 
 
-def _burn_rates(pool: Pool, memory: PoolMemory) -> dict[str, float]:
-    rates = {name: spent.burn_rate(pool.slo.target) for name, spent in memory.burned.items()}
-    return {name: rate for name, rate in rates.items() if rate is not None}
+def _windows(pool: Pool, memory: PoolMemory) -> dict[str, WindowAttainment]:
+    found = {}
+    for name, window in memory.windows.items():
+        attainment, rate = window.attainment, window.burn_rate(pool.slo.target)
+        if attainment is not None and rate is not None:
+            found[name] = WindowAttainment(attainment=attainment, burn_rate=rate)
+    return found
 
 
 def _corrections(draft: PoolDraft) -> dict[VariantKey, dict[Phase, float]]:
@@ -261,18 +275,6 @@ def _unserved_share(draft: PoolDraft, counts: Mapping[VariantKey, int]) -> float
         if sized.size.order.erlangs > capacity:
             worst = max(worst, 1.0 - capacity / sized.size.order.erlangs)
     return worst
-
-
-def _count_actions(context: GuardContext) -> None:
-    """Note which roles' targets have changed since the last round: a wish that nobody carried out is no action."""
-    memory = context.memory
-    for role in context.pool.roles:
-        recent = [t for t in memory.actions.get(role, []) if context.at_seconds - t < _HOUR_SECONDS]
-        now = {v.key: context.supplies[v.key].desired for v in context.pool.of_role(role)}
-        if any(memory.targets.get(name, count) != count for name, count in now.items()):
-            recent.append(context.at_seconds)
-        memory.actions[role] = recent
-        memory.targets.update(now)
 
 
 def _variant_decisions(
@@ -309,6 +311,8 @@ def _held(
         held=True,
         slo_attainment=memory.budget.attainment,
         error_budget_left=memory.budget.left(pool.slo.target),
-        burn_rates=_burn_rates(pool, memory),
+        windows=_windows(pool, memory),
+        actions_last_hour=sum(map(len, memory.actions.values())),
+        cancelled_last_hour=len(memory.cancelled),
         usd_per_hour=pool_usd_per_hour(fleet, pool, counts),
     )

@@ -189,12 +189,22 @@ class PoolGauges(Collector):
             labels=(*pool, "quantile"),
         )
         attainment = GaugeMetricFamily(
-            "forebay_pool_slo_attainment_ratio", "Share of requests that met the SLO.", labels=pool
+            "forebay_pool_slo_attainment_ratio",
+            "Share of requests that met the SLO, over an hour, a day and four weeks.",
+            labels=(*pool, "window"),
         )
         burn = GaugeMetricFamily(
             "forebay_pool_slo_burn_rate",
             "Requests that missed the SLO over those that the objective allows.",
             labels=(*pool, "window"),
+        )
+        actions = GaugeMetricFamily(
+            "forebay_pool_actions_last_hour", "Changes of a role's targets in the last hour.", labels=pool
+        )
+        cancelled = GaugeMetricFamily(
+            "forebay_pool_cancelled_last_hour",
+            "Replicas taken back before they were ready, in the last hour.",
+            labels=pool,
         )
         cost = GaugeMetricFamily(
             "forebay_pool_cost_usd_per_hour", "Cost of the running replicas per hour.", labels=pool
@@ -213,9 +223,11 @@ class PoolGauges(Collector):
                 desired.add_metric(labels, sum(variant.desired for variant in mine))
                 recommended.add_metric(labels, decision.desired(each))
             _add(demand, where, decision.demand_requests_per_second)
-            _add(attainment, where, decision.slo_attainment)
-            for window, rate in decision.burn_rates.items():
-                burn.add_metric((*where, window), rate)
+            for name, window in decision.windows.items():
+                attainment.add_metric((*where, name), window.attainment)
+                burn.add_metric((*where, name), window.burn_rate)
+            actions.add_metric(where, decision.actions_last_hour)
+            cancelled.add_metric(where, decision.cancelled_last_hour)
             _add(cost, where, usd_per_hour)
             _add(recommended_cost, where, decision.usd_per_hour)
             held.add_metric(where, float(decision.held))
@@ -225,7 +237,7 @@ class PoolGauges(Collector):
                 forecasts.add_metric((*where, "0.9"), forecast.at_horizon.q90)
                 forecasts.add_metric((*where, "0.99"), forecast.at_horizon.q99)
         replicas = (ready, starting, desired, recommended)
-        return (*replicas, demand, forecasts, attainment, burn, cost, recommended_cost, held)
+        return (*replicas, demand, forecasts, attainment, burn, actions, cancelled, cost, recommended_cost, held)
 
 
 def _add(family: GaugeMetricFamily, labels: tuple[str, ...], value: float | None) -> None:

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-BURN_WINDOWS: Mapping[str, float] = MappingProxyType({"1h": 3_600.0, "1d": 86_400.0})
-"""Seconds over which the burn rate is told, by name: an hour tells what happens now, a day what lasts."""
+WINDOWS: Mapping[str, float] = MappingProxyType({"1h": 3_600.0, "1d": 86_400.0, "28d": 2_419_200.0})
+"""Seconds over which attainment is told, by name: an hour tells what happens now, a day what lasts, four weeks are
+the usual window of a service level objective."""
 
 
 @dataclass(slots=True)

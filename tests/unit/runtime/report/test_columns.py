@@ -7,7 +7,7 @@ import pytest
 
 from forebay.api.v1alpha1.inferencepool import Mode
 from forebay.api.v1alpha1.inferencepool_status import InferencePoolStatus
-from forebay.flow.decision import PoolDecision, Reason, ReasonCode, Step, VariantDecision
+from forebay.flow.decision import PoolDecision, Reason, ReasonCode, Step, VariantDecision, WindowAttainment
 from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.forecast import DemandForecast, Quantiles
 from forebay.flow.observation import (
@@ -66,6 +66,9 @@ DECISION = PoolDecision(
     },
     slo_attainment=0.9923,
     error_budget_left=0.7,
+    windows={"1h": WindowAttainment(attainment=0.981, burn_rate=1.9)},
+    actions_last_hour=3,
+    cancelled_last_hour=1,
     usd_per_hour=12.5,
     capacity_source={PREFILL: "profile"},
 )
@@ -110,6 +113,8 @@ def test_the_status_fits_its_own_schema_and_tells_on_call_what_matters() -> None
         "4m10s",
     )
     assert rendered["recommendedCostPerHour"] == "12.50"
+    assert rendered["attainment"] == [{"window": "1h", "met": "98.1%", "burnRate": "1.9"}]
+    assert (rendered["actionsLastHour"], rendered["cancelledLastHour"]) == (3, 1)
     assert rendered["lastDecision"]["changes"] == ["prefill/h100 2 -> 3"]
     assert rendered["roles"][0]["variants"][0]["capacity"] == "profile"
 

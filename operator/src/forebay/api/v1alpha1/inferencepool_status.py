@@ -107,6 +107,18 @@ class DecisionStatus(ApiModel):
     """What changed, such as prefill/h100 3 -> 4."""
 
 
+class AttainmentStatus(ApiModel):
+    """How many requests met the SLO over some time, which fades: what is older than the window counts little."""
+
+    window: Annotated[StrictStr, Field(max_length=8)]
+    """1h, 1d or 28d."""
+    met: Short | None = None
+    """Share of requests that met the SLO, such as 99.2%."""
+    burn_rate: Short | None = None
+    """Requests that missed over those that the objective allows, as a decimal string: 1 spends the budget
+    exactly."""
+
+
 class InferencePoolStatus(ApiModel):
     """What was observed and decided; written by Forebay."""
 
@@ -120,6 +132,12 @@ class InferencePoolStatus(ApiModel):
     """Share of requests that met the SLO over the error budget's window, such as 99.2%."""
     error_budget_left: Short | None = None
     """What is left of the error budget: 100% is untouched, negative is overspent."""
+    attainment: Annotated[tuple[AttainmentStatus, ...], Field(max_length=8), ListType("map", ("window",))] = ()
+    """The SLO and its burn rate over an hour, a day and four weeks."""
+    actions_last_hour: Count | None = None
+    """Changes of a role's targets in the last hour, all roles together."""
+    cancelled_last_hour: Count | None = None
+    """Replicas that were taken back before they were ready, in the last hour."""
     cost_per_hour: Short | None = None
     """Cost of the replicas that run, per hour, as a decimal string."""
     recommended_cost_per_hour: Short | None = None

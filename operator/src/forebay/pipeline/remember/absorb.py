@@ -8,7 +8,7 @@ from forebay.flow.performance import Performance
 from forebay.flow.roles import ROLES, Queue
 from forebay.pipeline.remember.memory import PoolMemory
 from forebay.pipeline.remember.performances import believed_performance
-from forebay.sizing.budget import BURN_WINDOWS, fading_half_life
+from forebay.sizing.budget import WINDOWS, fading_half_life
 from forebay.sizing.calibration import Calibration
 from forebay.sizing.learned import LearnedCapacity
 
@@ -38,8 +38,8 @@ def absorb(pool: Pool, observed: PoolObservation, memory: PoolMemory) -> None:
         memory.budget.push(
             missed=observed.missed, finished=observed.finished, elapsed=elapsed, half_life=half_life
         )
-        for name, seconds in BURN_WINDOWS.items():
-            memory.burned[name].push(
+        for name, seconds in WINDOWS.items():
+            memory.windows[name].push(
                 missed=observed.missed,
                 finished=observed.finished,
                 elapsed=elapsed,

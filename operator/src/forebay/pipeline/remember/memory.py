@@ -7,7 +7,7 @@ from forebay.flow.forecast import DemandForecast
 from forebay.flow.performance import Performance
 from forebay.flow.trace import FloatArray
 from forebay.forecast import Forecaster
-from forebay.sizing.budget import BURN_WINDOWS, MissWindow
+from forebay.sizing.budget import WINDOWS, MissWindow
 from forebay.sizing.calibration import Calibration
 from forebay.sizing.curve import SizedCurve
 from forebay.sizing.learned import LearnedCapacity
@@ -79,14 +79,17 @@ class PoolMemory:
     burstiness: Burstiness = field(default_factory=Burstiness)
     lengths: LengthTracker = field(default_factory=LengthTracker)
     budget: MissWindow = field(default_factory=MissWindow)
-    burned: dict[str, MissWindow] = field(default_factory=lambda: {name: MissWindow() for name in BURN_WINDOWS})
-    """The same over shorter windows, by `BURN_WINDOWS`."""
+    windows: dict[str, MissWindow] = field(default_factory=lambda: {name: MissWindow() for name in WINDOWS})
+    """The same over other times, by `WINDOWS`."""
     spending: Spending = field(default_factory=Spending)
     regrets: dict[Role, Regret] = field(default_factory=dict)
     calibrations: dict[VariantKey, Calibration] = field(default_factory=dict)
     learned: dict[VariantKey, LearnedCapacity] = field(default_factory=dict)
     blocks: dict[VariantKey, Block] = field(default_factory=dict)
     actions: dict[Role, list[float]] = field(default_factory=dict)
+    """Times of the last hour at which targets of the role changed."""
+    cancelled: list[float] = field(default_factory=list)
+    """Times of the last hour at which a replica was taken back before it was ready."""
     leads: dict[Role, float] = field(default_factory=dict)
     reactive_peaks: dict[Role, list[tuple[float, int]]] = field(default_factory=dict)
     desired: dict[VariantKey, int] = field(default_factory=dict)
@@ -97,6 +100,8 @@ class PoolMemory:
     """Time between two rounds in which a role was sized."""
     targets: dict[VariantKey, int] = field(default_factory=dict)
     """Replicas that each variant's target was set to in the last round."""
+    starting: dict[VariantKey, int] = field(default_factory=dict)
+    """Replicas of each variant that were not ready in the last round."""
     withdrawals: dict[VariantKey, Withdrawal] = field(default_factory=dict)
     """The last withdrawal of each variant that still has overdue replicas."""
     awaits_past: bool = False

@@ -12,7 +12,7 @@ from forebay.flow.settings import PolicySettings
 from forebay.forecast import Forecaster
 from forebay.forecast.resolution import ONE_MINUTE, Resolution
 from forebay.pipeline.remember.memory import Block, PoolMemory
-from forebay.sizing.budget import BURN_WINDOWS, MissWindow
+from forebay.sizing.budget import WINDOWS, MissWindow
 from forebay.sizing.calibration import Calibration, RatioFilter
 from forebay.sizing.learned import LearnedCapacity, Regression
 from forebay.sizing.lengths import LengthTracker
@@ -37,13 +37,14 @@ def dump(memory: PoolMemory) -> bytes:
         "burstiness": asdict(memory.burstiness),
         "lengths": asdict(replace(memory.lengths, sampled=None)),
         "budget": asdict(memory.budget),
-        "burned": {name: asdict(spent) for name, spent in memory.burned.items()},
+        "windows": {name: asdict(window) for name, window in memory.windows.items()},
         "spending": {**asdict(memory.spending), "roles": _of_roles(memory.spending.roles)},
         "regrets": _of_roles(memory.regrets),
         "calibrations": _by_role(memory.calibrations, asdict),
         "learned": _by_role(memory.learned, asdict),
         "blocks": _by_role(memory.blocks, asdict),
         "actions": {role.value: times for role, times in memory.actions.items()},
+        "cancelled": memory.cancelled,
         "leads": {role.value: lead for role, lead in memory.leads.items()},
         "desired": _by_role(memory.desired, int),
         "signals_seen": sorted(memory.signals_seen),
@@ -81,13 +82,14 @@ def _memory(document: Mapping[str, Any], forecaster: Forecaster) -> PoolMemory:
         burstiness=Burstiness(**_arrays(document["burstiness"], "samples")),
         lengths=LengthTracker(**document["lengths"]),
         budget=MissWindow(**document["budget"]),
-        burned={name: MissWindow(**document["burned"][name]) for name in BURN_WINDOWS},
+        windows={name: MissWindow(**document["windows"][name]) for name in WINDOWS},
         spending=_spending(document["spending"]),
         regrets={Role(role): Regret(**_array(value, "sums")) for role, value in document["regrets"].items()},
         calibrations=_each(document["calibrations"], _calibration),
         learned=_each(document["learned"], _learned),
         blocks=_each(document["blocks"], _block),
         actions={Role(role): list(times) for role, times in document["actions"].items()},
+        cancelled=list(document["cancelled"]),
         leads={Role(role): float(lead) for role, lead in document["leads"].items()},
         desired=_each(document["desired"], int),
         signals_seen=set(document["signals_seen"]),

@@ -69,6 +69,9 @@ def pool_report(
         "roles": _roles(observed, decision, last_written),
         "sloAttainment": percent(decision.slo_attainment),
         "errorBudgetLeft": percent(decision.error_budget_left),
+        "attainment": _attainment(decision) or None,
+        "actionsLastHour": decision.actions_last_hour,
+        "cancelledLastHour": decision.cancelled_last_hour,
         "costPerHour": _usd(usd_per_hour),
         "recommendedCostPerHour": _usd(decision.usd_per_hour),
         "message": shorten(missing or (why.message if why else ""), 512) or None,
@@ -103,6 +106,8 @@ def _figures(
             "skill": forecast.score.pinball90_ratio if forecast is not None and forecast.score else None,
             "sloAttainment": decision.slo_attainment,
             "errorBudgetLeft": decision.error_budget_left,
+            **{f"met{name}": window.attainment for name, window in decision.windows.items()},
+            **{f"burnRate{name}": window.burn_rate for name, window in decision.windows.items()},
             "cost": usd_per_hour,
             "recommendedCost": decision.usd_per_hour,
             "leadTime": max((variant.lead_time_seconds for variant in observed.variants), default=None),
@@ -113,6 +118,13 @@ def _figures(
             *(verdict.message if verdict.subject is None else verdict.subject for verdict in verdicts),
         ),
     )
+
+
+def _attainment(decision: PoolDecision) -> list[dict[str, str | None]]:
+    return [
+        {"window": name, "met": percent(window.attainment), "burnRate": f"{window.burn_rate:.1f}"}
+        for name, window in decision.windows.items()
+    ]
 
 
 def _usd(value: float | None) -> str | None:

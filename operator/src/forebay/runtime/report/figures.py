@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from forebay.sizing.budget import WINDOWS
+
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
@@ -21,7 +23,8 @@ _TOLERANCES: Mapping[str, Tolerance] = {
     "p90": Tolerance(relative=0.25),
     "p99": Tolerance(relative=0.25),
     "skill": Tolerance(relative=0.5),
-    "sloAttainment": Tolerance(relative=0.0, least=0.005),
+    **dict.fromkeys(("sloAttainment", *(f"met{name}" for name in WINDOWS)), Tolerance(relative=0.0, least=0.005)),
+    **dict.fromkeys((f"burnRate{name}" for name in WINDOWS), Tolerance(relative=0.25, least=0.2)),
     "errorBudgetLeft": Tolerance(relative=0.1, least=0.05),
     "leadTime": Tolerance(relative=0.1, least=5.0),
 }

@@ -24,6 +24,9 @@ _FIGURES = frozenset(
     {
         "sloAttainment",
         "errorBudgetLeft",
+        "attainment",
+        "actionsLastHour",
+        "cancelledLastHour",
         "costPerHour",
         "recommendedCostPerHour",
         "message",
