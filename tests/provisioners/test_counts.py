@@ -66,7 +66,7 @@ def test_machines_come_for_replicas_and_only_idle_ones_go(journey: Journey, mach
     journey.want(3)
     journey.operate()
     journey.until(lambda: journey.ready(H100) == 3, seconds=90)
-    assert journey.states(H100) == {"usable": 3}
+    journey.until(lambda: journey.states(H100) == {"usable": 3}, seconds=30)
     journey.want(1)
     journey.until(lambda: len(journey.nodes(H100)) == 1, seconds=90)
     assert journey.ready(H100) == 1, "the replica that stayed was not touched"
