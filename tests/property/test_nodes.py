@@ -84,6 +84,8 @@ def node_usd(supply: NodeSupply, counts: Mapping[PoolKey, Mapping[VariantKey, in
     most = 6 if supply.obtainable is None else supply.obtainable
     for keep in itertools.product(*((1,) if group.stays else (0, 1) for group in supply.groups)):
         kept = [group for group, there in zip(supply.groups, keep, strict=True) if there]
+        if moves(supply, kept, counts):
+            continue
         sizes: list[int] = []
         for key, replicas in counts.items():
             for variant, count in replicas.items():
@@ -93,23 +95,22 @@ def node_usd(supply: NodeSupply, counts: Mapping[PoolKey, Mapping[VariantKey, in
             blocks = tuple(sorted([group.free_gpus for group in kept] + [GPUS] * opened))
             if fits(tuple(sorted(sizes, reverse=True)), blocks):
                 usd = NODE_USD * max(0, len(kept) + opened - supply.paid_nodes)
-                best = min(best, usd + move_usd(supply, kept, counts))
+                best = min(best, usd)
                 break
     return best
 
 
-def move_usd(
+def moves(
     supply: NodeSupply, kept: Sequence[NodeGroup], counts: Mapping[PoolKey, Mapping[VariantKey, int]]
-) -> float:
-    """Return the cost of replicas that leave an emptied node and are not released: 4 minutes side by side."""
-    usd = 0.0
+) -> bool:
+    """Return whether a replica leaves an emptied node without being released."""
     for key, replicas in counts.items():
         for variant, count in replicas.items():
             held = sum(group.replicas.get((key, variant), 0) for group in supply.groups)
             staying = sum(group.replicas.get((key, variant), 0) for group in kept)
-            moved = max(0, count - staying) - max(0, count - held)
-            usd += moved * (1.0 if variant == SMALL else 2.0) * (120.0 + 120.0) / 3600.0
-    return usd
+            if staying < min(count, held):
+                return True
+    return False
 
 
 def cost(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from forebay.flow.decision import PoolDecision
+from forebay.flow.decision import FleetDecision, PoolDecision
 from forebay.flow.fleet import Fleet, NodePool, Pool, PoolKey, Role, Slo, Variant
 from forebay.flow.observation import (
     EngineSample,
@@ -75,10 +75,13 @@ class World:
         return FleetObservation(at_seconds=self.clock, pools=pools, node_pools=self.node_pools)
 
     def step(self) -> dict[PoolKey, PoolDecision]:
+        return dict(self.step_fleet().pools)
+
+    def step_fleet(self) -> FleetDecision:
         decision = decide(self.fleet, self.observe(), self.state)
         for key, pool in decision.pools.items():
             self.replicas[key] = {v.name: v.desired for v in pool.variants}
-        return dict(decision.pools)
+        return decision
 
     def run(self, rounds: int) -> PoolDecision:
         for _ in range(rounds - 1):

@@ -45,6 +45,19 @@ def test_replicas_that_find_room_open_no_node() -> None:
     assert sum(counts(decision).values()) <= 8
 
 
+def test_the_decision_names_the_nodes_to_empty() -> None:
+    """Protects scale-in: who lowers the count marks the replicas on these nodes to go first."""
+    both = {(KEY, prefill("prefill")): 1, (KEY, decode("decode")): 1}
+    full = PlacedNode(name="full", free_gpus=0, replicas=dict.fromkeys(both, 4))
+    single = PlacedNode(name="single", free_gpus=6, replicas=both)
+    for others, expected in ((False, {"single"}), (True, set())):
+        seen = _placed(full, replace(single, others=others))
+        world = _fleet(seen, rate=10.0, replicas={"prefill": 5, "decode": 5})
+        # Nothing is released in the first rounds, before the demand is known.
+        emptied = {name for _ in range(40) for name in world.step_fleet().emptying}
+        assert emptied - {"full"} == expected
+
+
 def test_demand_beyond_the_nodes_opens_one() -> None:
     held = {(KEY, prefill("prefill")): 4, (KEY, decode("decode")): 4}
     node = PlacedNode(name="a", free_gpus=0, replicas=held)

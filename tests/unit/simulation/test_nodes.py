@@ -64,6 +64,19 @@ def test_a_replica_that_fits_starts_at_once_and_one_that_does_not_waits_for_its_
     assert (bill.launched, bill.given_back_unused, bill.most_nodes) == (1, 0, 2)
 
 
+def test_replicas_on_nodes_that_the_plan_empties_go_first() -> None:
+    """Protects the bill: released by chance, replicas leave every node half full."""
+    capacity = nodes()
+    pool = simulated(capacity, {P: 4, D: 4})
+    first, second = _placement(capacity, pool)
+    for keep, empty in ((first, second), (second, first)):
+        held = {key: count for (_, key), count in keep.replicas.items()}
+        pool = simulated(capacity := nodes(), {P: 4, D: 4})
+        pool.scale({key: held.get(key, 0) for key in (P, D)}, frozenset({empty.name}))
+        kept = {node.name: node.replicas for node in _placement(capacity, pool)}
+        assert kept[empty.name] == {}
+
+
 def test_it_shows_which_replicas_hold_each_node() -> None:
     """Protects: Forebay planned per GPU in the replay and paid for nodes that a few replicas kept."""
     capacity = NodeFleet(

@@ -164,3 +164,5 @@ class FleetDecision:
     """What one more GPU, dollar or watt would be worth, in words."""
     solver: str = ""
     """How the plan was found, or why the last one was kept."""
+    emptying: frozenset[str] = frozenset()
+    """Nodes that the plan empties: where replicas are released, those on these nodes go first."""

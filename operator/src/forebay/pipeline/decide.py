@@ -75,7 +75,14 @@ def decide(fleet: Fleet, observed: FleetObservation, state: FleetState, *, jobs:
         pools=within_quotas(fleet, {key: decided[key] for key in sorted(decided)}),
         shadow_prices=plan.shadow_prices if plan is not None else (),
         solver=plan.solver if plan is not None else (failure.message if failure else "each pool on its own"),
+        emptying=_emptying(plans.binding[0].plan),
     )
+
+
+def _emptying(plan: FleetPlan | None) -> frozenset[str]:
+    """Return the nodes that a plan empties; those that are on their way have no name yet."""
+    planned = plan.nodes.values() if plan is not None else ()
+    return frozenset(name for nodes in planned for name in nodes.emptied if name)
 
 
 def _draft(

@@ -37,7 +37,10 @@ class LinearProgram:
         return len(self.cost) - 1
 
     def row(self, terms: Sequence[tuple[int, float]], *, lower: float = -INFINITY, upper: float = INFINITY) -> int:
-        """Add ``lower <= sum of coefficient * variable <= upper`` and return the row's index."""
+        """Add ``lower <= sum of coefficient * variable <= upper`` and return the row's index.
+
+        No variable may be named twice: HiGHS would search for ever.
+        """
         self.index.extend([column for column, _ in terms])
         self.value.extend([coefficient for _, coefficient in terms])
         self.starts.append(len(self.index))

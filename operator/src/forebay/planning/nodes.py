@@ -2,8 +2,8 @@
 
 Clouds bill whole nodes. Each role offers some of its best answers, as where pools share limits (``columns``); the
 program that chooses among them pays for nodes instead of replicas. A node that is there is kept, or emptied: then
-every replica on it goes, is released or runs elsewhere. Free room on nodes that stay, and new nodes, take what the
-answers have beyond the replicas that stay where they are.
+every replica on it is released. No replica is moved, because that would take a cold start beside the old one:
+replicas that are kept stay on nodes that are kept, and free room and new nodes take what is added.
 
 Room is counted per replica size: all replicas of ``s`` GPUs or more must fit into blocks of ``s``. Where each size
 divides the next (1, 2, 4, 8), what fits by this count fits on the nodes; our own packing checks it in any case.
@@ -24,7 +24,6 @@ from forebay.planning.highs import INFINITY, SolverOptions, solve_program
 from forebay.planning.normal import Choice, Limits, PoolModel, RoleProgram
 from forebay.planning.packing import packs
 from forebay.planning.pricing import SLACK, Offer
-from forebay.planning.remix import EARNED_BACK_SECONDS, SIDE_BY_SIDE_SECONDS
 from forebay.planning.search import directions, own_prices, priced
 
 MOST_ROLES = 120
@@ -99,7 +98,7 @@ def solve_in_nodes(
             offer.add(np.array([[plan[pool.key][c.key] for c in role.choices] for plan in known]))
             _offer_answers(offer, at_list, nodes)
             offers.append(offer)
-    chooser = NodeChooser(offers, limits, nodes, _move_usd(pools))
+    chooser = NodeChooser(offers, limits, nodes)
     most = min(options.nodes, MOST_NODES_OF_SEARCH)
     gap = GAP_OF_MANY if len(offers) > FEW_ROLES else options.relative_gap
     choosing = replace(options, plain=True, nodes=most, relative_gap=gap)
@@ -148,17 +147,6 @@ def _without_node_prices(pool: PoolModel, nodes: Mapping[str, NodeSupply]) -> Po
     return replace(pool, roles=roles)
 
 
-def _move_usd(pools: Sequence[PoolModel]) -> dict[Placed, float]:
-    """Return what moving one replica costs, as dollars per hour: what it saves must earn that back soon."""
-    return {
-        (pool.key, choice.key): choice.option.usd_per_replica_hour
-        * (choice.option.lead_time_seconds + SIDE_BY_SIDE_SECONDS)
-        / EARNED_BACK_SECONDS
-        for pool in pools
-        for choice in pool.choices
-    }
-
-
 def _offer_answers(offer: Offer, at_list: RoleProgram, nodes: Mapping[str, NodeSupply]) -> None:
     """Offer all combinations of a small role, and of a large one the best at several prices of node room."""
     ways = directions(offer.role)
@@ -201,10 +189,8 @@ class NodeChooser(Chooser):
         offers: Sequence[Offer],
         limits: Limits,
         nodes: Mapping[str, NodeSupply],
-        move_usd: Mapping[Placed, float],
     ) -> None:
         self._nodes = nodes
-        self._move_usd = move_usd
         self._kept: dict[str, list[int]] = {}
         self._opened: dict[str, int] = {}
         self._paid: dict[str, int] = {}
@@ -231,37 +217,32 @@ class NodeChooser(Chooser):
         groups = list(zip(supply.groups, self._kept[name], strict=True))
         every = [(column, 1.0) for _, column in groups] + [(self._opened[name], 1.0)]
         program.row([*every, (self._paid[name], -1.0)], upper=float(supply.paid_nodes))
-        new: dict[int, list[int]] = {}
+        new: dict[int, list[tuple[int, float]]] = {}
         for index, offer in enumerate(self.offers):
             for choice in offer.role.choices:
                 if choice.option.node_pool == name:
-                    column = self._new_replicas(index, (offer.pool.key, choice.key), choice, groups)
-                    new.setdefault(choice.option.gpus_per_replica, []).append(column)
+                    added = self._added(index, (offer.pool.key, choice.key), choice, groups)
+                    new.setdefault(choice.option.gpus_per_replica, []).extend(added)
         for size in sorted({min(size, supply.gpus_per_node) for size in new}):
-            wanted = [(column, float(gpus)) for gpus, columns in new.items() if gpus >= size for column in columns]
+            wanted: dict[int, float] = {}
+            for gpus, answers in new.items():
+                for answer, count in answers if gpus >= size else ():
+                    wanted[answer] = wanted.get(answer, 0.0) + gpus * count
             room = [(column, -float(group.free_gpus // size * size)) for group, column in groups]
             room.append((self._opened[name], -float(supply.gpus_per_node // size * size)))
-            program.row([*wanted, *room], upper=0.0)
+            program.row([*wanted.items(), *room], upper=0.0)
 
-    def _new_replicas(
+    def _added(
         self, index: int, placed: Placed, choice: Choice, groups: Sequence[tuple[NodeGroup, int]]
-    ) -> int:
-        """Add the replicas of a variant that need a place: its growth, and those that leave an emptied node.
-
-        The latter run twice for a while. That is paid for, so that nothing moves without a gain.
-        """
+    ) -> list[tuple[int, float]]:
+        """Keep enough nodes for the replicas that stay; return what each answer adds to those that are placed."""
         held = sum(len(group.names) * group.replicas.get(placed, 0) for group, _ in groups)
-        column = self.program.column()
-        here = self.terms(index, lambda other: float(other.key == choice.key))
-        stay = [(kept, -float(group.replicas[placed])) for group, kept in groups if placed in group.replicas]
-        self.program.row([*here, *stay, (column, -1.0)], upper=0.0)
+        answers = self.terms(index, lambda other: float(other.key == choice.key))
         if held:
-            moved = self.program.column(cost=self._move_usd[placed])
-            growth = [(answer, max(0.0, count - held)) for answer, count in here]
-            self.program.row(
-                [(column, 1.0), (moved, -1.0), *((answer, -more) for answer, more in growth)], upper=0.0
-            )
-        return column
+            staying = [(answer, min(count, float(held))) for answer, count in answers]
+            stay = [(kept, -float(group.replicas[placed])) for group, kept in groups if placed in group.replicas]
+            self.program.row([*staying, *stay], upper=0.0)
+        return [(answer, max(0.0, count - held)) for answer, count in answers]
 
     def node_plans(self, values: FloatArray, counts: PlainCounts) -> dict[str, NodePlan] | None:
         """Return the nodes of a solution, checked by packing; ``None`` if something has no room."""

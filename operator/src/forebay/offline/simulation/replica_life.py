@@ -7,6 +7,7 @@ cancelled or not. What its node costs is counted below, by `forebay.offline.simu
 import heapq
 import math
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 
@@ -112,13 +113,16 @@ class Replicas:
 
     # Orders and releases --------------------------------------------------------------------------------------
 
-    def scale(self, variant: int, wanted: int, now: float) -> None:
-        """Order or release replicas until ``wanted`` are there, draining ones not counted."""
+    def scale(self, variant: int, wanted: int, now: float, emptying: AbstractSet[str] = frozenset()) -> None:
+        """Order or release replicas until ``wanted`` are there, draining ones not counted.
+
+        Those on nodes that are named in ``emptying`` go first.
+        """
         present = [r for r in self.live[variant] if r.life is not Life.DRAINING]
         for _ in range(wanted - len(present)):
             self.ordered[variant] += 1
             self.order(variant, now)
-        for replica in self._victims(present, len(present) - wanted, now):
+        for replica in self._victims(present, len(present) - wanted, now, emptying):
             self.cancelled[variant] += replica.life is not Life.READY
             self.release(replica, now)
 
@@ -176,20 +180,26 @@ class Replicas:
 
     # Inside ---------------------------------------------------------------------------------------------------
 
-    def _victims(self, present: list[Replica], count: int, now: float) -> list[Replica]:
-        """Return the replicas to release: not ready, youngest first; on crowded nodes; soonest empty.
+    def _victims(
+        self, present: list[Replica], count: int, now: float, emptying: AbstractSet[str]
+    ) -> list[Replica]:
+        """Return the replicas to release: not ready, then on nodes to empty, on crowded nodes, soonest empty.
 
-        Crowded nodes first is what the ReplicaSet controller does with pods that share a node.
+        That is the order of the ReplicaSet controller, where pods on nodes to empty have a low deletion cost.
         """
         if count <= 0:
             return []
-        unready = [r for r in reversed(present) if r.life is not Life.READY]
+
+        def stays(replica: Replica) -> bool:
+            return not any(node.name in emptying for node, _ in replica.pod.places)
+
+        unready = sorted((r for r in reversed(present) if r.life is not Life.READY), key=stays)
         ready = [r for r in present if r.life is Life.READY]
         pods = [r.pod for r in present]
 
-        def order(replica: Replica) -> tuple[int, float, int]:
+        def order(replica: Replica) -> tuple[bool, int, float, int]:
             crowding = self._capacity.crowding(replica.pod, pods)
-            return -crowding, self._drain_seconds(replica, now), replica.slot
+            return stays(replica), -crowding, self._drain_seconds(replica, now), replica.slot
 
         return (unready + sorted(ready, key=order))[:count]
 

@@ -1,6 +1,7 @@
 """One simulated pool: give it traffic, run it, observe it as an operator would, scale it."""
 
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 import numpy as np
@@ -98,8 +99,12 @@ class SimulatedPool:
             if due > until_seconds:
                 return
 
-    def scale(self, wanted: Mapping[VariantKey, int]) -> None:
+    def scale(self, wanted: Mapping[VariantKey, int], emptying: AbstractSet[str] = frozenset()) -> None:
         """Set the replica counts of variants, as a write to ``/scale`` would.
+
+        Args:
+            wanted: replicas by variant.
+            emptying: nodes whose replicas go first, as by a low deletion cost of their pods.
 
         Raises:
             ValueError: a variant is unknown or a count is negative.
@@ -111,7 +116,7 @@ class SimulatedPool:
             if count != self._desired[variant]:
                 self.actions.append(ScaleAction(self.now_seconds, key, self._desired[variant], count))
                 self._desired[variant] = count
-            self.replicas.scale(variant, count, self.now_seconds)
+            self.replicas.scale(variant, count, self.now_seconds, emptying)
 
     def observe(self) -> PoolObservation:
         """Return what an operator sees of the time since the last call."""

@@ -103,12 +103,14 @@ def run(
         )
         nodes.record(seen)
         wanted = policy.tick(seen)
+        decided = policy.last if isinstance(policy, Forebay) else None
+        emptying = decided.emptying if decided is not None else frozenset()
         for key, targets in wanted.items():
-            pools[key].scale(targets)
+            pools[key].scale(targets, emptying)
         for key, recorder in recorders.items():
             recorder.record(seen.pools[key], wanted.get(key, {}))
-        if isinstance(policy, Forebay) and policy.last is not None:
-            _keep(decisions, policy.last)
+        if decided is not None:
+            _keep(decisions, decided)
         if progress is not None and tick % 20 == 0:
             progress(tick / ticks)
     for key, pool in pools.items():
