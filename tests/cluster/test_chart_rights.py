@@ -57,7 +57,8 @@ MACHINES: set[Grant] = {
     ("cluster.x-k8s.io", "machines", "list"),
     ("cluster.x-k8s.io", "machines", "patch"),
 }
-SCALES: set[Grant] = {(row.api_group, f"{row.plural}/scale", "patch") for row in KINDS}
+MARKS: set[Grant] = {("", "pods", "patch")}
+SCALES: set[Grant] = {(row.api_group, f"{row.plural}/scale", "patch") for row in KINDS} | MARKS
 LEASE: set[tuple[str, str, str, str]] = {
     ("coordination.k8s.io", "leases", "", "create"),
     ("coordination.k8s.io", "leases", "forebay", "get"),
@@ -176,6 +177,15 @@ def test_a_variant_grants_its_table(variant: str) -> None:
 )
 def test_each_kind_of_target_has_its_own_switch(value: str, gone: set[Grant]) -> None:
     assert bound(render())[""] - bound(render({"rbac": {"targets": {value: False}}}))[""] == gone
+
+
+@pytest.mark.parametrize(
+    "values", [{"scaling": {"pods": False}}, {"targets": {"deployments": False, "argoRollouts": False}}]
+)
+def test_pods_are_patched_only_where_that_chooses_who_goes(values: dict[str, Any]) -> None:
+    documents = render({"rbac": values})
+    assert not MARKS & bound(documents)[""]
+    assert "ValidatingAdmissionPolicy" not in {item["kind"] for item in documents}
 
 
 def test_cluster_autoscaler_s_status_is_one_config_map() -> None:

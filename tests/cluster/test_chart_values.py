@@ -68,6 +68,8 @@ OTHER: dict[str, object] = {
     "rbac.explainers": [{"kind": "Group", "name": "on-call"}],
     "rbac.scaling.enabled": False,
     "rbac.scaling.namespaces": ["a"],
+    "rbac.scaling.pods": False,
+    "rbac.scaling.podGuard": False,
     "rbac.targets.deployments": False,
     "rbac.targets.statefulSets": False,
     "rbac.targets.leaderWorkerSets": False,

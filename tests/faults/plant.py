@@ -1,7 +1,7 @@
 """The operator's real loop over the small cluster, and traffic that its telemetry tells of."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from forebay.actuation.kube import JsonObject
 from forebay.actuation.scale import ScaleWriter
 from forebay.actuation.targets import TargetDirectory
+from forebay.actuation.victims import VictimMarks
 from forebay.flow.fleet import PoolKey, Role
 from forebay.flow.observation import Freshness, Problem, Traffic
 from forebay.runtime.capacity import Capacity
@@ -22,11 +23,12 @@ from forebay.runtime.report.events import EventRecorder
 from forebay.runtime.report.reporter import Reporter
 from forebay.runtime.report.status import StatusWriter
 from forebay.runtime.rounds import ControlLoop, Steps
+from forebay.runtime.scalein import ScaleIns
 from forebay.runtime.statefiles import StateFiles
 from forebay.runtime.warmup import WarmUp
 from forebay.runtime.watch.kinds import Kind
 from forebay.runtime.watch.store import Store
-from forebay.telemetry.source import PoolTarget, PoolTelemetry
+from forebay.telemetry.source import PodName, PoolTarget, PoolTelemetry
 from tests.faults.cluster import NAMESPACE, POOL, STATUS, Cluster, Deployment
 from tests.unit.pipeline.fleets import INPUT, PERFORMANCE, engine, variant
 from tests.unit.runtime.conftest import Clock
@@ -57,6 +59,12 @@ class Telemetry:
     async def observe(self, targets: Sequence[PoolTarget], at_seconds: float) -> Mapping[PoolKey, PoolTelemetry]:
         """Return the round's traffic, or that nothing answers."""
         return {target.key: self._of(target, at_seconds) for target in targets}
+
+    async def pod_requests(
+        self, targets: Sequence[PoolTarget], pods: Collection[PodName], at_seconds: float
+    ) -> Mapping[PodName, float]:
+        """Know of no pod what it holds."""
+        return {}
 
     async def look_up(self) -> bool:
         """Have nothing to look up."""
@@ -150,6 +158,7 @@ class Plant:
                 source=telemetry,
                 warm_up=WarmUp(telemetry, self.files, history_seconds=0.0, wall_clock=self.clock),
                 writer=writer,
+                scale_ins=ScaleIns(VictimMarks(self.cluster), telemetry),
                 capacity=Capacity(self.cluster),
                 reporter=Reporter(status, events, metrics),
                 metrics=metrics,

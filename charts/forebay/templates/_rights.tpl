@@ -104,13 +104,25 @@ targets:
   verbs: [patch]
 {{- end }}
 
-{{- /* The one thing that it changes: replica counts, through /scale. It cannot edit the workloads themselves. */ -}}
+{{- /* What it changes: replica counts, through /scale, and marks of pods. It cannot edit the workloads themselves. */ -}}
 {{- define "forebay.rules.scale" -}}
 {{- range concat ((include "forebay.targets" . | fromYaml).targets | default list) .Values.rbac.extraTargets }}
 - apiGroups: [{{ .group }}]
   resources: [{{ .resource }}/scale]
   verbs: [patch]
 {{- end }}
+{{- if (include "forebay.choosesPods" .) }}
+# Which pods of Deployments and Rollouts go first: annotations and a label of pods. pod-guard.yaml refuses all else.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [patch]
+{{- end }}
+{{- end }}
+
+{{- /* Whether it may mark pods that go: kinds whose controller heeds the mark. */ -}}
+{{- define "forebay.choosesPods" -}}
+{{- $targets := .Values.rbac.targets }}
+{{- if and .Values.rbac.scaling.pods (or $targets.deployments $targets.argoRollouts) }}true{{ end }}
 {{- end }}
 
 {{- /*
@@ -158,4 +170,9 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {{ $name
 subjects:
 {{ include "forebay.subjects" $root }}
 {{- end }}
+{{- end }}
+
+{{- /* Annotations and labels of pods that Forebay writes, as strings of CEL. */ -}}
+{{- define "forebay.podMarks" -}}
+'controller.kubernetes.io/pod-deletion-cost', 'forebay.io/deletion-cost-before', 'forebay.io/serving', 'forebay.io/withdrawn-at'
 {{- end }}

@@ -18,6 +18,7 @@ from kubernetes.aio.client.configuration import Configuration
 from forebay.actuation.kube import ApiError, JsonObject, KubeApi
 from forebay.actuation.scale import ScaleWriter
 from forebay.actuation.targets import TargetDirectory
+from forebay.actuation.victims import VictimMarks
 from forebay.runtime.capacity import Capacity
 from forebay.runtime.cluster.references import GatewayPools
 from forebay.runtime.cluster.roster import RosterKeeper
@@ -29,6 +30,7 @@ from forebay.runtime.report.events import EventRecorder
 from forebay.runtime.report.reporter import Reporter
 from forebay.runtime.report.status import StatusWriter
 from forebay.runtime.rounds import ControlLoop, Steps
+from forebay.runtime.scalein import ScaleIns
 from forebay.runtime.warmup import WarmUp
 from forebay.runtime.watch.kinds import ALL_KINDS, Kind
 from forebay.runtime.watch.store import Store
@@ -182,6 +184,7 @@ class InProcess:
             source=source,
             warm_up=WarmUp(source, None, history_seconds=self.history_seconds, wall_clock=self._clock),
             writer=writer,
+            scale_ins=ScaleIns(VictimMarks(self.api), source),
             capacity=Capacity(self.api),
             reporter=Reporter(status, events, self.metrics),
             metrics=self.metrics,

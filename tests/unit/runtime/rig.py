@@ -1,13 +1,14 @@
 """A control loop over an API in memory: what the tests of rounds and of pauses share."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from forebay.actuation.scale import ScaleWriter
 from forebay.actuation.targets import TargetDirectory
+from forebay.actuation.victims import VictimMarks
 from forebay.flow.decision import FleetDecision, PoolDecision, Reason, ReasonCode, Step, VariantDecision
 from forebay.flow.fleet import Fleet, PoolKey
 from forebay.flow.observation import FleetObservation, Freshness, Problem
@@ -23,10 +24,11 @@ from forebay.runtime.report.events import EventRecorder
 from forebay.runtime.report.reporter import Reporter
 from forebay.runtime.report.status import StatusWriter
 from forebay.runtime.rounds import ControlLoop, Steps
+from forebay.runtime.scalein import ScaleIns
 from forebay.runtime.statefiles import StateFiles
 from forebay.runtime.warmup import WarmUp
 from forebay.runtime.watch.store import Store
-from forebay.telemetry.source import PoolTarget, PoolTelemetry
+from forebay.telemetry.source import PodName, PoolTarget, PoolTelemetry
 
 CHAT = PoolKey("serving", "chat")
 SCALE = "/apis/apps/v1/namespaces/serving/deployments/chat/scale"
@@ -47,6 +49,12 @@ class Telemetry:
             await asyncio.Event().wait()
         problem = Freshness(signal="arrivals", problem=Problem.MISSING)
         return {target.key: PoolTelemetry(at_seconds=at_seconds, freshness=(problem,)) for target in targets}
+
+    async def pod_requests(
+        self, targets: Sequence[PoolTarget], pods: Collection[PodName], at_seconds: float
+    ) -> Mapping[PodName, float]:
+        """Know of no pod what it holds."""
+        return {}
 
     async def look_up(self) -> bool:
         """Have nothing to look up."""
@@ -90,6 +98,7 @@ class Rig:
             source=self.telemetry,
             warm_up=WarmUp(self.telemetry, files, history_seconds=history_seconds, wall_clock=clock),
             writer=writer,
+            scale_ins=ScaleIns(VictimMarks(api), self.telemetry),
             capacity=Capacity(api),
             reporter=Reporter(status, events, self.metrics),
             metrics=self.metrics,

@@ -58,8 +58,10 @@ def test_reading_and_reporting_change_nothing_but_status_and_events() -> None:
     }
 
 
-def test_the_right_to_scale_is_scale_alone() -> None:
-    assert all(resource.endswith("/scale") and verb == "patch" for _, resource, verb in granted("forebay-scale"))
+def test_the_right_to_scale_is_scale_and_marks_of_pods() -> None:
+    others = {right for right in granted("forebay-scale") if not right[1].endswith("/scale")}
+    assert others == {("", "pods", "patch")}
+    assert {verb for _, _, verb in granted("forebay-scale")} == {"patch"}
 
 
 def test_recommend_only_leaves_the_right_to_scale_out() -> None:

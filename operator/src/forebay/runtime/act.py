@@ -3,9 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from forebay.actuation.scale import ScaleOutcome, ScaleResult, ScaleWriter
+from forebay.actuation.victims import Candidate, VictimMarks
 from forebay.api.v1alpha1.inferencepool import Mode
 from forebay.flow.decision import PoolDecision, VariantDecision
 from forebay.flow.fleet import PoolKey
@@ -28,6 +29,8 @@ class Action:
     pool: PoolKey
     wanted: VariantDecision
     workload: WorkloadRecord
+    victims: tuple[Candidate, ...] = ()
+    """Pods to mark before the count is lowered; none where the kind leaves no choice, or none is needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +65,20 @@ def actions(looks: Iterable[PoolLook], decisions: Mapping[PoolKey, PoolDecision]
 
 
 async def act(
-    todo: Iterable[Action], writer: ScaleWriter, world: ClusterView, metrics: Metrics, *, now_seconds: float
+    todo: Iterable[Action],
+    writer: ScaleWriter,
+    marks: VictimMarks,
+    world: ClusterView,
+    metrics: Metrics,
+    *,
+    now_seconds: float,
 ) -> list[Done]:
     """Write all actions, as many at once as the client allows, and remember what was written.
 
     Raises:
         LeaseLostError: this process may not write any more.
     """
-    done = list(await asyncio.gather(*(_write(action, writer) for action in todo)))
+    done = list(await asyncio.gather(*(_write(action, writer, marks) for action in todo)))
     for item in done:
         action, result = item.action, item.outcome.result
         metrics.scale_writes.labels(result.value).inc()
@@ -85,9 +94,10 @@ def obstacles(done: Iterable[Done]) -> list[str]:
     return [item.outcome.message for item in done if item.outcome.result in _WORTH_SAYING]
 
 
-async def _write(action: Action, writer: ScaleWriter) -> Done:
+async def _write(action: Action, writer: ScaleWriter, marks: VictimMarks) -> Done:
     workload = action.workload
     try:
+        unmarked = await marks.mark(action.victims)
         outcome = await writer.scale(
             workload.target,
             action.wanted.desired,
@@ -99,4 +109,7 @@ async def _write(action: Action, writer: ScaleWriter) -> Done:
         logger.exception("pool %s: writing %s failed", action.pool, workload.target)
         message = f"{workload.target} was not scaled: {type(error).__name__}: {error}"
         return Done(action, ScaleOutcome(ScaleResult.FAILED, message), crashed=True)
+    if unmarked:
+        logger.warning("pool %s: %s", action.pool, unmarked)
+        outcome = replace(outcome, message=f"{outcome.message} {unmarked}")
     return Done(action, outcome)

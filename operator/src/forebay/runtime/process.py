@@ -14,6 +14,7 @@ from kubernetes.aio.client.configuration import Configuration
 from forebay.actuation.kube import KubeApi, field_manager, load_configuration
 from forebay.actuation.scale import ScaleWriter
 from forebay.actuation.targets import TargetDirectory
+from forebay.actuation.victims import VictimMarks
 from forebay.forecast.resolution import steps_of
 from forebay.runtime.capacity import Capacity
 from forebay.runtime.cluster.namespaces import NamespaceLabels
@@ -31,6 +32,7 @@ from forebay.runtime.report.events import EventRecorder
 from forebay.runtime.report.reporter import Reporter
 from forebay.runtime.report.status import StatusWriter
 from forebay.runtime.rounds import ControlLoop, Steps
+from forebay.runtime.scalein import ScaleIns
 from forebay.runtime.settings import OperatorSettings
 from forebay.runtime.sources import telemetry_source
 from forebay.runtime.statefiles import StateFiles
@@ -148,6 +150,7 @@ class OperatorProcess:
                 source=source,
                 warm_up=WarmUp(source, files, history_seconds=settings.history_seconds, wall_clock=time.time),
                 writer=writer,
+                scale_ins=ScaleIns(VictimMarks(api), source),
                 capacity=Capacity(api, hears=not settings.watch_namespaces, orders=_tells_of_node_pools(settings)),
                 reporter=self._reporter(api, store, metrics),
                 metrics=metrics,

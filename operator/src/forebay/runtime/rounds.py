@@ -31,6 +31,7 @@ from forebay.runtime.observe import external_forecasts, fleet_observation, fleet
 from forebay.runtime.pause import PauseWork
 from forebay.runtime.report.record import decision_record
 from forebay.runtime.report.reporter import Reporter
+from forebay.runtime.scalein import ScaleIns
 from forebay.runtime.slices import in_slices
 from forebay.runtime.statefiles import StateFiles
 from forebay.runtime.warmup import WarmUp
@@ -51,6 +52,7 @@ class Steps:
     source: TelemetrySource
     warm_up: WarmUp
     writer: ScaleWriter
+    scale_ins: ScaleIns
     capacity: Capacity
     reporter: Reporter
     metrics: Metrics
@@ -204,8 +206,15 @@ class ControlLoop:
         steps, seen = self._steps, await self._see()
         look, observed, decisions = seen.look, seen.observed, seen.decisions
         with self._timed("act"):
-            todo = actions(look.pools, decisions.pools)
-            done = await act(todo, steps.writer, steps.world, steps.metrics, now_seconds=look.at_seconds)
+            todo = await steps.scale_ins.choose(
+                actions(look.pools, decisions.pools),
+                look.pools,
+                emptying=decisions.emptying,
+                now_seconds=look.at_seconds,
+            )
+            await steps.scale_ins.clear(look.pools, steps.world.writes, todo)
+            marks = steps.scale_ins.marks
+            done = await act(todo, steps.writer, marks, steps.world, steps.metrics, now_seconds=look.at_seconds)
             # Pools that wait for their past keep the nodes that they have.
             asked, provided = await steps.capacity.ensure(seen.everything, decisions.pools)
             look = replace(look, node_pools=asked.node_pools)

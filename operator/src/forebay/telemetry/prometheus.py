@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from forebay.flow.fleet import PoolKey
 from forebay.flow.observation import Freshness, Problem
@@ -13,12 +13,13 @@ from forebay.telemetry.query.dialect import Signal
 from forebay.telemetry.query.facts import LATENCIES, SeriesFacts
 from forebay.telemetry.query.grouping import GroupId, Plan, SharedQueries, make_plan
 from forebay.telemetry.query.histograms import wanted_edges
+from forebay.telemetry.query.pod_requests import read_pod_requests
 from forebay.telemetry.query.readings import NEWEST, Reader, Slots, arrival_names
 from forebay.telemetry.settings import PrometheusSettings
 from forebay.telemetry.signals.arrivals import choose_slot
 from forebay.telemetry.signals.assemble import Assembler
 from forebay.telemetry.signals.pool_view import GroupRound, PoolView, SignalMemory
-from forebay.telemetry.source import History, PoolTarget, PoolTelemetry
+from forebay.telemetry.source import History, PodName, PoolTarget, PoolTelemetry
 from forebay.telemetry.transport.answer import Labels
 from forebay.telemetry.transport.client import PrometheusClient, PromQlClient
 from forebay.telemetry.transport.meter import NullMeter, TelemetryMeter
@@ -66,6 +67,13 @@ class PrometheusTelemetry:
             telemetry = Assembler(view, keep).assemble(end)
             result[key] = self._forecasts.add_to(telemetry, place.target)
         return result
+
+    async def pod_requests(
+        self, targets: Sequence[PoolTarget], pods: Collection[PodName], at_seconds: float
+    ) -> Mapping[PodName, float]:
+        """Return the requests that some pods of these pools hold; a pod that does not report is absent."""
+        settled = at_seconds - self._settings.settle_seconds
+        return await read_pod_requests(self._client, self._settings, targets, pods, settled) if pods else {}
 
     async def look_up(self) -> bool:
         """Read a part of what is read now and then about one group of pools, and return whether another is due.

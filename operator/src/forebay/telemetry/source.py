@@ -1,12 +1,15 @@
 """The port through which the loop observes traffic and engines, and the values that cross it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from forebay.flow.fleet import PoolKey, Role, Slo, VariantKey
 from forebay.flow.observation import EngineSample, Freshness, Traffic
 from forebay.flow.trace import FloatArray
+
+PodName = tuple[str, str]
+"""Namespace and name of a pod."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +114,12 @@ class TelemetrySource(Protocol):
 
     async def observe(self, targets: Sequence[PoolTarget], at_seconds: float) -> Mapping[PoolKey, PoolTelemetry]:
         """Observe all pools at once; the answer has every key of ``targets``, in Unix seconds."""
+        ...
+
+    async def pod_requests(
+        self, targets: Sequence[PoolTarget], pods: Collection[PodName], at_seconds: float
+    ) -> Mapping[PodName, float]:
+        """Return the requests that some pods of these pools hold now; a pod that does not report is absent."""
         ...
 
     async def look_up(self) -> bool:

@@ -10,6 +10,7 @@ from forebay.flow.observation import NodePoolObservation, VariantObservation
 from forebay.runtime.cluster.leadtime import LeadTimeQuantiles
 from forebay.runtime.cluster.roster import NodePoolEntry, PoolEntry
 from forebay.runtime.cluster.writes import LastWrite
+from forebay.runtime.watch.records import PodRecord
 from forebay.runtime.watch.workloads import WorkloadRecord
 
 
@@ -22,6 +23,8 @@ class PoolLook:
     """Without engine samples."""
     workloads: Mapping[VariantKey, WorkloadRecord]
     """By variant; a variant whose target does not exist is absent."""
+    pods: Mapping[VariantKey, tuple[PodRecord, ...]]
+    """Living replicas of these workloads, in the order in which a lower count removes them."""
     target_problems: tuple[str, ...]
     last_written: Mapping[VariantKey, LastWrite]
     """What we wrote last, or took over, by variant; a variant that we never wrote is absent."""

@@ -73,6 +73,7 @@ class PoolLooks:
         self._recall_writes(entry)
         variants: list[VariantObservation] = []
         workloads: dict[VariantKey, WorkloadRecord] = {}
+        pods: dict[VariantKey, tuple[PodRecord, ...]] = {}
         problems: list[str] = []
         for variant in entry.pool.variants:
             target = entry.targets[variant.key]
@@ -86,11 +87,15 @@ class PoolLooks:
                 variants.append(self._unusable(entry, variant, workload))
                 continue
             workloads[variant.key] = workload
-            variants.append(self._present(entry, variant, workload))
+            row = workload_kind(target.api_version, target.kind)
+            view = self._view(entry, variant, workload, row)
+            pods[variant.key] = view.alive
+            variants.append(self._present(entry, variant, workload, row, view))
         return PoolLook(
             entry=entry,
             variants=tuple(variants),
             workloads=workloads,
+            pods=pods,
             target_problems=tuple(problems),
             last_written={
                 key: last
@@ -214,9 +219,14 @@ class PoolLooks:
         pods = max(group_size, math.ceil(variant.gpus_per_replica / per_node))
         return not supply.has_room(pods=pods, gpus_per_pod=math.ceil(variant.gpus_per_replica / pods))
 
-    def _present(self, entry: PoolEntry, variant: Variant, workload: WorkloadRecord) -> VariantObservation:
-        row = workload_kind(workload.target.api_version, workload.target.kind)
-        view = self._view(entry, variant, workload, row)
+    def _present(
+        self,
+        entry: PoolEntry,
+        variant: Variant,
+        workload: WorkloadRecord,
+        row: WorkloadKind | None,
+        view: ReplicaView,
+    ) -> VariantObservation:
         findings = self._findings(entry, variant, workload)
         conflict = next((finding for finding in findings if finding.hands_off), None)
         return VariantObservation(

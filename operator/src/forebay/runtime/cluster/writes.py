@@ -81,11 +81,15 @@ class Writes:
         written = self.last.get(workload.target)
         return written.at_seconds if written is not None and written.replicas == workload.replicas else None
 
+    def is_unseen(self, workload: WorkloadRecord) -> bool:
+        """Whether the cache has not seen our own last write to a target yet."""
+        written = self.last.get(workload.target)
+        return written is not None and workload.resource_version == written.version_before
+
     def judge(self, workload: WorkloadRecord, now_seconds: float) -> Finding | None:
         """Return what another writer did to a target, and whether the target is left alone."""
         target, written = workload.target, self.last.get(workload.target)
-        if written is not None and workload.resource_version == written.version_before:
-            # The cache has not seen our own write yet.
+        if self.is_unseen(workload):
             return None
         if any(each.manager == self.manager for each in workload.writers):
             # A takeover is over once we own the field again: the next decision of the same kind is a new one.

@@ -24,6 +24,7 @@ def decision_record(
                 "target": str(item.action.workload.target),
                 "from": item.action.workload.replicas,
                 "to": item.action.wanted.desired,
+                "victims": [pod.name for pod in item.action.victims],
                 "result": item.outcome.result.value,
                 "message": item.outcome.message,
             }

@@ -9,11 +9,11 @@ from typing import Any
 
 from forebay.actuation.conflicts import Autoscaler, parse_time
 from forebay.actuation.targets import TargetRef
+from forebay.actuation.victims import COST_BEFORE, DELETION_COST
 from forebay.runtime.watch.ownstatus import usable_status
 
 _NONE: Mapping[str, int] = MappingProxyType({})
 GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu")
-_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 _ABOUT_TO_START = frozenset({"ContainerCreating", "PodInitializing"})
 _LONGEST = 300
 """Of a message that is kept, in letters."""
@@ -48,6 +48,8 @@ class PodRecord:
     gpus: int
     deletion_cost: int
     """Of the annotation by which a ReplicaSet chooses among pods that are alike."""
+    cost_before: str | None = None
+    """The deletion cost before we chose the pod to go; None: it is not chosen."""
     created_seconds: float
     scheduled_seconds: float | None
     ready_seconds: float | None
@@ -176,6 +178,7 @@ def parse_pod(body: Mapping[str, Any]) -> PodRecord | None:
     if status.get("phase") in {"Succeeded", "Failed"}:
         return None
     conditions = {item.get("type"): item for item in status.get("conditions") or ()}
+    annotations = metadata.get("annotations") or {}
     ready = conditions.get("Ready") or {}
     scheduled = conditions.get("PodScheduled") or {}
     reason = scheduled.get("reason") if scheduled.get("status") == "False" else None
@@ -195,7 +198,8 @@ def parse_pod(body: Mapping[str, Any]) -> PodRecord | None:
         unschedulable=reason == "Unschedulable",
         gated=reason == "SchedulingGated",
         terminating=metadata.get("deletionTimestamp") is not None,
-        deletion_cost=_count((metadata.get("annotations") or {}).get(_DELETION_COST)),
+        deletion_cost=_count(annotations.get(DELETION_COST)),
+        cost_before=annotations.get(COST_BEFORE),
         restarts=sum(int(item.get("restartCount") or 0) for item in status.get("containerStatuses") or ()),
         trouble=_trouble(status),
         other_devices=_pod_devices(spec),

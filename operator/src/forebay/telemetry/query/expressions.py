@@ -107,6 +107,15 @@ class Expressions:
         now = self._look(signal)
         return None if now is None else self._reduced(aggregation, now)
 
+    def by_pod(self, signal: Signal) -> str | None:
+        """Return a gauge as it is, per pod."""
+        now = self._look(signal)
+        if now is None:
+            return None
+        pod = self.settings.pod_label
+        told = promql.copied_label(now, self._replica_label, pod) if self._replica_label != pod else now
+        return f"sum by({self.settings.namespace_label},{pod})({told})"
+
     def stuck(self, signal: Signal | None, seconds: int) -> str | None:
         """Return the gauge ``signal`` of engines that hold requests though no counter moved for ``seconds``.
 

@@ -1,0 +1,131 @@
+"""Which pods go in a scale-in, where the kind lets us choose: by a deletion cost that is written just before.
+
+A ReplicaSet removes pods that are not Ready first, then those of the lowest deletion cost. So the chosen pods get
+the lowest there is, the count is lowered, and survivors that still carry our mark get back what they had. The mark
+is on the pods themselves: an operator that restarts in between finds and removes it.
+
+Other kinds leave no choice: ``forebay.runtime.cluster.removal.first_to_go`` says which of their pods go.
+"""
+
+import asyncio
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from forebay.actuation.kube import ApiError, JsonObject, KubeApi
+
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+COST_BEFORE = "forebay.io/deletion-cost-before"
+"""Annotation on a chosen pod: the deletion cost that it had, or "" for none."""
+LOWEST_COST = "-2147483648"
+
+PodKey = tuple[str, str]
+"""Namespace and name of a pod."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """What the choice needs to know of a pod."""
+
+    namespace: str
+    name: str
+    uid: str
+    node: str | None
+    ready_seconds: float | None
+    """Since when it is Ready; None while it is not, or goes."""
+    deletion_cost: int
+    cost_before: str | None
+    """What ``COST_BEFORE`` says; None: it does not carry our mark."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalWish:
+    """How pods are to be chosen in one round."""
+
+    emptying: Collection[str] = ()
+    """Names of nodes that the plan empties (``FleetDecision.emptying``): their pods go first."""
+    requests: Mapping[PodKey, float] | None = None
+    """Requests that each pod holds now, running and waiting; a pod that does not report counts as the busiest.
+    None: not known of any."""
+
+
+def choose(pods: Iterable[Candidate], number: int, choice: RemovalWish) -> list[Candidate]:
+    """Return the Ready pods to mark so that exactly the right ones are among the ``number`` that go.
+
+    Pods that are not Ready go before all others, whatever their cost: they count first, and need no mark.
+    Of the others a cost that somebody else set decides first; then pods on nodes that are to be empty, then those
+    that hold the fewest requests, then the youngest.
+    """
+    every = list(pods)
+    ready = [pod for pod in every if pod.ready_seconds is not None]
+    chosen = max(0, number - (len(every) - len(ready)))
+    if chosen == 0 or chosen >= len(ready):
+        return []
+
+    def order(pod: Candidate) -> tuple[int, bool, float, float, str]:
+        held = 0.0
+        if choice.requests is not None:
+            held = choice.requests.get((pod.namespace, pod.name), float("inf"))
+        on_emptied = pod.node in choice.emptying
+        return _own_cost(pod), not on_emptied, held, -(pod.ready_seconds or 0.0), pod.name
+
+    return sorted(ready, key=order)[:chosen]
+
+
+def _own_cost(pod: Candidate) -> int:
+    """Return a pod's cost without our mark."""
+    if pod.cost_before is None:
+        return pod.deletion_cost
+    try:
+        return int(pod.cost_before)
+    except ValueError:
+        return 0
+
+
+class VictimMarks:
+    """Writes and removes the marks of chosen pods.
+
+    Args:
+        api: a fenced client.
+    """
+
+    def __init__(self, api: KubeApi) -> None:
+        self._api = api
+
+    async def mark(self, pods: Iterable[Candidate]) -> str:
+        """Mark chosen pods; return a sentence about what is not allowed or failed, "" if nothing did."""
+        return await self._patch_all((pod, _marked(pod)) for pod in pods if pod.cost_before is None)
+
+    async def clear(self, pods: Iterable[Candidate]) -> str:
+        """Give survivors back the cost that they had; return as ``mark`` does."""
+        return await self._patch_all((pod, _cleared(pod)) for pod in pods)
+
+    async def _patch_all(self, patches: Iterable[tuple[Candidate, JsonObject]]) -> str:
+        told = await asyncio.gather(*(self._patch(pod, annotations) for pod, annotations in patches))
+        return next((sentence for sentence in told if sentence), "")
+
+    async def _patch(self, pod: Candidate, annotations: JsonObject) -> str:
+        path = f"/api/v1/namespaces/{quote(pod.namespace)}/pods/{quote(pod.name)}"
+        # The uid makes sure that it is not another pod of that name.
+        body = {"metadata": {"uid": pod.uid, "annotations": annotations}}
+        try:
+            await self._api.merge_patch(path, body)
+        except ApiError as error:
+            if error.not_found or error.conflict:
+                return ""  # it is gone: nothing to choose
+            if error.forbidden:
+                return (
+                    "Kubernetes chose the pods that go: allow Forebay's service account to patch pods "
+                    "(rbac.scaling.pods)."
+                )
+            return f"pod {pod.namespace}/{pod.name} could not be marked, so Kubernetes chose: {error}"
+        return ""
+
+
+def _marked(pod: Candidate) -> JsonObject:
+    before = str(pod.deletion_cost) if pod.deletion_cost else ""
+    return {DELETION_COST: LOWEST_COST, COST_BEFORE: before}
+
+
+def _cleared(pod: Candidate) -> JsonObject:
+    return {DELETION_COST: pod.cost_before or None, COST_BEFORE: None}

@@ -1,0 +1,115 @@
+"""Which pods are chosen to go, and how they are marked."""
+
+from dataclasses import replace
+
+import pytest
+
+from forebay.actuation.kube import ApiError
+from forebay.actuation.victims import (
+    COST_BEFORE,
+    DELETION_COST,
+    LOWEST_COST,
+    Candidate,
+    RemovalWish,
+    VictimMarks,
+    choose,
+)
+from tests.unit.runtime.conftest import MemoryApi
+
+
+def pod(name: str, *, ready: float | None = 100.0, node: str = "n1", cost: int = 0) -> Candidate:
+    return Candidate(
+        namespace="serving",
+        name=name,
+        uid=f"uid-{name}",
+        node=node,
+        ready_seconds=ready,
+        deletion_cost=cost,
+        cost_before=None,
+    )
+
+
+def chosen(pods: list[Candidate], number: int, choice: RemovalWish | None = None) -> list[str]:
+    return [each.name for each in choose(pods, number, choice or RemovalWish())]
+
+
+def test_nodes_that_empty_go_before_the_fewest_requests_before_the_youngest() -> None:
+    pods = [pod("old", ready=1.0), pod("young", ready=9.0), pod("idle"), pod("empties", node="n2")]
+    held = {
+        ("serving", "old"): 3.0,
+        ("serving", "young"): 3.0,
+        ("serving", "idle"): 0.0,
+        ("serving", "empties"): 8.0,
+    }
+    choice = RemovalWish(emptying={"n2"}, requests=held)
+    assert [chosen(pods, number, choice) for number in (1, 2, 3)] == [
+        ["empties"],
+        ["empties", "idle"],
+        ["empties", "idle", "young"],
+    ]
+
+
+def test_without_telemetry_the_youngest_goes() -> None:
+    assert chosen([pod("old", ready=1.0), pod("young", ready=9.0)], 1) == ["young"]
+
+
+def test_a_pod_that_does_not_report_counts_as_the_busiest() -> None:
+    held = {("serving", "busy"): 50.0}
+    assert chosen([pod("silent"), pod("busy")], 1, RemovalWish(requests=held)) == ["busy"]
+
+
+def test_pods_that_are_not_ready_go_by_themselves_and_count() -> None:
+    pods = [pod("a"), pod("b", ready=9.0e9), pod("starting", ready=None)]
+    assert chosen(pods, 1) == []
+    assert chosen(pods, 2) == ["b"]
+
+
+def test_where_all_go_none_is_marked() -> None:
+    assert chosen([pod("a"), pod("b")], 2) == []
+
+
+def test_a_cost_that_somebody_else_set_decides_first() -> None:
+    pods = [pod("cheap", cost=-5), pod("idle")]
+    assert chosen(pods, 1, RemovalWish(requests={("serving", "cheap"): 9.0, ("serving", "idle"): 0.0})) == [
+        "cheap"
+    ]
+
+
+def path(name: str) -> str:
+    return f"/api/v1/namespaces/serving/pods/{name}"
+
+
+async def test_a_mark_is_written_and_taken_back() -> None:
+    api = MemoryApi()
+    api.objects[path("a")] = {"metadata": {"uid": "uid-a", "annotations": {DELETION_COST: "7", "other": "stays"}}}
+    marks, chosen_pod = VictimMarks(api), pod("a", cost=7)
+    assert await marks.mark([chosen_pod]) == ""
+    found = api.objects[path("a")]["metadata"]["annotations"]
+    assert found == {DELETION_COST: LOWEST_COST, COST_BEFORE: "7", "other": "stays"}
+    assert await marks.clear([replace(chosen_pod, deletion_cost=int(LOWEST_COST), cost_before="7")]) == ""
+    assert api.objects[path("a")]["metadata"]["annotations"] == {DELETION_COST: "7", "other": "stays"}
+
+
+async def test_a_pod_without_a_cost_has_none_afterwards() -> None:
+    api = MemoryApi()
+    api.objects[path("a")] = {"metadata": {"uid": "uid-a"}}
+    await VictimMarks(api).mark([pod("a")])
+    await VictimMarks(api).clear([replace(pod("a"), cost_before="")])
+    assert api.objects[path("a")]["metadata"]["annotations"] == {}
+
+
+async def test_a_marked_pod_is_not_marked_twice() -> None:
+    api = MemoryApi()
+    await VictimMarks(api).mark([replace(pod("a"), cost_before="")])
+    assert api.sent == []
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(404, ""), (409, ""), (403, "rbac.scaling.pods"), (500, "could not be marked")]
+)
+async def test_what_fails_is_said_but_for_pods_that_are_gone(status: int, said: str) -> None:
+    api = MemoryApi()
+    api.failures = [ApiError("no", status=status)]
+    told = await VictimMarks(api).mark([pod("a")])
+    assert said in told
+    assert bool(told) == bool(said)
