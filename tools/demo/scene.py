@@ -1,6 +1,7 @@
 """What the demo plays: two GPU node pools, one model with prefill and decode, and a day of traffic in minutes."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,9 +19,9 @@ POOL = "chat"
 PREFILL_NODES = NodePool(
     "l40s",
     accelerator="l40s",
-    gpus_per_node=4,
-    min_nodes=1,
-    max_nodes=3,
+    gpus_per_node=2,
+    min_nodes=2,
+    max_nodes=5,
     cold_start=ColdStart(node_ready_seconds=1, gpus_ready_seconds=2, image_pull_seconds=1, model_load_seconds=4),
 )
 DECODE_NODES = replace(PREFILL_NODES, name="h100", accelerator="h100")
@@ -31,6 +32,23 @@ ITL_SECONDS = 0.06
 TARGET_PERCENT = 90
 FIRST_REPLICAS = 3
 MOST_REPLICAS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What the resources say of time: it takes so long for a replica to start, and for a node to come."""
+
+    start_up: str
+    node_lead: tuple[str, str]
+    """Median and 90th percentile."""
+    policy: Mapping[str, object] | None = None
+    """The spec of a ScalingPolicy, where the defaults are not made for this pace."""
+
+
+COMPRESSED = Pace("5s", ("4s", "5s"), {"guards": {"restart": "20s"}, "forecast": {"rateWindow": "15s"}})
+"""A day in minutes."""
+OWN_PACE = Pace("4m", ("2m", "3m"))
+"""A day in a day, at the defaults of the policy."""
 
 # The speed of one replica is scaled down, so that a laptop can simulate the engines of a whole fleet.
 SPEED = {
@@ -168,14 +186,16 @@ def workloads() -> list[Json]:
     ]
 
 
-def resources() -> list[Json]:
+def resources(pace: Pace = COMPRESSED) -> list[Json]:
     """Return the custom resources: node pools with prices, a profile, a policy, the pool in Auto."""
-    nodes = [_node_pool(PREFILL_NODES), _node_pool(DECODE_NODES)]
+    nodes = [_node_pool(PREFILL_NODES, pace), _node_pool(DECODE_NODES, pace)]
     profiles = [_profile(PREFILL_NODES), _profile(DECODE_NODES)]
-    return [*nodes, *profiles, _policy(), _pool()]
+    policies = [] if pace.policy is None else [_policy(pace.policy)]
+    return [*nodes, *profiles, *policies, _pool(pace)]
 
 
-def _node_pool(pool: NodePool) -> Json:
+def _node_pool(pool: NodePool, pace: Pace) -> Json:
+    p50, p90 = pace.node_lead
     return {
         "apiVersion": "forebay.io/v1alpha1",
         "kind": "GPUNodePool",
@@ -186,7 +206,7 @@ def _node_pool(pool: NodePool) -> Json:
             "pricePerGPUHour": USD_PER_GPU_HOUR[pool.name],
             "nodeSelector": {devcluster.POOL_LABEL: pool.name},
             "maxNodes": pool.max_nodes,
-            "leadTimePrior": {"p50": "4s", "p90": "5s"},
+            "leadTimePrior": {"p50": p50, "p90": p90},
         },
     }
 
@@ -214,45 +234,49 @@ def _profile(pool: NodePool) -> Json:
     }
 
 
-def _policy() -> Json:
+def _policy(spec: Mapping[str, object]) -> Json:
     return {
         "apiVersion": "forebay.io/v1alpha1",
         "kind": "ScalingPolicy",
         "metadata": {"name": "demo", "namespace": NAMESPACE},
-        "spec": {"guards": {"restart": "20s"}, "forecast": {"rateWindow": "15s"}},
+        "spec": dict(spec),
     }
 
 
-def _pool() -> Json:
-    def role(name: str, nodes: NodePool) -> Json:
-        return {
-            "variants": [
-                {
-                    "name": f"{POOL}-{name}",
-                    "target": {"kind": "Deployment", "name": f"{POOL}-{name}"},
-                    "nodePool": nodes.name,
-                    "profileRef": {"name": f"demo-{nodes.name}"},
-                    "maxReplicas": MOST_REPLICAS,
-                    "startUp": "5s",
-                }
-            ]
-        }
-
+def _pool(pace: Pace) -> Json:
+    roles = {"prefill": PREFILL_NODES, "decode": DECODE_NODES}
+    spec: Json = {
+        "mode": "Auto",
+        "slo": {
+            "ttft": f"{round(TTFT_SECONDS * 1000)}ms",
+            "itl": f"{round(ITL_SECONDS * 1000)}ms",
+            "percentile": TARGET_PERCENT,
+        },
+        "telemetry": {"engine": "vllm"},
+        "roles": {name: _role(name, nodes, pace) for name, nodes in roles.items()},
+    }
+    if pace.policy is not None:
+        spec["policyRef"] = {"name": "demo"}
     return {
         "apiVersion": "forebay.io/v1alpha1",
         "kind": "InferencePool",
         "metadata": {"name": POOL, "namespace": NAMESPACE},
-        "spec": {
-            "mode": "Auto",
-            "slo": {
-                "ttft": f"{round(TTFT_SECONDS * 1000)}ms",
-                "itl": f"{round(ITL_SECONDS * 1000)}ms",
-                "percentile": TARGET_PERCENT,
-            },
-            "telemetry": {"engine": "vllm"},
-            "policyRef": {"name": "demo"},
-            "roles": {"prefill": role("prefill", PREFILL_NODES), "decode": role("decode", DECODE_NODES)},
-        },
+        "spec": spec,
+    }
+
+
+def _role(name: str, nodes: NodePool, pace: Pace) -> Json:
+    return {
+        "variants": [
+            {
+                "name": nodes.name,
+                "target": {"kind": "Deployment", "name": f"{POOL}-{name}"},
+                "nodePool": nodes.name,
+                "profileRef": {"name": f"demo-{nodes.name}"},
+                "maxReplicas": MOST_REPLICAS,
+                "startUp": pace.start_up,
+            }
+        ]
     }
 
 

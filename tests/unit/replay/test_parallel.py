@@ -1,5 +1,6 @@
 """Jobs in spawned processes give what they give in one."""
 
+from forebay.offline.replay.inputs.resource_files import LoadedFleet
 from forebay.offline.replay.jobs.job import Job, run_job
 from forebay.offline.replay.jobs.workers import run_jobs
 from forebay.offline.replay.quick import quick_table
@@ -49,7 +50,8 @@ def test_a_run_keeps_its_course() -> None:
 def test_a_quick_table_for_a_demo() -> None:
     scenario = ten_minutes().scenario
     (trace,) = scenario.traces.values()
-    table = quick_table(scenario.fleet, trace, start_up_seconds=30.0, policies=("forebay", "hpa"))
+    loaded = LoadedFleet(fleet=scenario.fleet, bindings={}, lead_times={})
+    table = quick_table(loaded, trace, policies=("forebay", "hpa"))
     rows = {line.split()[0] for line in table.splitlines() if line.startswith(("forebay ", "hpa "))}
     assert rows == {"forebay", "hpa"}
     assert "the 99 % target" in table

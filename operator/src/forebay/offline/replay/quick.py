@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from forebay.flow.fleet import Fleet
 from forebay.flow.trace import RequestTrace
 from forebay.offline.replay.inputs.build import build_scenario
+from forebay.offline.replay.inputs.nodes import NodeOptions
+from forebay.offline.replay.inputs.resource_files import LoadedFleet
 from forebay.offline.replay.inputs.traffic_of_pools import assign_traces
 from forebay.offline.replay.jobs.job import jobs_for, policies_named
 from forebay.offline.replay.jobs.workers import run_jobs
@@ -16,25 +17,25 @@ QUICK_POLICIES = ("forebay", "hpa", "keda-rate", "dynamo-throughput", "static-pe
 
 
 def quick_table(
-    fleet: Fleet,
+    loaded: LoadedFleet,
     trace: RequestTrace,
     *,
-    start_up_seconds: float,
     policies: Sequence[str] = QUICK_POLICIES,
     seed: int = 0,
 ) -> str:
-    """Return the table of a replay of ``trace`` on the only pool of ``fleet``, run in this process.
+    """Return the table of a replay of ``trace`` on the only pool of ``loaded`` and its nodes, run in this process.
 
     Raises:
         BuildError: a variant has no profile, or the pool can never meet its objectives.
         UnknownPolicyError: a policy is not known.
     """
     scenario = build_scenario(
-        fleet,
-        assign_traces(fleet, [(None, trace)]),
+        loaded.fleet,
+        assign_traces(loaded.fleet, [(None, trace)]),
         name=trace.name,
         options=SimulationOptions(seed=seed),
-        start_up_seconds=start_up_seconds,
+        lead_time_by_node_pool=loaded.lead_times,
+        nodes=NodeOptions(),
     )
     jobs = jobs_for(policies_named(policies), sweep=False)
     outcomes = [outcome for _, outcome in run_jobs(scenario, jobs)]
