@@ -74,7 +74,7 @@ def work_of(mix: Mix) -> ReplicaWork:
 def predicted(role: Role, mix: Mix, work: ReplicaWork, rate: float, replicas: int) -> float:
     """Return the predicted attainment, relative to what an idle system could serve."""
     share = miss_share(role, np.array([rate]), np.array([float(replicas)]), work, mix.slo)[0]
-    servable = 1.0 - work.unservable_share(mix.slo) if role is not Role.DECODE else 1.0
+    servable = float(np.mean(work.prefill_sample < mix.slo.ttft_seconds)) if role is not Role.DECODE else 1.0
     return float(1.0 - share / servable)
 
 

@@ -23,7 +23,7 @@ from tests.unit.planning.problems import option, pool, problem, queue_curve, rol
 
 A = serve("a")
 
-EXACT = SolverOptions(relative_gap=1e-6, curve_tolerance=0.0)
+EXACT = SolverOptions(relative_gap=1e-6)
 
 erlangs = st.floats(0.1, 6.0)
 prices = st.sampled_from([0.7, 1.0, 1.9, 3.6])

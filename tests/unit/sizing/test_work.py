@@ -47,9 +47,3 @@ def test_a_mixed_replica_meets_the_objective_exactly_at_its_rate() -> None:
     sequences = rate * LENGTHS.output_tokens * SLO.itl_seconds
     step = PERFORMANCE.decode_step_seconds(sequences, sequences * LENGTHS.context_tokens)
     assert step / (1.0 - rate * work.prefill_seconds) == pytest.approx(SLO.itl_seconds, rel=1e-6)
-
-
-def test_prompts_that_no_idle_system_serves_in_time_are_told_apart() -> None:
-    lengths = replace(LENGTHS, input_sample=(*LENGTHS.input_sample[:9], 20_000.0))
-    work = replica_work(PERFORMANCE, Correction(), lengths, SLO)
-    assert work.unservable_share(SLO) == pytest.approx(0.1)

@@ -160,9 +160,5 @@ class FleetDecision:
 
     at_seconds: float
     pools: Mapping[PoolKey, PoolDecision]
-    shadow_prices: tuple[str, ...] = ()
-    """What one more GPU, dollar or watt would be worth, in words."""
-    solver: str = ""
-    """How the plan was found, or why the last one was kept."""
     emptying: frozenset[str] = frozenset()
     """Nodes that the plan empties: where replicas are released, those on these nodes go first."""

@@ -193,19 +193,6 @@ class VariantObservation(OfVariant):
         """Return ready and starting replicas: what has been bought."""
         return self.ready + len(self.starting)
 
-    @property
-    def removal_order(self) -> tuple[Standing, ...]:
-        """Return where each replica stands, in the order in which a lower count removes them."""
-        if self.removal is not None:
-            return self.removal
-        lost = max(0, self.desired - self.supply)
-        standings = (
-            (Standing.LOST,) * lost,
-            (Standing.STARTING,) * len(self.starting),
-            (Standing.READY,) * self.ready,
-        )
-        return tuple(standing for group in standings for standing in group)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolObservation:

@@ -58,8 +58,7 @@ def decide(fleet: Fleet, observed: FleetObservation, state: FleetState, *, jobs:
                 decided[key] = outcome
             else:
                 drafts[key], said[key] = outcome
-    plans = _plans(fleet, observed, decided, drafts, state.plan)
-    state.plan = plan = plans.binding[0].plan or plans.advice[0].plan or state.plan
+    plans = _plans(fleet, observed, decided, drafts)
     while drafts:  # what is finished is let go: a fleet's drafts take as much as its decisions
         key, draft = drafts.popitem()
         memory = state.memory(draft.pool)
@@ -68,13 +67,10 @@ def decide(fleet: Fleet, observed: FleetObservation, state: FleetState, *, jobs:
         except Exception as error:  # noqa: BLE001 - one pool's bad data must not take the others down
             reasons = [*said[key], _failure(Step.GUARD, error)]
             decided[key] = _held(fleet, observed, draft.pool, draft.basis.observed, memory, reasons)
-    failure = plans.binding[1] or plans.advice[1]
     state.work(jobs)
     return FleetDecision(
         at_seconds=observed.at_seconds,
         pools=within_quotas(fleet, {key: decided[key] for key in sorted(decided)}),
-        shadow_prices=plan.shadow_prices if plan is not None else (),
-        solver=plan.solver if plan is not None else (failure.message if failure else "each pool on its own"),
         emptying=_emptying(plans.binding[0].plan),
     )
 
@@ -136,7 +132,6 @@ def _plans(
     observed: FleetObservation,
     held: Mapping[PoolKey, PoolDecision],
     drafts: Mapping[PoolKey, PoolDraft],
-    previous: FleetPlan | None,
 ) -> _Plans:
     """Plan the pools that act beside what the others have; then all pools, to say what the others should have."""
     kept = [
@@ -147,15 +142,15 @@ def _plans(
     acting = {key: draft for key, draft in drafts.items() if draft.pool.acts}
     nothing: tuple[Allocation, Reason | None] = (Allocation({}, None), None)
     if len(acting) == len(drafts):
-        return _Plans(_allocate(_beside(fleet, kept), observed, drafts, previous), nothing)
-    advice = _allocate(_beside(fleet, kept), observed, drafts, previous)
+        return _Plans(_allocate(_beside(fleet, kept), observed, drafts), nothing)
+    advice = _allocate(_beside(fleet, kept), observed, drafts)
     kept += [
         (variant, draft.basis.supplies[variant.key].desired)
         for key, draft in drafts.items()
         if key not in acting
         for variant in draft.pool.variants
     ]
-    binding = _allocate(_beside(fleet, kept), observed, acting, previous) if acting else nothing
+    binding = _allocate(_beside(fleet, kept), observed, acting) if acting else nothing
     return _Plans(binding, advice)
 
 
@@ -178,11 +173,11 @@ def _failure(step: Step, error: Exception) -> Reason:
 
 
 def _allocate(
-    fleet: Fleet, observed: FleetObservation, drafts: Mapping[PoolKey, PoolDraft], previous: FleetPlan | None
+    fleet: Fleet, observed: FleetObservation, drafts: Mapping[PoolKey, PoolDraft]
 ) -> tuple[Allocation, Reason | None]:
     """Plan all pools; if the plan fails, each pool keeps what it has."""
     try:
-        return allocate(fleet, observed, drafts, previous), None
+        return allocate(fleet, observed, drafts), None
     except Exception as error:  # noqa: BLE001 - the last good counts stay
         counts = {
             key: {name: s.desired for name, s in draft.basis.supplies.items()} for key, draft in drafts.items()

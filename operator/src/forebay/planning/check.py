@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from forebay.flow.fleet import PoolKey, Role, VariantKey
 from forebay.planning.highs import SolverOptions, solve_program
-from forebay.planning.normal import Limits, PoolModel
+from forebay.planning.normal import Choice, Limits, PoolModel
 from forebay.planning.program import Counts, build
 from forebay.planning.search import role_usd
 
@@ -34,6 +34,11 @@ def exceeded(pools: Sequence[PoolModel], limits: Limits, counts: Counts) -> tupl
     if limits.power_limit_watts is not None and watts > limits.power_limit_watts + TOLERANCE:
         broken.append("power")
     return tuple(broken)
+
+
+def uses(choice: Choice, broken: Sequence[str]) -> bool:
+    """Return whether a replica of the variant counts towards one of the limits in ``broken``."""
+    return "budget" in broken or "power" in broken or choice.option.node_pool in broken
 
 
 def keeps_own_limits(pool: PoolModel, counts: Mapping[VariantKey, int]) -> bool:

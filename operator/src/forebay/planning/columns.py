@@ -19,7 +19,6 @@ from forebay.planning.normal import Choice, Limits, PoolModel
 from forebay.planning.pricing import Counts, Offer, Prices, answer, answers_each, paid_for_all, used
 
 PlainCounts = dict[PoolKey, dict[VariantKey, int]]
-Judge = Callable[[PlainCounts], float]
 
 TINY = 1e-6
 
@@ -29,8 +28,11 @@ MANY_ANSWERS = 400
 MOST_NODES = 50
 """Of the search among offered answers: the bound comes from the prices, not from this search."""
 
-PRICINGS = 2
-"""Times that prices are set and answered."""
+MOST_PRICINGS = 8
+"""Times that prices are set and answered, at most."""
+
+CLOSE = 5e-4
+"""Prices are good enough when the bound they give is this close to the best mix of offered answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +51,7 @@ def solve_by_columns(
     *,
     weights: Mapping[PoolKey, float],
     wishes: Mapping[tuple[PoolKey, Role], float],
-    prices: Prices,
     known: Sequence[PlainCounts],
-    judge: Judge,
     options: SolverOptions,
 ) -> ColumnAnswer | None:
     """Return the best plan made of the roles' own best answers.
@@ -61,9 +61,7 @@ def solve_by_columns(
         limits: what they share.
         weights: factor on each pool's dollars.
         wishes: most capacity per role that counts.
-        prices: of shared things, to begin with: the relaxed program's dual prices.
         known: plans that are offered as well; with a feasible one among them there always is an answer.
-        judge: our own verdict: the weighted cost of a plan, infinite if it breaks a limit.
         options: limits of the solver.
 
     Returns:
@@ -71,20 +69,22 @@ def solve_by_columns(
     """
     by_pool = [_offers(pool, weights, wishes, known) for pool in pools]
     offers = [offer for some in by_pool for offer in some]
+    prices: Prices = {}
     bound = -float("inf")
-    for last in (False,) * (PRICINGS - 1) + (True,):
+    for _ in range(MOST_PRICINGS):
         answered = [answer(some, prices, answers_each(len(offers))) for some in by_pool]
         if any(best is None for best in answered):
             return None
         bound = max(bound, sum(best for best in answered if best is not None) - paid_for_all(limits, prices))
         chooser = Chooser(offers, limits)
-        if not last:
-            prices = chooser.prices(solve_program(chooser.program, replace(options, relaxed=True)))
+        relaxed = solve_program(chooser.program, replace(options, relaxed=True))
+        if relaxed.objective - bound <= CLOSE * abs(relaxed.objective):
+            break
+        prices = chooser.prices(relaxed)
     solved = solve_program(chooser.program, replace(options, plain=True, nodes=min(options.nodes, MOST_NODES)))
     counts = chooser.counts(solved)
     if counts is None:
         return None
-    counts = _each_priority(by_pool, limits, counts, judge, options)
     return ColumnAnswer(counts=counts, bound=bound, status=solved.status, offered=Offered(tuple(offers), limits))
 
 
@@ -99,42 +99,6 @@ def _offers(
     for offer in offers:
         offer.add(np.array([[plan[pool.key][c.key] for c in offer.role.choices] for plan in known]))
     return offers
-
-
-def _each_priority(
-    by_pool: Sequence[Sequence[Offer]],
-    limits: Limits,
-    counts: PlainCounts,
-    judge: Judge,
-    options: SolverOptions,
-) -> PlainCounts:
-    """Choose again for one priority after the other, the others as they are.
-
-    In the program of all, a relative gap of the whole hides what the pools of the lowest priority cost.
-    """
-    ranks = sorted({some[0].weight for some in by_pool}, reverse=True)
-    for rank in ranks if len(ranks) > 1 else []:
-        theirs = [offer for some in by_pool if some[0].weight == rank for offer in some]
-        others = [offer for some in by_pool if some[0].weight != rank for offer in some]
-        chooser = Chooser(theirs, _left(limits, others, counts))
-        better = chooser.counts(solve_program(chooser.program, replace(options, plain=True)))
-        if better is not None and judge({**counts, **better}) < judge(counts):
-            counts = {**counts, **better}
-    return counts
-
-
-def _left(limits: Limits, offers: Sequence[Offer], counts: Mapping[PoolKey, Mapping[VariantKey, int]]) -> Limits:
-    taken = [(choice, counts[offer.pool.key][choice.key]) for offer in offers for choice in offer.role.choices]
-
-    def left(name: str, limit: float) -> float:
-        return limit - sum(count * used(choice, {name: 1.0}) for choice, count in taken)
-
-    budget, power = limits.budget_usd_per_hour, limits.power_limit_watts
-    return Limits(
-        gpu_stock={name: round(left(name, stock)) for name, stock in limits.gpu_stock.items()},
-        budget_usd_per_hour=None if budget is None else left("budget", budget),
-        power_limit_watts=None if power is None else left("power", power),
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,28 +102,3 @@ def _merge(curve: ConvexCurve) -> ConvexCurve:
     scale = max(1e-12, float(np.abs(slopes).max()))
     keep = np.concatenate([[True], np.abs(np.diff(slopes)) > 1e-12 * scale, [True]])
     return ConvexCurve(curve.capacity[keep], curve.value[keep])
-
-
-def simplified(curve: ConvexCurve, *, tolerance: float) -> ConvexCurve:
-    """Return a curve through some points of ``curve`` that is nowhere more than ``tolerance`` above it.
-
-    The points are chosen as Douglas and Peucker (1973) do: the farthest one is kept until none is too far.
-    """
-    keep = {0, len(curve.capacity) - 1}
-    spans = [(0, len(curve.capacity) - 1)]
-    while spans:
-        first, last = spans.pop()
-        if last - first < 2:
-            continue
-        inner = slice(first + 1, last)
-        ends = [first, last]
-        chord = np.interp(curve.capacity[inner], curve.capacity[ends], curve.value[ends])
-        distance = chord - curve.value[inner]
-        farthest = int(np.argmax(distance))
-        if distance[farthest] <= tolerance:
-            continue
-        middle = first + 1 + farthest
-        keep.add(middle)
-        spans += [(first, middle), (middle, last)]
-    chosen = sorted(keep)
-    return ConvexCurve(curve.capacity[chosen], curve.value[chosen])

@@ -108,8 +108,7 @@ def _worth_in_words(label: str, saving: Saving) -> str | None:
 
 def _dual_prices(pools: Sequence[PoolModel], limits: Limits) -> dict[str, float]:
     pools = [replace(pool, roles=tuple(replace(role, worth=role.order) for role in pool.roles)) for pool in pools]
-    tolerance = SolverOptions().curve_tolerance
-    fleet = build(pools, limits, weights={}, wishes={}, one_direction=False, curve_tolerance=tolerance)
+    fleet = build(pools, limits, weights={}, wishes={}, one_direction=False)
     return fleet.prices(solve_program(fleet.program, SolverOptions(relaxed=True)))
 
 

@@ -75,13 +75,10 @@ class SolverOptions:
     relative_gap: float = 2e-3
     seconds: float = 2.0
     nodes: int = 2_000
-    presolve: bool = True
     relaxed: bool = False
     """Ignore integrality: the LP bound."""
     plain: bool = False
     """Branch and bound without the heuristics and restarts that only pay on hard programs."""
-    curve_tolerance: float = 0.02
-    """Share of a replica's price by which the program may misread a curve; our own check reads it exactly."""
 
 
 _PLAIN: tuple[tuple[str, bool | float], ...] = (
@@ -107,7 +104,6 @@ def solve_program(
         ("mip_max_nodes", options.nodes),
         ("mip_heuristic_run_rins", False),  # these two take most of the time and find nothing on such programs
         ("mip_heuristic_run_rens", False),
-        ("presolve", "choose" if options.presolve else "off"),
         *(_PLAIN if options.plain else ()),
     ):
         highs.setOptionValue(name, setting)

@@ -1,7 +1,10 @@
-"""Solve the joint program with a guard: incumbents, an own feasibility check, and a second solve without presolve.
+"""Solve the joint plan with a guard: no answer of the solver is believed before our own check.
 
-HiGHS has returned a wrong "Optimal" on programs of this kind, so its answer is one candidate among others: the
-plan in force, that plan cut to fit, and the relaxed program rounded up. The cheapest that passes our check wins.
+Where no role has length buckets, each role offers its best answers under common prices (`columns`). If the best
+choice among them is not proven good enough, or if there are length buckets, the whole program is solved.
+
+HiGHS has returned a wrong "Optimal" on programs of this kind, so its answer is only one candidate. The others are
+the plan in force, the smallest plan, and the relaxed program rounded up. The cheapest that passes our check wins.
 """
 
 import math
@@ -10,25 +13,19 @@ from dataclasses import dataclass, replace
 
 from forebay.flow.fleet import PoolKey, Role, VariantKey
 from forebay.flow.trace import FloatArray
-from forebay.planning.check import objective, usage
-from forebay.planning.columns import ColumnAnswer, Judge, Offered, PlainCounts, solve_by_columns
-from forebay.planning.highs import ProgramAnswer, SolverOptions, solve_program
+from forebay.planning.check import exceeded, objective, uses
+from forebay.planning.columns import ColumnAnswer, Offered, PlainCounts, solve_by_columns
+from forebay.planning.highs import SolverOptions, solve_program
 from forebay.planning.normal import Choice, Limits, PoolModel
 from forebay.planning.program import Counts, FleetProgram, build, starting_point
 
 Wishes = Mapping[tuple[PoolKey, Role], float]
 
-WORTH_A_SECOND_LOOK = 1e-3
-"""Relative gain of a candidate over the solver's "Optimal" that makes us solve again without presolve."""
-
-MANY_REPLICA_COUNTS = 120
+MANY_CHOICES = 120
 """A program with more whole numbers than this is slow; there an answer made of columns may have this gap:"""
 GAP_OF_MANY = 5e-3
 
 TINY = 1e-6
-
-Judged = tuple[float, int, str, PlainCounts]
-"""Cost, order of preference among equals, name and counts of a plan."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,122 +40,98 @@ class JointAnswer:
     """The answers that roles offered, to ask what more of something would change; ``None`` with length buckets."""
 
 
+class _Candidates:
+    """Plans that were found, each with our own verdict; the cheapest wins, the earliest among equals."""
+
+    def __init__(
+        self, pools: Sequence[PoolModel], limits: Limits, weights: Mapping[PoolKey, float], wishes: Wishes
+    ) -> None:
+        self._problem = pools, limits
+        self._prices = weights, wishes
+        self._found: list[tuple[float, int, str, PlainCounts]] = []
+
+    def add(self, name: str, counts: PlainCounts) -> None:
+        """Judge a plan; one that breaks a limit is left out."""
+        (pools, limits), (weights, wishes) = self._problem, self._prices
+        usd = objective(pools, limits, counts, weights=weights, wishes=wishes)
+        if usd is not None:
+            self._found.append((usd, len(self._found), name, counts))
+
+    def plans(self) -> list[PlainCounts]:
+        """Return all plans."""
+        return [counts for _, _, _, counts in self._found]
+
+    def best(self, bound: float, status: str, columns: ColumnAnswer | None) -> JointAnswer:
+        """Return the cheapest plan, and how far it may be from ``bound``."""
+        usd, _, name, counts = min(self._found)
+        return JointAnswer(
+            counts=counts,
+            objective=usd,
+            gap=max(0.0, usd - bound) / max(1e-9, abs(usd)),
+            solver=f"{name} ({status})",
+            offers=None if columns is None else columns.offered,
+        )
+
+
 def solve_jointly(
     pools: Sequence[PoolModel],
     limits: Limits,
     *,
     weights: Mapping[PoolKey, float],
     wishes: Wishes,
-    previous: Counts | None = None,
     options: SolverOptions | None = None,
 ) -> JointAnswer:
     """Return the cheapest plan found for ``pools`` under ``limits``; there always is one."""
     options = options or SolverOptions()
-    fleet = build(pools, limits, weights=weights, wishes=wishes, curve_tolerance=options.curve_tolerance)
-    relaxed = solve_program(fleet.program, replace(options, relaxed=True))
-    candidates = _incumbents(pools, limits, fleet, relaxed, previous)
-
-    def judge(counts: PlainCounts) -> float:
-        value = objective(pools, limits, counts, weights=weights, wishes=wishes)
-        return math.inf if value is None else value
-
-    judged = [(judge(counts), order, name, counts) for order, (name, counts) in enumerate(candidates)]
+    candidates = _Candidates(pools, limits, weights, wishes)
+    base = {pool.key: {c.key: c.base for c in pool.choices} for pool in pools}
+    candidates.add("plan in force", base)
+    candidates.add("smallest plan", {pool.key: {c.key: c.lowest for c in pool.choices} for pool in pools})
     columns = None
     if not any(role.buckets for pool in pools for role in pool.roles):
         columns = solve_by_columns(
-            pools,
-            limits,
-            weights=weights,
-            wishes=wishes,
-            prices=fleet.prices(relaxed),
-            known=[counts for value, _, _, counts in judged if value < math.inf],
-            judge=judge,
-            options=options,
+            pools, limits, weights=weights, wishes=wishes, known=candidates.plans(), options=options
         )
     if columns is not None:
-        judged.append((judge(columns.counts), len(judged), "best answers of each role", columns.counts))
-        value, _, name, counts = min(judged)
-        gap = max(0.0, value - columns.bound) / max(1e-9, abs(value))
-        if gap <= _good_enough(fleet, options):
-            solver = f"{name} ({columns.status})"
-            return JointAnswer(counts=counts, objective=value, gap=gap, solver=solver, offers=columns.offered)
-    return _by_program(fleet, pools, judged, judge, columns, options)
+        candidates.add("best answers of each role", columns.counts)
+        answer = candidates.best(columns.bound, columns.status, columns)
+        if answer.gap <= _good_enough(pools, options):
+            return answer
+    return _by_program(pools, limits, candidates, columns, options, weights=weights, wishes=wishes)
 
 
-def _good_enough(fleet: FleetProgram, options: SolverOptions) -> float:
-    many = len(fleet.replicas) > MANY_REPLICA_COUNTS
+def _good_enough(pools: Sequence[PoolModel], options: SolverOptions) -> float:
+    many = sum(len(pool.choices) for pool in pools) > MANY_CHOICES
     return max(options.relative_gap, GAP_OF_MANY) if many else options.relative_gap
 
 
 def _by_program(
-    fleet: FleetProgram,
-    pools: Sequence[PoolModel],
-    judged: list[Judged],
-    judge: Judge,
-    columns: ColumnAnswer | None,
-    options: SolverOptions,
-) -> JointAnswer:
-    """Solve the whole program, with the best plan so far as its start."""
-    incumbent = min(judged)
-    start = starting_point(fleet, incumbent[3])
-    answer = solve_program(fleet.program, options, start)
-    solved = _from_solver(fleet, pools, answer, judge, name="integer program", order=len(judged))
-    if solved and incumbent[0] < solved[0][0] * (1 - WORTH_A_SECOND_LOOK) - options.relative_gap:
-        answer = solve_program(fleet.program, replace(options, presolve=False), start)
-        solved += _from_solver(fleet, pools, answer, judge, name="integer program, no presolve", order=-1)
-    value, _, name, counts = min(judged + solved)
-    bound = max(answer.bound, -math.inf if columns is None else columns.bound)
-    gap = max(0.0, value - bound) / max(1e-9, abs(value))
-    return JointAnswer(
-        counts=counts,
-        objective=value,
-        gap=gap,
-        solver=f"{name} ({answer.status})",
-        offers=None if columns is None else columns.offered,
-    )
-
-
-def _from_solver(
-    fleet: FleetProgram,
-    pools: Sequence[PoolModel],
-    answer: ProgramAnswer,
-    judge: Judge,
-    *,
-    name: str,
-    order: int,
-) -> list[Judged]:
-    if answer.values is None:
-        return []
-    counts = fleet.counts(answer.values, pools)
-    return [(judge(counts), order, name, counts)]
-
-
-def _incumbents(
     pools: Sequence[PoolModel],
     limits: Limits,
-    fleet: FleetProgram,
-    relaxed: ProgramAnswer,
-    previous: Counts | None,
-) -> list[tuple[str, PlainCounts]]:
-    base = {pool.key: {c.key: c.base for c in pool.choices} for pool in pools}
-    smallest = {pool.key: {c.key: c.lowest for c in pool.choices} for pool in pools}
-    found = [
-        ("plan in force", base),
-        ("smallest plan", smallest),
-        ("plan in force, cut", _fit(pools, limits, base)),
-    ]
-    if previous is not None:
-        found.append(("last plan", _fit(pools, limits, _clip(pools, previous))))
+    candidates: _Candidates,
+    columns: ColumnAnswer | None,
+    options: SolverOptions,
+    *,
+    weights: Mapping[PoolKey, float],
+    wishes: Wishes,
+) -> JointAnswer:
+    """Solve the whole program, with the best plan so far as its start."""
+    fleet = build(pools, limits, weights=weights, wishes=wishes)
+    relaxed = solve_program(fleet.program, replace(options, relaxed=True))
     if relaxed.values is not None:
-        rounded = _rounded(pools, fleet, relaxed.values)
-        found.append(("relaxed program, rounded", _fit(pools, limits, rounded)))
-    return found
+        candidates.add("relaxed program, rounded", _fit(pools, limits, _rounded(pools, fleet, relaxed.values)))
+    start = candidates.best(-math.inf, "", None).counts
+    solved = solve_program(fleet.program, options, starting_point(fleet, start))
+    if solved.values is not None:
+        candidates.add("integer program", fleet.counts(solved.values, pools))
+    bound = max(solved.bound, -math.inf if columns is None else columns.bound)
+    return candidates.best(bound, solved.status, columns)
 
 
 def rounded_up(pool: PoolModel) -> dict[VariantKey, int]:
     """Return roughly what a pool without shared limits would buy: its relaxed program, rounded up."""
     limits = Limits(gpu_stock={}, budget_usd_per_hour=None, power_limit_watts=None)
-    fleet = build([pool], limits, weights={}, wishes={}, curve_tolerance=SolverOptions().curve_tolerance)
+    fleet = build([pool], limits, weights={}, wishes={})
     relaxed = solve_program(fleet.program, SolverOptions(relaxed=True))
     if relaxed.values is None:
         return {c.key: c.base for c in pool.choices}
@@ -174,50 +147,17 @@ def _rounded(pools: Sequence[PoolModel], fleet: FleetProgram, values: FloatArray
     }
 
 
-def _clip(pools: Sequence[PoolModel], counts: Counts) -> PlainCounts:
-    """Return ``counts`` moved into the bounds; variants that it does not know keep what they have."""
-    return {
-        pool.key: {
-            c.key: min(max(counts.get(pool.key, {}).get(c.key, c.base), c.lowest), c.highest) for c in pool.choices
-        }
-        for pool in pools
-    }
-
-
 def _fit(pools: Sequence[PoolModel], limits: Limits, counts: Counts) -> PlainCounts:
     """Take replicas away, lowest priority and dearest first, until no shared limit is exceeded."""
     fitted = {pool.key: dict(counts[pool.key]) for pool in pools}
-    over = _Excess(pools, limits, fitted)
+    broken = exceeded(pools, limits, fitted)
     for pool in sorted(pools, key=lambda pool: pool.priority):
         for choice in sorted(pool.choices, key=_usd_per_capacity, reverse=True):
-            while fitted[pool.key][choice.key] > choice.lowest and over.eased_by(choice):
+            while uses(choice, broken) and fitted[pool.key][choice.key] > choice.lowest:
                 fitted[pool.key][choice.key] -= 1
-                over.remove(choice)
+                broken = exceeded(pools, limits, fitted)
     return fitted
 
 
 def _usd_per_capacity(choice: Choice) -> float:
     return choice.option.usd_per_replica_hour / max(1e-9, choice.option.speed)
-
-
-class _Excess:
-    """What is used beyond the limits, while replicas are taken away."""
-
-    def __init__(self, pools: Sequence[PoolModel], limits: Limits, counts: PlainCounts) -> None:
-        gpus, usd, watts = usage(pools, counts)
-        self._gpus = {name: gpus.get(name, 0) - stock for name, stock in limits.gpu_stock.items()}
-        self._usd = -math.inf if limits.budget_usd_per_hour is None else usd - limits.budget_usd_per_hour
-        self._watts = -math.inf if limits.power_limit_watts is None else watts - limits.power_limit_watts
-
-    def eased_by(self, choice: Choice) -> bool:
-        """Return whether a limit is exceeded that one replica fewer would ease."""
-        everything = self._usd > TINY or self._watts > TINY
-        return everything or self._gpus.get(choice.option.node_pool or "", 0) > 0
-
-    def remove(self, choice: Choice) -> None:
-        """Take one replica away."""
-        option = choice.option
-        self._usd -= option.usd_per_replica_hour
-        self._watts -= option.watts_per_replica
-        if option.node_pool in self._gpus:
-            self._gpus[option.node_pool] -= option.gpus_per_replica

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from forebay.flow.fleet import PoolKey, RatioBand, Role, VariantKey
 from forebay.flow.plan import PlanProblem, PoolNeed, VariantOption
 from forebay.flow.sizing import RoleNeed, WorkBucket
-from forebay.planning.buckets import cluster
 from forebay.planning.curve import ConvexCurve, lower_hull, worth_of
 
 SECONDS_PER_HOUR = 3600.0
@@ -137,7 +136,7 @@ def role_model(need: PoolNeed, role: RoleNeed) -> RoleProgram:
         usd_per_capacity=usd_per_capacity,
         must_have=role.wanted if role.must_have is None else min(role.must_have, role.wanted),
         spare=spare,
-        buckets=cluster(role.buckets) if len(role.buckets) > 1 else (),
+        buckets=role.buckets if len(role.buckets) > 1 else (),
     )
 
 

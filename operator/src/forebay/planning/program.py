@@ -14,7 +14,7 @@ import numpy as np
 
 from forebay.flow.fleet import PoolKey, Role, VariantKey
 from forebay.flow.trace import FloatArray
-from forebay.planning.curve import ConvexCurve, simplified
+from forebay.planning.curve import ConvexCurve
 from forebay.planning.highs import INFINITY, LinearProgram, ProgramAnswer
 from forebay.planning.normal import Choice, Limits, PoolModel, RoleProgram
 
@@ -61,7 +61,6 @@ def build(
     weights: Mapping[PoolKey, float],
     wishes: Mapping[tuple[PoolKey, Role], float],
     one_direction: bool = True,
-    curve_tolerance: float = 0.0,
 ) -> FleetProgram:
     """Build the program of ``pools`` under ``limits``.
 
@@ -71,7 +70,6 @@ def build(
         weights: factor on each pool's dollars, larger for those that are served first.
         wishes: most capacity per role that counts, so that a weight serves a pool first and does not fatten it.
         one_direction: forbid that a role grows in one variant and shrinks in another.
-        curve_tolerance: share of a replica's price by which a curve may be simplified.
     """
     fleet = FleetProgram()
     for pool in pools:
@@ -79,7 +77,7 @@ def build(
         for role in pool.roles:
             wish = wishes.get((pool.key, role.role), INFINITY)
             _add_choices(fleet, pool.key, role, weight, wish, one_direction=one_direction)
-            _add_role(fleet, pool.key, role, weight, wish, curve_tolerance)
+            _add_role(fleet, pool.key, role, weight, wish)
         _add_ratio(fleet, pool, weight)
         if pool.budget_usd_per_hour is not None:
             smallest = sum(c.option.usd_per_replica_hour * c.lowest for c in pool.choices)
@@ -121,13 +119,10 @@ def _can_go_both_ways(choices: Sequence[Choice]) -> bool:
     return len(choices) > 1 and any(growing) and any(shrinking)
 
 
-def _add_role(
-    fleet: FleetProgram, key: PoolKey, role: RoleProgram, weight: float, wish: float, tolerance: float
-) -> None:
+def _add_role(fleet: FleetProgram, key: PoolKey, role: RoleProgram, weight: float, wish: float) -> None:
     program = fleet.program
     capacity = program.column(lower=-role.spare, upper=wish)
-    worth = simplified(role.worth, tolerance=tolerance * role.usd_per_capacity)
-    _add_worth(program, worth, weight, capacity)
+    _add_worth(program, role.worth, weight, capacity)
     if role.buckets:
         _add_buckets(fleet, key, role, weight, capacity)
         return

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from forebay.flow.fleet import PoolKey, Role, VariantKey
 from forebay.flow.plan import FleetPlan, PlanProblem
-from forebay.planning.check import exceeded, keeps_own_limits, usage
+from forebay.planning.check import exceeded, keeps_own_limits, usage, uses
 from forebay.planning.columns import PlainCounts
 from forebay.planning.explain import limited_by, shadow_prices
 from forebay.planning.highs import SolverOptions
@@ -25,9 +25,7 @@ MOST_RANKS = 4
 """Priorities that are told apart; more would make the program's numbers too far apart for a solver."""
 
 
-def solve(
-    problem: PlanProblem, previous: FleetPlan | None = None, options: SolverOptions | None = None
-) -> FleetPlan:
+def solve(problem: PlanProblem, options: SolverOptions | None = None) -> FleetPlan:
     """Return the replicas of every variant that minimise cost plus misses within all limits.
 
     A pool alone is solved exactly by enumeration, or by its own program if its roles are coupled by a ratio or a
@@ -36,13 +34,12 @@ def solve(
 
     Args:
         problem: needs, options and limits.
-        previous: the last plan, an incumbent of the joint program.
         options: limits of the solver.
 
     Raises:
         ValueError: if a role of a pool has no usable variant.
     """
-    plan, pools, limits, alone = _per_gpu(problem, previous, options)
+    plan, pools, limits, alone = _per_gpu(problem, options)
     rivals = plannable(pools, problem.nodes)
     if not rivals:
         return plan
@@ -50,7 +47,7 @@ def solve(
 
 
 def _per_gpu(
-    problem: PlanProblem, previous: FleetPlan | None, options: SolverOptions | None
+    problem: PlanProblem, options: SolverOptions | None
 ) -> tuple[FleetPlan, tuple[PoolModel, ...], Limits, PlainCounts]:
     """Plan as if GPUs could be had one by one; also return the models, and what each pool would buy alone."""
     pools, limits = normalise(problem)
@@ -66,7 +63,6 @@ def _per_gpu(
         left,
         weights=_weights(rivals),
         wishes=_wishes(rivals, alone),
-        previous=previous.replicas if previous else None,
         options=options,
     )
     plan = _plan(
@@ -149,9 +145,7 @@ def _without_rivals(
 
 
 def _competes(pool: PoolModel, broken: tuple[str, ...]) -> bool:
-    if "budget" in broken or "power" in broken:
-        return True
-    return any(choice.option.node_pool in broken for choice in pool.choices)
+    return any(uses(choice, broken) for choice in pool.choices)
 
 
 def _remaining(limits: Limits, rest: Sequence[PoolModel], counts: PlainCounts) -> Limits:

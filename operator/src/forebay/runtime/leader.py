@@ -79,10 +79,6 @@ class Leader:
         if self._valid_until is None or self._clock() >= self._valid_until:
             raise LeaseLostError(f"{self._identity} does not hold the lease {self._name}")
 
-    def seconds_left(self) -> float:
-        """Return how long the right to write lasts without another renewal; 0 without it."""
-        return 0.0 if self._valid_until is None else max(0.0, self._valid_until - self._clock())
-
     async def run(self, attempted: Callable[[], None] = lambda: None) -> None:
         """Campaign until elected, then renew until the lease is lost.
 

@@ -77,10 +77,6 @@ class ReplicaWork:
         """Return the replica-seconds that one request costs in ``role``."""
         return _SECONDS[role](self)
 
-    def unservable_share(self, slo: Slo) -> float:
-        """Return the share of requests that miss the TTFT objective on an idle system."""
-        return float(np.mean(self.prefill_sample >= slo.ttft_seconds))
-
 
 _SECONDS: Mapping[Role, Callable[[ReplicaWork], float]] = {
     Role.PREFILL: lambda work: work.prefill_seconds,

@@ -24,9 +24,7 @@ class Allocation:
     plan: FleetPlan | None
 
 
-def allocate(
-    fleet: Fleet, observed: FleetObservation, drafts: Mapping[PoolKey, PoolDraft], previous: FleetPlan | None
-) -> Allocation:
+def allocate(fleet: Fleet, observed: FleetObservation, drafts: Mapping[PoolKey, PoolDraft]) -> Allocation:
     """Return the replicas of every drafted pool.
 
     A pool with one variant per role has no choice, so its answer is the sizing rule's own, as long as all such
@@ -50,7 +48,7 @@ def allocate(
         power_limit_watts=fleet.power_limit_watts,
         nodes=nodes,
     )
-    plan = solve(problem, previous)
+    plan = solve(problem)
     return Allocation({**direct, **plan.replicas}, plan)
 
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 
 from forebay.flow.fleet import Pool, PoolKey
-from forebay.flow.plan import FleetPlan
 from forebay.flow.settings import PolicySettings
 from forebay.flow.trace import FloatArray
 from forebay.forecast import Forecaster, OutsideForecast, Warmed, WarmJob
@@ -35,8 +34,6 @@ class FleetState:
             replace(resolution, offset_seconds=offset) for offset in _offsets(resolution, stagger_seconds)
         )
         self._pools: dict[PoolKey, PoolMemory] = {}
-        self.plan: FleetPlan | None = None
-        """The last plan, an incumbent of the next one."""
         self._turn = 0
 
     def keys(self) -> tuple[PoolKey, ...]:

@@ -38,17 +38,6 @@ class PoolTimeline:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class NodeTimeline:
-    """One node pool over time, one entry per tick."""
-
-    at_seconds: FloatArray
-    nodes: IntArray
-    """Launched and not given back: what is billed."""
-    free_gpus: IntArray
-    """On nodes that are usable."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PolicyRun:
     """What one policy did and what it came to."""
 
@@ -60,7 +49,6 @@ class PolicyRun:
     """Decisions that changed something or said something new; only for policies that give reasons."""
     node_bills: Mapping[str, NodeBill] = field(default_factory=dict)
     """By node pool, where the scenario has nodes."""
-    node_timelines: Mapping[str, NodeTimeline] = field(default_factory=dict)
     wall_seconds: float = 0.0
 
 
@@ -86,7 +74,6 @@ def run(
     capacity = scenario.new_capacity()
     pools = {key: _simulated(scenario, key, capacity) for key in scenario.traces}
     recorders = {key: _Recorder() for key in pools}
-    nodes = _NodeRecorder()
     decisions: list[FleetDecision] = []
     ticks = math.ceil(scenario.span_seconds / policy.interval_seconds)
     for tick in range(1, ticks):
@@ -101,7 +88,6 @@ def run(
                 for node_pool in scenario.fleet.node_pools.values()
             },
         )
-        nodes.record(seen)
         wanted = policy.tick(seen)
         decided = policy.last if isinstance(policy, Forebay) else None
         emptying = decided.emptying if decided is not None else frozenset()
@@ -123,7 +109,6 @@ def run(
         timelines={key: recorder.timeline() for key, recorder in recorders.items()},
         decisions=tuple(decisions),
         node_bills=bills,
-        node_timelines=nodes.timelines() if bills else {},
     )
 
 
@@ -217,29 +202,3 @@ class _Recorder:
             supply={name: np.asarray(counts) for name, counts in self._supply.items()},
             desired={name: np.asarray(counts) for name, counts in self._desired.items()},
         )
-
-
-class _NodeRecorder:
-    """Collects how many nodes there are."""
-
-    def __init__(self) -> None:
-        self._at: list[float] = []
-        self._nodes: dict[str, list[int]] = {}
-        self._free: dict[str, list[int]] = {}
-
-    def record(self, seen: FleetObservation) -> None:
-        """Add one tick."""
-        self._at.append(seen.at_seconds)
-        for name, pool in seen.node_pools.items():
-            self._nodes.setdefault(name, []).append(pool.nodes + pool.launched_nodes)
-            self._free.setdefault(name, []).append(pool.free_gpus)
-
-    def timelines(self) -> dict[str, NodeTimeline]:
-        """Return what was collected."""
-        at = np.asarray(self._at)
-        return {
-            name: NodeTimeline(
-                at_seconds=at, nodes=np.asarray(counts), free_gpus=np.asarray(self._free[name], dtype=np.int64)
-            )
-            for name, counts in self._nodes.items()
-        }

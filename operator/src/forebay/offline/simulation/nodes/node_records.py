@@ -105,7 +105,6 @@ class NodePoolRecord:
             billed_node_seconds=_at_least(spans, self.rules.reserved_nodes, until_seconds),
             launched=len(launched),
             given_back_unused=len(unused),
-            most_nodes=_most(spans),
         )
 
 
@@ -141,7 +140,6 @@ class NodeBill:
     """Nodes launched after the start."""
     given_back_unused: int
     """Of these, nodes on which no replica ever started."""
-    most_nodes: int
 
 
 def _billed_span(node: Node, rules: NodeRules, until: float) -> tuple[float, float]:
@@ -164,7 +162,3 @@ def _at_least(spans: list[tuple[float, float]], reserved: int, until: float) -> 
         total += (at - before) * max(count, reserved)
         before, count = at, then
     return total + (until - before) * max(count, reserved)
-
-
-def _most(spans: list[tuple[float, float]]) -> int:
-    return max((count for _, count in _steps(spans)), default=0)
