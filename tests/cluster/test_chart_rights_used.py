@@ -16,7 +16,8 @@ import yaml
 from devcluster import Cluster
 from devcluster.credentials import kubeconfig_text, write_private
 from devcluster.waiting import eventually
-from forebay.actuation.victims import COST_BEFORE
+from forebay.actuation.kube import field_manager
+from forebay.actuation.victims import CHOSEN_BY, COST_BEFORE
 from forebay.api.v1alpha1.inferencepool import GATEWAY_POOL_API
 from forebay.flow.kinds import KINDS, WorkloadKind
 from runoperator import NAMESPACE, SERVICE_ACCOUNT
@@ -159,7 +160,17 @@ def test_what_the_operator_uses_is_what_the_chart_grants(
         cluster.apply([pool(kind, namespace) for kind in others])
         stage.serve(steps(Step(200, 6.0)))
         # A mark that an earlier scale-in left on a pod, which the operator takes back.
-        mark = ("annotate", "pods", "-n", namespace, "--all", "--overwrite", f"{COST_BEFORE}=")
+        release = field_manager(NAMESPACE, "forebay")
+        mark = (
+            "annotate",
+            "pods",
+            "-n",
+            namespace,
+            "--all",
+            "--overwrite",
+            f"{COST_BEFORE}=",
+            f"{CHOSEN_BY}={release}",
+        )
         eventually(lambda: "annotated" in cluster.kubectl(*mark), timeout_seconds=60)
         stage.operate(kubeconfig=kubeconfig)
         wanted = granted()

@@ -13,7 +13,7 @@ from forebay.actuation.kube import KubeApi, load_configuration
 from forebay.actuation.scale import ScaleResult, ScaleWriter
 from forebay.actuation.targets import TargetDirectory, TargetRef
 from forebay.actuation.victims import COST_BEFORE, DELETION_COST, RemovalWish, VictimMarks, choose
-from forebay.runtime.scalein import candidate
+from forebay.runtime.act import candidate
 from forebay.runtime.watch.records import PodRecord, parse_pod
 from runoperator import NAMESPACE, SERVICE_ACCOUNT
 from runoperator.scenario import engine_deployment

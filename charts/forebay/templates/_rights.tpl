@@ -174,5 +174,5 @@ subjects:
 
 {{- /* Annotations and labels of pods that Forebay writes, as strings of CEL. */ -}}
 {{- define "forebay.podMarks" -}}
-'controller.kubernetes.io/pod-deletion-cost', 'forebay.io/deletion-cost-before', 'forebay.io/serving', 'forebay.io/withdrawn-at'
+'controller.kubernetes.io/pod-deletion-cost', 'forebay.io/deletion-cost-before', 'forebay.io/chosen-by', 'forebay.io/serving', 'forebay.io/parked-at'
 {{- end }}

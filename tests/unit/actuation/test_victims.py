@@ -6,9 +6,12 @@ import pytest
 
 from forebay.actuation.kube import ApiError
 from forebay.actuation.victims import (
+    CHOSEN_BY,
     COST_BEFORE,
     DELETION_COST,
     LOWEST_COST,
+    PARKED_AT,
+    SERVING,
     Candidate,
     RemovalWish,
     VictimMarks,
@@ -64,8 +67,8 @@ def test_pods_that_are_not_ready_go_by_themselves_and_count() -> None:
     assert chosen(pods, 2) == ["b"]
 
 
-def test_where_all_go_none_is_marked() -> None:
-    assert chosen([pod("a"), pod("b")], 2) == []
+def test_no_more_go_than_there_are() -> None:
+    assert sorted(chosen([pod("a"), pod("b")], 3)) == ["a", "b"]
 
 
 def test_a_cost_that_somebody_else_set_decides_first() -> None:
@@ -85,7 +88,7 @@ async def test_a_mark_is_written_and_taken_back() -> None:
     marks, chosen_pod = VictimMarks(api), pod("a", cost=7)
     assert await marks.mark([chosen_pod]) == ""
     found = api.objects[path("a")]["metadata"]["annotations"]
-    assert found == {DELETION_COST: LOWEST_COST, COST_BEFORE: "7", "other": "stays"}
+    assert found == {DELETION_COST: LOWEST_COST, COST_BEFORE: "7", CHOSEN_BY: "forebay", "other": "stays"}
     assert await marks.clear([replace(chosen_pod, deletion_cost=int(LOWEST_COST), cost_before="7")]) == ""
     assert api.objects[path("a")]["metadata"]["annotations"] == {DELETION_COST: "7", "other": "stays"}
 
@@ -113,3 +116,21 @@ async def test_what_fails_is_said_but_for_pods_that_are_gone(status: int, said: 
     told = await VictimMarks(api).mark([pod("a")])
     assert said in told
     assert bool(told) == bool(said)
+
+
+async def test_a_pod_is_parked_and_comes_back() -> None:
+    api = MemoryApi()
+    api.objects[path("a")] = {"metadata": {"uid": "uid-a", "labels": {SERVING: "true"}}}
+    marks = VictimMarks(api)
+    assert await marks.park([pod("a", cost=7)], 1_795_132_800.0) == ""
+    metadata = api.objects[path("a")]["metadata"]
+    assert metadata["labels"] == {SERVING: "false"}
+    assert metadata["annotations"] == {
+        DELETION_COST: LOWEST_COST,
+        COST_BEFORE: "7",
+        CHOSEN_BY: "forebay",
+        PARKED_AT: "2026-11-20T00:00:00Z",
+    }
+    assert await marks.unpark([replace(pod("a"), cost_before="7")]) == ""
+    metadata = api.objects[path("a")]["metadata"]
+    assert (metadata["labels"], metadata["annotations"]) == ({SERVING: "true"}, {DELETION_COST: "7"})

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from forebay.actuation.victims import COST_BEFORE, DELETION_COST, LOWEST_COST
+from forebay.actuation.victims import CHOSEN_BY, COST_BEFORE, DELETION_COST, LOWEST_COST
 from forebay.runtime.watch.kinds import Kind
 from forebay.runtime.watch.store import Store
 from forebay.telemetry.source import PodName, PoolTarget
@@ -54,7 +54,7 @@ async def test_the_pod_that_holds_least_is_marked_before_the_count_is_lowered(
     holds(rig, monkeypatch, {"a": 4.0, "b": 1.0, "c": 2.0})
     rig.desired = 2
     assert await rig.loop.round()
-    assert notes(rig, "b") == {DELETION_COST: LOWEST_COST, COST_BEFORE: ""}
+    assert notes(rig, "b") == {DELETION_COST: LOWEST_COST, COST_BEFORE: "", CHOSEN_BY: "forebay"}
     assert not notes(rig, "a")
     assert not notes(rig, "c")
     patches = [sent for method, sent, _ in rig.api.sent if method == "PATCH" and sent in {path("b"), SCALE}]
@@ -66,7 +66,7 @@ async def test_the_pod_that_holds_least_is_marked_before_the_count_is_lowered(
 
 async def test_a_survivor_gets_its_cost_back(rig: Rig, objects: Any) -> None:
     marked = objects.pod("a")
-    marked["metadata"]["annotations"] = {DELETION_COST: LOWEST_COST, COST_BEFORE: "5"}
+    marked["metadata"]["annotations"] = {DELETION_COST: LOWEST_COST, COST_BEFORE: "5", CHOSEN_BY: "forebay"}
     rig.store.apply(Kind.PODS, marked)
     rig.api.objects[path("a")] = marked
     assert await rig.loop.round()
@@ -75,7 +75,7 @@ async def test_a_survivor_gets_its_cost_back(rig: Rig, objects: Any) -> None:
 
 async def test_a_mark_stays_while_the_controller_still_has_to_remove_pods(rig: Rig, objects: Any) -> None:
     marked = objects.pod("a")
-    marked["metadata"]["annotations"] = {DELETION_COST: LOWEST_COST, COST_BEFORE: ""}
+    marked["metadata"]["annotations"] = {DELETION_COST: LOWEST_COST, COST_BEFORE: "", CHOSEN_BY: "forebay"}
     rig.store.apply(Kind.PODS, marked)
     rig.api.objects[path("a")] = marked
     rig.store.apply(Kind.DEPLOYMENTS, objects.deployment("chat", 2, resourceVersion="7"))

@@ -170,7 +170,8 @@ class KubeApi:
         clock: Callable[[], float] = time.monotonic,
         manager: str = FIELD_MANAGER,
     ) -> None:
-        self._manager = manager
+        self.manager = manager
+        """Field manager of its writes: which release it is."""
         self._configuration = configuration
         self._fence = fence
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
@@ -207,27 +208,27 @@ class KubeApi:
     async def merge_patch(self, path: str, body: JsonObject) -> JsonObject:
         """PATCH `path` with a JSON merge patch; raises ApiError."""
         return await self.request(
-            "PATCH", path, params={"fieldManager": self._manager}, body=body, content_type=MERGE_PATCH
+            "PATCH", path, params={"fieldManager": self.manager}, body=body, content_type=MERGE_PATCH
         )
 
     async def json_patch(self, path: str, body: list[JsonObject]) -> JsonObject:
         """PATCH `path` with a JSON patch, whose failed test is a 422; raises ApiError."""
         return await self.request(
-            "PATCH", path, params={"fieldManager": self._manager}, body=body, content_type=JSON_PATCH
+            "PATCH", path, params={"fieldManager": self.manager}, body=body, content_type=JSON_PATCH
         )
 
     async def apply(self, path: str, body: JsonObject) -> JsonObject:
         """Create or change the object at `path` by server-side apply; its fields are ours from then on."""
-        params = {"fieldManager": self._manager, "force": "true"}
+        params = {"fieldManager": self.manager, "force": "true"}
         return await self.request("PATCH", path, params=params, body=body, content_type=APPLY_PATCH)
 
     async def post(self, path: str, body: JsonObject) -> JsonObject:
         """POST `body` to `path`; raises ApiError."""
-        return await self.request("POST", path, params={"fieldManager": self._manager}, body=body)
+        return await self.request("POST", path, params={"fieldManager": self.manager}, body=body)
 
     async def put(self, path: str, body: JsonObject) -> JsonObject:
         """PUT `body` to `path`; raises ApiError."""
-        return await self.request("PUT", path, params={"fieldManager": self._manager}, body=body)
+        return await self.request("PUT", path, params={"fieldManager": self.manager}, body=body)
 
     async def request(
         self,

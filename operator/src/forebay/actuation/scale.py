@@ -18,6 +18,8 @@ class ScaleResult(StrEnum):
 
     WRITTEN = "Written"
     UNCHANGED = "Unchanged"
+    PARKED = "Parked"
+    """The count stays: replicas were parked, or take traffic again."""
     CONFLICT = "WriteConflict"
     """Somebody changed the count since it was read; decided anew in the next round."""
     THROTTLED = "Throttled"

@@ -4,12 +4,16 @@ A ReplicaSet removes pods that are not Ready first, then those of the lowest del
 the lowest there is, the count is lowered, and survivors that still carry our mark get back what they had. The mark
 is on the pods themselves: an operator that restarts in between finds and removes it.
 
+Where the pod template has the label ``SERVING``, pods are parked first: the label takes them out of traffic, they
+finish what they hold, and come back within a second if they are missed.
+
 Other kinds leave no choice: ``forebay.runtime.cluster.removal.first_to_go`` says which of their pods go.
 """
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from urllib.parse import quote
 
 from forebay.actuation.kube import ApiError, JsonObject, KubeApi
@@ -17,6 +21,12 @@ from forebay.actuation.kube import ApiError, JsonObject, KubeApi
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 COST_BEFORE = "forebay.io/deletion-cost-before"
 """Annotation on a chosen pod: the deletion cost that it had, or "" for none."""
+CHOSEN_BY = "forebay.io/chosen-by"
+"""Annotation on a chosen pod: the release that chose it, which alone takes the mark back."""
+SERVING = "forebay.io/serving"
+"""Label of the pod template by which Services and gateways select pods: "true" in traffic, "false" parked."""
+PARKED_AT = "forebay.io/parked-at"
+"""Annotation on a parked pod: since when, in RFC 3339."""
 LOWEST_COST = "-2147483648"
 
 PodKey = tuple[str, str]
@@ -50,17 +60,15 @@ class RemovalWish:
 
 
 def choose(pods: Iterable[Candidate], number: int, choice: RemovalWish) -> list[Candidate]:
-    """Return the Ready pods to mark so that exactly the right ones are among the ``number`` that go.
+    """Return the Ready pods among the ``number`` that go.
 
-    Pods that are not Ready go before all others, whatever their cost: they count first, and need no mark.
+    Pods that are not Ready go before all others, whatever their cost: they count first, and are not chosen.
     Of the others a cost that somebody else set decides first; then pods on nodes that are to be empty, then those
     that hold the fewest requests, then the youngest.
     """
     every = list(pods)
     ready = [pod for pod in every if pod.ready_seconds is not None]
     chosen = max(0, number - (len(every) - len(ready)))
-    if chosen == 0 or chosen >= len(ready):
-        return []
 
     def order(pod: Candidate) -> tuple[int, bool, float, float, str]:
         held = 0.0
@@ -91,23 +99,50 @@ class VictimMarks:
 
     def __init__(self, api: KubeApi) -> None:
         self._api = api
+        self.release = api.manager
+        """The release whose marks these are."""
 
     async def mark(self, pods: Iterable[Candidate]) -> str:
         """Mark chosen pods; return a sentence about what is not allowed or failed, "" if nothing did."""
-        return await self._patch_all((pod, _marked(pod)) for pod in pods if pod.cost_before is None)
+        return await self._patch_all((pod, self._marked(pod)) for pod in pods if pod.cost_before is None)
 
     async def clear(self, pods: Iterable[Candidate]) -> str:
         """Give survivors back the cost that they had; return as ``mark`` does."""
         return await self._patch_all((pod, _cleared(pod)) for pod in pods)
 
+    async def park(self, pods: Iterable[Candidate], now_seconds: float) -> str:
+        """Take pods out of traffic, and mark them, so that they go first whoever lowers the count."""
+        since = datetime.fromtimestamp(now_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return await self._patch_all(
+            (
+                pod,
+                {
+                    "labels": {SERVING: "false"},
+                    "annotations": {**self._marked(pod)["annotations"], PARKED_AT: since},
+                },
+            )
+            for pod in pods
+        )
+
+    async def unpark(self, pods: Iterable[Candidate]) -> str:
+        """Put parked pods back into traffic."""
+        return await self._patch_all(
+            (pod, {"labels": {SERVING: "true"}, "annotations": {**_cleared(pod)["annotations"], PARKED_AT: None}})
+            for pod in pods
+        )
+
+    def _marked(self, pod: Candidate) -> JsonObject:
+        before = pod.cost_before or (str(pod.deletion_cost) if pod.deletion_cost else "")
+        return {"annotations": {DELETION_COST: LOWEST_COST, COST_BEFORE: before, CHOSEN_BY: self.release}}
+
     async def _patch_all(self, patches: Iterable[tuple[Candidate, JsonObject]]) -> str:
-        told = await asyncio.gather(*(self._patch(pod, annotations) for pod, annotations in patches))
+        told = await asyncio.gather(*(self._patch(pod, metadata) for pod, metadata in patches))
         return next((sentence for sentence in told if sentence), "")
 
-    async def _patch(self, pod: Candidate, annotations: JsonObject) -> str:
+    async def _patch(self, pod: Candidate, metadata: JsonObject) -> str:
         path = f"/api/v1/namespaces/{quote(pod.namespace)}/pods/{quote(pod.name)}"
         # The uid makes sure that it is not another pod of that name.
-        body = {"metadata": {"uid": pod.uid, "annotations": annotations}}
+        body = {"metadata": {"uid": pod.uid, **metadata}}
         try:
             await self._api.merge_patch(path, body)
         except ApiError as error:
@@ -122,10 +157,5 @@ class VictimMarks:
         return ""
 
 
-def _marked(pod: Candidate) -> JsonObject:
-    before = str(pod.deletion_cost) if pod.deletion_cost else ""
-    return {DELETION_COST: LOWEST_COST, COST_BEFORE: before}
-
-
 def _cleared(pod: Candidate) -> JsonObject:
-    return {DELETION_COST: pod.cost_before or None, COST_BEFORE: None}
+    return {"annotations": {DELETION_COST: pod.cost_before or None, COST_BEFORE: None, CHOSEN_BY: None}}

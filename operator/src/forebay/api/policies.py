@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from forebay.api.v1alpha1.scalingpolicy import ScalingPolicySpec
+from forebay.api.v1alpha1.scalingpolicy import ScaleIn, ScalingPolicySpec
 from forebay.flow.settings import PolicySettings
 
 
@@ -15,6 +15,8 @@ def policy_settings(policy: ScalingPolicySpec) -> PolicySettings:
     if policy.guards is not None and policy.guards.restart is not None:
         settings = replace(settings, restart_guard_seconds=policy.guards.restart.seconds)
     settings = replace(settings, spare_replicas=policy.spare_replicas, route_by_length=policy.route_by_length)
+    if policy.scale_in is not None:
+        settings = _scale_in(settings, policy.scale_in)
     if forecast is not None:
         settings = replace(settings, forecast_enabled=forecast.enabled)
         if forecast.rate_window is not None:
@@ -29,3 +31,12 @@ def policy_settings(policy: ScalingPolicySpec) -> PolicySettings:
             actions_per_hour=stabilisation.actions_per_hour,
         )
     return settings
+
+
+def _scale_in(settings: PolicySettings, given: ScaleIn) -> PolicySettings:
+    return replace(
+        settings,
+        parks=given.park,
+        park_seconds=settings.park_seconds if given.observe is None else given.observe.seconds,
+        park_patience_seconds=settings.park_patience_seconds if given.patience is None else given.patience.seconds,
+    )

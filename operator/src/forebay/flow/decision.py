@@ -59,6 +59,8 @@ class ReasonCode(StrEnum):
     VARIANT_BLOCKED = "VariantBlocked"
     REPLICAS_LOST = "ReplicasLost"
     """Replicas that do not serve are not counted on."""
+    PARKED = "Parked"
+    """Replicas are out of traffic, paid, and back within a second."""
     ROLLOUT_IN_PROGRESS = "RolloutInProgress"
     """Nothing of a workload between two revisions is released."""
     RELEASE_HELD = "ReleaseHeld"
@@ -100,7 +102,10 @@ class VariantDecision(OfVariant):
     """Replicas wanted of one variant."""
 
     current: int
+    """Without parked ones, as `desired`."""
     desired: int
+    freed: tuple[str, ...] = ()
+    """Names of parked replicas that go now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

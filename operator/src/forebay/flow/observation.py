@@ -136,6 +136,16 @@ class Standing(StrEnum):
     """No capacity: overdue, failed, or not admitted."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParkedReplica:
+    """A replica out of traffic: paid, Ready, without new requests, and back within a second."""
+
+    name: str
+    since_seconds: float
+    requests: float | None = None
+    """Requests that it still holds; ``None``: not known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
     """Something about a variant that a person should know, and that does not keep it from being scaled."""
@@ -164,11 +174,13 @@ class VariantObservation(OfVariant):
     """Replicas of one variant as they are."""
 
     desired: int
-    """The replica count that the target's ``/scale`` holds now."""
+    """The replica count that the target's ``/scale`` holds now, without those that are parked."""
     ready: int
     starting: tuple[StartingReplica, ...] = ()
     overdue: int = 0
     """Replicas that were ordered, should have been ready long ago, and are not among ``starting`` any more."""
+    parked: tuple[ParkedReplica, ...] = ()
+    """Replicas out of traffic, which go when they are empty, or come back when they are missed."""
     draining: int = 0
     existing: int | None = None
     """Replicas with pods in any state: no more can report."""

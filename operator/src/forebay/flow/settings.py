@@ -32,6 +32,12 @@ class PolicySettings:
     max_scale_in_step: int | None = None
     actions_per_hour: int | None = None
     """Budget of scaling actions per role and hour; scale-out for a standing queue is never refused."""
+    parks: bool = True
+    """Replicas that are released are parked first, where their target allows it."""
+    park_seconds: float = 60.0
+    """How long a parked replica is kept at least: it comes back within a second if it is missed."""
+    park_patience_seconds: float = 1800.0
+    """How long it is kept at most while it still holds requests."""
     spare_replicas: int = 0
     """Replicas per role that may fail without loss (N+1 is 1)."""
     route_by_length: bool = False

@@ -18,6 +18,7 @@ from forebay.flow.plan import FleetPlan
 from forebay.flow.roles import ROLES, Phase
 from forebay.pipeline.guard.context import GuardContext
 from forebay.pipeline.guard.guards import guarded
+from forebay.pipeline.guard.parking import freed
 from forebay.pipeline.guard.quota import within_quotas
 from forebay.pipeline.guard.record import note_changes
 from forebay.pipeline.guard.removals import note_withdrawals
@@ -29,7 +30,6 @@ from forebay.pipeline.remember.memory import PoolMemory
 from forebay.pipeline.remember.turns import Turns
 from forebay.pipeline.size.pool_basis import PoolBasis, compute_curves, pool_basis
 from forebay.pipeline.size.pool_draft import PoolDraft, pool_draft
-from forebay.pipeline.size.supply import Supply
 
 _AT_ONCE = 250
 """Pools whose curves are computed together: enough for large arrays, few enough for a large fleet's memory."""
@@ -223,7 +223,7 @@ def _finish(
     return PoolDecision(
         key=pool.key,
         at_seconds=observed.at_seconds,
-        variants=_variant_decisions(pool, draft.basis.supplies, counts),
+        variants=_variant_decisions(context, counts),
         reasons=(*said, *plan_said, *guard_reasons),
         alternatives=alternatives(fleet, draft, counts),
         held=len(draft.held) == len(draft.roles),
@@ -279,12 +279,16 @@ def _unserved_share(draft: PoolDraft, counts: Mapping[VariantKey, int]) -> float
     return worst
 
 
-def _variant_decisions(
-    pool: Pool, supplies: Mapping[VariantKey, Supply], counts: Mapping[VariantKey, int]
-) -> tuple[VariantDecision, ...]:
+def _variant_decisions(context: GuardContext, counts: Mapping[VariantKey, int]) -> tuple[VariantDecision, ...]:
     return tuple(
-        VariantDecision(name=v.name, role=v.role, current=supplies[v.key].desired, desired=counts[v.key])
-        for v in pool.variants
+        VariantDecision(
+            name=v.name,
+            role=v.role,
+            current=context.supplies[v.key].desired,
+            desired=counts[v.key],
+            freed=freed(context, v, counts[v.key]),
+        )
+        for v in context.pool.variants
     )
 
 

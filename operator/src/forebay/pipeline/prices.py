@@ -83,7 +83,10 @@ def watts_of(fleet: Fleet, replicas: Iterable[tuple[Variant, int]]) -> float:
 
 
 def running_usd_per_hour(pool: Pool, observed: PoolObservation) -> float | None:
-    """Return what the replicas that run cost now, starting ones with a node included; ``None`` without a price."""
+    """Return what the replicas that run cost now, parked ones and starting ones with a node included.
+
+    ``None`` where there is no price.
+    """
     total = 0.0
     for variant in pool.variants:
         seen = observed.variant(variant.key)
@@ -91,5 +94,5 @@ def running_usd_per_hour(pool: Pool, observed: PoolObservation) -> float | None:
             return None
         if seen is not None:
             placed = sum(not replica.unschedulable for replica in seen.starting)
-            total += variant.usd_per_replica_hour * (seen.ready + placed)
+            total += variant.usd_per_replica_hour * (seen.ready + len(seen.parked) + placed)
     return total

@@ -15,6 +15,7 @@ from forebay.runtime.cluster.view import ClusterView
 from forebay.runtime.cluster.writes import LastWrite
 from forebay.runtime.leader import LeaseLostError
 from forebay.runtime.metrics import Metrics
+from forebay.runtime.watch.records import PodRecord
 from forebay.runtime.watch.workloads import WorkloadRecord
 
 logger = logging.getLogger(__name__)
@@ -24,13 +25,24 @@ _WORTH_SAYING = frozenset({ScaleResult.CONFLICT, ScaleResult.FORBIDDEN, ScaleRes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """One variant that is to have another count."""
+    """One variant whose replicas change."""
 
     pool: PoolKey
     wanted: VariantDecision
     workload: WorkloadRecord
+    replicas: int
+    """The count to write."""
+    back: tuple[Candidate, ...] = ()
+    """Parked pods that take traffic again."""
+    parked: tuple[Candidate, ...] = ()
+    """Pods to take out of traffic; the count stays for them."""
     victims: tuple[Candidate, ...] = ()
     """Pods to mark before the count is lowered; none where the kind leaves no choice, or none is needed."""
+
+    @property
+    def released(self) -> int:
+        """Return how many replicas in traffic are to go, parked first or not."""
+        return max(0, self.wanted.current - self.wanted.desired)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +71,34 @@ def actions(looks: Iterable[PoolLook], decisions: Mapping[PoolKey, PoolDecision]
             observed, workload = seen.get(wanted.key), look.workloads.get(wanted.key)
             if observed is None or workload is None or observed.conflict is not None:
                 continue
-            if wanted.desired != workload.replicas:
-                found.append(Action(pool=look.entry.pool.key, wanted=wanted, workload=workload))
-    return sorted(found, key=lambda action: action.wanted.desired < action.workload.replicas)
+            action = _action(look, wanted, workload)
+            if action.replicas != workload.replicas or action.back:
+                found.append(action)
+    return sorted(found, key=lambda action: action.replicas < action.workload.replicas)
+
+
+def _action(look: PoolLook, wanted: VariantDecision, workload: WorkloadRecord) -> Action:
+    """Return what is to be done for one variant: parked replicas come back before others are ordered."""
+    parked = [pod for pod in look.pods[wanted.key] if pod.parked_seconds is not None]
+    newest = sorted(parked, key=lambda pod: -(pod.parked_seconds or 0.0))
+    change = wanted.desired - wanted.current
+    back = tuple(map(candidate, newest[: max(0, change)]))
+    gone = {pod.name for pod in parked} & set(wanted.freed) - {pod.name for pod in back}
+    replicas = workload.replicas + change - len(back) - len(gone)
+    return Action(pool=look.entry.pool.key, wanted=wanted, workload=workload, replicas=replicas, back=back)
+
+
+def candidate(pod: PodRecord) -> Candidate:
+    """Return a pod as the choice needs to know it."""
+    return Candidate(
+        namespace=pod.namespace,
+        name=pod.name,
+        uid=pod.uid,
+        node=pod.node,
+        ready_seconds=pod.ready_seconds if pod.ready else None,
+        deletion_cost=pod.deletion_cost,
+        cost_before=pod.cost_before,
+    )
 
 
 async def act(
@@ -78,13 +115,13 @@ async def act(
     Raises:
         LeaseLostError: this process may not write any more.
     """
-    done = list(await asyncio.gather(*(_write(action, writer, marks) for action in todo)))
+    done = list(await asyncio.gather(*(_write(action, writer, marks, now_seconds) for action in todo)))
     for item in done:
         action, result = item.action, item.outcome.result
         metrics.scale_writes.labels(result.value).inc()
         if result is ScaleResult.WRITTEN:
             version = action.workload.resource_version
-            written = LastWrite(action.wanted.desired, version, now_seconds)
+            written = LastWrite(action.replicas, version, now_seconds)
             world.writes.last[action.workload.target] = written
     return done
 
@@ -94,22 +131,31 @@ def obstacles(done: Iterable[Done]) -> list[str]:
     return [item.outcome.message for item in done if item.outcome.result in _WORTH_SAYING]
 
 
-async def _write(action: Action, writer: ScaleWriter, marks: VictimMarks) -> Done:
+async def _write(action: Action, writer: ScaleWriter, marks: VictimMarks, now_seconds: float) -> Done:
     workload = action.workload
     try:
-        unmarked = await marks.mark(action.victims)
-        outcome = await writer.scale(
-            workload.target,
-            action.wanted.desired,
-            current=workload.replicas if workload.is_set else None,
-        )
+        told = [await marks.unpark(action.back), await marks.mark(action.victims)]
+        if action.parked and (trouble := await marks.park(action.parked, now_seconds)):
+            # They go at once, as where they cannot be parked: what was marked goes first.
+            told.append(trouble)
+            action = replace(action, replicas=action.replicas - len(action.parked), parked=())
+        outcome = await _set_count(action, writer)
     except LeaseLostError:
         raise
     except Exception as error:  # an error with one target must not keep the others from being written and told
         logger.exception("pool %s: writing %s failed", action.pool, workload.target)
         message = f"{workload.target} was not scaled: {type(error).__name__}: {error}"
         return Done(action, ScaleOutcome(ScaleResult.FAILED, message), crashed=True)
-    if unmarked:
-        logger.warning("pool %s: %s", action.pool, unmarked)
-        outcome = replace(outcome, message=f"{outcome.message} {unmarked}")
+    for trouble in filter(None, told):
+        logger.warning("pool %s: %s", action.pool, trouble)
+        outcome = replace(outcome, message=f"{outcome.message} {trouble}")
     return Done(action, outcome)
+
+
+async def _set_count(action: Action, writer: ScaleWriter) -> ScaleOutcome:
+    workload = action.workload
+    if action.replicas == workload.replicas and (action.parked or action.back):
+        out, back = (", ".join(pod.name for pod in pods) or "none" for pods in (action.parked, action.back))
+        return ScaleOutcome(ScaleResult.PARKED, f"{workload.target}: parked {out}, back in traffic {back}.")
+    current = workload.replicas if workload.is_set else None
+    return await writer.scale(workload.target, action.replicas, current=current)

@@ -13,8 +13,9 @@ from forebay.actuation.providers.provisioners import Provisioners
 from forebay.actuation.providers.registry import providers
 from forebay.actuation.providers.sight import ProviderSight
 from forebay.api.v1alpha1.inferencepool import Mode
-from forebay.flow.decision import PoolDecision
+from forebay.flow.decision import PoolDecision, VariantDecision
 from forebay.flow.fleet import PoolKey, Variant, VariantKey
+from forebay.flow.observation import VariantObservation
 from forebay.runtime.cluster.look import Look, NodePoolLook, PoolLook
 from forebay.runtime.cluster.roster import Roster
 from forebay.runtime.leader import LeaseLostError
@@ -139,8 +140,17 @@ def capacity_wishes(look: Look, decisions: Mapping[PoolKey, PoolDecision]) -> di
 
 def _counts(pool: PoolLook, decision: PoolDecision | None) -> dict[VariantKey, int]:
     if pool.entry.mode is Mode.AUTO and decision is not None:
-        return {item.key: item.desired for item in decision.variants}
-    return {item.key: item.desired for item in pool.variants}
+        wanted = {item.key: item for item in decision.variants}
+        return {seen.key: _after(wanted[seen.key], seen, pool) for seen in pool.variants}
+    return {item.key: item.desired + len(item.parked) for item in pool.variants}
+
+
+def _after(wanted: VariantDecision, seen: VariantObservation, pool: PoolLook) -> int:
+    """Return the replicas that hold GPUs after a decision: those that are parked do until they go."""
+    workload = pool.workloads.get(seen.key)
+    if workload is None or not workload.parks or not pool.entry.pool.settings.parks:
+        return wanted.desired
+    return max(wanted.desired, seen.desired + len(seen.parked) - len(wanted.freed))
 
 
 def _placed(pool: PoolLook, variant: Variant) -> int:
@@ -148,7 +158,9 @@ def _placed(pool: PoolLook, variant: Variant) -> int:
     seen = next((item for item in pool.variants if item.key == variant.key), None)
     if seen is None:
         return 0
-    return seen.ready + seen.draining + sum(not replica.unschedulable for replica in seen.starting)
+    return (
+        seen.ready + len(seen.parked) + seen.draining + sum(not replica.unschedulable for replica in seen.starting)
+    )
 
 
 def _sentence(error: Exception) -> str:

@@ -176,8 +176,11 @@ class PoolGauges(Collector):
         starting = GaugeMetricFamily(
             "forebay_pool_replicas_starting", "Replicas on their way to ready.", labels=role
         )
+        parked = GaugeMetricFamily(
+            "forebay_pool_replicas_parked", "Replicas out of traffic, paid for.", labels=role
+        )
         desired = GaugeMetricFamily(
-            "forebay_pool_replicas_desired", "Replicas that the targets ask for.", labels=role
+            "forebay_pool_replicas_desired", "Replicas that the targets ask for in traffic.", labels=role
         )
         recommended = GaugeMetricFamily(
             "forebay_pool_replicas_recommended", "Replicas that Forebay would have.", labels=role
@@ -220,6 +223,7 @@ class PoolGauges(Collector):
                 labels = (*where, each.value)
                 ready.add_metric(labels, sum(variant.ready for variant in mine))
                 starting.add_metric(labels, sum(len(variant.starting) for variant in mine))
+                parked.add_metric(labels, sum(len(variant.parked) for variant in mine))
                 desired.add_metric(labels, sum(variant.desired for variant in mine))
                 recommended.add_metric(labels, decision.desired(each))
             _add(demand, where, decision.demand_requests_per_second)
@@ -236,7 +240,7 @@ class PoolGauges(Collector):
                 forecasts.add_metric((*where, "0.5"), forecast.at_horizon.q50)
                 forecasts.add_metric((*where, "0.9"), forecast.at_horizon.q90)
                 forecasts.add_metric((*where, "0.99"), forecast.at_horizon.q99)
-        replicas = (ready, starting, desired, recommended)
+        replicas = (ready, starting, parked, desired, recommended)
         return (*replicas, demand, forecasts, attainment, burn, actions, cancelled, cost, recommended_cost, held)
 
 

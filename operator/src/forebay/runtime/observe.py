@@ -2,16 +2,25 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 
 from forebay.api.v1alpha1.fleetpolicy import FleetPolicy, FleetPolicySpec
 from forebay.flow.fleet import Fleet, GpuQuota, PoolKey
-from forebay.flow.observation import FleetObservation, Freshness, PoolObservation, Problem
+from forebay.flow.observation import (
+    FleetObservation,
+    Freshness,
+    Note,
+    PoolObservation,
+    Problem,
+    VariantObservation,
+)
 from forebay.forecast.future import OutsideForecast
 from forebay.runtime.cluster.look import Look, PoolLook, node_pools_of
-from forebay.telemetry.source import PoolTarget, PoolTelemetry, WorkloadTarget
+from forebay.telemetry.source import PodName, PoolTarget, PoolTelemetry, WorkloadTarget
 
+_NOTHING: Mapping[PodName, float] = MappingProxyType({})
 _FORECAST_REACH_SECONDS = 6 * 3600.0
 
 
@@ -88,16 +97,44 @@ def fleet_of(look: Look, policy: FleetPolicy | None) -> Fleet:
     )
 
 
-def fleet_observation(look: Look, measured: Mapping[PoolKey, PoolTelemetry]) -> FleetObservation:
+def fleet_observation(
+    look: Look,
+    measured: Mapping[PoolKey, PoolTelemetry],
+    parked_requests: Mapping[PodName, float] = _NOTHING,
+) -> FleetObservation:
     """Return everything observed in one round."""
+    pools = {}
+    for pool in look.pools:
+        key = pool.entry.pool.key
+        seen = pool_observation(pool, measured.get(key), look.at_seconds)
+        if any(variant.parked for variant in seen.variants):
+            variants = tuple(_told_of_parked(variant, pool, parked_requests) for variant in seen.variants)
+            seen = replace(seen, variants=variants)
+        pools[key] = seen
     return FleetObservation(
         at_seconds=look.at_seconds,
-        pools={
-            pool.entry.pool.key: pool_observation(pool, measured.get(pool.entry.pool.key), look.at_seconds)
-            for pool in look.pools
-        },
+        pools=pools,
         node_pools={pool.entry.node_pool.name: pool.observed for pool in look.node_pools},
     )
+
+
+def _told_of_parked(
+    variant: VariantObservation, look: PoolLook, held: Mapping[PodName, float]
+) -> VariantObservation:
+    """Return a variant with what its parked replicas hold, and a word where its grace is too short for it."""
+    if not variant.parked:
+        return variant
+    namespace, workload = look.entry.pool.key.namespace, look.workloads[variant.key]
+    parked = tuple(replace(each, requests=held.get((namespace, each.name))) for each in variant.parked)
+    longest = max((look.at_seconds - each.since_seconds for each in parked if each.requests), default=0.0)
+    notes = variant.notes
+    if longest > workload.grace_seconds:
+        message = (
+            f"Answers of {workload.target.kind} {workload.target.name} take longer than its pods are given to end"
+            f" ({workload.grace_seconds:.0f} s): raise terminationGracePeriodSeconds, and let preStop wait for it."
+        )
+        notes = (*notes, Note("GraceTooShort", message))
+    return replace(variant, parked=parked, notes=notes)
 
 
 def external_forecasts(

@@ -186,11 +186,12 @@ class ControlLoop:
         self._begin(look)
         with self._timed("observe"):
             measured = await self._measure(look)
+            parked_requests = await steps.scale_ins.parked_requests(look.pools, now)
         pasts, late = steps.warm_up.take_without_past(), steps.warm_up.join_late()
         steps.metrics.warming.set(steps.warm_up.waiting)
         taking_part = tuple(pool for pool in look.pools if steps.warm_up.is_known(pool.entry.pool.key))
         everything, look = look, replace(look, pools=taking_part)
-        observed = fleet_observation(look, measured)
+        observed = fleet_observation(look, measured, parked_requests)
         with self._timed("decide"):
             decisions = await self._decider.decide(
                 fleet_of(look, roster.fleet_policy),
@@ -212,7 +213,7 @@ class ControlLoop:
                 emptying=decisions.emptying,
                 now_seconds=look.at_seconds,
             )
-            await steps.scale_ins.clear(look.pools, steps.world.writes, todo)
+            await steps.scale_ins.tidy(seen.everything.pools, steps.world, todo)
             marks = steps.scale_ins.marks
             done = await act(todo, steps.writer, marks, steps.world, steps.metrics, now_seconds=look.at_seconds)
             # Pools that wait for their past keep the nodes that they have.

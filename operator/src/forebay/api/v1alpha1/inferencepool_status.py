@@ -37,8 +37,10 @@ class VariantStatus(ApiModel):
     """Replicas that serve."""
     starting: Count = 0
     """Replicas that are ordered and not ready yet."""
+    parked: Count = 0
+    """Replicas out of traffic: paid, and back within a second if they are missed."""
     desired: Count = 0
-    """Replicas that the target's /scale asks for."""
+    """Replicas that the target's /scale asks for, without parked ones."""
     recommended: Count = 0
     """Replicas that Forebay would have."""
     last_written: Count | None = None
@@ -68,7 +70,7 @@ class RoleStatus(ApiModel):
     ready: Count = 0
     """Replicas that serve."""
     desired: Count = 0
-    """Replicas that the targets ask for."""
+    """Replicas that the targets ask for, without parked ones."""
     recommended: Count = 0
     """Replicas that Forebay would have."""
     variants: Annotated[tuple[VariantStatus, ...], Field(max_length=16), ListType("map", ("name",))] = ()

@@ -138,6 +138,22 @@ class Stabilisation(ApiModel):
     """Most scaling actions per role in an hour. A standing queue is served whatever this says."""
 
 
+class ScaleIn(ApiModel):
+    """How replicas go.
+
+    They are parked first where their pods can leave traffic one by one: where the pod template has the label
+    forebay.io/serving: "true", by which Services and gateways select.
+    """
+
+    park: StrictBool = True
+    """False removes replicas at once."""
+    observe: Annotated[Duration, between("0s", "1h", such_as="60s")] | None = None
+    """How long a replica stays parked at least. It comes back within a second if it is missed, and does not go
+    while the pool spends its error budget twice as fast as it may. Default 60s."""
+    patience: Annotated[Duration, between("1m", "24h", such_as="30m")] | None = None
+    """How long a parked replica may take to finish what it holds. Default 30m."""
+
+
 class Forecast(ApiModel):
     """How demand is foreseen."""
 
@@ -169,6 +185,8 @@ class ScalingPolicySpec(ApiModel):
     """Times during which nothing is released."""
     stabilisation: Stabilisation | None = None
     """How fast a pool may change."""
+    scale_in: ScaleIn | None = None
+    """How replicas go."""
     spare_replicas: Annotated[StrictInt, Field(ge=0, le=16), WHOLE] = 0
     """Replicas per role beyond what is needed, so that as many may fail without loss: 1 is N+1."""
     route_by_length: StrictBool = False

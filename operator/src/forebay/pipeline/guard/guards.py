@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from forebay.flow.decision import Reason, ReasonCode
 from forebay.flow.fleet import Role, VariantKey
 from forebay.pipeline.guard.context import Counts, Guard, GuardContext, guard_reason
+from forebay.pipeline.guard.parking import take_back_parked
 from forebay.pipeline.guard.removals import count_what_goes, hold_rollouts, keep_overdue_orders
 from forebay.pipeline.plan.ratio import lacking
 
@@ -215,6 +216,7 @@ GUARDS: tuple[Guard, ...] = (
     count_what_goes,
     keep_overdue_orders,
     never_release_held,
+    take_back_parked,
     one_direction,
     make_before_break,
     explore_with_care,

@@ -41,11 +41,13 @@ def _gpus_pending(observed: FleetObservation, pool: Pool, variant: Variant) -> i
     """Return the GPUs that ordered pods of a variant still wait for."""
     pool_seen = observed.pools.get(pool.key)
     seen = None if pool_seen is None else pool_seen.variant(variant.key)
-    return 0 if seen is None else max(0, seen.desired - _placed(seen)) * variant.gpus_per_replica
+    return (
+        0 if seen is None else max(0, seen.desired + len(seen.parked) - _placed(seen)) * variant.gpus_per_replica
+    )
 
 
 def _placed(seen: VariantObservation) -> int:
-    return seen.ready + sum(1 for replica in seen.starting if not replica.unschedulable)
+    return seen.ready + len(seen.parked) + sum(1 for replica in seen.starting if not replica.unschedulable)
 
 
 def _obtainable(node_pool: NodePool, seen: NodePoolObservation, at_seconds: float) -> int | None:

@@ -4,7 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from forebay.flow.fleet import Pool, Role, Variant, VariantKey
-from forebay.flow.observation import NodePoolObservation, PoolObservation, Standing, VariantObservation
+from forebay.flow.observation import (
+    NodePoolObservation,
+    ParkedReplica,
+    PoolObservation,
+    Standing,
+    VariantObservation,
+)
 from forebay.pipeline.remember.memory import Block, PoolMemory
 
 _DEADLINE_LEAD_TIMES = 2.0
@@ -31,6 +37,8 @@ class Supply:
     """The rollout that the workload is in: nothing of it is released; ``None`` if it is in none."""
     removal: tuple[Standing, ...] | None = None
     """All replicas in the order in which a lower count removes them; ``None``: first those that do not serve."""
+    parked: tuple[ParkedReplica, ...] = ()
+    """Replicas out of traffic, which count nowhere else."""
     never_came: int = 0
     """Of the replicas that are not live, those that were ordered and never Ready."""
     kept_orders: bool = False
@@ -132,6 +140,7 @@ def supply_of(
         blocked=blocked,
         never_came=seen.overdue + late + stranded + seen.gated,
         rollout=None if seen.rollout is None else seen.rollout.message,
+        parked=seen.parked,
         removal=_given_up(seen.removal, all_starting=late + stranded == len(seen.starting)),
     )
     return replace(supply, kept_orders=_withdrawal_failed(variant, supply, memory))

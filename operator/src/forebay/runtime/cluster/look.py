@@ -19,6 +19,7 @@ class PoolLook:
     """One pool as the cluster shows it."""
 
     entry: PoolEntry
+    at_seconds: float
     variants: tuple[VariantObservation, ...]
     """Without engine samples."""
     workloads: Mapping[VariantKey, WorkloadRecord]

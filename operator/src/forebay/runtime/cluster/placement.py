@@ -20,11 +20,11 @@ class Placement:
         self._gpus: Counter[str] = Counter()
 
     def add(self, pool: PoolKey, variant: Variant, pods: Iterable[PodRecord]) -> None:
-        """Add the replicas of one variant; one that is being removed holds its GPUs and counts no more."""
+        """Add the replicas of one variant; one that is parked or removed holds its GPUs and counts no more."""
         for pod in pods:
             if pod.node is not None and pod.gpus == variant.gpus_per_replica:
                 self._gpus[pod.node] += pod.gpus
-                if not pod.terminating:
+                if not pod.terminating and pod.parked_seconds is None:
                     self._replicas[pod.node][pool, variant.key] += 1
 
     def of(self, situation: Situation) -> tuple[PlacedNode, ...]:

@@ -12,7 +12,7 @@ from forebay.actuation.targets import TargetRef
 from forebay.api.v1alpha1.inferencepool import Mode
 from forebay.flow.fleet import PoolKey, Variant, VariantKey
 from forebay.flow.kinds import WorkloadKind, workload_kind
-from forebay.flow.observation import NodePoolObservation, Note, VariantObservation
+from forebay.flow.observation import NodePoolObservation, Note, ParkedReplica, VariantObservation
 from forebay.runtime.cluster.groups import replicas_of_groups
 from forebay.runtime.cluster.leadtime import PodTimes
 from forebay.runtime.cluster.look import PoolLook
@@ -93,6 +93,7 @@ class PoolLooks:
             variants.append(self._present(entry, variant, workload, row, view))
         return PoolLook(
             entry=entry,
+            at_seconds=self._now,
             variants=tuple(variants),
             workloads=workloads,
             pods=pods,
@@ -232,8 +233,13 @@ class PoolLooks:
         return VariantObservation(
             name=variant.name,
             role=variant.role,
-            desired=workload.replicas,
+            desired=view.desired,
             ready=view.ready,
+            parked=tuple(
+                ParkedReplica(name=pod.name, since_seconds=pod.parked_seconds)
+                for pod in view.parked
+                if pod.parked_seconds is not None
+            ),
             starting=view.starting,
             overdue=view.undelivered,
             draining=view.draining,

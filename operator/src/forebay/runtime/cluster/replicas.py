@@ -44,8 +44,12 @@ class VariantLeadTimes:
 class ReplicaView:
     """What the cluster shows of one variant's replicas."""
 
+    desired: int
+    """The count of the target, without those that are parked."""
     ready: int
     starting: tuple[StartingReplica, ...]
+    parked: tuple[PodRecord, ...]
+    """Replicas out of traffic, which are among no others."""
     draining: int
     overdue: int
     """Replicas past their deadline: no supply any more."""
@@ -125,6 +129,9 @@ def view_replicas(
     alive = first_to_go([pod for pod in pods if not pod.terminating], row)
     # Pods beyond the wanted count are going to be removed: they are neither capacity nor overdue.
     staying = alive[max(0, len(alive) - workload.replicas) :]
+    parked = [pod for pod in staying if pod.parked_seconds is not None]
+    staying = [pod for pod in staying if pod.parked_seconds is None]
+    desired = workload.replicas - len(parked)
     waiting = [pod for pod in staying if not pod.ready and not pod.gated]
     late = {pod.uid for pod in waiting if _is_late(pod, is_awaited(pod.uid), ordered_seconds(pod), deadlines)}
     awaited = unborn_since(max(0, workload.replicas - len(alive)))
@@ -147,7 +154,9 @@ def view_replicas(
     ready = sum(pod.ready for pod in staying)
     lost_unborn = sum(item.lost for item in unborn)
     return ReplicaView(
+        desired=desired,
         ready=ready,
+        parked=tuple(parked),
         starting=tuple(sorted(starting, key=lambda replica: replica.expected_ready_seconds)),
         draining=sum(pod.terminating for pod in pods),
         overdue=len(late) + lost_unborn,
@@ -157,7 +166,7 @@ def view_replicas(
         unborn=len(unborn),
         alive=tuple(alive),
         removal=None
-        if ready == workload.replicas
+        if ready == desired
         else standings_in_order(
             staying,
             [Standing.LOST if item.lost else Standing.STARTING for item in unborn],

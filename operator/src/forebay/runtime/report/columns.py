@@ -168,11 +168,15 @@ def _summary(
     letters = {role: f"{ROLES[role].letter} ".lstrip() for role in roles}
     ready = {role: sum(v.ready for v in observed.variants if v.role is role) for role in roles}
     desired = {role: sum(v.desired for v in observed.variants if v.role is role) for role in roles}
+    parked = sum(len(variant.parked) for variant in observed.variants)
+    beside = f", {parked} parked" if parked else ""
     now = rate(decision.demand_requests_per_second)
     forecast = next(iter(decision.forecasts.values()), None)
     ahead = rate(forecast.at_horizon.q90) if forecast else None
     summary = {
-        "replicas": shorten(" ".join(f"{letters[role]}{ready[role]}/{desired[role]}" for role in roles), 64),
+        "replicas": shorten(
+            " ".join(f"{letters[role]}{ready[role]}/{desired[role]}" for role in roles) + beside, 64
+        ),
         "recommended": shorten(" ".join(f"{letters[role]}{decision.desired(role)}" for role in roles), 64),
         "demand": None if now is None else f"{now} -> {ahead}/s" if ahead else f"{now}/s",
         "cost": _cost(usd_per_hour, decision.usd_per_hour),
@@ -204,6 +208,8 @@ def _roles(
             "desired": variant.desired,
             "recommended": recommended,
         }
+        if variant.parked:
+            entry["parked"] = len(variant.parked)
         if variant.key in last_written:
             entry["lastWritten"] = last_written[variant.key].replicas
             if (written_seconds := last_written[variant.key].at_seconds) is not None:

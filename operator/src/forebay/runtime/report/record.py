@@ -23,8 +23,10 @@ def decision_record(
             {
                 "target": str(item.action.workload.target),
                 "from": item.action.workload.replicas,
-                "to": item.action.wanted.desired,
+                "to": item.action.replicas,
                 "victims": [pod.name for pod in item.action.victims],
+                "parked": [pod.name for pod in item.action.parked],
+                "back": [pod.name for pod in item.action.back],
                 "result": item.outcome.result.value,
                 "message": item.outcome.message,
             }

@@ -12,7 +12,7 @@ from forebay.flow.decision import FleetDecision, PoolDecision
 from forebay.flow.fleet import PoolKey
 from forebay.flow.observation import FleetObservation
 from forebay.pipeline.prices import running_usd_per_hour
-from forebay.runtime.act import Done, obstacles
+from forebay.runtime.act import Action, Done, obstacles
 from forebay.runtime.cluster.look import Look, NodePoolLook, PoolLook
 from forebay.runtime.cluster.roster import Invalid, Roster
 from forebay.runtime.cluster.writes import LastWrite
@@ -54,6 +54,7 @@ _GOOD_WHEN_TRUE = frozenset(
 )
 #: What comes and goes with every scaling, which has an event of its own: readiness, new replicas that are not
 #: scraped yet, and the last node of a pool.
+_CHANGED = frozenset({ScaleResult.WRITTEN, ScaleResult.PARKED})
 _SILENT_REASONS = frozenset(
     {
         "ReplicasNotReady",
@@ -182,7 +183,7 @@ class Reporter:
             obstacles=obstacles(done),
             restrictions=entry.restrictions,
         )
-        written = [item for item in done if item.outcome.result is ScaleResult.WRITTEN]
+        written = [item for item in done if item.outcome.result in _CHANGED]
         report = pool_report(
             entry.record.status,
             seen,
@@ -192,8 +193,9 @@ class Reporter:
             last_written={
                 **look.last_written,
                 **{
-                    item.action.wanted.key: LastWrite(item.action.wanted.desired, at_seconds=decision.at_seconds)
+                    item.action.wanted.key: LastWrite(item.action.replicas, at_seconds=decision.at_seconds)
                     for item in written
+                    if item.outcome.result is ScaleResult.WRITTEN
                 },
             },
             scaled=bool(written),
@@ -241,10 +243,9 @@ class Reporter:
         await self._say_transitions(record, report.transitions)
 
     async def _say_scaled(self, record: ResourceRecord, item: Done, decision: PoolDecision) -> None:
-        before, after = item.action.workload.replicas, item.action.wanted.desired
         variant = item.action.wanted
         why = reason_of_role(decision, variant.role)
-        words = f"{variant.role.value}/{variant.name}: {before} -> {after}"
+        reason, words = _event_of(item.action)
         message = f"{words}. {why.message}" if why else words
         logger.info(
             "pool %s/%s: scaled %s",
@@ -253,7 +254,7 @@ class Reporter:
             words,
             extra={"namespace": record.namespace, "pool": record.name, "reason": why.code if why else ""},
         )
-        await self._events.post(record, "Normal", "ScaledOut" if after > before else "ScaledIn", message)
+        await self._events.post(record, "Normal", reason, message)
 
     async def _say_transitions(self, record: ResourceRecord, transitions: Sequence[Transition]) -> None:
         for transition in transitions:
@@ -266,6 +267,17 @@ class Reporter:
             await self._events.post(
                 record, "Normal" if good else "Warning", f"{verdict.type.value}{verdict.reason}", verdict.message
             )
+
+
+def _event_of(action: Action) -> tuple[str, str]:
+    """Return an event's reason and words for what was done to one variant."""
+    variant, before, after = action.wanted, action.workload.replicas, action.replicas
+    name = f"{variant.role.value}/{variant.name}"
+    if action.parked:
+        return "Parked", f"{name}: {variant.current} -> {variant.desired} in traffic, {len(action.parked)} parked"
+    if before == after:
+        return "Unparked", f"{name}: {variant.current} -> {variant.desired} in traffic"
+    return "ScaledOut" if after > before else "ScaledIn", f"{name}: {before} -> {after}"
 
 
 def _named(record: ResourceRecord) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from forebay.actuation.conflicts import Autoscaler, parse_time
 from forebay.actuation.targets import TargetRef
-from forebay.actuation.victims import COST_BEFORE, DELETION_COST
+from forebay.actuation.victims import CHOSEN_BY, COST_BEFORE, DELETION_COST, PARKED_AT, SERVING
 from forebay.runtime.watch.ownstatus import usable_status
 
 _NONE: Mapping[str, int] = MappingProxyType({})
@@ -50,6 +50,10 @@ class PodRecord:
     """Of the annotation by which a ReplicaSet chooses among pods that are alike."""
     cost_before: str | None = None
     """The deletion cost before we chose the pod to go; None: it is not chosen."""
+    chosen_by: str = ""
+    """The release that chose it."""
+    parked_seconds: float | None = None
+    """Since when we have it out of traffic; None: it is in."""
     created_seconds: float
     scheduled_seconds: float | None
     ready_seconds: float | None
@@ -200,10 +204,17 @@ def parse_pod(body: Mapping[str, Any]) -> PodRecord | None:
         terminating=metadata.get("deletionTimestamp") is not None,
         deletion_cost=_count(annotations.get(DELETION_COST)),
         cost_before=annotations.get(COST_BEFORE),
+        chosen_by=sys.intern(annotations.get(CHOSEN_BY, "")),
+        parked_seconds=_parked(metadata.get("labels") or {}, annotations),
         restarts=sum(int(item.get("restartCount") or 0) for item in status.get("containerStatuses") or ()),
         trouble=_trouble(status),
         other_devices=_pod_devices(spec),
     )
+
+
+def _parked(labels: Mapping[str, str], annotations: Mapping[str, str]) -> float | None:
+    """Return since when a pod is parked: both marks are ours, so one alone is somebody else's."""
+    return parse_time(annotations.get(PARKED_AT)) if labels.get(SERVING) == "false" else None
 
 
 def _trouble(status: Mapping[str, Any]) -> str:

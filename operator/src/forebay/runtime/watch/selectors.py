@@ -47,6 +47,11 @@ class Selector:
     def __bool__(self) -> bool:
         return bool(self.labels or self.more)
 
+    @property
+    def keys(self) -> frozenset[str]:
+        """Return the labels that it looks at."""
+        return frozenset(self.labels) | {requirement.key for requirement in self.more}
+
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Return whether a pod with these labels belongs to it."""
         equal = all(labels.get(key) == value for key, value in self.labels.items())

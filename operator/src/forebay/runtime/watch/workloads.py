@@ -6,10 +6,14 @@ from typing import Any
 
 from forebay.actuation.conflicts import Writer, parse_time, replica_writers
 from forebay.actuation.targets import TargetRef
-from forebay.flow.kinds import WorkloadKind
+from forebay.actuation.victims import SERVING
+from forebay.flow.kinds import RemovalOrder, WorkloadKind
 from forebay.runtime.watch.records import at_path
 from forebay.runtime.watch.selectors import Selector, SelectorError, parse_selector
 
+_POD_SPEC = ("spec", "template", "spec")
+_GRACE_SECONDS = 30.0
+"""What Kubernetes grants a pod that asks for no other time."""
 _LONGEST = 300
 """Of a controller's message that is kept, in letters."""
 
@@ -48,6 +52,10 @@ class WorkloadRecord:
     """Replicas that are Ready as the object's own status says."""
     group_size: int = 1
     """Pods per replica."""
+    parks: bool = False
+    """Whether its pods can be taken out of traffic one by one before they go."""
+    grace_seconds: float = 30.0
+    """How long a pod that is removed may take to finish what it holds."""
     controller: ControllerState = ControllerState()
     problem: str = ""
     """Why it cannot be scaled as it is, as a sentence; "" if it can."""
@@ -108,9 +116,21 @@ def workload_record(
         writers=replica_writers(metadata.get("managedFields") or ()),
         ready_replicas=int(at_path(body, ("status", "readyReplicas")) or 0),
         group_size=max(1, int(size)) if size is not None else 1,
+        parks=_parks(row, body, parsed),
+        grace_seconds=float(at_path(body, (*_POD_SPEC, "terminationGracePeriodSeconds")) or _GRACE_SECONDS),
         controller=controller_state(body),
         problem=problem,
     )
+
+
+def _parks(row: WorkloadKind | None, body: Mapping[str, Any], selector: Selector) -> bool:
+    """Whether the template has the label by which pods are in traffic, and we choose the pods that go.
+
+    A selector that has the label would lose a pod whose label changes, and make another one in its place.
+    """
+    labels = at_path(body, ("spec", "template", "metadata", "labels")) or {}
+    chosen = row is not None and row.removal is RemovalOrder.REPLICA_SET
+    return chosen and labels.get(SERVING) == "true" and SERVING not in selector.keys
 
 
 def controller_state(body: Mapping[str, Any]) -> ControllerState:
