@@ -15,7 +15,7 @@ from forebay.flow.plan import NodeGroup, NodeSupply, PlanProblem
 from forebay.planning import solve
 from forebay.planning.nodes import in_nodes
 from forebay.planning.normal import PoolModel, normalise
-from forebay.planning.packing import packs
+from forebay.planning.packing import nodes_to_add
 from forebay.planning.search import lost_usd
 from tests.keys import serve
 from tests.unit.planning.problems import option, pool, problem, queue_curve, role_need
@@ -155,4 +155,4 @@ def test_nodes_and_replicas_are_the_best_of_all_plans(fleet: PlanProblem) -> Non
 @given(st.lists(st.sampled_from([1, 2, 4, 8]), max_size=9), st.lists(st.integers(0, 8), max_size=4))
 def test_largest_first_finds_a_packing_where_there_is_one(sizes: list[int], blocks: list[int]) -> None:
     expected = fits(tuple(sorted(sizes, reverse=True)), tuple(sorted(blocks)))
-    assert packs(sizes, blocks, 8) == expected
+    assert (nodes_to_add(sizes, blocks, 8) == 0) == expected

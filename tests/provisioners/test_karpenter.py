@@ -142,7 +142,7 @@ def test_a_buffer_is_kept_used_and_refilled(journey: Journey) -> None:
     journey.node_class()
     journey.karpenter_pool(L40S)
     provider = {"type": "CapacityBuffer", "capacityBuffer": {"namespace": journey.namespace}}
-    journey.deploy(L40S, provider=provider, warmNodes=1)
+    journey.deploy(L40S, provider=provider, warm={"min": 1})
     journey.want(1)
     journey.operate()
     # One replica of two GPUs, and two chunks of two: two nodes of four.
@@ -160,7 +160,7 @@ def test_placeholders_give_way_at_once_and_come_back(journey: Journey) -> None:
     journey.node_class()
     journey.karpenter_pool(L40S)
     provider = {"type": "Placeholder", "placeholder": {"namespace": journey.namespace}}
-    journey.deploy(L40S, provider=provider, warmNodes=1)
+    journey.deploy(L40S, provider=provider, warm={"min": 1})
     journey.want(1)
     journey.operate()
     journey.until(is_ready(journey, L40S, 1), seconds=120)

@@ -203,7 +203,7 @@ def test_what_a_node_pool_is_billed_by_and_holds_warm() -> None:
             "spec.minimumBilling": "10m",
             "spec.capacityType": "reserved",
             "spec.reservedNodes": 3,
-            "spec.warmNodes": 1,
+            "spec.warm": {"min": 1},
             "spec.provider": {"type": "CapacityBuffer", "capacityBuffer": {"namespace": "warm"}},
         },
     )
@@ -213,7 +213,7 @@ def test_what_a_node_pool_is_billed_by_and_holds_warm() -> None:
         600,
         3,
     )
-    assert node_pool.warm_nodes == 1
+    assert (node_pool.warm_min, node_pool.warm_max) == (1, 1)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from forebay.actuation.kube import ApiError
 from forebay.actuation.providers.sight import ProviderSight
-from forebay.flow.decision import PoolDecision, VariantDecision
+from forebay.flow.decision import FleetDecision, PoolDecision, VariantDecision
 from forebay.flow.fleet import PoolKey, Role
 from forebay.runtime.capacity import Capacity, capacity_wishes
 from forebay.runtime.cluster.look import Look
@@ -37,9 +37,13 @@ async def look(store: Store, objects: Any, *, gpus: int, mode: str = "Auto", **n
     return ClusterView(store).look(await RosterKeeper(store).build(NOW), NOW)
 
 
-def decisions(desired: int) -> dict[PoolKey, PoolDecision]:
+def decisions(desired: int, **warm_nodes: int) -> FleetDecision:
     variant = VariantDecision(name="chat", role=Role.SERVE, current=1, desired=desired)
-    return {CHAT: PoolDecision(key=CHAT, at_seconds=NOW, variants=(variant,), reasons=())}
+    pool = PoolDecision(key=CHAT, at_seconds=NOW, variants=(variant,), reasons=())
+    return FleetDecision(at_seconds=NOW, pools={CHAT: pool}, warm_nodes=warm_nodes)
+
+
+NOTHING = FleetDecision(at_seconds=NOW, pools={})
 
 
 async def test_replicas_share_nodes_and_large_ones_take_whole_nodes(store: Store, objects: Any) -> None:
@@ -65,13 +69,23 @@ async def test_a_recommendation_asks_for_no_node(store: Store, objects: Any) -> 
 
 async def test_a_pool_that_was_not_decided_on_keeps_what_it_asked_for(store: Store, objects: Any) -> None:
     seen = await look(store, objects, gpus=8)
-    assert capacity_wishes(seen, {})["h100"].nodes == 1
+    assert capacity_wishes(seen, NOTHING)["h100"].nodes == 1
 
 
 async def test_warm_nodes_come_on_top(store: Store, objects: Any) -> None:
     provider = {"type": "Placeholder", "placeholder": {"namespace": "warm"}}
-    seen = await look(store, objects, gpus=8, provider=provider, warmNodes=2)
-    assert capacity_wishes(seen, decisions(1))["h100"].warm_nodes == 2
+    seen = await look(store, objects, gpus=8, provider=provider, warm={"min": 1, "max": 3})
+    assert capacity_wishes(seen, decisions(1))["h100"].warm_nodes == 1
+    assert capacity_wishes(seen, decisions(1, h100=2))["h100"].warm_nodes == 2
+
+
+async def test_free_gpus_in_pieces_that_are_too_small_hold_no_replica(store: Store, objects: Any) -> None:
+    """Protects replicas from waiting for ever where the sum of free GPUs is large enough, and no node is."""
+    for name in ("n1", "n2"):
+        store.apply(Kind.NODES, objects.node(name))
+        store.apply(Kind.PODS, objects.pod(f"theirs-{name}", gpus=6, node=name, labels={"app": "batch"}))
+    seen = await look(store, objects, gpus=4)
+    assert capacity_wishes(seen, decisions(1))["h100"].nodes == 3
 
 
 async def roster_of(store: Store, objects: Any) -> Roster:
@@ -103,7 +117,7 @@ async def test_an_operator_that_shares_node_pools_with_others_orders_none(
     roster = await roster_of(store, objects)
     seen = ClusterView(store).look(roster, NOW, {"a": ProviderSight(asked=0)})
     shared = Capacity(memory_api, orders=False)
-    assert await shared.ensure(seen, {}) == (seen, True)
+    assert await shared.ensure(seen, NOTHING) == (seen, True)
     assert memory_api.sent == []
 
 
@@ -116,4 +130,4 @@ async def test_a_lost_lease_ends_all(
     monkeypatch.setattr("forebay.actuation.providers.unasked.PodDrivenProvider.ensure", lose)
     seen = ClusterView(store).look(await roster_of(store, objects), NOW)
     with pytest.raises(LeaseLostError):
-        await Capacity(memory_api).ensure(seen, {})
+        await Capacity(memory_api).ensure(seen, NOTHING)

@@ -131,7 +131,8 @@ def translate_node_pool(resource: GPUNodePool) -> NodePool:
         billed_per_gpu=spec.billing is Billing.GPU,
         minimum_billing_seconds=spec.minimum_billing.seconds if spec.minimum_billing is not None else 0.0,
         reserved_nodes=spec.reserved_nodes or 0,
-        warm_nodes=spec.warm_nodes,
+        warm_min=spec.warm.min if spec.warm is not None else 0,
+        warm_max=spec.warm.most if spec.warm is not None else 0,
     )
 
 

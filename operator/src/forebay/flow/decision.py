@@ -165,5 +165,7 @@ class FleetDecision:
 
     at_seconds: float
     pools: Mapping[PoolKey, PoolDecision]
+    warm_nodes: Mapping[str, int] = field(default_factory=dict)
+    """Free nodes to hold, by node pool; one that holds none is absent."""
     emptying: frozenset[str] = frozenset()
     """Nodes that the plan empties: where replicas are released, those on these nodes go first."""

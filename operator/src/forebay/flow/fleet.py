@@ -135,8 +135,10 @@ class NodePool:
     """Giving a node back earlier after its launch saves nothing."""
     reserved_nodes: int = 0
     """Nodes that are paid for in any case: they cost nothing more to use."""
-    warm_nodes: int = 0
-    """Free nodes to hold, so that a replica finds a node that is there."""
+    warm_min: int = 0
+    """Fewest free nodes to hold, so that a replica finds a node that is there."""
+    warm_max: int = 0
+    """Most free nodes to hold: between the two the plan decides."""
 
     def usd_per_hour(self, *, nodes: int, gpus_held: int) -> float | None:
         """Return what the bill says of so many nodes, launched ones included; ``None`` where no price is known."""

@@ -24,6 +24,7 @@ from forebay.pipeline.guard.record import note_changes
 from forebay.pipeline.guard.removals import note_withdrawals
 from forebay.pipeline.plan.allocation import Allocation, allocate
 from forebay.pipeline.plan.plan_reasons import alternatives, plan_reasons
+from forebay.pipeline.plan.warm_nodes import warm_nodes
 from forebay.pipeline.prices import pool_usd_per_hour, usd_of, watts_of
 from forebay.pipeline.remember.fleet_state import FleetState
 from forebay.pipeline.remember.memory import PoolMemory
@@ -59,6 +60,7 @@ def decide(fleet: Fleet, observed: FleetObservation, state: FleetState, *, jobs:
             else:
                 drafts[key], said[key] = outcome
     plans = _plans(fleet, observed, decided, drafts)
+    warm = _warm(fleet, observed, drafts, plans.binding[0], state, turns)
     while drafts:  # what is finished is let go: a fleet's drafts take as much as its decisions
         key, draft = drafts.popitem()
         memory = state.memory(draft.pool)
@@ -72,7 +74,25 @@ def decide(fleet: Fleet, observed: FleetObservation, state: FleetState, *, jobs:
         at_seconds=observed.at_seconds,
         pools=within_quotas(fleet, {key: decided[key] for key in sorted(decided)}),
         emptying=_emptying(plans.binding[0].plan),
+        warm_nodes={name: count for name, count in warm.items() if count},
     )
+
+
+def _warm(
+    fleet: Fleet,
+    observed: FleetObservation,
+    drafts: Mapping[PoolKey, PoolDraft],
+    allocation: Allocation,
+    state: FleetState,
+    turns: Turns,
+) -> dict[str, int]:
+    """Return the free nodes to hold; where that fails, those that were held."""
+    acting = {key: draft for key, draft in drafts.items() if key in allocation.counts}
+    planned = allocation.plan.nodes if allocation.plan is not None else {}
+    try:
+        return warm_nodes(fleet, observed, acting, allocation.counts, planned, state.warm, turns)
+    except Exception:  # noqa: BLE001 - warm nodes must not keep replicas from being decided on
+        return {name: state.warm.held.get(name, pool.warm_min) for name, pool in fleet.node_pools.items()}
 
 
 def _emptying(plan: FleetPlan | None) -> frozenset[str]:

@@ -22,7 +22,7 @@ from forebay.planning.columns import Chooser, PlainCounts
 from forebay.planning.curve import ConvexCurve
 from forebay.planning.highs import INFINITY, SolverOptions, solve_program
 from forebay.planning.normal import Choice, Limits, PoolModel, RoleProgram
-from forebay.planning.packing import packs
+from forebay.planning.packing import nodes_to_add
 from forebay.planning.pricing import SLACK, Offer
 from forebay.planning.search import directions, own_prices, priced
 
@@ -263,13 +263,9 @@ class NodeChooser(Chooser):
     def _open_enough(self, name: str, kept: Sequence[int], opened: int, counts: PlainCounts) -> int | None:
         """Return how many nodes must be opened so that all packs: as many as planned, or a few more."""
         supply = self._nodes[name]
-        most = opened + len(kept) + 1 if supply.obtainable is None else supply.obtainable
-        sizes = self._unplaced(name, kept, counts)
         blocks = [group.free_gpus for group, keep in zip(supply.groups, kept, strict=True) for _ in range(keep)]
-        for number in range(opened, most + 1):
-            if packs(sizes, [*blocks, *[supply.gpus_per_node] * number], supply.gpus_per_node):
-                return number
-        return None
+        number = max(opened, nodes_to_add(self._unplaced(name, kept, counts), blocks, supply.gpus_per_node))
+        return number if supply.obtainable is None or number <= supply.obtainable else None
 
     def _unplaced(self, name: str, kept: Sequence[int], counts: PlainCounts) -> list[int]:
         """Return the GPUs of each replica that does not stay where it is."""

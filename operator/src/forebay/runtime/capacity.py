@@ -3,8 +3,7 @@
 import asyncio
 import logging
 import math
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from forebay.actuation.kube import ApiError, KubeApi
@@ -13,9 +12,10 @@ from forebay.actuation.providers.provisioners import Provisioners
 from forebay.actuation.providers.registry import providers
 from forebay.actuation.providers.sight import ProviderSight
 from forebay.api.v1alpha1.inferencepool import Mode
-from forebay.flow.decision import PoolDecision, VariantDecision
-from forebay.flow.fleet import PoolKey, Variant, VariantKey
+from forebay.flow.decision import FleetDecision, PoolDecision, VariantDecision
+from forebay.flow.fleet import VariantKey
 from forebay.flow.observation import VariantObservation
+from forebay.planning.packing import nodes_to_add
 from forebay.runtime.cluster.look import Look, NodePoolLook, PoolLook
 from forebay.runtime.cluster.roster import Roster
 from forebay.runtime.leader import LeaseLostError
@@ -67,7 +67,7 @@ class Capacity:
             problem = _sentence(error)
         return replace(self._last.get(binding.name, ProviderSight()), problem=problem)
 
-    async def ensure(self, look: Look, decisions: Mapping[PoolKey, PoolDecision]) -> tuple[Look, bool]:
+    async def ensure(self, look: Look, decided: FleetDecision) -> tuple[Look, bool]:
         """Ask for what the plan wants; return the look with what stands in the way, and whether all were asked.
 
         Raises:
@@ -75,7 +75,7 @@ class Capacity:
         """
         if not self._orders:
             return look, True
-        wishes = capacity_wishes(look, decisions)
+        wishes = capacity_wishes(look, decided)
         asked = (self._ensure(pool, wishes[pool.entry.node_pool.name]) for pool in look.node_pools)
         done = await asyncio.gather(*asked)
         return replace(look, node_pools=tuple(pool for pool, _ in done)), all(answered for _, answered in done)
@@ -95,47 +95,55 @@ class Capacity:
             logger.exception("node pool %s: its provider could not be asked", binding.name)
             told = _sentence(error)
         sight = replace(pool.situation.sight, problem=told or problem)
-        return replace(pool, situation=replace(pool.situation, sight=sight)), answered
+        situation = replace(pool.situation, sight=sight)
+        return replace(pool, situation=situation, warm_nodes=wish.warm_nodes), answered
 
 
-def capacity_wishes(look: Look, decisions: Mapping[PoolKey, PoolDecision]) -> dict[str, CapacityWish]:
+def capacity_wishes(look: Look, decided: FleetDecision) -> dict[str, CapacityWish]:
     """Return what the replicas of each node pool ask of it, by its name.
 
-    Only pools in mode Auto that were decided on count as decided; the others count with what they have. A replica
-    of more GPUs than a node has takes whole nodes. GPUs that pods of others hold are filled as well.
+    Nodes with pods stay, whoever's pods they are. Replicas that have no place yet are packed into their free GPUs,
+    and into further nodes. Only pools in mode Auto that were decided on count as decided; the others count with
+    what they have.
     """
     entries = {pool.entry.node_pool.name: pool for pool in look.node_pools}
-    whole: Counter[str] = Counter()
-    gpus: Counter[str] = Counter()
-    ours: Counter[str] = Counter()
+    sizes: dict[str, list[int]] = {name: [] for name in entries}
     chunks = dict.fromkeys(entries, 1)
     for pool in look.pools:
-        counts = _counts(pool, decisions.get(pool.entry.pool.key))
+        counts = _counts(pool, decided.pools.get(pool.entry.pool.key))
         for variant in pool.entry.pool.variants:
             name = variant.node_pool
             if name is None or name not in entries:
                 continue
-            size = entries[name].entry.node_pool.gpus_per_node
-            count = counts.get(variant.key, 0)
-            ours[name] += _placed(pool, variant) * variant.gpus_per_replica
-            if variant.gpus_per_replica >= size:
-                whole[name] += count * math.ceil(variant.gpus_per_replica / size)
-                chunks[name] = size
-            else:
-                gpus[name] += count * variant.gpus_per_replica
-                chunks[name] = max(chunks[name], variant.gpus_per_replica)
-    wishes: dict[str, CapacityWish] = {}
-    for name, seen in entries.items():
-        node_pool = seen.entry.node_pool
-        held = sum(node.gpus_held for node in seen.situation.nodes)
-        shared = gpus[name] + max(0, held - ours[name])
-        wishes[name] = CapacityWish(
+            gpus, size = variant.gpus_per_replica, entries[name].entry.node_pool.gpus_per_node
+            # A replica larger than a node has one pod on each of its nodes.
+            parts = math.ceil(gpus / size)
+            missing = counts.get(variant.key, 0) * parts - entries[name].pods.get(
+                (pool.entry.pool.key, variant.key), 0
+            )
+            sizes[name] += [min(gpus, size)] * max(0, missing)
+            chunks[name] = max(chunks[name], min(gpus, size))
+    return {
+        name: CapacityWish(
             node_pool=name,
-            nodes=whole[name] + math.ceil(shared / node_pool.gpus_per_node),
-            warm_nodes=node_pool.warm_nodes,
+            nodes=_nodes(seen, sizes[name]),
+            warm_nodes=_warm_nodes(seen, decided),
             chunk_gpus=chunks[name],
         )
-    return wishes
+        for name, seen in entries.items()
+    }
+
+
+def _nodes(seen: NodePoolLook, sizes: Sequence[int]) -> int:
+    """Return the nodes that hold pods, and those that replicas without a place need beside them."""
+    kept = [node for node in seen.situation.nodes if node.gpus_held > 0 and not node.going]
+    blocks = [0 if node.leaving else node.free_gpus for node in kept]
+    return len(kept) + nodes_to_add(sizes, blocks, seen.entry.node_pool.gpus_per_node)
+
+
+def _warm_nodes(seen: NodePoolLook, decided: FleetDecision) -> int:
+    node_pool = seen.entry.node_pool
+    return max(node_pool.warm_min, decided.warm_nodes.get(node_pool.name, 0))
 
 
 def _counts(pool: PoolLook, decision: PoolDecision | None) -> dict[VariantKey, int]:
@@ -151,16 +159,6 @@ def _after(wanted: VariantDecision, seen: VariantObservation, pool: PoolLook) ->
     if workload is None or not workload.parks or not pool.entry.pool.settings.parks:
         return wanted.desired
     return max(wanted.desired, seen.desired + len(seen.parked) - len(wanted.freed))
-
-
-def _placed(pool: PoolLook, variant: Variant) -> int:
-    """Return the replicas of a variant whose pods hold GPUs of a node."""
-    seen = next((item for item in pool.variants if item.key == variant.key), None)
-    if seen is None:
-        return 0
-    return (
-        seen.ready + len(seen.parked) + seen.draining + sum(not replica.unschedulable for replica in seen.starting)
-    )
 
 
 def _sentence(error: Exception) -> str:

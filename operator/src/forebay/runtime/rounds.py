@@ -217,7 +217,7 @@ class ControlLoop:
             marks = steps.scale_ins.marks
             done = await act(todo, steps.writer, marks, steps.world, steps.metrics, now_seconds=look.at_seconds)
             # Pools that wait for their past keep the nodes that they have.
-            asked, provided = await steps.capacity.ensure(seen.everything, decisions.pools)
+            asked, provided = await steps.capacity.ensure(seen.everything, decisions)
             look = replace(look, node_pools=asked.node_pools)
         await self._remember(look, observed, decisions, done)
         with self._timed("report"):

@@ -75,6 +75,28 @@ class LeadTimePrior(ApiModel):
     """90th percentile."""
 
 
+class Warm(ApiModel):
+    """Free nodes that are held, so that a replica finds a node that is there."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.max) || self.min <= self.max",
+            "warm: min is larger than max; lower min or raise max",
+            lambda warm: warm.max is None or warm.min <= warm.max,
+        ),
+    )
+
+    min: Nodes = 0
+    """Fewest free nodes."""
+    max: Nodes | None = None
+    """Most free nodes; as many as min if left out. Between the two Forebay holds as many as pay."""
+
+    @property
+    def most(self) -> int:
+        """Return the most free nodes."""
+        return self.min if self.max is None else self.max
+
+
 class GPUNodePoolSpec(ApiModel):
     """What the nodes are, cost, and how they are recognised."""
 
@@ -99,10 +121,10 @@ class GPUNodePoolSpec(ApiModel):
             ".reservedNodes",
         ),
         Rule(
-            f"self.warmNodes == 0 || (has(self.provider) && self.provider.type in {_WARMING})",
-            f"warmNodes needs a provider that holds free nodes: set provider.type to one of {', '.join(_WARMING)}",
-            lambda spec: not spec.warm_nodes or (spec.provider is not None and spec.provider.type in _WARMING),
-            ".warmNodes",
+            f"!has(self.warm) || (has(self.provider) && self.provider.type in {_WARMING})",
+            f"warm needs a provider that holds free nodes: set provider.type to one of {', '.join(_WARMING)}",
+            lambda spec: spec.warm is None or (spec.provider is not None and spec.provider.type in _WARMING),
+            ".warm",
         ),
         Rule(
             f"!has(oldSelf.provider) || !(oldSelf.provider.type in {_WARMING})"
@@ -173,8 +195,8 @@ class GPUNodePoolSpec(ApiModel):
     """Fewest nodes that are kept."""
     max_nodes: Nodes | None = None
     """Most nodes that can be had; unknown if left out."""
-    warm_nodes: Nodes = 0
-    """Free nodes that are held, so that a replica finds a node that is there."""
+    warm: Warm | None = None
+    """Free nodes that are held, so that a replica finds a node that is there; none if left out."""
     watts_per_gpu: Annotated[StrictInt, Field(ge=1, le=10_000), WHOLE] | None = Field(
         default=None, alias="wattsPerGPU"
     )

@@ -13,6 +13,7 @@ from forebay.forecast import Forecaster, OutsideForecast, Warmed, WarmJob
 from forebay.forecast.resolution import ONE_MINUTE, Resolution
 from forebay.pipeline.remember.memory import PoolMemory
 from forebay.pipeline.remember.snapshot import StateError, dump, parse
+from forebay.pipeline.remember.warm_memory import WarmMemory
 
 __all__ = ["FleetState", "StateError"]
 
@@ -34,6 +35,7 @@ class FleetState:
             replace(resolution, offset_seconds=offset) for offset in _offsets(resolution, stagger_seconds)
         )
         self._pools: dict[PoolKey, PoolMemory] = {}
+        self.warm = WarmMemory()
         self._turn = 0
 
     def keys(self) -> tuple[PoolKey, ...]:

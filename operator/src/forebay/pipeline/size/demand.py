@@ -1,7 +1,7 @@
 """Forecasts and miss curves of a pool, computed anew only when what they depend on has moved."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from forebay.flow.fleet import Pool, Role
@@ -10,7 +10,7 @@ from forebay.forecast.state import INLINE_STEPS
 from forebay.pipeline.remember.absorb import FULL_STEP
 from forebay.pipeline.remember.memory import CachedCurves, CachedForecast, PoolMemory
 from forebay.pipeline.remember.turns import FEWEST_STEPS, Turns
-from forebay.sizing.curve import CurveAsk, Curves, SizedCurve, certain, demand_nodes
+from forebay.sizing.curve import CurveAsk, Curves, SizedCurve, certain, demand_nodes, miss_curves
 from forebay.sizing.overload import with_overload
 from forebay.sizing.price import misses_at_prices
 from forebay.sizing.work import ReplicaWork
@@ -136,6 +136,14 @@ def _with_overload(ask: CurveAsk, found: Mapping[int, Curves]) -> list[SizedCurv
     seconds = ask.work.seconds(ask.role)
     return [
         with_overload(curve, demand, seconds) for curve, demand in zip(found[id(ask)], ask.demands, strict=True)
+    ]
+
+
+def curves_ahead(asks: Sequence[CurveAsk]) -> list[SizedCurve]:
+    """Return the curves of asks that have one demand each."""
+    return [
+        with_overload(curve, ask.demands[0], ask.work.seconds(ask.role))
+        for ask, (curve,) in zip(asks, miss_curves(asks) if asks else (), strict=True)
     ]
 
 

@@ -1,11 +1,11 @@
 """What one look at the cluster shows: values, made by ``world`` and read by every step of a round after it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from forebay.actuation.providers.port import Situation
 from forebay.actuation.providers.sight import Word
-from forebay.flow.fleet import NodePool, VariantKey
+from forebay.flow.fleet import NodePool, PoolKey, VariantKey
 from forebay.flow.observation import NodePoolObservation, VariantObservation
 from forebay.runtime.cluster.leadtime import LeadTimeQuantiles
 from forebay.runtime.cluster.roster import NodePoolEntry, PoolEntry
@@ -39,11 +39,15 @@ class NodePoolLook:
     observed: NodePoolObservation
     situation: Situation
     """As its provider may want to know it."""
+    pods: Mapping[tuple[PoolKey, VariantKey], int] = field(default_factory=dict)
+    """Pods of each variant on nodes that nobody takes away."""
     last_failure: Word | None
     """The last time that a node could not be had."""
     node: LeadTimeQuantiles
     start_up: LeadTimeQuantiles | None
     total: LeadTimeQuantiles | None
+    warm_nodes: int = 0
+    """Free nodes that are to be held."""
 
     @property
     def usd_per_hour(self) -> float | None:
@@ -55,7 +59,7 @@ class NodePoolLook:
     def idle_nodes(self) -> int:
         """Usable nodes of which no pod holds GPUs, beyond those that are held warm."""
         idle = sum(node.usable and node.gpus_held == 0 for node in self.situation.nodes)
-        return max(0, idle - self.entry.node_pool.warm_nodes)
+        return max(0, idle - self.warm_nodes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -130,14 +130,23 @@ class PoolLooks:
             node_pools[name] = placed
         return node_pools
 
+    def staying(self, situation: Situation) -> Mapping[tuple[PoolKey, VariantKey], int]:
+        """Return the pods on nodes of a node pool that nobody takes away; to be asked after all pools."""
+        return self._placement.staying(situation)
+
     def _view(
         self, entry: PoolEntry, variant: Variant, workload: WorkloadRecord, row: WorkloadKind | None
     ) -> ReplicaView:
         memory = self._memory
-        pods = self._replicas(entry.pool.key.namespace, workload, row)
+        members = self._pods(entry.pool.key.namespace, workload, row)
+        group = None if row is None else row.group
+        pods = (
+            members
+            if group is None
+            else replicas_of_groups(members, label=group.key_label, size=workload.group_size)
+        )
+        self._placement.add(entry.pool.key, variant, members)
         self._learn(entry, variant, pods)
-        if row is None or row.group is None:
-            self._placement.add(entry.pool.key, variant, pods)
         # In a rollout old replicas go before new ones come: those were not asked for by the last write.
         ordered = None if workload.controller.updating else memory.writes.ordered_seconds(workload)
         view = view_replicas(
@@ -161,15 +170,14 @@ class PoolLooks:
             self._memory.back_offs.of(variant.node_pool).overdue(message, self._now)
         return view
 
-    def _replicas(self, namespace: str, workload: WorkloadRecord, row: WorkloadKind | None) -> list[PodRecord]:
-        """Return a workload's replicas: its pods, or one record for each group of pods."""
+    def _pods(self, namespace: str, workload: WorkloadRecord, row: WorkloadKind | None) -> list[PodRecord]:
+        """Return a workload's pods, of its groups all members."""
         if namespace not in self._indices:
             self._indices[namespace] = PodIndex(self._memory.store.pods_in(namespace))
         index = self._indices[namespace]
         if row is None or row.group is None:
             return index.matching(workload.selector)
-        members = index.matching(Selector({row.group.workload_label: workload.target.name}))
-        return replicas_of_groups(members, label=row.group.key_label, size=workload.group_size)
+        return index.matching(Selector({row.group.workload_label: workload.target.name}))
 
     def _learn(self, entry: PoolEntry, variant: Variant, pods: Iterable[PodRecord]) -> None:
         book, nodes, key = self._memory.book, self._memory.store.nodes, variant_key(entry, variant)

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from forebay.actuation.conflicts import Autoscaler, parse_time
 from forebay.actuation.providers.port import Situation
@@ -52,7 +53,10 @@ class ClusterView(ClusterMemory):
             at_seconds=now_seconds,
             pools=pools,
             node_pools=tuple(
-                self._node_pool_look(roster.node_pools[name], observed, situations[name], pools)
+                replace(
+                    self._node_pool_look(roster.node_pools[name], observed, situations[name], pools),
+                    pods=looks.staying(situations[name]),
+                )
                 for name, observed in looks.after_pools(situations).items()
             ),
         )

@@ -48,7 +48,7 @@ def _rules(pool: NodePool, options: NodeOptions, lead_time: StartUp | None) -> N
     return NodeRules(
         gpus_per_node=pool.gpus_per_node,
         lead_time=lead_time,
-        min_nodes=max(pool.min_nodes, pool.warm_nodes),
+        min_nodes=pool.min_nodes,
         max_nodes=pool.max_nodes,
         consolidate_after_seconds=options.consolidate_after_seconds,
         minimum_billed_seconds=max(MINIMUM_BILLED_SECONDS, pool.minimum_billing_seconds),

@@ -93,6 +93,8 @@ def run(
         emptying = decided.emptying if decided is not None else frozenset()
         for key, targets in wanted.items():
             pools[key].scale(targets, emptying)
+        if isinstance(capacity, NodeFleet):
+            capacity.hold(_warm_nodes(scenario, decided), now)
         for key, recorder in recorders.items():
             recorder.record(seen.pools[key], wanted.get(key, {}))
         if decided is not None:
@@ -117,6 +119,13 @@ def node_bills(capacity: GpuSupply | NodeFleet, until_seconds: float) -> dict[st
     if not isinstance(capacity, NodeFleet):
         return {}
     return {name: capacity.record(name, until_seconds).bill(until_seconds) for name in capacity.names}
+
+
+def _warm_nodes(scenario: Scenario, decided: FleetDecision | None) -> Mapping[str, int]:
+    """Return the free nodes to hold; a policy that does not decide on them holds what the node pools say."""
+    if decided is not None:
+        return decided.warm_nodes
+    return {name: pool.warm_min for name, pool in scenario.fleet.node_pools.items()}
 
 
 def _simulated(scenario: Scenario, key: PoolKey, capacity: GpuSupply | NodeFleet) -> SimulatedPool:

@@ -46,6 +46,7 @@ class NodeFleet:
         self._gone: dict[str, list[Node]] = {name: [] for name in rules}
         self._lead = {name: LeadTimes(rule.lead_time) for name, rule in rules.items()}
         self._refused: dict[str, float] = {}
+        self._warm: dict[str, int] = {}
         self._coming_pods: list[tuple[float, Pod]] = []
         self._leaving_pods: list[tuple[float, Pod]] = []
         for name, rule in rules.items():
@@ -135,6 +136,16 @@ class NodeFleet:
         here = {id(node) for node, _ in pod.places}
         return sum(any(id(node) in here for node, _ in other.places) for other in others if other is not pod)
 
+    def hold(self, warm: Mapping[str, int], now: float) -> None:
+        """Hold so many empty nodes of each pool, as a buffer of the node autoscaler does."""
+        self._warm = dict(warm)
+        for name, count in warm.items():
+            if name in self._rules:
+                self._settle(name, now)
+                while sum(node.pods == 0 for node in self._nodes[name]) < count:
+                    if self._launch(name, now, at_once=False) is None:
+                        break
+
     # What is told of nodes ------------------------------------------------------------------------------------
 
     def record(self, name: str, now: float) -> NodePoolRecord:
@@ -206,13 +217,15 @@ class NodeFleet:
         """Give back the nodes whose time has come: empty for long enough, or reclaimed."""
         rules, alive = self._rules[name], self._nodes[name]
         going: list[Node] = []
+        empty = sum(node.pods == 0 for node in alive)
         for node in alive:
             end = node.reclaim_seconds + rules.notice_seconds
-            if node.pods == 0 and len(alive) - len(going) > rules.min_nodes:
+            if node.pods == 0 and len(alive) - len(going) > rules.min_nodes and empty > self._warm.get(name, 0):
                 end = min(end, node.empty_since_seconds + rules.consolidate_after_seconds)
             if end <= now:
                 node.gone_seconds = end
                 going.append(node)
+                empty -= node.pods == 0
         if going:
             self._nodes[name] = [node for node in alive if node.alive(now)]
             self._gone[name].extend(going)
