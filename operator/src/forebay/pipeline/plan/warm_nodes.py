@@ -54,7 +54,7 @@ class Surprise:
 
     def _without_room(self) -> float:
         """Return what the role costs without free nodes: it misses, or buys for the lead time of a node."""
-        counts = self.ahead.replicas[self.ahead.replicas > self.capacity].tolist()
+        counts: list[float] = self.ahead.replicas[self.ahead.replicas > self.capacity].tolist()
         bought = [self.usd_per_hour * (count - self.capacity) + self._missed_usd(count) for count in counts]
         return min([self._missed_usd(self.capacity), *bought])
 
