@@ -11,6 +11,8 @@ from forebay.flow.settings import PolicySettings
 from forebay.forecast.jobs import WarmJob
 from forebay.forecast.resolution import ONE_MINUTE, steps_of
 from forebay.pipeline import FleetState, StateError, decide
+from forebay.pipeline.remember.memory import Withdrawal
+from tests.keys import prefill
 from tests.unit.pipeline.fleets import KEY, codes, counts, fleet_world, split_pool, world
 
 OTHER = PoolKey("serving", "other")
@@ -234,3 +236,25 @@ def test_a_forecasters_failure_names_its_pool(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ZeroDivisionError) as failure:
         small.state.work()
     assert failure.value.__notes__ == [f"It is the forecaster of {KEY}."]
+
+
+def test_attainment_goes_on_from_what_an_earlier_process_left() -> None:
+    """Protects: both replicas restarted at once, and a pool that missed its objective said 100 %."""
+    scene = world()
+    pool = scene.fleet.pools[KEY]
+    scene.state.recall_attainment(pool, missed=300.0, finished=10_000.0)
+    decision = scene.run(2)
+    assert decision.slo_attainment == pytest.approx(0.97, abs=0.003)
+    scene.state.recall_attainment(pool, missed=0.0, finished=10_000.0)
+    assert scene.run(1).slo_attainment == pytest.approx(0.97, abs=0.003), "what was seen since counts more"
+
+
+def test_a_withdrawal_that_failed_is_remembered_in_a_snapshot() -> None:
+    scene = world()
+    scene.run(2)
+    memory = scene.state.memory(scene.fleet.pools[KEY])
+    memory.withdrawals[prefill("prefill")] = Withdrawal(desired=3, overdue=1, ready=3, failed=True)
+    data = scene.state.snapshot(KEY)
+    assert data is not None
+    scene.state.restore(KEY, data)
+    assert scene.state.memory(scene.fleet.pools[KEY]).withdrawals == memory.withdrawals

@@ -134,6 +134,8 @@ class PoolDecision:
     forecasts: Mapping[Role, DemandForecast] = field(default_factory=dict)
     slo_attainment: float | None = None
     """Share of requests that met the SLO over the budget window."""
+    slo_counts: tuple[float, float] | None = None
+    """Of that window, the requests that missed the SLO and all that finished; older ones fade."""
     error_budget_left: float | None = None
     """1 = untouched, 0 = spent, negative = overspent."""
     windows: Mapping[str, WindowAttainment] = field(default_factory=dict)

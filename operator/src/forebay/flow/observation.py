@@ -110,10 +110,22 @@ class EngineSample:
     waiting: float | None = None
     """Requests that wait inside the engines, sum over replicas."""
     reporting_replicas: int | None = None
+    reporting_engines: int | None = None
+    """A replica has several with data parallelism."""
     stuck_engines: int = 0
     """Engines that hold requests while nothing they count moves; what they hold is in no gauge of this sample."""
     sleeping_engines: int = 0
     """Engines that take no requests until somebody wakes them."""
+
+    def whole_replicas(self, engines: int) -> int:
+        """Return how many replicas so many engines make."""
+        replicas = self.reporting_replicas or 1
+        return int(engines / max(1.0, (self.reporting_engines or replicas) / replicas))
+
+    @property
+    def replicas_out(self) -> int:
+        """Return the replicas whose engines take no requests."""
+        return self.whole_replicas(self.sleeping_engines) + self.whole_replicas(self.stuck_engines)
 
 
 @dataclass(frozen=True, slots=True)

@@ -256,6 +256,7 @@ def _finish(
             role: sized.basis.forecast for role, sized in draft.roles.items() if sized.basis.forecast is not None
         },
         slo_attainment=memory.budget.attainment,
+        slo_counts=memory.budget.counts,
         error_budget_left=memory.budget.left(pool.slo.target),
         windows=_windows(pool, memory),
         actions_last_hour=sum(map(len, memory.actions.values())),
@@ -336,6 +337,7 @@ def _held(
         reasons=tuple(reasons),
         held=True,
         slo_attainment=memory.budget.attainment,
+        slo_counts=memory.budget.counts,
         error_budget_left=memory.budget.left(pool.slo.target),
         windows=_windows(pool, memory),
         actions_last_hour=sum(map(len, memory.actions.values())),

@@ -85,6 +85,7 @@ class Decider:
         pasts: Iterable[PoolPast],
         late: Iterable[PoolKey],
         forecasts: Mapping[PoolKey, OutsideForecast | None],
+        attainments: Mapping[PoolKey, tuple[float, float]],
     ) -> FleetDecision:
         """Decide for the fleet.
 
@@ -94,6 +95,7 @@ class Decider:
             pasts: of pools that join with this round.
             late: pools that join without having got their past yet: they release nothing until it comes.
             forecasts: the users' own forecasts, of the pools that have one.
+            attainments: misses and finished requests that an earlier process left in the statuses.
         """
 
         def in_thread() -> FleetDecision:
@@ -102,6 +104,8 @@ class Decider:
                 self._state.await_past(fleet.pools[key])
             for key in set(self._state.keys()) - fleet.pools.keys():
                 self._state.drop(key)
+            for key, (missed, finished) in attainments.items():
+                self._state.recall_attainment(fleet.pools[key], missed=missed, finished=finished)
             for key, forecast in forecasts.items():
                 self._state.use_external_forecast(fleet.pools[key], forecast)
             return decide(fleet, observed, self._state, jobs=0)

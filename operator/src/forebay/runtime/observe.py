@@ -1,6 +1,6 @@
 """Join what the cluster shows with what the telemetry measured: the observation that the pipeline decides on."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -135,6 +135,16 @@ def _told_of_parked(
         )
         notes = (*notes, Note("GraceTooShort", message))
     return replace(variant, parked=parked, notes=notes)
+
+
+def attainments_left(look: Look, decided: Collection[PoolKey]) -> dict[PoolKey, tuple[float, float]]:
+    """Return the misses and finished requests in the statuses of pools about which nothing was decided yet."""
+    found = {}
+    for pool in look.pools:
+        missed, finished = (pool.entry.record.status.get(name) for name in ("sloMissed", "sloRequests"))
+        if pool.entry.pool.key not in decided and isinstance(missed, int) and isinstance(finished, int):
+            found[pool.entry.pool.key] = (float(missed), float(finished))
+    return found
 
 
 def external_forecasts(

@@ -27,7 +27,13 @@ from forebay.runtime.cluster.view import ClusterView
 from forebay.runtime.decider import Decider
 from forebay.runtime.leader import LeaseLostError
 from forebay.runtime.metrics import Metrics
-from forebay.runtime.observe import external_forecasts, fleet_observation, fleet_of, telemetry_target
+from forebay.runtime.observe import (
+    attainments_left,
+    external_forecasts,
+    fleet_observation,
+    fleet_of,
+    telemetry_target,
+)
 from forebay.runtime.pause import PauseWork
 from forebay.runtime.report.record import decision_record
 from forebay.runtime.report.reporter import Reporter
@@ -199,6 +205,7 @@ class ControlLoop:
                 pasts=pasts,
                 late=late,
                 forecasts=external_forecasts(look, measured),
+                attainments=attainments_left(look, self._decider.decided),
             )
         return _Seen(roster, everything, look, observed, decisions)
 

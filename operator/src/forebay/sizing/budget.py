@@ -24,6 +24,11 @@ class MissWindow:
         self.finished = self.finished * keep + finished
 
     @property
+    def counts(self) -> tuple[float, float] | None:
+        """Return the misses and the finished requests in the window; ``None`` before the first."""
+        return None if self.finished <= 0.0 else (self.missed, self.finished)
+
+    @property
     def attainment(self) -> float | None:
         """Return the share of requests in the window that met the objective; ``None`` before the first."""
         return None if self.finished <= 0.0 else 1.0 - self.missed / self.finished

@@ -251,3 +251,25 @@ async def test_a_pod_whose_admission_nobody_saw_teaches_nothing(world: ClusterVi
     world.store.apply(Kind.PODS, body)
     (node_pool,) = (await look(world, NOW + 11_100)).node_pools
     assert node_pool.node.observed == 0
+
+
+async def test_what_was_given_up_stays_given_up_in_the_next_process(world: ClusterView, objects: Any) -> None:
+    """Protects: each restart corrected a GitOps tool three times more."""
+    body = objects.pool()
+    told = {
+        "name": "chat",
+        "recommended": 2,
+        "lastWritten": 2,
+        "reversions": 4,
+        "leftAloneUntil": "2026-11-20T00:16:00Z",
+    }
+    body["status"] = {"roles": [{"role": "serve", "variants": [told]}]}
+    world.store.apply(Kind.POOLS, body)
+    fields = [{"manager": "argocd-controller", "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}}}}]
+    world.store.apply(Kind.DEPLOYMENTS, objects.deployment("chat", 5, managedFields=fields))
+    (pool,) = (await look(world)).pools
+    assert pool.variants[0].conflict_code == "RevertedTooOften"
+    assert len(pool.reversions[CHAT_KEY].at_seconds) == 4
+    (pool,) = (await look(world, NOW + 961)).pools
+    assert pool.variants[0].conflict_code == "RevertedTooOften", "once more, and for longer"
+    assert pool.reversions[CHAT_KEY].left_alone_until_seconds == NOW + 961 + 2400.0

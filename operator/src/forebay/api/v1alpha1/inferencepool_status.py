@@ -47,6 +47,10 @@ class VariantStatus(ApiModel):
     """Replicas that Forebay wrote last, or took over from somebody else who wrote them."""
     last_written_time: Time | None = None
     """When it wrote them; replicas that have not come since are dated from it."""
+    reversions: Count | None = None
+    """How often of late a manifest has set the target back."""
+    left_alone_until: Time | None = None
+    """Until when the target is left alone because of that."""
     weight: Short | None = None
     """Share of new requests of its role that it should get, such as 62%."""
     capacity: Short | None = None
@@ -132,6 +136,10 @@ class InferencePoolStatus(ApiModel):
     """Replicas per role and variant."""
     slo_attainment: Short | None = None
     """Share of requests that met the SLO over the error budget's window, such as 99.2%."""
+    slo_requests: Count | None = None
+    """Requests that sloAttainment speaks of; older ones fade. An operator without memory goes on from them."""
+    slo_missed: Count | None = None
+    """Of these, the requests that missed the SLO."""
     error_budget_left: Short | None = None
     """What is left of the error budget: 100% is untouched, negative is overspent."""
     attainment: Annotated[tuple[AttainmentStatus, ...], Field(max_length=8), ListType("map", ("window",))] = ()

@@ -28,6 +28,8 @@ def absorb(pool: Pool, observed: PoolObservation, memory: PoolMemory) -> None:
     memory.last_round_seconds = observed.at_seconds
     if observed.traffic is not None:
         _absorb_traffic(pool, observed.traffic, memory)
+        if observed.traffic.arrivals > 0.0:
+            memory.last_arrival_seconds = observed.at_seconds
     memory.current_lengths = memory.lengths.current()
     for variant in pool.variants:
         seen = observed.variant(variant.key)
@@ -187,4 +189,6 @@ def _calibrate(
 
 def _engines(seen: VariantObservation, sample: EngineSample) -> int:
     """Return the replicas that share the load of ``sample``: those that drain still work and report."""
-    return seen.ready + seen.draining if sample.reporting_replicas is None else sample.reporting_replicas
+    if sample.reporting_replicas is None:
+        return seen.ready + seen.draining
+    return max(1, sample.reporting_replicas - sample.replicas_out)

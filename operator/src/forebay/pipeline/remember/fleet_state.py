@@ -153,6 +153,12 @@ class FleetState:
 
     # --- across restarts ---------------------------------------------------------------------------------------
 
+    def recall_attainment(self, pool: Pool, *, missed: float, finished: float) -> None:
+        """Let a pool that has seen no request end yet go on from the counts that an earlier process left."""
+        budget = self.memory(pool).budget
+        if budget.finished <= 0.0:
+            budget.missed, budget.finished = min(missed, finished), finished
+
     def snapshot(self, key: PoolKey) -> bytes | None:
         """Return the memory of one pool as versioned bytes, or ``None`` if it has none."""
         memory = self._pools.get(key)

@@ -86,6 +86,8 @@ class PoolMemory:
     calibrations: dict[VariantKey, Calibration] = field(default_factory=dict)
     learned: dict[VariantKey, LearnedCapacity] = field(default_factory=dict)
     blocks: dict[VariantKey, Block] = field(default_factory=dict)
+    withdrawals: dict[VariantKey, Withdrawal] = field(default_factory=dict)
+    """The last withdrawal of each variant that still has overdue replicas."""
     actions: dict[Role, list[float]] = field(default_factory=dict)
     """Times of the last hour at which targets of the role changed."""
     cancelled: list[float] = field(default_factory=list)
@@ -102,10 +104,10 @@ class PoolMemory:
     """Replicas that each variant's target was set to in the last round."""
     starting: dict[VariantKey, int] = field(default_factory=dict)
     """Replicas of each variant that were not ready in the last round."""
-    withdrawals: dict[VariantKey, Withdrawal] = field(default_factory=dict)
-    """The last withdrawal of each variant that still has overdue replicas."""
     awaits_past: bool = False
     """Whether history is still to come: until then the pool knows too little to release anything."""
+    last_arrival_seconds: float | None = None
+    """When requests were last seen to come."""
     known_steps: int = 0
     """Steps that the forecaster was given since."""
     started_seconds: float | None = None

@@ -11,7 +11,7 @@ from forebay.flow.fleet import Role, VariantKey
 from forebay.flow.settings import PolicySettings
 from forebay.forecast import Forecaster
 from forebay.forecast.resolution import ONE_MINUTE, Resolution
-from forebay.pipeline.remember.memory import Block, PoolMemory
+from forebay.pipeline.remember.memory import Block, PoolMemory, Withdrawal
 from forebay.sizing.budget import WINDOWS, MissWindow
 from forebay.sizing.calibration import Calibration, RatioFilter
 from forebay.sizing.learned import LearnedCapacity, Regression
@@ -43,6 +43,7 @@ def dump(memory: PoolMemory) -> bytes:
         "calibrations": _by_role(memory.calibrations, asdict),
         "learned": _by_role(memory.learned, asdict),
         "blocks": _by_role(memory.blocks, asdict),
+        "withdrawals": _by_role(memory.withdrawals, asdict),
         "actions": {role.value: times for role, times in memory.actions.items()},
         "cancelled": memory.cancelled,
         "leads": {role.value: lead for role, lead in memory.leads.items()},
@@ -88,6 +89,7 @@ def _memory(document: Mapping[str, Any], forecaster: Forecaster) -> PoolMemory:
         calibrations=_each(document["calibrations"], _calibration),
         learned=_each(document["learned"], _learned),
         blocks=_each(document["blocks"], _block),
+        withdrawals=_each(document["withdrawals"], _withdrawal),
         actions={Role(role): list(times) for role, times in document["actions"].items()},
         cancelled=list(document["cancelled"]),
         leads={Role(role): float(lead) for role, lead in document["leads"].items()},
@@ -134,6 +136,10 @@ def _each(written: Mapping[str, Mapping[str, Any]], build: Callable[[Any], _Part
 
 def _block(value: dict[str, Any]) -> Block:
     return Block(**value)
+
+
+def _withdrawal(value: dict[str, Any]) -> Withdrawal:
+    return Withdrawal(**value)
 
 
 def _calibration(value: dict[str, Any]) -> Calibration:

@@ -10,6 +10,7 @@ from forebay.pipeline.remember.absorb import absorb
 from forebay.pipeline.remember.fleet_state import FleetState
 from forebay.pipeline.remember.memory import PoolMemory
 from forebay.pipeline.remember.turns import Turns
+from forebay.pipeline.size.engines_out import without_engines_out
 from forebay.pipeline.size.role_basis import RoleBasis, role_bases
 from forebay.pipeline.size.supply import Supply, beside_free_gpus, supply_of
 from forebay.pipeline.size.telemetry_trust import nothing_new_was_due, untrusted_telemetry
@@ -112,5 +113,9 @@ def _supplies(
             alone=len(pool.of_role(variant.role)) == 1,
         )
         for variant in pool.variants
+    }
+    supplies = {
+        key: without_engines_out(supply, seen.variant(key), memory, observed.at_seconds)
+        for key, supply in supplies.items()
     }
     return beside_free_gpus(pool, seen, supplies, observed.node_pools)

@@ -49,7 +49,7 @@ class Supply:
         """Return the overdue replicas that a lower count is known to remove, and nothing else before them."""
         if self.rollout is not None or self.kept_orders:
             return 0
-        lost = next((n for n, where in enumerate(self._order) if where is not Standing.LOST), len(self._order))
+        lost = next((n for n, where in enumerate(self.order) if where is not Standing.LOST), len(self.order))
         return min(self.overdue, lost)
 
     @property
@@ -86,10 +86,11 @@ class Supply:
         return self.live - removed.count(Standing.READY) - removed.count(Standing.STARTING)
 
     def _removed(self, count: int) -> tuple[Standing, ...]:
-        return self._order[: max(0, self.desired - count)]
+        return self.order[: max(0, self.desired - count)]
 
     @property
-    def _order(self) -> tuple[Standing, ...]:
+    def order(self) -> tuple[Standing, ...]:
+        """Return all replicas in the order in which a lower count removes them."""
         if self.removal is not None:
             return self.removal
         return (
@@ -143,7 +144,11 @@ def supply_of(
         parked=seen.parked,
         removal=_given_up(seen.removal, all_starting=late + stranded == len(seen.starting)),
     )
-    return replace(supply, kept_orders=_withdrawal_failed(variant, supply, memory))
+    if not _withdrawal_failed(variant, supply, memory):
+        return supply
+    # The order is not what it was taken for: what serves may go first.
+    serving_first = sorted(supply.order, key=(Standing.READY, Standing.STARTING, Standing.LOST).index)
+    return replace(supply, kept_orders=True, removal=tuple(serving_first))
 
 
 def beside_free_gpus(

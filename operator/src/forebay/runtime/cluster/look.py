@@ -9,7 +9,7 @@ from forebay.flow.fleet import NodePool, PoolKey, VariantKey
 from forebay.flow.observation import NodePoolObservation, VariantObservation
 from forebay.runtime.cluster.leadtime import LeadTimeQuantiles
 from forebay.runtime.cluster.roster import NodePoolEntry, PoolEntry
-from forebay.runtime.cluster.writes import LastWrite
+from forebay.runtime.cluster.writes import LastWrite, Reversions
 from forebay.runtime.watch.records import PodRecord
 from forebay.runtime.watch.workloads import WorkloadRecord
 
@@ -29,6 +29,8 @@ class PoolLook:
     target_problems: tuple[str, ...]
     last_written: Mapping[VariantKey, LastWrite]
     """What we wrote last, or took over, by variant; a variant that we never wrote is absent."""
+    reversions: Mapping[VariantKey, Reversions]
+    """How often a manifest set a target back, by variant; a variant whose target never was is absent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

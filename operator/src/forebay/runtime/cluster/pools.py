@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from forebay.actuation.conflicts import Autoscaler, autoscaler_conflict, parse_time
 from forebay.actuation.providers.port import Situation
@@ -26,6 +26,8 @@ from forebay.runtime.cluster.writes import Finding
 from forebay.runtime.watch.records import PodRecord
 from forebay.runtime.watch.selectors import Selector
 from forebay.runtime.watch.workloads import WorkloadRecord
+
+_Found = TypeVar("_Found")
 
 _QUEUE_LABELS = ("kueue.x-k8s.io/managed", "kueue.x-k8s.io/queue-name")
 
@@ -98,11 +100,8 @@ class PoolLooks:
             workloads=workloads,
             pods=pods,
             target_problems=tuple(problems),
-            last_written={
-                key: last
-                for key, target in entry.targets.items()
-                if (last := self._memory.writes.last.get(target)) is not None
-            },
+            last_written=_by_variant(entry, self._memory.writes.last),
+            reversions=_by_variant(entry, self._memory.writes.reversions),
         )
 
     def _recall_writes(self, entry: PoolEntry) -> None:
@@ -116,6 +115,12 @@ class PoolLooks:
                 if key is not None:
                     at_seconds = parse_time(told.get("lastWrittenTime"))
                     self._memory.writes.recall(entry.targets[key], told.get("lastWritten"), at_seconds)
+                    self._recall_reversions(entry.targets[key], told)
+
+    def _recall_reversions(self, target: TargetRef, told: Mapping[str, Any]) -> None:
+        until = parse_time(told.get("leftAloneUntil"))
+        if until is not None:
+            self._memory.writes.recall_reversions(target, int(told.get("reversions") or 0), until, self._now)
 
     def after_pools(self, situations: Mapping[str, Situation]) -> dict[str, NodePoolObservation]:
         """Return the node pools with their replicas by node; those that did not deliver in time are blocked."""
@@ -290,6 +295,10 @@ class PoolLooks:
             self._memory.writes.judge(workload, self._now),
         ]
         return [finding for finding in found if finding is not None]
+
+
+def _by_variant(entry: PoolEntry, found: Mapping[TargetRef, _Found]) -> dict[VariantKey, _Found]:
+    return {key: found[target] for key, target in entry.targets.items() if target in found}
 
 
 def _shared(target: TargetRef, mine: Claim, claims: Sequence[Claim]) -> Finding | None:

@@ -45,7 +45,7 @@ class Finding:
 
 
 @dataclass(slots=True)
-class _Reversions:
+class Reversions:
     """How often a manifest has set back what we wrote."""
 
     at_seconds: list[float] = field(default_factory=list)
@@ -69,12 +69,22 @@ class Writes:
     last: dict[TargetRef, LastWrite] = field(default_factory=dict)
     _decided: dict[TargetRef, tuple[str, int, float]] = field(default_factory=dict)
     """Who last decided otherwise, on what count, and since when that was seen."""
-    _reversions: dict[TargetRef, _Reversions] = field(default_factory=dict)
+    reversions: dict[TargetRef, Reversions] = field(default_factory=dict)
 
     def recall(self, target: TargetRef, replicas: object, at_seconds: float | None = None) -> None:
         """Take over what an earlier process left in a status, unless more is known."""
         if target not in self.last and isinstance(replicas, int):
             self.last[target] = LastWrite(replicas, at_seconds=at_seconds)
+
+    def recall_reversions(self, target: TargetRef, count: int, until_seconds: float, at_seconds: float) -> None:
+        """Take over how often an earlier process saw a target set back, unless more is known."""
+        if count > 0 and target not in self.reversions:
+            window = self.conflict_window_seconds * 2.0 ** (count - _MOST_REVERSIONS)
+            self.reversions[target] = Reversions(
+                at_seconds=[at_seconds] * count,
+                left_alone_until_seconds=until_seconds,
+                window_seconds=min(_LONGEST_WINDOW_SECONDS, window) if count >= _MOST_REVERSIONS else 0.0,
+            )
 
     def ordered_seconds(self, workload: WorkloadRecord) -> float | None:
         """Return when the count that stands now was written, if it was by us and is known."""
@@ -110,7 +120,7 @@ class Writes:
         """Forget what belongs to targets that are gone."""
         self.last = {key: value for key, value in self.last.items() if key in targets}
         self._decided = {key: value for key, value in self._decided.items() if key in targets}
-        self._reversions = {key: value for key, value in self._reversions.items() if key in targets}
+        self.reversions = {key: value for key, value in self.reversions.items() if key in targets}
 
     def _respected(
         self, workload: WorkloadRecord, writer: Writer, written: LastWrite, now_seconds: float
@@ -132,7 +142,7 @@ class Writes:
         self, workload: WorkloadRecord, writer: Writer, written: LastWrite, now_seconds: float
     ) -> Finding:
         """Count a reversion; the decision goes on from what the manifest left, unless there were too many."""
-        found = self._reversions.setdefault(workload.target, _Reversions())
+        found = self.reversions.setdefault(workload.target, Reversions())
         if found.version != workload.resource_version and now_seconds >= found.left_alone_until_seconds:
             found.version = workload.resource_version
             since = now_seconds - max(_REVERSION_MEMORY_SECONDS, 2.0 * found.window_seconds)

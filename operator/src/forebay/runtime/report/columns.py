@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from forebay.flow.decision import PoolDecision, Reason
@@ -10,13 +11,16 @@ from forebay.flow.fleet import Role, VariantKey
 from forebay.flow.observation import PoolObservation
 from forebay.flow.plan import Route
 from forebay.flow.roles import ROLES
-from forebay.runtime.cluster.writes import LastWrite
+from forebay.runtime.cluster.writes import LastWrite, Reversions
 from forebay.runtime.report.conditions import Transition, Verdict, stamp
 from forebay.runtime.report.figures import Figures
 from forebay.runtime.report.text import duration, percent, rate, shorten, timestamp
 from forebay.runtime.report.why import change_words, main_reason, short_why
 
 _LONGEST_CHANGES = 32
+
+
+_NONE: Mapping[VariantKey, Reversions] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,7 @@ def pool_report(
     *,
     generation: int,
     last_written: Mapping[VariantKey, LastWrite],
+    reversions: Mapping[VariantKey, Reversions] = _NONE,
     scaled: bool,
     acts: bool = True,
     usd_per_hour: float | None = None,
@@ -50,6 +55,7 @@ def pool_report(
         verdicts: the conditions.
         generation: of the spec that was decided on.
         last_written: what was written last, by variant.
+        reversions: how often manifests have set targets back, by variant.
         scaled: whether replicas were written in this round.
         acts: whether the pool's mode lets Forebay write replicas.
         usd_per_hour: what the replicas that run cost.
@@ -66,8 +72,10 @@ def pool_report(
         "summary": _summary(
             observed, decision, usd_per_hour, missing or (short_why(why, observed) if why else "")
         ),
-        "roles": _roles(observed, decision, last_written),
+        "roles": _roles(observed, decision, last_written, reversions),
         "sloAttainment": percent(decision.slo_attainment),
+        "sloRequests": None if decision.slo_counts is None else round(decision.slo_counts[1]),
+        "sloMissed": None if decision.slo_counts is None else round(decision.slo_counts[0]),
         "errorBudgetLeft": percent(decision.error_budget_left),
         "attainment": _attainment(decision) or None,
         "actionsLastHour": decision.actions_last_hour,
@@ -105,6 +113,7 @@ def _figures(
             "p99": at_lead_time.q99 if at_lead_time is not None else None,
             "skill": forecast.score.pinball90_ratio if forecast is not None and forecast.score else None,
             "sloAttainment": decision.slo_attainment,
+            "sloRequests": None if decision.slo_counts is None else decision.slo_counts[1],
             "errorBudgetLeft": decision.error_budget_left,
             **{f"met{name}": window.attainment for name, window in decision.windows.items()},
             **{f"burnRate{name}": window.burn_rate for name, window in decision.windows.items()},
@@ -189,6 +198,7 @@ def _roles(
     observed: PoolObservation,
     decision: PoolDecision,
     last_written: Mapping[VariantKey, LastWrite],
+    reversions: Mapping[VariantKey, Reversions],
 ) -> list[dict[str, Any]]:
     wanted = {variant.key: variant.desired for variant in decision.variants}
     roles: dict[Role, dict[str, Any]] = {}
@@ -214,6 +224,10 @@ def _roles(
             entry["lastWritten"] = last_written[variant.key].replicas
             if (written_seconds := last_written[variant.key].at_seconds) is not None:
                 entry["lastWrittenTime"] = timestamp(written_seconds)
+        reverted = reversions.get(variant.key)
+        if reverted is not None and reverted.left_alone_until_seconds > decision.at_seconds:
+            entry["reversions"] = len(reverted.at_seconds)
+            entry["leftAloneUntil"] = timestamp(reverted.left_alone_until_seconds)
         if decision.routing.get(variant.key):
             entry["weight"] = f"{100 * decision.routing[variant.key]:.0f}%"
         if variant.key in decision.capacity_source:

@@ -198,6 +198,7 @@ class Reporter:
                     if item.outcome.result is ScaleResult.WRITTEN
                 },
             },
+            reversions=look.reversions,
             scaled=bool(written),
             acts=entry.mode is Mode.AUTO,
             usd_per_hour=running_usd_per_hour(entry.pool, seen),

@@ -123,9 +123,13 @@ class Assembler:
         if sample.stuck_engines:
             seconds = self._view.stuck_seconds
             told = f"{sample.stuck_engines} hold requests, and no counter of theirs moved for {seconds} s"
-            self._view.note(f"{signal}/stuck", Problem.STUCK, f"{told}: what they hold is not counted")
+            self._view.note(f"{signal}/stuck", Problem.STUCK, f"{told}: they are no capacity")
         if sample.sleeping_engines:
-            self._view.note(f"{signal}/asleep", Problem.ASLEEP, f"{sample.sleeping_engines} take no requests")
+            self._view.note(
+                f"{signal}/asleep",
+                Problem.ASLEEP,
+                f"{sample.sleeping_engines} take no requests: they are no capacity",
+            )
 
     # Queues and balance ----------------------------------------------------------------------------------------
 

@@ -41,6 +41,7 @@ def engine_sample(dialect: Dialect, readings: Readings, key: Labels, role: Role)
         kv_usage=usage,
         waiting=waiting(dialect, readings, key),
         reporting_replicas=round(replicas),
+        reporting_engines=None if engines is None else round(engines),
         stuck_engines=round(readings.value(STUCK_ENGINES, key) or 0.0),
         sleeping_engines=0 if awake is None or engines is None else max(0, round(engines - awake)),
     )
