@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,9 @@ from forebay.runtime.warmup import WarmUp
 from forebay.runtime.watch.kinds import Kind
 from forebay.runtime.watch.store import Store
 from forebay.telemetry.source import PodName, PoolTarget, PoolTelemetry
-from tests.faults.cluster import NAMESPACE, POOL, STATUS, Cluster, Deployment
+from tests.faults.bodies import NAMESPACE
+from tests.faults.cluster import POOL, STATUS, Cluster
+from tests.faults.workloads import Workload
 from tests.unit.pipeline.fleets import INPUT, PERFORMANCE, engine, variant
 from tests.unit.runtime.conftest import Clock
 
@@ -39,13 +41,39 @@ CAPACITY = 11.9
 """Requests per second that one replica serves."""
 
 
+_FURTHEST_AHEAD_SECONDS = 60.0
+"""An operator whose clock is farther ahead asks Prometheus for times of which nothing is known."""
+
+
 @dataclass
 class Load:
-    """Requests per second, what waits, and whether Prometheus answers."""
+    """Requests per second, what waits, and what is wrong with the metrics."""
 
     rate: float = 20.0
     queue: float = 0.0
-    blind: bool = False
+    wrong: Problem | None = None
+    """Why arrivals are not known."""
+    clock_offset: float = 0.0
+    """How far the operator's clock is ahead."""
+    out: dict[str, int] = field(default_factory=dict)
+    """Engines of each workload that hold requests and do not move."""
+
+    @property
+    def blind(self) -> bool:
+        """Whether the operator can know the arrivals."""
+        return self.wrong is not None or self.clock_offset > _FURTHEST_AHEAD_SECONDS
+
+
+@dataclass
+class WallClock:
+    """The operator's clock, which somebody sets."""
+
+    clock: Clock
+    load: Load
+
+    def __call__(self) -> float:
+        """Return its time."""
+        return self.clock() + self.load.clock_offset
 
 
 @dataclass
@@ -77,22 +105,30 @@ class Telemetry:
     async def close(self) -> None:
         """Nothing to close."""
 
+    def working(self, name: str) -> int:
+        """Return the Ready replicas of a workload whose engines answer."""
+        return max(0, self.cluster.workloads[name].ready() - self.load.out.get(name, 0))
+
     def _of(self, target: PoolTarget, now: float) -> PoolTelemetry:
         if self.load.blind:
-            lost = Freshness(signal="arrivals", problem=Problem.UNREACHABLE)
+            lost = Freshness(signal="arrivals", problem=self.load.wrong or Problem.STALE)
             return PoolTelemetry(at_seconds=now, freshness=(lost,))
         slots = self.rng.poisson(self.load.rate * 5.0, 3)
         arrived = float(slots.sum())
-        ready = {name: each.ready() for name, each in self.cluster.deployments.items()}
-        total = sum(ready.values())
+        working = {name: self.working(name) for name in self.cluster.workloads}
+        total = sum(working.values())
         served = min(self.load.rate, total * CAPACITY)
         late = self.load.queue > 0.0
         engines = {}
         for workload in target.workloads:
-            count = ready[workload.name]
-            if count:
-                sample = variant(Role.SERVE, workload.name)
-                engines[workload.variant] = engine(sample, served * count / total, count)
+            count, out = working[workload.name], self.load.out.get(workload.name, 0)
+            reporting = self.cluster.workloads[workload.name].ready()
+            if reporting:
+                share = served * count / total if total else 0.0
+                sample = engine(variant(Role.SERVE, workload.name), share, count)
+                engines[workload.variant] = replace(
+                    sample, reporting_replicas=reporting, stuck_engines=min(out, reporting)
+                )
         return PoolTelemetry(
             at_seconds=now,
             traffic=Traffic(
@@ -109,6 +145,11 @@ class Telemetry:
             finished=served * ROUND_SECONDS,
             missed=served * ROUND_SECONDS if late else 0.0,
             missed_ttft=served * ROUND_SECONDS if late else 0.0,
+            freshness=tuple(
+                Freshness(signal=f"engine/serve/{name}/stuck", problem=Problem.STUCK)
+                for name, count in self.load.out.items()
+                if count
+            ),
         )
 
 
@@ -121,6 +162,9 @@ class Plant:
     least: int = 1
     most: int = 12
     types: tuple[str, ...] = ("a", "b")
+    kinds: tuple[str, ...] = ("Deployment", "Deployment")
+    contrary: bool = False
+    """Whether the last workload's controller removes what serves first."""
     files: StateFiles | None = None
     load: Load = field(default_factory=Load)
 
@@ -132,10 +176,17 @@ class Plant:
         for number, name in enumerate(self.types):
             for _ in range(3):
                 self.cluster.add_node(name)
-            self.cluster.deployments[name] = Deployment(name, name, 3 if number == 0 else 0)
+            self.cluster.workloads[name] = Workload(
+                name,
+                name,
+                replicas=3 if number == 0 else 0,
+                kind=self.kinds[number],
+                contrary=self.contrary and name == self.types[-1],
+            )
             self.store.apply(Kind.NODE_POOLS, _node_pool(name, 3.0 + number))
         self.cluster.settle()
-        self.pool = _pool(self.types, self.least, self.most)
+        self.wall = WallClock(self.clock, self.load)
+        self.pool = _pool(self.types, self.kinds, self.least, self.most)
         for name in self.types:
             self.store.apply(Kind.PROFILES, _profile(name))
         self.store.apply(Kind.POOLS, self.pool)
@@ -146,24 +197,24 @@ class Plant:
         """Start a new operator on the caches as they are."""
         metrics, directory = Metrics(), TargetDirectory(self.cluster)
         writer = ScaleWriter(self.cluster, directory, self.clock)
-        events = EventRecorder(self.cluster, metrics, instance="me", clock=self.clock, wall_clock=self.clock)
+        events = EventRecorder(self.cluster, metrics, instance="me", clock=self.clock, wall_clock=self.wall)
         status = StatusWriter(self.cluster, self.store, metrics, drift_seconds=60.0, clock=self.clock)
-        telemetry = Telemetry(self.load, self.cluster, self.rng)
+        telemetry = self.telemetry = Telemetry(self.load, self.cluster, self.rng)
         self.loop = ControlLoop(
             Steps(
                 keeper=RosterKeeper(self.store),
                 gateway_pools=GatewayPools(api=self.cluster, resync_seconds=300.0, clock=self.clock),
                 target_reader=TargetReader(self.cluster, directory, writer),
-                world=ClusterView(self.store),
+                world=ClusterView(self.store, shortest_deadline_seconds=300.0),
                 source=telemetry,
-                warm_up=WarmUp(telemetry, self.files, history_seconds=0.0, wall_clock=self.clock),
+                warm_up=WarmUp(telemetry, self.files, history_seconds=0.0, wall_clock=self.wall),
                 writer=writer,
                 scale_ins=ScaleIns(VictimMarks(self.cluster), telemetry),
                 capacity=Capacity(self.cluster),
                 reporter=Reporter(status, events, metrics),
                 metrics=metrics,
                 files=self.files,
-                wall_clock=self.clock,
+                wall_clock=self.wall,
             ),
             interval_seconds=ROUND_SECONDS,
             telemetry_patience_seconds=5.0,
@@ -174,21 +225,29 @@ class Plant:
         await self.loop.close()
         self.start()
 
-    async def step(self) -> None:
-        """Let one round's time pass in the cluster, then run the operator's round."""
+    def pass_time(self) -> None:
+        """Let one round's time pass in the cluster."""
         for _ in range(3):
             self.clock.now += ROUND_SECONDS / 3
             self.cluster.settle()
-            served = self.ready() * CAPACITY
+            served = self.working() * CAPACITY
             self.load.queue = max(0.0, self.load.queue + (self.load.rate - served) * ROUND_SECONDS / 3)
             # Clients give up: a queue of more than two minutes does not grow.
             self.load.queue = min(self.load.queue, 120.0 * self.load.rate)
+
+    async def decide(self) -> None:
+        """Run the operator's round."""
         await self.loop.round()
         await self.loop.use_pause(asyncio.get_running_loop().time())
 
-    def ready(self) -> int:
-        """Return the Ready replicas of all Deployments."""
-        return sum(deployment.ready() for deployment in self.cluster.deployments.values())
+    async def step(self) -> None:
+        """Let one round's time pass, then run the operator's round."""
+        self.pass_time()
+        await self.decide()
+
+    def working(self) -> int:
+        """Return the Ready replicas of all workloads whose engines answer."""
+        return sum(self.telemetry.working(name) for name in self.cluster.workloads)
 
     def status(self) -> JsonObject:
         """Return the pool's status as the operator wrote it."""
@@ -234,11 +293,11 @@ def _profile(name: str) -> JsonObject:
     return _own("ServingProfile", name, spec)
 
 
-def _pool(types: Sequence[str], least: int, most: int) -> JsonObject:
+def _pool(types: Sequence[str], kinds: Sequence[str], least: int, most: int) -> JsonObject:
     variants = [
         {
             "name": name,
-            "target": {"kind": "Deployment", "name": name},
+            "target": {"kind": kinds[number], "name": name},
             "nodePool": name,
             "minReplicas": least if number == 0 else 0,
             "maxReplicas": most,
