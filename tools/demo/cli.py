@@ -43,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         choice = devcluster.select()
         if choice.kind != "kind" and Binaries.from_environment().missing():
-            print("A first build is ahead. To read meanwhile:\n")
-            print(replayed(played, OUT), flush=True)
+            print("A first build is ahead (7 to 20 minutes). To read meanwhile:")
+            _replay(played)
             before = True
         with devcluster.open(choice) as cluster:
             return _play(cluster, played, kind=choice.kind, began=began, keep=given.keep, before=before)
@@ -100,8 +100,17 @@ def _play(cluster: devcluster.Cluster, played: Scene, *, kind: str, began: float
         if keep:
             _linger(cluster, on)
     if not before:
-        print(f"\n{replayed(played, OUT)}")
+        _replay(played)
     return 0 if result.followed else 1
+
+
+def _replay(played: Scene) -> None:
+    """Print what the day comes to at its own pace, beside what people use today."""
+    print(
+        "\nNow the same day at its own pace, beside KEDA and HPA in the simulator (a minute or two) ...",
+        flush=True,
+    )
+    print(f"\n{replayed(played, OUT)}", flush=True)
 
 
 def _past(played: Scene) -> str:

@@ -45,7 +45,16 @@ class Pace:
     """The spec of a ScalingPolicy, where the defaults are not made for this pace."""
 
 
-COMPRESSED = Pace("5s", ("4s", "5s"), {"guards": {"restart": "20s"}, "forecast": {"rateWindow": "15s"}})
+COMPRESSED = Pace(
+    "5s",
+    ("4s", "5s"),
+    {
+        "guards": {"restart": "20s"},
+        "forecast": {"rateWindow": "15s"},
+        "errorBudget": {"window": "10m"},
+        "stabilisation": {"actionCost": "5s"},
+    },
+)
 """A day in minutes."""
 OWN_PACE = Pace("4m", ("2m", "3m"))
 """A day in a day, at the defaults of the policy."""

@@ -148,7 +148,8 @@ def in_words(result: Result) -> str:
     lines = [
         "The operator followed the load." if result.followed else "The operator did NOT follow the load.",
         f"{result.requests} requests in {result.seconds:.0f} s; {result.slo_attainment:.1%} met TTFT and ITL,",
-        f"where the objective asks for {result.slo_objective:.0%}.",
+        f"where the objective asks for {result.slo_objective:.0%}. A day in minutes has few requests, which come",
+        "unevenly, so that the fleet needs more room than the day at its own pace (see the table below).",
         f"It scaled out {result.scale_outs} times and in {result.scale_ins} times, up to {peaks} replicas,",
         f"and used {result.gpu_hours:.2f} GPU-hours: {saved:.0%} less than holding that peak all the time.",
         f"Their nodes cost ${result.node_cost_usd:.2f}.",

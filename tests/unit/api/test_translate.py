@@ -151,7 +151,12 @@ def test_every_field_of_a_policy_reaches_the_settings() -> None:
             "forecast": {"enabled": False, "rateWindow": "2m", "growthCapPercent": 40},
             "errorBudget": {"window": "24h"},
             "guards": {"restart": "7m"},
-            "stabilisation": {"maxScaleOutStep": 4, "maxScaleInStep": 1, "actionsPerHour": 12},
+            "stabilisation": {
+                "maxScaleOutStep": 4,
+                "maxScaleInStep": 1,
+                "actionsPerHour": 12,
+                "actionCost": "1m",
+            },
         }
     )
     assert policy_settings(spec) == PolicySettings(
@@ -163,6 +168,7 @@ def test_every_field_of_a_policy_reaches_the_settings() -> None:
         max_scale_out_step=4,
         max_scale_in_step=1,
         actions_per_hour=12,
+        action_cost_seconds=60.0,
     )
 
 

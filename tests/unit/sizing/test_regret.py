@@ -24,6 +24,7 @@ def situation(count: float, erlangs: float, **changes: object) -> RoleSituation:
         "allowed_misses_per_second": 1.0,
         "requests_per_second": 10.0,
         "lead_seconds": 240.0,
+        "action_seconds": 180.0,
         "present": 1,
         "keep": 0,
         "order_floor": 0,
@@ -32,6 +33,11 @@ def situation(count: float, erlangs: float, **changes: object) -> RoleSituation:
         "seen": 15.0,
     }
     return RoleSituation(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def test_an_action_that_costs_nothing_comes_sooner() -> None:
+    dear = rounds_until_moved(situation(6.0, 2.0))
+    assert rounds_until_moved(situation(6.0, 2.0, action_seconds=0.0)) < dear
 
 
 def rounds_until_moved(now: RoleSituation, most: int = 1000) -> int:

@@ -30,6 +30,8 @@ def policy_settings(policy: ScalingPolicySpec) -> PolicySettings:
             max_scale_in_step=stabilisation.max_scale_in_step,
             actions_per_hour=stabilisation.actions_per_hour,
         )
+        if stabilisation.action_cost is not None:
+            settings = replace(settings, action_cost_seconds=stabilisation.action_cost.seconds)
     return settings
 
 

@@ -32,6 +32,8 @@ class PolicySettings:
     max_scale_in_step: int | None = None
     actions_per_hour: int | None = None
     """Budget of scaling actions per role and hour; scale-out for a standing queue is never refused."""
+    action_cost_seconds: float = 180.0
+    """What one action must earn back, in replica-seconds; a role of more than ten replicas, as much more."""
     parks: bool = True
     """Replicas that are released are parked first, where their target allows it."""
     park_seconds: float = 60.0

@@ -18,9 +18,8 @@ from forebay.sizing.curve import SizedCurve
 _ORDER_SHARE, _RELEASE_SHARE = 0.1, 1.0
 """Share of a move's cost that regret must reach. An order is cheap to repent: a release takes it back once it is
 ready. A release is not: what is gone takes a lead time to come back."""
-_ACTION_SECONDS = 180.0
-"""Fixed cost of one action, in replica-seconds; of a fleet of more than `_ACTION_REPLICAS`, as much more."""
 _ACTION_REPLICAS = 10.0
+"""An action of a role of more replicas costs as much more."""
 _RELEASE_PRICE = 0.5
 """A miss counts half where the highest demand until new replicas come is weighed: if it is reached at all, it is
 for a part of that time."""
@@ -60,6 +59,8 @@ class RoleSituation:
     """By the model."""
     requests_per_second: float
     lead_seconds: float
+    action_seconds: float
+    """Fixed cost of one action, in replica-seconds."""
     present: int
     """Replicas that pay at the present rate."""
     keep: int
@@ -127,7 +128,7 @@ def _add_saved(sums: FloatArray, now: RoleSituation, first_above: int, most: flo
 
 def _best(now: RoleSituation, sums: FloatArray, lowest: float, first_above: int) -> float:
     """Return the count whose regret exceeds the cost of moving there by most; the present one where none does."""
-    action = _ACTION_SECONDS * max(1.0, now.count / _ACTION_REPLICAS)
+    action = now.action_seconds * max(1.0, now.count / _ACTION_REPLICAS)
     cost = now.lead_seconds * np.abs(_counts(len(sums)) - now.count) + action
     cost[:first_above] *= _RELEASE_SHARE
     cost[first_above:] *= _ORDER_SHARE

@@ -135,6 +135,7 @@ def role_draft(pool: PoolBasis, size: RoleSize, *, held: bool) -> RoleDraft:
             allowed_misses_per_second=size.price.allowed_share * requests,
             requests_per_second=requests,
             lead_seconds=basis.lead_seconds,
+            action_seconds=pool.pool.settings.action_cost_seconds,
             present=size.present,
             keep=peak if hold else 0,
             order_floor=max(size.backlog.order or 0, size.present if hold else 0),
