@@ -176,3 +176,18 @@ def test_a_cheap_type_that_cannot_be_had_does_not_make_misses_cheaper(unavailabl
     alone = solve(problem(pool("chat", [need], [dear]))).replicas[CHAT][A]
     cheap = option("b", usd_per_replica_hour=2.0, **unavailable)
     assert solve(problem(pool("chat", [need], [dear, cheap]))).replicas[CHAT][A] == alone
+
+
+@pytest.mark.parametrize("name", ["budget", "power"])
+def test_a_node_pool_may_be_called_like_a_limit(name: str) -> None:
+    """Protects from a stock of 4 GPUs that is read as a budget of 4 dollars, or as 4 watts."""
+
+    def plan(node_pool: str) -> tuple[object, object]:
+        options = [option("a", node_pool=node_pool), option("b", node_pool="other", usd_per_replica_hour=3.0)]
+        pools = [pool(key.name, [role_need(queue_curve(3.0))], options) for key in (CHAT, BATCH)]
+        stock = {node_pool: 5, "other": 4}
+        found = solve(problem(*pools, gpu_stock=stock, budget_usd_per_hour=20.0, power_limit_watts=1e5))
+        limits = [[words.replace(node_pool, "") for words in said] for said in found.limited_by.values()]
+        return dict(found.replicas), limits
+
+    assert plan(name) == plan("h100")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from forebay.flow.fleet import PoolKey, Role, VariantKey
 from forebay.planning.highs import SolverOptions, solve_program
-from forebay.planning.normal import Choice, Limits, PoolModel
+from forebay.planning.normal import BUDGET, POWER, Choice, Limits, PoolModel
 from forebay.planning.program import Counts, build
 from forebay.planning.search import role_usd
 
@@ -26,19 +26,19 @@ def usage(pools: Sequence[PoolModel], counts: Counts) -> tuple[dict[str, int], f
 
 
 def exceeded(pools: Sequence[PoolModel], limits: Limits, counts: Counts) -> tuple[str, ...]:
-    """Return the shared limits that ``counts`` break: node pool names, ``budget`` and ``power``."""
+    """Return the shared limits that ``counts`` break: node pool names, `BUDGET` and `POWER`."""
     gpus, usd, watts = usage(pools, counts)
     broken = [name for name, stock in limits.gpu_stock.items() if gpus.get(name, 0) > stock]
     if limits.budget_usd_per_hour is not None and usd > limits.budget_usd_per_hour + TOLERANCE:
-        broken.append("budget")
+        broken.append(BUDGET)
     if limits.power_limit_watts is not None and watts > limits.power_limit_watts + TOLERANCE:
-        broken.append("power")
+        broken.append(POWER)
     return tuple(broken)
 
 
 def uses(choice: Choice, broken: Sequence[str]) -> bool:
     """Return whether a replica of the variant counts towards one of the limits in ``broken``."""
-    return "budget" in broken or "power" in broken or choice.option.node_pool in broken
+    return BUDGET in broken or POWER in broken or choice.option.node_pool in broken
 
 
 def keeps_own_limits(pool: PoolModel, counts: Mapping[VariantKey, int]) -> bool:

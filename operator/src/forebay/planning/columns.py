@@ -15,7 +15,7 @@ import numpy as np
 from forebay.flow.fleet import PoolKey, Role, VariantKey
 from forebay.flow.trace import FloatArray
 from forebay.planning.highs import LinearProgram, ProgramAnswer, SolverOptions, solve_program
-from forebay.planning.normal import Choice, Limits, PoolModel
+from forebay.planning.normal import BUDGET, POWER, Choice, Limits, PoolModel
 from forebay.planning.pricing import Counts, Offer, Prices, answer, answers_each, paid_for_all, used
 
 PlainCounts = dict[PoolKey, dict[VariantKey, int]]
@@ -125,7 +125,7 @@ class Offered:
         choose from, fractions of them may be mixed, which is the smoothed worth of a little more.
 
         Args:
-            amounts: how much more, by what: a node pool's name, `budget` or `power`.
+            amounts: how much more, by what: a node pool's name, `BUDGET` or `POWER`.
         """
         chooser = Chooser(self.offers, self.limits)
         usd, aim = chooser.costs_with("", 0.0)
@@ -160,14 +160,14 @@ class Chooser:
     def _shared(self, limits: Limits, extra_dollars: list[tuple[int, float]]) -> dict[str, int]:
         upper: dict[str, float] = {name: float(stock) for name, stock in limits.gpu_stock.items()}
         if limits.budget_usd_per_hour is not None:
-            upper["budget"] = limits.budget_usd_per_hour
+            upper[BUDGET] = limits.budget_usd_per_hour
         if limits.power_limit_watts is not None:
-            upper["power"] = limits.power_limit_watts
+            upper[POWER] = limits.power_limit_watts
         rows = {}
         for name, limit in upper.items():
             each = partial(used, prices={name: 1.0})
             terms = [term for index in range(len(self.offers)) for term in self.terms(index, each)]
-            terms += extra_dollars if name == "budget" else []
+            terms += extra_dollars if name == BUDGET else []
             if terms:
                 rows[name] = self.program.row(terms, upper=limit)
         return rows

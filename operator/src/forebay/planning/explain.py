@@ -7,7 +7,7 @@ from forebay.flow.fleet import PoolKey, VariantKey
 from forebay.planning.check import usage
 from forebay.planning.columns import Offered, Saving
 from forebay.planning.highs import SolverOptions, solve_program
-from forebay.planning.normal import Choice, Limits, PoolModel, RoleProgram
+from forebay.planning.normal import BUDGET, POWER, Choice, Limits, PoolModel, RoleProgram
 from forebay.planning.program import Counts, build
 from forebay.planning.search import role_usd
 
@@ -114,10 +114,10 @@ def _dual_prices(pools: Sequence[PoolModel], limits: Limits) -> dict[str, float]
 
 def _a_little_more(pools: Sequence[PoolModel], name: str) -> tuple[float, str]:
     options = [choice.option for pool in pools for choice in pool.choices]
-    if name == "budget":
+    if name == BUDGET:
         usd = min(option.usd_per_replica_hour for option in options)
         return usd, f"{usd:g} $/h more budget"
-    if name == "power":
+    if name == POWER:
         watts = max(option.watts_per_replica for option in options)
         return watts, f"{watts:g} W more"
     gpus = min(option.gpus_per_replica for option in options if option.node_pool == name)

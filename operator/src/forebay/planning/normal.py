@@ -13,6 +13,9 @@ SECONDS_PER_HOUR = 3600.0
 RATIO_PENALTY = 30.0
 """Replica prices per replica outside the prefill:decode band: more than it can save, less than a floor."""
 
+BUDGET, POWER = "fleet budget", "fleet power"
+"""Names of the shared limits beside those of node pools, whose names have no space."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:

@@ -10,7 +10,7 @@ from forebay.flow.fleet import Role, VariantKey
 from forebay.flow.trace import FloatArray, IntArray
 from forebay.planning.check import outside_ratio
 from forebay.planning.curve import ConvexCurve
-from forebay.planning.normal import Choice, Limits, PoolModel, RoleProgram
+from forebay.planning.normal import BUDGET, POWER, Choice, Limits, PoolModel, RoleProgram
 from forebay.planning.search import Answers, best_alone, lost_usd, most_useful, own_prices, priced
 
 FEWEST_ANSWERS, MOST_ANSWERS, ANSWERS_OF_ALL = 5, 40, 500
@@ -20,7 +20,7 @@ SLACK = 0.01
 """Answers this much dearer than the best of their capacity are offered too: other GPU types for the same work."""
 
 Prices = Mapping[str, float]
-"""Weighted US dollars per hour of a GPU of a node pool (by its name), a dollar of `budget`, a watt of `power`."""
+"""Weighted US dollars per hour of a GPU of a node pool (by its name), a dollar of `BUDGET`, a watt of `POWER`."""
 
 Counts = tuple[int, ...]
 
@@ -60,8 +60,8 @@ class Offer:
 def used(choice: Choice, prices: Prices) -> float:
     """Return what one replica pays for shared things at ``prices``; with a price of 1, how much it uses of it."""
     option = choice.option
-    paid = prices.get("budget", 0.0) * option.usd_per_replica_hour
-    paid += prices.get("power", 0.0) * option.watts_per_replica
+    paid = prices.get(BUDGET, 0.0) * option.usd_per_replica_hour
+    paid += prices.get(POWER, 0.0) * option.watts_per_replica
     if option.node_pool is not None:
         paid += prices.get(option.node_pool, 0.0) * option.gpus_per_replica
     return paid
@@ -70,8 +70,8 @@ def used(choice: Choice, prices: Prices) -> float:
 def paid_for_all(limits: Limits, prices: Prices) -> float:
     """Return what everything that is shared costs at ``prices``."""
     paid = sum(prices.get(name, 0.0) * stock for name, stock in limits.gpu_stock.items())
-    paid += prices.get("budget", 0.0) * (limits.budget_usd_per_hour or 0.0)
-    return paid + prices.get("power", 0.0) * (limits.power_limit_watts or 0.0)
+    paid += prices.get(BUDGET, 0.0) * (limits.budget_usd_per_hour or 0.0)
+    return paid + prices.get(POWER, 0.0) * (limits.power_limit_watts or 0.0)
 
 
 def answers_each(roles: int) -> int:

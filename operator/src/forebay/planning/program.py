@@ -16,7 +16,7 @@ from forebay.flow.fleet import PoolKey, Role, VariantKey
 from forebay.flow.trace import FloatArray
 from forebay.planning.curve import ConvexCurve
 from forebay.planning.highs import INFINITY, LinearProgram, ProgramAnswer
-from forebay.planning.normal import Choice, Limits, PoolModel, RoleProgram
+from forebay.planning.normal import BUDGET, POWER, Choice, Limits, PoolModel, RoleProgram
 
 UNSERVED_FACTOR = 1.05
 """Leaving one bucket out costs a little more per unit of work than serving less of everything."""
@@ -33,7 +33,7 @@ class FleetProgram:
     taken: dict[tuple[PoolKey, Role, int, VariantKey], int] = field(default_factory=dict)
     """Column of the work that a variant takes of a bucket: pool, role, the bucket's place, variant."""
     limit_rows: dict[str, int] = field(default_factory=dict)
-    """Row of each shared limit: node pools by name, `budget` and `power`."""
+    """Row of each shared limit: node pools by name, `BUDGET` and `POWER`."""
 
     def counts(self, values: FloatArray, pools: Sequence[PoolModel]) -> dict[PoolKey, dict[VariantKey, int]]:
         """Read the replicas out of a solution, rounded to whole numbers."""
@@ -196,8 +196,8 @@ def _add_limits(fleet: FleetProgram, pools: Sequence[PoolModel], limits: Limits)
         if terms:
             fleet.limit_rows[name] = program.row(terms, upper=float(stock))
     for name, attribute, limit in (
-        ("budget", "usd_per_replica_hour", limits.budget_usd_per_hour),
-        ("power", "watts_per_replica", limits.power_limit_watts),
+        (BUDGET, "usd_per_replica_hour", limits.budget_usd_per_hour),
+        (POWER, "watts_per_replica", limits.power_limit_watts),
     ):
         if limit is not None:
             every = [term for pool in pools for term in _priced(fleet, pool.key, pool.choices, attribute)]

@@ -19,7 +19,7 @@ from forebay.pipeline import FleetState
 from forebay.pipeline.prices import running_usd_per_hour
 from forebay.runtime.act import Done, act, actions
 from forebay.runtime.capacity import Capacity
-from forebay.runtime.cluster.look import Look
+from forebay.runtime.cluster.look import Look, going_nodes
 from forebay.runtime.cluster.references import GatewayPools
 from forebay.runtime.cluster.roster import Roster, RosterKeeper
 from forebay.runtime.cluster.targetreader import TargetReader
@@ -217,7 +217,7 @@ class ControlLoop:
             todo = await steps.scale_ins.choose(
                 actions(look.pools, decisions.pools),
                 look.pools,
-                emptying=decisions.emptying,
+                emptying=decisions.emptying | going_nodes(look),
                 now_seconds=look.at_seconds,
             )
             await steps.scale_ins.tidy(seen.everything.pools, steps.world, todo)

@@ -46,6 +46,16 @@ def test_a_node_that_goes_already_counts_no_more_and_a_cordoned_one_does() -> No
     assert count_to_ask(binding(), wish(0), cordoned, asked=2) == 2
 
 
+def test_a_node_that_the_cloud_takes_back_gets_a_successor_beside_it() -> None:
+    """Protects spot capacity: a static number counts the old node until it is gone, minutes later."""
+    taken = node("b", gpus_held=8, leaving=True, going=True, reclaimed=True)
+    seen = situation(node("a", gpus_held=8), taken, sight=ProviderSight(asked=2))
+    assert count_to_ask(binding(), wish(2), seen, asked=2) == 3
+    assert count_to_ask(binding(), wish(2), seen, asked=3) == 3
+    gone = situation(node("a", gpus_held=8), node("c", gpus_held=8))
+    assert count_to_ask(binding(), wish(2), gone, asked=3) == 2
+
+
 def test_a_node_that_is_paid_for_anyway_stays() -> None:
     seen = situation(node("old"), node("young", created_seconds=NOW - 600))
     assert count_to_ask(binding(minimum_billing_seconds=3600.0), wish(0), seen, asked=2) == 1

@@ -35,6 +35,7 @@ def view(objects: Any) -> Any:
         unborn_since: float | None = None,
         awaited: Collection[str] = (),
         needs_node: bool = False,
+        going_nodes: Collection[str] = (),
     ) -> ReplicaView:
         records = [record for body in pods if (record := parse_pod(body)) is not None]
         body = objects.deployment("chat", replicas) | {"status": status or {}}
@@ -48,6 +49,7 @@ def view(objects: Any) -> Any:
             ordered_seconds=lambda pod: pod.created_seconds,
             unborn_since=lambda count: (since,) * count,
             needs_node=needs_node,
+            going_nodes=frozenset(going_nodes),
         )
 
     return make
@@ -59,6 +61,14 @@ def test_ready_starting_and_unborn_are_told_apart(view: Any, objects: Any) -> No
     assert [replica.unschedulable for replica in seen.starting] == [False, False]
     ends = [replica.expected_ready_seconds for replica in seen.starting]
     assert ends == [NOW + 1 + 90.0, NOW + 30 + 90.0]
+
+
+def test_a_replica_on_a_node_that_is_taken_away_serves_and_is_no_supply(view: Any, objects: Any) -> None:
+    """Protects spot pools: the replacement is ordered at the notice, minutes before the replica is gone."""
+    pods = [objects.pod("a", node="kept"), objects.pod("b", node="taken")]
+    seen = view(pods, replicas=2, going_nodes=["taken"])
+    assert (seen.ready, seen.going, seen.overdue, seen.undelivered) == (1, 1, 0, 0)
+    assert sorted(seen.removal) == sorted((Standing.LOST, Standing.READY))
 
 
 def test_a_pod_that_waits_for_a_node_takes_a_node_longer(view: Any, objects: Any) -> None:

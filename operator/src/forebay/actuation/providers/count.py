@@ -16,7 +16,8 @@ def count_to_ask(binding: Binding, wish: CapacityWish, situation: Situation, *, 
         situation: what there is.
         asked: the number that the provider is asked for now.
     """
-    wanted = max(binding.min_nodes, wish.nodes + wish.warm_nodes)
+    # A node that the cloud takes back is counted until it is gone; its successor comes beside it.
+    wanted = max(binding.min_nodes, wish.nodes + wish.warm_nodes) + situation.reclaimed_nodes
     for most in (binding.max_nodes, situation.sight.ceiling):
         wanted = wanted if most is None else min(wanted, most)
     kept = situation.kept_nodes(binding.minimum_billing_seconds)

@@ -50,9 +50,14 @@ class Situation:
     """Nothing can be had of it now."""
 
     @property
+    def reclaimed_nodes(self) -> int:
+        """Nodes that the cloud takes back, and that their provisioner still counts."""
+        return sum(node.reclaimed for node in self.nodes)
+
+    @property
     def bought_nodes(self) -> int:
         """Nodes that count where a number is asked for: bought, and not being removed yet."""
-        cordoned = sum(node.leaving and not node.going for node in self.nodes)
+        cordoned = sum(node.leaving and (node.reclaimed or not node.going) for node in self.nodes)
         return self.states.count(*_STAYING) + cordoned
 
     def kept_nodes(self, minimum_billing_seconds: float) -> int:

@@ -75,6 +75,8 @@ class NodeSight:
     gpus: int
     gpus_held: int
     created_seconds: float
+    reclaimed: bool = False
+    """Its cloud takes it back; its provisioner counts it until it is gone."""
     ready_seconds: float | None = None
     """Since when it is Ready."""
 
@@ -153,6 +155,7 @@ def node_states(
     claims = [claim for claim in sight.claims if claim.node not in known]
     found += [_of_claim(claim, now_seconds, patience_seconds) for claim in claims if not claim.leaving]
     present = sum(state is not NodeState.DRAINING for state, _ in found)
+    present += sum(node.leaving and (node.reclaimed or not node.going) for node in nodes)
     # A number was asked for, and the provisioner has not begun with all of them.
     missing = max(0, (sight.asked or 0) - present)
     found += [(NodeState.REQUESTED, None)] * missing

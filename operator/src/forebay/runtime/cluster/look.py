@@ -76,3 +76,8 @@ class Look:
 def node_pools_of(look: Look) -> dict[str, NodePool]:
     """Return the node pools of a look by name, as the pipeline wants them."""
     return {pool.entry.node_pool.name: pool.entry.node_pool for pool in look.node_pools}
+
+
+def going_nodes(look: Look) -> frozenset[str]:
+    """Return the nodes that somebody takes away."""
+    return frozenset(node.name for pool in look.node_pools for node in pool.situation.nodes if node.going)

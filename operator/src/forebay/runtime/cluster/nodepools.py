@@ -174,6 +174,7 @@ def see_nodes(
             usable=node.usable_for(resource),
             leaving=node.cordoned or node.going,
             going=node.going,
+            reclaimed=node.reclaimed,
             gpus=node.allocatable(resource),
             gpus_held=held.get(node.name, 0),
             created_seconds=node.created_seconds,

@@ -69,6 +69,7 @@ class PoolLooks:
         self._now = now_seconds
         self._indices: dict[str, PodIndex] = {}
         self._placement = Placement()
+        self._going_nodes = frozenset(node.name for node in memory.store.nodes.values() if node.going)
 
     def at_pool(self, entry: PoolEntry) -> PoolLook:
         """Return one pool's look."""
@@ -169,6 +170,7 @@ class PoolLooks:
                 workload.target, count, ordered_seconds=ordered, now_seconds=self._now
             ),
             needs_node=self._needs_node(variant, workload.group_size),
+            going_nodes=self._going_nodes,
         )
         if view.overdue_for_nodes and variant.node_pool is not None and entry.mode is Mode.AUTO:
             message = f"{view.overdue_for_nodes} replicas of {entry.pool.key} got no node before their deadline."
@@ -323,6 +325,9 @@ def _notes(workload: WorkloadRecord, view: ReplicaView) -> list[Note]:
     if view.unborn and workload.controller.failure:
         message = f"{view.unborn} replicas of {name} cannot be created: {workload.controller.failure}."
         notes.append(Note("FailedCreate", message))
+    if view.going:
+        message = f"{view.going} replicas of {name} run on nodes that are taken away, and are replaced."
+        notes.append(Note("NodeGoes", message))
     if trouble := trouble_of(view.alive):
         notes.append(Note("ReplicasFail", f"{name}: {trouble}."))
     return notes

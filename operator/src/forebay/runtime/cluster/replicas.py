@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from forebay.flow.kinds import WorkloadKind
@@ -51,6 +52,8 @@ class ReplicaView:
     parked: tuple[PodRecord, ...]
     """Replicas out of traffic, which are among no others."""
     draining: int
+    going: int
+    """Replicas on nodes that are taken away."""
     overdue: int
     """Replicas past their deadline: no supply any more."""
     overdue_for_nodes: int
@@ -113,6 +116,7 @@ def view_replicas(
     ordered_seconds: Callable[[PodRecord], float],
     unborn_since: Callable[[int], Sequence[float]],
     needs_node: bool,
+    going_nodes: AbstractSet[str] = frozenset(),
 ) -> ReplicaView:
     """Return the replicas of a workload.
 
@@ -125,6 +129,7 @@ def view_replicas(
         ordered_seconds: since when a pod is on its way: its creation, or its admission by a quota system.
         unborn_since: since when each of so many replicas without a pod is awaited.
         needs_node: a replica ordered now would wait for a new node.
+        going_nodes: nodes that are taken away: replicas on them serve, and are no supply any more.
     """
     alive = first_to_go([pod for pod in pods if not pod.terminating], row)
     # Pods beyond the wanted count are going to be removed: they are neither capacity nor overdue.
@@ -132,13 +137,16 @@ def view_replicas(
     parked = [pod for pod in staying if pod.parked_seconds is not None]
     staying = [pod for pod in staying if pod.parked_seconds is None]
     desired = workload.replicas - len(parked)
-    waiting = [pod for pod in staying if not pod.ready and not pod.gated]
+    going = {pod.uid for pod in staying if pod.node in going_nodes}
+    waiting = [pod for pod in staying if not pod.ready and not pod.gated and pod.uid not in going]
     late = {pod.uid for pod in waiting if _is_late(pod, is_awaited(pod.uid), ordered_seconds(pod), deadlines)}
     awaited = unborn_since(max(0, workload.replicas - len(alive)))
     lead_time = deadlines.lead_times.total(needs_node=needs_node)
     unborn = [_Unborn(since, _will_not_come(workload, since, deadlines, needs_node)) for since in awaited]
 
     def standing(pod: PodRecord) -> Standing:
+        if pod.uid in going:
+            return Standing.LOST
         if pod.ready:
             return Standing.READY
         return Standing.LOST if pod.gated or pod.uid in late else Standing.STARTING
@@ -151,7 +159,7 @@ def view_replicas(
         for item in unborn
         if not item.lost
     ]
-    ready = sum(pod.ready for pod in staying)
+    ready = sum(pod.ready and pod.uid not in going for pod in staying)
     lost_unborn = sum(item.lost for item in unborn)
     return ReplicaView(
         desired=desired,
@@ -159,6 +167,7 @@ def view_replicas(
         parked=tuple(parked),
         starting=tuple(sorted(starting, key=lambda replica: replica.expected_ready_seconds)),
         draining=sum(pod.terminating for pod in pods),
+        going=len(going),
         overdue=len(late) + lost_unborn,
         overdue_for_nodes=sum(pod.uid in late and pod.unschedulable and pod.gpus > 0 for pod in waiting),
         undelivered=sum(pod.uid in late and is_awaited(pod.uid) for pod in waiting) + lost_unborn,

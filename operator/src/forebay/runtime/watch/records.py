@@ -91,6 +91,8 @@ class NodeRecord:
     created_seconds: float
     going: bool = False
     """Its provisioner removes it, or its cloud takes it back."""
+    reclaimed: bool = False
+    """Its cloud takes it back; its provisioner counts it until it is gone."""
     ready_seconds: float | None = None
     """Since when it is Ready."""
     other_devices: Mapping[str, int] = field(default_factory=lambda: _NONE)
@@ -110,14 +112,15 @@ class NodeRecord:
         return self.usable_for(GPU_RESOURCES[0])
 
 
+# Taints of nodes that their cloud takes back.
+_RECLAIM_TAINTS = ("aws-node-termination-handler/", "cloud.google.com/impending-node-termination")
 # Taints of nodes that their provisioner removes, or that their cloud takes back.
 _GOING_TAINTS = (
     "karpenter.sh/disrupted",
     "karpenter.sh/disruption",
     "ToBeDeletedByClusterAutoscaler",
     "node.kubernetes.io/out-of-service",
-    "aws-node-termination-handler/",
-    "cloud.google.com/impending-node-termination",
+    *_RECLAIM_TAINTS,
 )
 # Taints that say "not yet" or "going away"; taints that keep other workloads off GPU nodes are no obstacle,
 # because GPU pods tolerate them.
@@ -263,6 +266,8 @@ def parse_node(body: Mapping[str, Any]) -> NodeRecord:
         created_seconds=parse_time(metadata.get("creationTimestamp")) or 0.0,
         going=metadata.get("deletionTimestamp") is not None
         or any(key.startswith(_GOING_TAINTS) for key in taints),
+        reclaimed=metadata.get("deletionTimestamp") is None
+        and any(key.startswith(_RECLAIM_TAINTS) for key in taints),
         ready_seconds=parse_time(condition.get("lastTransitionTime")) if ready else None,
         other_devices=_other_devices(allocatable),
     )
