@@ -23,7 +23,11 @@ PlainCounts = dict[PoolKey, dict[VariantKey, int]]
 TINY = 1e-6
 
 MANY_ANSWERS = 400
-"""Choosing among more answers is done in fractions where only the worth of more is asked."""
+"""The best choice among more answers is found only up to the solver's gap; where only the worth of more is asked,
+fractions of them are mixed."""
+
+TINY_GAP = 1e-6
+"""Of a choice among fewer answers: what is missing has a price that makes a usual gap larger than a replica."""
 
 MOST_NODES = 50
 """Of the search among offered answers: the bound comes from the prices, not from this search."""
@@ -81,7 +85,9 @@ def solve_by_columns(
         if relaxed.objective - bound <= CLOSE * abs(relaxed.objective):
             break
         prices = chooser.prices(relaxed)
-    solved = solve_program(chooser.program, replace(options, plain=True, nodes=min(options.nodes, MOST_NODES)))
+    gap = options.relative_gap if len(chooser.program.cost) > MANY_ANSWERS else TINY_GAP
+    choosing = replace(options, plain=True, nodes=min(options.nodes, MOST_NODES), relative_gap=gap)
+    solved = solve_program(chooser.program, choosing)
     counts = chooser.counts(solved)
     if counts is None:
         return None
