@@ -83,6 +83,8 @@ class OfRole:
 
     gains: dict[int, float] = field(default_factory=dict)
     count: int = -1
+    counted: int = 0
+    present: int = 0
     presents: list[int] = field(default_factory=list)
     peaks: list[int] = field(default_factory=list)
     evens: list[int] = field(default_factory=list)
@@ -116,28 +118,46 @@ class Rule:
             down = up if f is None else _nodes(f.maximum, f.rate_cap)
             curves[role] = work.curve(role, up, down), work.curve(role, down, up), work.curve(role, [(rate, 1.0)])
             expected = sum(r * w for r, w in up)
-        prices, shares = self._prices(work, {r: c[0] for r, c in curves.items()}, expected, finished)
+        orders = {r: c[0] for r, c in curves.items()}
+        prices, shares = self._prices(work, orders, expected, finished, counts)
         self.clock += ROUND
-        return {
-            role: self._wanted(role, curves[role], prices[role], shares[role], expected, forecasts, counts[role])
-            for role in self.roles
+        for role, one in self.roles.items():
+            self._follow(one, curves[role], prices[role], counts[role])
+        found: dict[float, dict[Role, int]] = {
+            fixed: {
+                role: self._wanted(
+                    role, curves[role], prices[role], shares[role], expected, forecasts, counts[role], fixed
+                )
+                for role in self.roles
+            }
+            for fixed in (180.0, 0.0)
         }
+        alone, beside = found.values()
+        if any(alone[role] > counts[role] for role in self.roles):
+            return {
+                role: beside[role] if alone[role] <= counts[role] < beside[role] else alone[role] for role in alone
+            }
+        return alone
 
     def _prices(
-        self, work: Work, curves: dict[Role, list[float]], expected: float, finished: float
+        self,
+        work: Work,
+        curves: dict[Role, list[float]],
+        expected: float,
+        finished: float,
+        counts: dict[Role, int],
     ) -> tuple[dict[Role, float], dict[Role, float]]:
         keep, slow = 0.5 ** (ROUND / HALF_LIFE), 0.5 ** (ROUND / SHARE_HALF_LIFE)
         self.finished = self.finished * keep + finished
         self.seconds = self.seconds * keep + ROUND
         self.requests = self.requests * slow + ROUND * expected
         usual = self.finished / self.seconds if self.seconds > 60.0 else expected
-        prior = 0.5 * ALLOWED * usual * 1800.0
+        prior = 20.0 * usual
         bias = {}
         for role, one in self.roles.items():
             now = [min(expected, curves[role][_pays(curves[role], k * work.request)]) for k in PRICES]
             one.predicted *= keep
-            if one.price is not None:
-                one.predicted += ROUND * _line(math.log(one.price), [math.log(k) for k in PRICES], now)
+            one.predicted += finished * min(1.0, _at(curves[role], counts[role]) / expected)
             bias[role] = ((2.5 if self.cold else 1.0) * prior) / (one.predicted + prior)
             bias[role] = min(max(bias[role], 1 / 16), 2.5)
             one.at_prices = [old * slow + ROUND * new for old, new in zip(one.at_prices, now, strict=True)]
@@ -165,6 +185,23 @@ class Rule:
             spent.append(math.log(total))
         return math.exp(_line(math.log(allowed), spent[::-1], [math.log(k) for k in tried][::-1]))
 
+    def _follow(
+        self, one: OfRole, curves: tuple[list[float], list[float], list[float]], price: float, n: int
+    ) -> None:
+        order, release, now = curves
+        if n != one.count:
+            one.count, one.gains = n, {}
+        one.present = _pays(now, price)
+        one.presents = [*one.presents, one.present][-4:]
+        one.peaks.append(one.present)
+        one.counted = max(len(order), n + 1, one.present + 1) + 2
+        for k in range(one.counted):
+            if k > n:
+                gain = n - k + price * (_at(order, n) - _at(order, k))
+            else:
+                gain = n - k + 0.5 * price * (_at(release, n) - _at(release, k))
+            one.gains[k] = max(0.0, one.gains.get(k, 0.0) + ROUND * gain)
+
     def _wanted(
         self,
         role: Role,
@@ -174,34 +211,25 @@ class Rule:
         expected: float,
         forecasts: dict[Role, DemandForecast],
         n: int,
+        fixed: float,
     ) -> int:
-        one, (order, release, now) = self.roles[role], curves
-        if n != one.count:
-            one.count, one.gains = n, {}
-        present = _pays(now, price)
+        one, (order, _, _) = self.roles[role], curves
         score = forecasts[role].score if role in forecasts else None
         young = role not in forecasts or (score is not None and score.scored < 20)
         hold = min(300.0 if role not in forecasts else 480.0, 12.0 * self.lead)
-        one.presents = [*one.presents, present][-4:]
-        one.peaks.append(present)
         usual = sorted(one.presents)[(len(one.presents) - 1) // 2]
         lowest = max(one.peaks[-1 - math.floor(hold / ROUND) :]) if young else usual
-        action = 180.0 * max(1.0, n / 10.0)
+        action = fixed * max(1.0, n / 10.0)
         best, most = n, 0.0
-        for k in range(max(len(order), n + 1, present + 1) + 2):
-            if k > n:
-                gain = n - k + price * (_at(order, n) - _at(order, k))
-                cost = 0.1 * (self.lead * (k - n) + action)
-            else:
-                gain = n - k + 0.5 * price * (_at(release, n) - _at(release, k))
-                cost = self.lead * (n - k) + action
-            one.gains[k] = max(0.0, one.gains.get(k, 0.0) + ROUND * gain)
+        for k in range(one.counted):
+            cost = 0.1 * (self.lead * (k - n) + action) if k > n else self.lead * (n - k) + action
             if k != n and k >= min(max(lowest, 1), n) and one.gains[k] - cost > most:
                 best, most = k, one.gains[k] - cost
         if self.clock - ROUND < max(300.0, 2.0 * self.lead):
             best = max(best, n)
         most_missed = min(2.0 * share * expected, 0.5 * expected)
         even = next((k for k, m in enumerate(order) if m <= most_missed), len(order) - 1)
-        one.evens = [*one.evens, even][-4:]
-        floor = max(sorted(one.evens)[(len(one.evens) - 1) // 2], present if young else 0, 1)
+        if fixed:
+            one.evens = [*one.evens, even][-4:]
+        floor = max(sorted(one.evens)[(len(one.evens) - 1) // 2], one.present if young else 0, 1)
         return max(best, floor)

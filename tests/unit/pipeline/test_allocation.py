@@ -51,7 +51,7 @@ def _two_types(fast_price: float) -> Pool:
 @pytest.mark.parametrize(("fast_price", "bought"), [(1.5, "fast"), (3.0, "slow")])
 def test_the_type_that_is_cheaper_per_speed_is_bought(fast_price: float, bought: str) -> None:
     small = world(_two_types(fast_price), 150.0, replicas={KEY: {"slow": 0, "fast": 0, "decode": 3}})
-    got = counts(small.run(20))
+    got = counts(small.run(1))
     other = {"fast": "slow", "slow": "fast"}[bought]
     assert got[bought] >= 5
     assert got[other] <= 1
@@ -183,7 +183,7 @@ def test_a_pool_that_is_held_keeps_its_part_of_the_budget() -> None:
     assert sum(decision.usd_per_hour or 0.0 for decision in decisions.values()) <= 20.0
 
 
-@pytest.mark.parametrize(("budget", "expected"), [(None, (8, 6)), (9.0, (6, 3))])
+@pytest.mark.parametrize(("budget", "expected"), [(None, (7, 5)), (9.0, (6, 3))])
 def test_the_ratio_band_goes_not_beyond_the_budget(budget: float | None, expected: tuple[int, int]) -> None:
     """Protects: what fitted before the band was raised into it afterwards, past the fleet's budget."""
     one_dollar = tuple(variant(role, usd_per_replica_hour=1.0) for role in (Role.PREFILL, Role.DECODE))

@@ -21,17 +21,23 @@ SHARES = 0.2 / PRICES
 """Share of requests that misses at each price, in the tests' model."""
 
 
+def model(price: float | None, shares: object = SHARES) -> RoleModel:
+    """Return a model whose replicas are those that pay at ``price``."""
+    at_prices = RATE * np.asarray(shares)
+    now = 0.0 if price is None else float(np.interp(price, PRICES, at_prices))
+    return RoleModel(misses_at_prices=at_prices, misses_with_what_is=now, requests_per_second=RATE)
+
+
 def run(
     spending: Spending, *, target: float, rounds: int, missed: dict[Role, float], shares: object = SHARES
 ) -> dict[Role, RolePrice]:
     prices: dict[Role, RolePrice] = {}
-    model = RoleModel(misses_at_prices=RATE * np.asarray(shares), requests_per_second=RATE)
     for _ in range(rounds):
         counts = {role: share * RATE * 15.0 for role, share in missed.items()}
         spending.take(
             finished=RATE * 15.0, missed=counts, hopeless={}, elapsed=15.0, seen=15.0, half_life=HALF_LIFE
         )
-        models = dict.fromkeys(missed, model)
+        models = {role: model(spending.roles[role].price, shares) for role in missed}
         prices = role_prices(spending, models, target=target, half_life=HALF_LIFE, elapsed=15.0, seen=15.0)
     return prices
 
@@ -104,10 +110,9 @@ def test_the_curve_says_what_each_price_would_miss() -> None:
 def test_time_in_which_nothing_was_counted_changes_no_bias() -> None:
     spending = Spending(cold=False)
     before = run(spending, target=0.99, rounds=500, missed={Role.SERVE: 0.004})[Role.SERVE]
-    model = RoleModel(misses_at_prices=RATE * SHARES, requests_per_second=RATE)
     for _ in range(500):
         after = role_prices(
-            spending, {Role.SERVE: model}, target=0.99, half_life=HALF_LIFE, elapsed=15.0, seen=15.0
+            spending, {Role.SERVE: model(before.price)}, target=0.99, half_life=HALF_LIFE, elapsed=15.0, seen=15.0
         )
     assert after[Role.SERVE].bias == pytest.approx(before.bias, rel=1e-6)
 
@@ -115,11 +120,10 @@ def test_time_in_which_nothing_was_counted_changes_no_bias() -> None:
 def test_a_week_in_which_the_pool_was_not_seen_is_no_week_of_predictions() -> None:
     spending, week = Spending(cold=False), 604_800.0
     before = run(spending, target=0.99, rounds=500, missed={Role.SERVE: 0.004})[Role.SERVE]
-    model = RoleModel(misses_at_prices=RATE * SHARES, requests_per_second=RATE)
     counts = {Role.SERVE: 0.004 * RATE * 15.0}
     spending.take(finished=RATE * 15.0, missed=counts, hopeless={}, elapsed=week, seen=15.0, half_life=HALF_LIFE)
-    after = role_prices(spending, {Role.SERVE: model}, target=0.99, half_life=HALF_LIFE, elapsed=week, seen=15.0)[
-        Role.SERVE
-    ]
+    after = role_prices(
+        spending, {Role.SERVE: model(before.price)}, target=0.99, half_life=HALF_LIFE, elapsed=week, seen=15.0
+    )[Role.SERVE]
     assert spending.seconds < 60.0
     assert after.bias == pytest.approx(1.0, rel=0.1) or before.bias < after.bias <= 1.0

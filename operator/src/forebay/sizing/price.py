@@ -32,8 +32,9 @@ SLACK = 0.15
 """Aim at so much less than all allowed misses: the last hours cannot take back what they miss."""
 _SHARE_HALF_LIFE_SECONDS = 21_600.0
 """Of what each price would spend: long enough for the quiet and the busy part of a day to count together."""
-_PRIOR_SECONDS = 1_800.0
-"""Allowed misses of so long stand for the model being right, until its predictions can be compared."""
+_CLUSTER_SECONDS = 20.0
+"""Misses come in clusters, of about as many requests as arrive in so long. So many stand for the model being
+right: while fewer were predicted, that none came says little."""
 _COLD_BIAS = 2.5
 """What is believed of a model that has no history: it knows neither the day's ramp nor its bursts."""
 _BIAS_RANGE = (1.0 / 16.0, 2.5)
@@ -68,8 +69,8 @@ class Spending:
     requests: float = 0.0
     """Expected requests, fading like what each price would miss of them."""
     roles: dict[Role, RoleSpending] = field(default_factory=dict)
-    counted_seconds: float = 0.0
-    """Seconds that the newest count covers; 0 while misses are unknown."""
+    compared: float = 0.0
+    """Finished requests of the newest count, of which misses are still to be predicted."""
 
     def take(
         self,
@@ -89,7 +90,7 @@ class Spending:
         self.finished = self.finished * keep + finished
         self.missed = max(0.0, self.missed * keep + sum(missed.values()) - max(hopeless.values(), default=0.0))
         self.seconds = self.seconds * keep + seen
-        self.counted_seconds = seen
+        self.compared += finished
         for role, count in missed.items():
             spent = self.roles.setdefault(role, RoleSpending())
             spent.missed = max(0.0, spent.missed * keep + count - hopeless.get(role, 0.0))
@@ -107,8 +108,15 @@ class RoleModel:
 
     misses_at_prices: FloatArray
     """Misses per second at the count that pays at each of `PRICES`."""
+    misses_with_what_is: float
+    """Misses per second with the replicas that are ready."""
     requests_per_second: float
     """Expected at the lead time."""
+
+    @property
+    def miss_share(self) -> float:
+        """Return the share of requests that miss with the replicas that are ready."""
+        return min(1.0, self.misses_with_what_is / max(self.requests_per_second, 1e-9))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,15 +161,13 @@ def role_prices(
     requests = max(model.requests_per_second for model in models.values())
     counted = spending.seconds > 60.0
     usual = spending.finished / spending.seconds if counted else requests
-    prior = max(0.5 * allowed * usual * _PRIOR_SECONDS, 1e-9)
+    prior = max(usual * _CLUSTER_SECONDS, 1e-9)
     biases = {}
     for role, model in models.items():
         spent = spending.roles.setdefault(role, RoleSpending())
-        if spent.price is not None and spending.counted_seconds:
-            now = float(np.interp(math.log(spent.price), _LOG_PRICES, model.misses_at_prices))
-            spent.predicted += spending.counted_seconds * now
+        spent.predicted += spending.compared * model.miss_share
         biases[role] = _bias(spent, prior, cold=spending.cold)
-    spending.counted_seconds = 0.0
+    spending.compared = 0.0
     pace = max(_pace(spending, allowed, usual, half_life), max(biases.values()) / _MOST_RAISED)
     _remember(spending, models, requests, elapsed, seen)
     common = _common_price(spending, biases, allowed * pace)

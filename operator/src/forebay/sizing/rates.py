@@ -17,7 +17,7 @@ _BURST_RING = 120
 _LEVEL_FACTOR = 2.5
 _SURE_DEVIATIONS = 2.0
 _BEYOND_DOUBT = 1.5
-"""Standard deviations of Poisson noise that are taken off a rate before it may lift a forecast."""
+"""Standard deviations that are taken off a rate before it may lift a forecast."""
 _UNKNOWN_BURSTINESS = 0.1
 _TIME_SLACK_SECONDS = 1e-6
 
@@ -113,23 +113,23 @@ class RateWindow:
 
     def now(self, window_seconds: float) -> float | None:
         """Return the present rate: of the last window, or of its last half if higher by more than noise."""
-        return self._or_last_half(window_seconds, deviations=1.0)
-
-    def fresh(self, window_seconds: float) -> float | None:
-        """Return the rate of the last window, or of its last half if that is higher beyond doubt.
-
-        Meant for lifting a forecast that has not seen the last seconds: noise must not, so the half-window's
-        rate counts less one and a half standard deviations.
-        """
-        return self._or_last_half(window_seconds, deviations=_BEYOND_DOUBT)
-
-    def _or_last_half(self, window_seconds: float, *, deviations: float) -> float | None:
-        """Return the rate of the window, or that of its last half less so much of its noise if that is higher."""
         whole = self.rate(window_seconds)
         half = self.rate(window_seconds / 2.0)
         if whole is None or half is None:
             return whole
-        return max(whole, half - deviations * math.sqrt(max(half, 0.0) / (window_seconds / 2.0)))
+        return max(whole, half - math.sqrt(max(half, 0.0) / (window_seconds / 2.0)))
+
+    def surely_above(self, known: float, known_seconds: float, seconds: float, burstiness: float) -> float | None:
+        """Return by what factor the rate of the last ``seconds`` exceeds ``known`` beyond doubt; less than 1: not.
+
+        Noise must not lift a forecast that has not seen the last seconds. So what counts is the rate less one and
+        a half standard deviations of the difference: the Poisson noise of both, and bursts within a minute.
+        """
+        fresh = self.rate(seconds)
+        if fresh is None or known <= 0.0:
+            return None
+        bursts = (burstiness * known) ** 2 * min(1.0, _BURST_SLOT_SECONDS / seconds)
+        return (fresh - _BEYOND_DOUBT * math.sqrt(fresh / seconds + known / known_seconds + bursts)) / known
 
     def burst_sample(self) -> float | None:
         """Return the squared relative deviation of three 10-s slots beyond Poisson noise.

@@ -86,14 +86,27 @@ class RoleWish:
 def wanted(regret: Regret, now: RoleSituation) -> RoleWish:
     """Return what a role should have now."""
     size = max(int(now.order.replicas[-1]), math.ceil(now.count), now.present, now.keep) + 2
-    first_above = math.floor(now.count) + 1
     sums = _followed(regret, now, size)
-    _add_saved(sums, now, first_above, regret.most)
-    usual = _lower_median(regret.presents, now.present)
-    best = _best(now, sums, min(max(now.keep or usual, now.at_least), now.count), first_above)
-    regret.most = math.inf if now.held or best == now.count else min(regret.most, float(sums.max()))
+    _add_saved(sums, now, regret.most)
+    _remember(regret.presents, now.present)
+    _remember(regret.evens, _even(now))
+    return _wish(regret, now, now.action_seconds)
+
+
+def wanted_beside(regret: Regret, now: RoleSituation) -> RoleWish:
+    """Return what a role should have where another role of the pool orders in the same round.
+
+    The action is paid by the other one. To be asked after `wanted`.
+    """
+    return _wish(regret, now, 0.0)
+
+
+def _wish(regret: Regret, now: RoleSituation, action_seconds: float) -> RoleWish:
+    lowest = min(max(now.keep or _lower_median(regret.presents), now.at_least), now.count)
+    best = _best(now, regret.sums, lowest, action_seconds)
+    regret.most = math.inf if now.held or best == now.count else min(regret.most, float(regret.sums.max()))
     stays = max(best, now.count) if now.held else best
-    floor = max(_lower_median(regret.evens, _even(now)), now.order_floor, now.at_least)
+    floor = max(_lower_median(regret.evens), now.order_floor, now.at_least)
     return RoleWish(replicas=max(stays, floor), holds_back=now.held and max(best, floor) < now.count)
 
 
@@ -108,8 +121,9 @@ def _followed(regret: Regret, now: RoleSituation, size: int) -> FloatArray:
     return regret.sums[:size]
 
 
-def _add_saved(sums: FloatArray, now: RoleSituation, first_above: int, most: float) -> None:
+def _add_saved(sums: FloatArray, now: RoleSituation, most: float) -> None:
     """Add what each count would have saved over the present one, in replica-seconds, within 0 and ``most``."""
+    first_above = math.floor(now.count) + 1
     fewer = now.release.misses_at_counts(0, first_above)
     more = now.order.misses_at_counts(first_above, len(sums))
     saved = np.concatenate(
@@ -126,9 +140,10 @@ def _add_saved(sums: FloatArray, now: RoleSituation, first_above: int, most: flo
         np.minimum(sums, most, out=sums)
 
 
-def _best(now: RoleSituation, sums: FloatArray, lowest: float, first_above: int) -> float:
+def _best(now: RoleSituation, sums: FloatArray, lowest: float, action_seconds: float) -> float:
     """Return the count whose regret exceeds the cost of moving there by most; the present one where none does."""
-    action = now.action_seconds * max(1.0, now.count / _ACTION_REPLICAS)
+    first_above = math.floor(now.count) + 1
+    action = action_seconds * max(1.0, now.count / _ACTION_REPLICAS)
     cost = now.lead_seconds * np.abs(_counts(len(sums)) - now.count) + action
     cost[:first_above] *= _RELEASE_SHARE
     cost[first_above:] *= _ORDER_SHARE
@@ -152,9 +167,12 @@ def _even(now: RoleSituation) -> int:
     return int(now.order.replicas[min(too_few, len(now.order.replicas) - 1)])
 
 
-def _lower_median(last: list[int], newest: int) -> int:
-    """Return the lower median of the last rounds' values, the newest included."""
+def _remember(last: list[int], newest: int) -> None:
+    """Append the newest of the last rounds' values."""
     last.append(newest)
     if len(last) > _MEDIAN_ROUNDS:
         del last[0]
+
+
+def _lower_median(last: list[int]) -> int:
     return sorted(last)[(len(last) - 1) // 2]

@@ -28,8 +28,9 @@ def forecast_of(
     """Ask the forecaster, or repeat what it said of the same minute unless the rate has climbed since.
 
     Its newest minute ended up to half a minute ago, and is half a minute old on average: on a steep ramp that is
-    as much as a short lead time. So the forecast is raised by the share by which the fresh rate exceeds that of
-    the minute it knows. Never lowered: what looks like a fall may be noise, and waiting for it costs little.
+    as much as a short lead time. So the forecast is raised by the share by which the last half-minute exceeds the
+    minute it knows, as far as that is no noise. Never lowered: what looks like a fall may be noise, and waiting
+    for it costs little.
     """
     window = pool.settings.rate_window_seconds
     rate = memory.window.rate(window) or 0.0
@@ -76,19 +77,21 @@ def _served_lead(pool: Pool, memory: PoolMemory, lead: float, turns: Turns) -> f
 
 
 def _lifted(forecast: DemandForecast | None, memory: PoolMemory, window_seconds: float) -> DemandForecast | None:
-    """Return ``forecast`` raised by how much the rate has grown since the minute that it was made of."""
+    """Return ``forecast`` raised by how much the last half-window is surely above the minute it was made of."""
     known_until = memory.fed_until_seconds
-    fresh = memory.window.fresh(window_seconds)
-    if forecast is None or known_until is None or fresh is None:
+    if forecast is None or known_until is None:
         return forecast
     step = memory.forecaster.resolution.step_seconds
     arrivals, covered = memory.window.window(known_until - step, known_until)
-    if arrivals <= 0.0 or covered < FULL_STEP * step:
+    if covered < FULL_STEP * step:
         return forecast
-    steps = math.floor(math.log(max(1.0, min(fresh * covered / arrivals, _LARGEST_LIFT))) / _CACHE_STEP + 0.5)
+    known = arrivals / covered
+    factor = memory.window.surely_above(known, covered, window_seconds / 2.0, memory.burstiness.value)
+    steps = math.floor(math.log(max(1.0, min(factor or 1.0, _LARGEST_LIFT))) / _CACHE_STEP + 0.5)
     if steps == 0:
         return forecast
-    lift, cap = math.exp(steps * _CACHE_STEP), max(forecast.rate_cap, fresh)
+    lift = math.exp(steps * _CACHE_STEP)
+    cap = max(forecast.rate_cap, lift * known)
     return replace(
         forecast,
         at_horizon=_times(forecast.at_horizon, lift, cap),

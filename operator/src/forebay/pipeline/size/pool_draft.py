@@ -7,7 +7,7 @@ from forebay.flow.decision import Reason, ReasonCode
 from forebay.flow.fleet import Pool, Role
 from forebay.pipeline.size.holding import ReleaseContext, release_reasons
 from forebay.pipeline.size.pool_basis import PoolBasis
-from forebay.pipeline.size.role_draft import RoleDraft, role_draft, role_sizes
+from forebay.pipeline.size.role_draft import RoleDraft, ordered_together, role_draft, role_sizes
 from forebay.pipeline.size.sizing_reasons import sizing_reasons
 from forebay.sizing.curve import Curves
 
@@ -43,5 +43,6 @@ def pool_draft(basis: PoolBasis, found: Mapping[int, Curves]) -> tuple[PoolDraft
         roles[role] = role_draft(basis, size, held=role in held)
         if roles[role].holds_back:
             reasons.extend(holding)
+    roles = ordered_together(roles, basis.memory)
     draft = PoolDraft(basis=basis, roles=roles, held=frozenset(held), yielding=frozenset(held & queueing))
     return draft, [*([basis.lost] if basis.lost else []), *sizing_reasons(draft.roles), *reasons]

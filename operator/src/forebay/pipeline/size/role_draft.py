@@ -1,7 +1,7 @@
 """One role between sizing and planning: the price of a miss, and the replicas that it should have."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from forebay.flow.fleet import Role
 from forebay.flow.forecast import DemandForecast
@@ -14,7 +14,7 @@ from forebay.pipeline.size.role_basis import RoleBasis
 from forebay.sizing.backlog import BacklogNeed, backlog_need
 from forebay.sizing.curve import Curves, SizedCurve
 from forebay.sizing.price import RoleModel, RolePrice, role_prices
-from forebay.sizing.regret import Regret, RoleSituation, wanted
+from forebay.sizing.regret import Regret, RoleSituation, wanted, wanted_beside
 
 _REACTIVE_HOLD_SECONDS = 300.0
 """Without a forecast, capacity is released only down to the highest present need of the last five minutes."""
@@ -57,6 +57,7 @@ class RoleDraft:
     """One role between sizing and planning; replicas are those of the reference variant."""
 
     size: RoleSize
+    situation: RoleSituation
     wanted: float
     """Replicas that the role should have."""
     holds_back: bool
@@ -66,6 +67,11 @@ class RoleDraft:
     def basis(self) -> RoleBasis:
         """Return what the role was sized from."""
         return self.size.basis
+
+    @property
+    def orders(self) -> bool:
+        """Return whether the role wants more than it has."""
+        return self.wanted > self.situation.count
 
     def need(self) -> RoleNeed:
         """Return what the planner is told: to have the replicas wanted, and what fewer of them would miss."""
@@ -91,6 +97,7 @@ def role_sizes(pool: PoolBasis, found: Mapping[int, Curves]) -> dict[Role, RoleS
     models = {
         role: RoleModel(
             misses_at_prices=curves[role].misses_at_prices,
+            misses_with_what_is=curves[role].order.misses_at(_ready(pool, basis)),
             requests_per_second=curves[role].order.erlangs / max(basis.seconds_per_request, 1e-12),
         )
         for role, basis in pool.roles.items()
@@ -125,26 +132,36 @@ def role_draft(pool: PoolBasis, size: RoleSize, *, held: bool) -> RoleDraft:
     peak = _reactive_peak(memory, role, size.present, pool.observed.at_seconds, basis.lead_seconds, hold)
     bought = sum(basis.speed[v.key] * pool.supplies[v.key].bought for v in pool.pool.of_role(role))
     requests = size.order.erlangs / max(basis.seconds_per_request, 1e-12)
-    found = wanted(
-        memory.regrets.setdefault(role, Regret()),
-        RoleSituation(
-            count=max(0.0, bought - pool.pool.settings.spare_replicas),
-            order=size.order,
-            release=size.release,
-            price=size.miss_price_replica_seconds,
-            allowed_misses_per_second=size.price.allowed_share * requests,
-            requests_per_second=requests,
-            lead_seconds=basis.lead_seconds,
-            action_seconds=pool.pool.settings.action_cost_seconds,
-            present=size.present,
-            keep=peak if hold else 0,
-            order_floor=max(size.backlog.order or 0, size.present if hold else 0),
-            held=held,
-            at_least=basis.at_least,
-            seen=memory.seen_seconds,
-        ),
+    situation = RoleSituation(
+        count=max(0.0, bought - pool.pool.settings.spare_replicas),
+        order=size.order,
+        release=size.release,
+        price=size.miss_price_replica_seconds,
+        allowed_misses_per_second=size.price.allowed_share * requests,
+        requests_per_second=requests,
+        lead_seconds=basis.lead_seconds,
+        action_seconds=pool.pool.settings.action_cost_seconds,
+        present=size.present,
+        keep=peak if hold else 0,
+        order_floor=max(size.backlog.order or 0, size.present if hold else 0),
+        held=held,
+        at_least=basis.at_least,
+        seen=memory.seen_seconds,
     )
-    return RoleDraft(size=size, wanted=found.replicas, holds_back=found.holds_back)
+    found = wanted(memory.regrets.setdefault(role, Regret()), situation)
+    return RoleDraft(size=size, situation=situation, wanted=found.replicas, holds_back=found.holds_back)
+
+
+def ordered_together(drafts: Mapping[Role, RoleDraft], memory: PoolMemory) -> dict[Role, RoleDraft]:
+    """Let roles order in the round in which another one does, where both need it: one alone serves nobody."""
+    if not any(draft.orders for draft in drafts.values()):
+        return dict(drafts)
+    return {role: draft if draft.orders else _beside(draft, memory) for role, draft in drafts.items()}
+
+
+def _beside(draft: RoleDraft, memory: PoolMemory) -> RoleDraft:
+    found = wanted_beside(memory.regrets[draft.basis.role], draft.situation)
+    return replace(draft, wanted=found.replicas) if found.replicas > draft.situation.count else draft
 
 
 def _reactive_hold(forecast: DemandForecast | None, lead_seconds: float) -> float:
@@ -189,7 +206,6 @@ def _backlog(pool: PoolBasis, basis: RoleBasis, present: int, miss_price_replica
     role, speed, observed = basis.role, basis.speed, pool.observed
     variants = pool.pool.of_role(role)
     waiting = _WAITING[ROLES[role].queue](observed)
-    ready = sum(speed[v.key] * pool.supplies[v.key].ready for v in variants)
     starting: list[tuple[float, float]] = []
     for variant in variants:
         seen = observed.variant(variant.key)
@@ -201,13 +217,18 @@ def _backlog(pool: PoolBasis, basis: RoleBasis, present: int, miss_price_replica
         waiting=waiting or 0.0,
         seconds_per_request=basis.seconds_per_request,
         rate=basis.rate,
-        ready=ready,
+        ready=_ready(pool, basis),
         starting=starting,
         lead_time_seconds=basis.lead_seconds,
         ttft_seconds=pool.pool.slo.ttft_seconds,
         miss_price_replica_seconds=miss_price_replica_seconds,
         present_need=present,
     )
+
+
+def _ready(pool: PoolBasis, basis: RoleBasis) -> float:
+    """Return the Ready replicas of a role, in those of its reference variant."""
+    return sum(basis.speed[v.key] * pool.supplies[v.key].ready for v in pool.pool.of_role(basis.role))
 
 
 def _savable(observed: PoolObservation) -> float | None:
