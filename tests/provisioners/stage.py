@@ -1,18 +1,23 @@
 """A pool on node pools whose nodes real provisioners bring.
 
-Its replicas are set by its own limits, so that a journey is about nodes and not about traffic.
+Its replicas are set by its own limits, so that a journey is about nodes and not about traffic; or they follow the
+traffic of simulated engines.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from devcluster import POOL_LABEL, Cluster
+from devcluster import POOL_LABEL, Cluster, PrometheusServer
 from devcluster.karpenter import CLASS_PATH, NodeClass
 from devcluster.rest import Json, condition_status
 from devcluster.waiting import eventually
+from forebay.flow.trace import RequestTrace
 from runoperator import NAMESPACE, RunningOperator, start_operator
+from runoperator.scenario import PROFILE, SPEED, engines, prometheus_config
 
 PREFIX = "devcluster.forebay.io/"
 NODE_POOLS = "/apis/karpenter.sh/v1/nodepools"
@@ -46,6 +51,8 @@ class Journey:
         self.rest = cluster.rest()
         self._operators: list[RunningOperator] = []
         self._kinds: list[Kind] = []
+        self._stack = ExitStack()
+        self._prometheus: PrometheusServer | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -55,7 +62,11 @@ class Journey:
     ) -> None:
         for operator in self._operators:
             operator.kill()
+        if self._prometheus is not None:
+            self._prometheus.stop()
+        self._stack.close()
         for kubectl in (
+            ("delete", "servingprofiles.forebay.io", "--all", "--wait=false"),
             ("delete", "gpunodepools.forebay.io", "--all", "--wait=false"),
             ("delete", "deployments", "--all", "-n", self.namespace, "--wait=false"),
             ("delete", "nodepools.karpenter.sh", "--all", "--wait=false", "--ignore-not-found"),
@@ -187,6 +198,7 @@ class Journey:
                 "startUp": "2s",
                 "minReplicas": least if index == 0 else 0,
                 "maxReplicas": least if most is None else most,
+                **({"profileRef": {"name": self.name_of(kind)}} if self._prometheus else {}),
             }
             for index, kind in enumerate(self._kinds)
         ]
@@ -199,17 +211,43 @@ class Journey:
                     "mode": "Auto",
                     "slo": {"ttft": "1s", "itl": "60ms"},
                     "telemetry": {"engine": "vllm"},
+                    **({"policyRef": {"name": "fast"}} if self._prometheus else {}),
                     "roles": {role: {"variants": variants}},
                 },
             }
         )
 
-    def operate(self, url: str = "http://127.0.0.1:9", **options: str) -> RunningOperator:
+    def serve(self, trace: RequestTrace) -> None:
+        """Let simulated engines serve traffic, and tell the operator how fast they are."""
+        forebay = "forebay.io/v1alpha1"
+        profiles = [
+            {
+                "apiVersion": forebay,
+                "kind": "ServingProfile",
+                "metadata": {"name": self.name_of(kind)},
+                "spec": {**PROFILE, "accelerator": kind.name, "gpusPerReplica": self._gpus},
+            }
+            for kind in self._kinds
+        ]
+        policy = {
+            "apiVersion": forebay,
+            "kind": "ScalingPolicy",
+            "metadata": {"name": "fast", "namespace": self.namespace},
+            "spec": {"guards": {"restart": "5s"}, "forecast": {"rateWindow": "15s"}},
+        }
+        self.cluster.apply([*profiles, policy])
+        workloads = [{"name": kind.name, "role": "serve", "speed": SPEED} for kind in self._kinds]
+        pool = {"name": "chat", "namespace": self.namespace, "workloads": workloads}
+        _, discovery = self._stack.enter_context(engines(self.cluster, pool, trace))
+        self._prometheus = self.cluster.start_prometheus(prometheus_config(discovery))
+
+    def operate(self, *, kubeconfig: Path | None = None, **options: str) -> RunningOperator:
         """Start an operator that waits for no history."""
         operator = start_operator(
             self.cluster,
-            url,
+            self._prometheus.url if self._prometheus is not None else "http://127.0.0.1:9",
             name=f"operator-{self.namespace}",
+            kubeconfig=kubeconfig,
             options={"history": "0s", **{name.replace("_", "-"): value for name, value in options.items()}},
         )
         self._operators.append(operator)

@@ -100,7 +100,7 @@ def engine_deployment(
     }
 
 
-_SPEED = {
+SPEED: Mapping[str, float] = {
     "prefill_base_seconds": 0.05,
     "prefill_seconds_per_token": 4e-4,
     "decode_base_seconds": 0.02,
@@ -108,8 +108,9 @@ _SPEED = {
     "max_batch": 16,
     "kv_capacity_tokens": 40_000,
 }
+"""Of one simulated replica."""
 _COLD_START = devcluster.ColdStart(image_pull_seconds=1, model_load_seconds=2)
-_PROFILE = {
+PROFILE: Mapping[str, object] = {
     "model": "test",
     "accelerator": "NVIDIA-H100-80GB-HBM3",
     "gpusPerReplica": 1,
@@ -202,7 +203,7 @@ class Stage:
                     "apiVersion": forebay,
                     "kind": "ServingProfile",
                     "metadata": {"name": self.namespace},
-                    "spec": _PROFILE,
+                    "spec": PROFILE,
                 },
                 {
                     "apiVersion": forebay,
@@ -241,7 +242,7 @@ class Stage:
     def serve(self, trace: RequestTrace) -> None:
         """Wait for the first engines, then start traffic and a Prometheus that has seen them."""
         eventually(self._engines_are_ready, timeout_seconds=180, describe="the first engines")
-        workloads = [{"name": f"chat-{role}", "role": role, "speed": _SPEED} for role in ("prefill", "decode")]
+        workloads = [{"name": f"chat-{role}", "role": role, "speed": SPEED} for role in ("prefill", "decode")]
         pool = {"name": "chat", "namespace": self.namespace, "workloads": workloads}
         _, discovery = self._stack.enter_context(engines(self.cluster, pool, trace))
         prometheus = self._prometheus = self.cluster.start_prometheus(prometheus_config(discovery))
