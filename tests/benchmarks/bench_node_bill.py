@@ -1,9 +1,9 @@
 """Forebay and the baselines on the same nodes, by the bill: `python -m tests.benchmarks.bench_node_bill`.
 
 Every policy runs over the same simulated nodes: pods that find no room launch one, empty ones go after ten
-minutes, and a node is billed while it exists. Forebay runs twice, planning in whole nodes and per GPU. The others are at
-their documented defaults. One-GPU and two-GPU figures are those of the replay's default pool; the four-GPU replica
-and the L40S are made from them, for nodes of another size, and measured on nothing.
+minutes, and a node is billed while it exists. Forebay runs twice, planning in whole nodes and per GPU. The others
+are at their documented defaults. One-GPU and two-GPU figures are those of the replay's default pool; the four-GPU
+replica and the L40S are made from them, for nodes of another size, and measured on nothing.
 """
 
 import argparse

@@ -27,7 +27,7 @@ def test_another_type_takes_over_in_the_round_of_the_word(journey: Journey) -> N
         journey.karpenter_pool(kind)
         journey.deploy(kind, replicas=1 if kind is L40S else 0)
     journey.until(lambda: journey.ready(L40S) == 1, seconds=90)
-    cloud.sold_out(L40S.instance_type, seconds=120)
+    cloud.sold_out(L40S.instance_type, seconds=20)
     journey.serve(steps(Step(20, 1.0), Step(400, 12.0)))
     journey.want(1, 8)
     operator = journey.operate()
