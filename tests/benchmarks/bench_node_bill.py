@@ -67,7 +67,7 @@ def scaled(speed: Performance, factor: float) -> Performance:
         prefill_seconds_per_token=speed.prefill_seconds_per_token / factor,
         decode_base_seconds=speed.decode_base_seconds / factor**0.5,
         decode_seconds_per_kv_token=speed.decode_seconds_per_kv_token / factor,
-        kv_capacity_tokens=speed.kv_capacity_tokens * factor,
+        kv_capacity_tokens=round(speed.kv_capacity_tokens * factor),
     )
 
 
