@@ -13,11 +13,10 @@ not multiplied again (https://github.com/vllm-project/aibrix/pull/2671).
 import math
 
 from forebay.flow.fleet import Role
-from forebay.offline.replay.baselines.common.role_by_role import RoleByRole, RoleScaler
+from forebay.offline.replay.baselines.common.role_by_role import by_knob
 from forebay.offline.replay.baselines.common.signals import Arrivals, RoleSignals
 from forebay.offline.replay.baselines.common.window import Window
-from forebay.offline.replay.baselines.registry import Baseline, Knob, PoolFacts
-from forebay.offline.replay.loop.policy import PoolPolicy
+from forebay.offline.replay.baselines.registry import Baseline, Knob
 
 RESYNC_SECONDS = 10.0
 OBSERVE_SECONDS = 180.0
@@ -89,28 +88,22 @@ class AibrixKpa(PodAutoscaler):
         return max(wanted, desired) if in_panic else wanted
 
 
-def apa(facts: PoolFacts, target: float) -> PoolPolicy:
-    """Return a PodAutoscaler with the APA strategy per role."""
-
-    def scaler(_: Role) -> RoleScaler:
-        return AibrixApa(target)
-
-    return RoleByRole(facts, scaler, interval_seconds=RESYNC_SECONDS)
-
-
-def kpa(facts: PoolFacts, target: float) -> PoolPolicy:
-    """Return a PodAutoscaler with the KPA strategy per role."""
-
-    def scaler(_: Role) -> RoleScaler:
-        return AibrixKpa(target)
-
-    return RoleByRole(facts, scaler, interval_seconds=RESYNC_SECONDS)
-
-
 _KNOB = Knob(name="target use", default=0.5, sweep=(0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1))
 _SOURCE = "https://aibrix.readthedocs.io/latest/features/autoscaling/autoscaling.html"
 
 BASELINES = (
-    Baseline(name="aibrix-apa", title="AIBrix APA", source=_SOURCE, knob=_KNOB, make=apa),
-    Baseline(name="aibrix-kpa", title="AIBrix KPA", source=_SOURCE, knob=_KNOB, make=kpa),
+    Baseline(
+        name="aibrix-apa",
+        title="AIBrix APA",
+        source=_SOURCE,
+        knob=_KNOB,
+        make=by_knob(AibrixApa, RESYNC_SECONDS),
+    ),
+    Baseline(
+        name="aibrix-kpa",
+        title="AIBrix KPA",
+        source=_SOURCE,
+        knob=_KNOB,
+        make=by_knob(AibrixKpa, RESYNC_SECONDS),
+    ),
 )

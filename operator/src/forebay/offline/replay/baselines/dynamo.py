@@ -19,10 +19,9 @@ https://docs.nvidia.com/dynamo/latest/components/planner/ and the planner of rel
 import math
 
 from forebay.flow.fleet import Role, Slo
-from forebay.offline.replay.baselines.common.role_by_role import RoleByRole, RoleScaler
+from forebay.offline.replay.baselines.common.role_by_role import by_knob, per_role
 from forebay.offline.replay.baselines.common.signals import Arrivals, RoleSignals
-from forebay.offline.replay.baselines.registry import Baseline, Knob, PoolFacts
-from forebay.offline.replay.loop.policy import PoolPolicy
+from forebay.offline.replay.baselines.registry import Baseline, Knob
 
 THROUGHPUT_INTERVAL_SECONDS = 180.0
 LOAD_INTERVAL_SECONDS = 5.0
@@ -121,33 +120,6 @@ class Sla:
         return step <= share * self._slo.itl_seconds and seen.kv_usage / engines <= 1.0
 
 
-def throughput(facts: PoolFacts, factor: float) -> PoolPolicy:
-    """Return the predictive planner of one pool."""
-
-    def scaler(_: Role) -> RoleScaler:
-        return Throughput(factor)
-
-    return RoleByRole(facts, scaler, interval_seconds=THROUGHPUT_INTERVAL_SECONDS)
-
-
-def load(facts: PoolFacts, factor: float) -> PoolPolicy:
-    """Return the reactive planner of one pool."""
-
-    def scaler(_: Role) -> RoleScaler:
-        return Load(factor)
-
-    return RoleByRole(facts, scaler, interval_seconds=LOAD_INTERVAL_SECONDS)
-
-
-def sla(facts: PoolFacts, factor: float) -> PoolPolicy:
-    """Return the planner of one pool with both loops."""
-
-    def scaler(_: Role) -> RoleScaler:
-        return Sla(factor, facts.pool.slo)
-
-    return RoleByRole(facts, scaler, interval_seconds=LOAD_INTERVAL_SECONDS)
-
-
 _SOURCE = "https://docs.nvidia.com/dynamo/latest/components/planner/"
 _MULTIPLIER = Knob(
     name="demand multiplier", default=1.0, sweep=(0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.6, 1.8, 2.5, 4.0, 6.0)
@@ -159,20 +131,20 @@ BASELINES = (
         title="Dynamo planner, throughput mode",
         source=_SOURCE,
         knob=_MULTIPLIER,
-        make=throughput,
+        make=by_knob(Throughput, THROUGHPUT_INTERVAL_SECONDS),
     ),
     Baseline(
         name="dynamo-sla",
         title="Dynamo planner, both loops for an SLA",
         source=_SOURCE,
         knob=_MULTIPLIER,
-        make=sla,
+        make=per_role(lambda facts, _, factor: Sla(factor, facts.pool.slo), LOAD_INTERVAL_SECONDS),
     ),
     Baseline(
         name="dynamo-load",
         title="Dynamo planner, load mode",
         source=_SOURCE,
         knob=Knob(name="threshold divisor", default=1.0, sweep=(0.5, 1.0, 2.0, 4.0, 8.0)),
-        make=load,
+        make=by_knob(Load, LOAD_INTERVAL_SECONDS),
     ),
 )

@@ -16,15 +16,11 @@ over one minute; ``hpa-fresh`` is given the last 15 s exactly, fresher than scra
 its kind.
 """
 
-from collections.abc import Callable
-
-from forebay.flow.fleet import Role
 from forebay.offline.replay.baselines.common.hpa_rules import SYNC_SECONDS, HpaRules, from_pods, from_total
-from forebay.offline.replay.baselines.common.role_by_role import RoleByRole
+from forebay.offline.replay.baselines.common.role_by_role import by_knob
 from forebay.offline.replay.baselines.common.signals import Arrivals, RoleSignals
 from forebay.offline.replay.baselines.common.window import Window
-from forebay.offline.replay.baselines.registry import Baseline, Knob, PoolFacts
-from forebay.offline.replay.loop.policy import PoolPolicy
+from forebay.offline.replay.baselines.registry import Baseline, Knob
 
 _RATE_WINDOW_SECONDS = 60.0
 _WAITING_PER_REPLICA = 4.0
@@ -83,36 +79,6 @@ class OnBoth(OnUtilisation):
         return max(super()._recommend(seen, replicas), queue)
 
 
-def on_utilisation(window_seconds: float) -> Callable[[PoolFacts, float], PoolPolicy]:
-    """Return what makes an HPA per role, on utilisation over ``window_seconds``."""
-
-    def make(facts: PoolFacts, target: float) -> PoolPolicy:
-        def scaler(_: Role) -> OnUtilisation:
-            return OnUtilisation(target, window_seconds)
-
-        return RoleByRole(facts, scaler, interval_seconds=SYNC_SECONDS)
-
-    return make
-
-
-def on_queue(facts: PoolFacts, target: float) -> PoolPolicy:
-    """Return one HPA on queue length per role."""
-
-    def scaler(_: Role) -> OnQueue:
-        return OnQueue(target)
-
-    return RoleByRole(facts, scaler, interval_seconds=SYNC_SECONDS)
-
-
-def on_both(facts: PoolFacts, target: float) -> PoolPolicy:
-    """Return one HPA on utilisation and queue length per role; the knob is the utilisation."""
-
-    def scaler(_: Role) -> OnBoth:
-        return OnBoth(target, _RATE_WINDOW_SECONDS)
-
-    return RoleByRole(facts, scaler, interval_seconds=SYNC_SECONDS)
-
-
 _UTILISATION = Knob(
     name="target utilisation",
     default=0.8,
@@ -125,14 +91,14 @@ BASELINES = (
         title="Kubernetes HPA on utilisation",
         source=_SOURCE,
         knob=_UTILISATION,
-        make=on_utilisation(_RATE_WINDOW_SECONDS),
+        make=by_knob(lambda target: OnUtilisation(target, _RATE_WINDOW_SECONDS), SYNC_SECONDS),
     ),
     Baseline(
         name="hpa-fresh",
         title="Kubernetes HPA on utilisation, measured without delay",
         source=_SOURCE,
         knob=_UTILISATION,
-        make=on_utilisation(SYNC_SECONDS),
+        make=by_knob(lambda target: OnUtilisation(target, SYNC_SECONDS), SYNC_SECONDS),
     ),
     Baseline(
         name="hpa-queue",
@@ -143,13 +109,13 @@ BASELINES = (
             default=_WAITING_PER_REPLICA,
             sweep=(16.0, 8.0, 4.0, 2.0, 1.0, 0.5, 0.2),
         ),
-        make=on_queue,
+        make=by_knob(OnQueue, SYNC_SECONDS),
     ),
     Baseline(
         name="hpa-combined",
         title="Kubernetes HPA on utilisation and queue length",
         source="https://cloud.google.com/kubernetes-engine/docs/best-practices/machine-learning/inference/autoscaling",
         knob=_UTILISATION,
-        make=on_both,
+        make=by_knob(lambda target: OnBoth(target, _RATE_WINDOW_SECONDS), SYNC_SECONDS),
     ),
 )

@@ -25,10 +25,9 @@ from forebay.offline.replay.baselines.common.hpa_rules import (
     HpaRules,
     from_total,
 )
-from forebay.offline.replay.baselines.common.role_by_role import RoleByRole, RoleScaler
+from forebay.offline.replay.baselines.common.role_by_role import RoleScaler, by_knob, per_role
 from forebay.offline.replay.baselines.common.signals import Arrivals, RoleSignals
 from forebay.offline.replay.baselines.registry import Baseline, Knob, PoolFacts
-from forebay.offline.replay.loop.policy import PoolPolicy
 
 COOL_DOWN_SECONDS = 300.0
 _RATE_WINDOW_SECONDS = 60.0
@@ -115,31 +114,9 @@ class KvUse(ScaledObject):
         return seen.kv_usage
 
 
-def by_rate(facts: PoolFacts, utilisation: float) -> PoolPolicy:
-    """Return a ScaledObject on the request rate per role."""
-
-    def scaler(_: Role) -> RoleScaler:
-        return Rate(utilisation)
-
-    return RoleByRole(facts, scaler, interval_seconds=SYNC_SECONDS)
-
-
-def by_velocity(facts: PoolFacts, utilisation: float) -> PoolPolicy:
-    """Return ScaledObjects on token velocity per role."""
-
-    def scaler(_: Role) -> RoleScaler:
-        return Velocity(utilisation)
-
-    return RoleByRole(facts, scaler, interval_seconds=SYNC_SECONDS)
-
-
-def by_backlog(facts: PoolFacts, share: float) -> PoolPolicy:
-    """Return ScaledObjects on the token backlog (prefill, or both phases) and KV-cache use (decode)."""
-
-    def scaler(role: Role) -> RoleScaler:
-        return KvUse(_KV_TARGET) if role is Role.DECODE else PrefillBacklog(share, facts.pool.slo.ttft_seconds)
-
-    return RoleByRole(facts, scaler, interval_seconds=SYNC_SECONDS)
+def _by_backlog(facts: PoolFacts, role: Role, share: float) -> RoleScaler:
+    """Return a ScaledObject on the token backlog (prefill, or both phases) or on KV-cache use (decode)."""
+    return KvUse(_KV_TARGET) if role is Role.DECODE else PrefillBacklog(share, facts.pool.slo.ttft_seconds)
 
 
 _SHARES = (0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.4, 0.3, 0.2)
@@ -150,14 +127,14 @@ BASELINES = (
         title="KEDA on the request rate",
         source="https://keda.sh/docs/latest/reference/scaledobject-spec/",
         knob=Knob(name="utilisation per replica", default=0.8, sweep=_SHARES),
-        make=by_rate,
+        make=by_knob(Rate, SYNC_SECONDS),
     ),
     Baseline(
         name="keda-token-velocity",
         title="KEDA on token velocity",
         source="https://arxiv.org/abs/2512.03416",
         knob=Knob(name="utilisation per replica", default=0.8, sweep=_SHARES),
-        make=by_velocity,
+        make=by_knob(Velocity, SYNC_SECONDS),
     ),
     Baseline(
         name="keda-token-backlog",
@@ -168,6 +145,6 @@ BASELINES = (
             default=0.65,
             sweep=(2.0, 1.0, 0.65, 0.4, 0.25, 0.15, 0.1, 0.07, 0.05),
         ),
-        make=by_backlog,
+        make=per_role(_by_backlog, SYNC_SECONDS),
     ),
 )

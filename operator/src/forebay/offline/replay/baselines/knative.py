@@ -13,11 +13,10 @@ one prefill at a time, or for the batch that just meets the ITL objective) and r
 import math
 
 from forebay.flow.fleet import Role
-from forebay.offline.replay.baselines.common.role_by_role import RoleByRole, RoleScaler
+from forebay.offline.replay.baselines.common.role_by_role import by_knob
 from forebay.offline.replay.baselines.common.signals import Arrivals, RoleSignals
 from forebay.offline.replay.baselines.common.window import Window
-from forebay.offline.replay.baselines.registry import Baseline, Knob, PoolFacts
-from forebay.offline.replay.loop.policy import PoolPolicy
+from forebay.offline.replay.baselines.registry import Baseline, Knob
 
 TICK_SECONDS = 2.0
 STABLE_SECONDS = 60.0
@@ -95,24 +94,6 @@ class OnRequestRate:
         return self._kpa.decide(seen.at_seconds, rate * seen.workload.seconds_per_request, seen.ready)
 
 
-def by_concurrency(facts: PoolFacts, utilisation: float) -> PoolPolicy:
-    """Return a PodAutoscaler on concurrency per role."""
-
-    def scaler(_: Role) -> RoleScaler:
-        return OnConcurrency(utilisation)
-
-    return RoleByRole(facts, scaler, interval_seconds=TICK_SECONDS)
-
-
-def by_rate(facts: PoolFacts, utilisation: float) -> PoolPolicy:
-    """Return a PodAutoscaler on requests per second per role."""
-
-    def scaler(_: Role) -> RoleScaler:
-        return OnRequestRate(utilisation)
-
-    return RoleByRole(facts, scaler, interval_seconds=TICK_SECONDS)
-
-
 _KNOB = Knob(
     name="target utilisation", default=0.7, sweep=(0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.4, 0.3, 0.2)
 )
@@ -120,7 +101,17 @@ _SOURCE = "https://knative.dev/docs/serving/autoscaling/kpa-specific/"
 
 BASELINES = (
     Baseline(
-        name="knative-concurrency", title="Knative on concurrency", source=_SOURCE, knob=_KNOB, make=by_concurrency
+        name="knative-concurrency",
+        title="Knative on concurrency",
+        source=_SOURCE,
+        knob=_KNOB,
+        make=by_knob(OnConcurrency, TICK_SECONDS),
     ),
-    Baseline(name="knative-rps", title="Knative on requests/s", source=_SOURCE, knob=_KNOB, make=by_rate),
+    Baseline(
+        name="knative-rps",
+        title="Knative on requests/s",
+        source=_SOURCE,
+        knob=_KNOB,
+        make=by_knob(OnRequestRate, TICK_SECONDS),
+    ),
 )

@@ -19,11 +19,10 @@ import numpy as np
 
 from forebay.flow.fleet import Role, Slo
 from forebay.flow.trace import FloatArray
-from forebay.offline.replay.baselines.common.role_by_role import RoleByRole
+from forebay.offline.replay.baselines.common.role_by_role import per_role
 from forebay.offline.replay.baselines.common.signals import Arrivals, RoleSignals
 from forebay.offline.replay.baselines.common.window import Window
 from forebay.offline.replay.baselines.registry import Baseline, Knob, PoolFacts
-from forebay.offline.replay.loop.policy import PoolPolicy
 
 INTERVAL_SECONDS = 30.0
 _MINUTE_SECONDS = 60.0
@@ -145,15 +144,6 @@ class Learned:
         return max(0.1, (self._facts.pool.slo.ttft_seconds - prefill) / max(prefill, 1e-9))
 
 
-def make(facts: PoolFacts, factor: float) -> PoolPolicy:
-    """Return the policy of one pool."""
-
-    def scaler(role: Role) -> Learned:
-        return Learned(factor, role, facts)
-
-    return RoleByRole(facts, scaler, interval_seconds=INTERVAL_SECONDS)
-
-
 BASELINES = (
     Baseline(
         name="learned",
@@ -164,6 +154,6 @@ BASELINES = (
             default=1.0,
             sweep=(0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0, 3.0),
         ),
-        make=make,
+        make=per_role(lambda facts, role, factor: Learned(factor, role, facts), INTERVAL_SECONDS),
     ),
 )

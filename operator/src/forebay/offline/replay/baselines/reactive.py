@@ -7,12 +7,10 @@ https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/. The 
 many guides start from.
 """
 
-from forebay.flow.fleet import Role
-from forebay.offline.replay.baselines.common.role_by_role import RoleByRole
+from forebay.offline.replay.baselines.common.role_by_role import by_knob
 from forebay.offline.replay.baselines.common.signals import Arrivals, RoleSignals
 from forebay.offline.replay.baselines.common.window import Window
-from forebay.offline.replay.baselines.registry import Baseline, Knob, PoolFacts
-from forebay.offline.replay.loop.policy import PoolPolicy
+from forebay.offline.replay.baselines.registry import Baseline, Knob
 
 _RATE_WINDOW_SECONDS = 60.0
 _HOLD_SECONDS = 300.0
@@ -36,15 +34,6 @@ class Reactive:
         return self._answers.highest()
 
 
-def make(facts: PoolFacts, utilisation: float) -> PoolPolicy:
-    """Return the policy of one pool."""
-
-    def scaler(_: Role) -> Reactive:
-        return Reactive(utilisation)
-
-    return RoleByRole(facts, scaler, interval_seconds=_INTERVAL_SECONDS)
-
-
 BASELINES = (
     Baseline(
         name="reactive",
@@ -55,6 +44,6 @@ BASELINES = (
             default=0.7,
             sweep=(0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4, 0.3, 0.2),
         ),
-        make=make,
+        make=by_knob(Reactive, _INTERVAL_SECONDS),
     ),
 )

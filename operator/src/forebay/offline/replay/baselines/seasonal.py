@@ -7,13 +7,11 @@ either it is reactive alone. Sized as KEDA sizes, by requests per second at a sh
 
 import numpy as np
 
-from forebay.flow.fleet import Role
 from forebay.flow.trace import FloatArray
 from forebay.offline.replay.baselines.common.hpa_rules import SYNC_SECONDS, HpaRules, from_total
-from forebay.offline.replay.baselines.common.role_by_role import RoleByRole
+from forebay.offline.replay.baselines.common.role_by_role import per_role
 from forebay.offline.replay.baselines.common.signals import Arrivals, RoleSignals
-from forebay.offline.replay.baselines.registry import Baseline, Knob, PoolFacts
-from forebay.offline.replay.loop.policy import PoolPolicy
+from forebay.offline.replay.baselines.registry import Baseline, Knob
 
 HEAD_START_SECONDS = 1800.0
 _MINUTE_SECONDS = 60.0
@@ -53,15 +51,6 @@ class Seasonal:
         return 0.0
 
 
-def make(facts: PoolFacts, utilisation: float) -> PoolPolicy:
-    """Return the policy of one pool."""
-
-    def scaler(_: Role) -> Seasonal:
-        return Seasonal(utilisation, facts.history_requests_per_minute)
-
-    return RoleByRole(facts, scaler, interval_seconds=SYNC_SECONDS)
-
-
 BASELINES = (
     Baseline(
         name="seasonal-naive",
@@ -72,6 +61,8 @@ BASELINES = (
             default=0.8,
             sweep=(0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4, 0.3, 0.2),
         ),
-        make=make,
+        make=per_role(
+            lambda facts, _, utilisation: Seasonal(utilisation, facts.history_requests_per_minute), SYNC_SECONDS
+        ),
     ),
 )

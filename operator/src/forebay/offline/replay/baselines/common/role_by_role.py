@@ -7,6 +7,7 @@ from forebay.flow.fleet import Role, VariantKey
 from forebay.flow.observation import PoolObservation
 from forebay.offline.replay.baselines.common.signals import Arrivals, RoleSignals, SignalReader
 from forebay.offline.replay.baselines.registry import PoolFacts
+from forebay.offline.replay.loop.policy import PoolPolicy
 
 
 class RoleScaler(Protocol):
@@ -17,13 +18,38 @@ class RoleScaler(Protocol):
         ...
 
 
-class RoleByRole:
-    """A pool policy of one independent `RoleScaler` per role."""
+MakeScaler = Callable[[PoolFacts, Role, float], RoleScaler]
+"""Build the autoscaler of one role at a setting of the knob."""
 
-    def __init__(self, facts: PoolFacts, make: Callable[[Role], RoleScaler], *, interval_seconds: float) -> None:
+
+def per_role(make: MakeScaler, interval_seconds: float) -> Callable[[PoolFacts, float], PoolPolicy]:
+    """Return what builds a pool policy of one independent autoscaler per role."""
+
+    def policy(facts: PoolFacts, knob: float) -> PoolPolicy:
+        scalers = {role: make(facts, role, knob) for role in facts.pool.roles}
+        return _RoleByRole(facts, scalers, interval_seconds)
+
+    return policy
+
+
+def by_knob(
+    make: Callable[[float], RoleScaler], interval_seconds: float
+) -> Callable[[PoolFacts, float], PoolPolicy]:
+    """Return the same for an autoscaler that is built from the setting of the knob alone."""
+
+    def scaler(_facts: PoolFacts, _role: Role, knob: float) -> RoleScaler:
+        return make(knob)
+
+    return per_role(scaler, interval_seconds)
+
+
+class _RoleByRole:
+    """A pool policy of one `RoleScaler` per role."""
+
+    def __init__(self, facts: PoolFacts, scalers: Mapping[Role, RoleScaler], interval_seconds: float) -> None:
         self.interval_seconds = interval_seconds
         self._reader = SignalReader(facts)
-        self._scalers = {role: make(role) for role in facts.pool.roles}
+        self._scalers = scalers
 
     def tick(self, seen: PoolObservation) -> Mapping[VariantKey, int]:
         """Ask every role's autoscaler; without traffic figures keep what there is."""
