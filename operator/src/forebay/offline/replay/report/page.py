@@ -15,6 +15,7 @@ from forebay.offline.replay.report.charts import attainment_chart, capacity_char
 from forebay.offline.replay.report.details import decisions, forecast_scores, settings, worst_windows
 from forebay.offline.replay.report.style import CSS, SCRIPT
 from forebay.offline.replay.results.output import Replay, ranked
+from forebay.offline.replay.results.table import milliseconds_or_unserved, seconds_or_unserved
 from forebay.offline.replay.results.verdict import usd
 from forebay.offline.simulation import accelerate
 
@@ -86,8 +87,8 @@ def _tiles(own: Outcome, span_seconds: float) -> str:
         (usd(score.cost_usd), f"Forebay's cost, {usd(monthly)} a month at this rate"),
         (f"{math.floor(score.slo_attainment * 10_000) / 100:.2f} %", "of servable requests within the SLO"),
         (f"{score.gpu_hours:,.0f}", "GPU-hours"),
-        (_seconds(score.ttft_p99_seconds), "TTFT, 99th percentile"),
-        (_milliseconds(score.itl_p99_seconds), "ITL, 99th percentile"),
+        (seconds_or_unserved(score.ttft_p99_seconds), "TTFT, 99th percentile"),
+        (milliseconds_or_unserved(score.itl_p99_seconds), "ITL, 99th percentile"),
         ("-" if over is None else f"{over:.2f}x", "of what a clairvoyant fleet costs"),
     ]
     return '<div class="tiles">' + "".join(f"<div><b>{a}</b><span>{b}</span></div>" for a, b in tiles) + "</div>"
@@ -158,9 +159,9 @@ def _row(outcome: Outcome) -> str:
         f"{math.floor(score.slo_attainment * 10_000) / 100:.2f} %",
         f"{100 * score.target:g} %",
         f"{100 * score.worst_window_attainment:.0f} %",
-        _seconds(score.ttft_p50_seconds),
-        _seconds(score.ttft_p99_seconds),
-        _milliseconds(score.itl_p99_seconds),
+        seconds_or_unserved(score.ttft_p50_seconds),
+        seconds_or_unserved(score.ttft_p99_seconds),
+        milliseconds_or_unserved(score.itl_p99_seconds),
         f"{score.goodput_requests_per_second:.2f}",
         f"{score.unserved_requests:,}",
         usd(score.cost_usd),
@@ -229,13 +230,3 @@ def _reproduce(replay: Replay) -> str:
         f'<p class="small">Seed {replay.seed}; {escape("; ".join(versions))}. The same command, files and '
         "versions give the same figures.</p>"
     )
-
-
-def _seconds(value: float) -> str:
-    if not math.isfinite(value):
-        return "unserved"
-    return f"{value:.2f} s" if value < 100 else f"{value:,.0f} s"
-
-
-def _milliseconds(value: float) -> str:
-    return f"{1000 * value:.0f} ms" if math.isfinite(value) else "unserved"

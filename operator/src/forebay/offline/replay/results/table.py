@@ -1,6 +1,7 @@
 """The figures of a replay as a table for a terminal."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 from forebay.offline.replay.jobs.outcome import Outcome, RunKind
@@ -114,8 +115,8 @@ def _cells(outcome: Outcome) -> tuple[str, ...]:
         "" if score.knob is None else f"{score.knob:g}",
         f"{int(score.slo_attainment * 10_000) / 100:.2f} / {100 * score.target:g} %",
         f"{100 * score.worst_window_attainment:.0f} %",
-        _seconds(score.ttft_p99_seconds),
-        _milliseconds(score.itl_p99_seconds),
+        seconds_or_unserved(score.ttft_p99_seconds),
+        milliseconds_or_unserved(score.itl_p99_seconds),
         f"{score.cost_usd:,.2f} $" if score.cost_usd < 10_000 else f"{score.cost_usd:,.0f} $",
         _times(score.cost_over_oracle),
         f"{score.gpu_hours:,.0f}" if score.gpu_hours >= 100 else f"{score.gpu_hours:.1f}",
@@ -137,13 +138,15 @@ def _row(cells: Sequence[str], *, nodes: bool) -> str:
     return " ".join((first.ljust(width), *(cell.rjust(wide) for cell, wide in others)))
 
 
-def _seconds(value: float) -> str:
+def seconds_or_unserved(value: float) -> str:
+    """Return seconds in words, `unserved` where they have no end."""
     if not math.isfinite(value):
         return "unserved"
     return f"{value:.2f} s" if value < 100 else f"{value:,.0f} s"
 
 
-def _milliseconds(value: float) -> str:
+def milliseconds_or_unserved(value: float) -> str:
+    """Return the same in milliseconds."""
     return f"{1000 * value:.0f} ms" if math.isfinite(value) else "unserved"
 
 
@@ -157,10 +160,4 @@ def span(seconds: float) -> str:
 
 
 def _wrapped(sentence: str) -> list[str]:
-    lines, line = [], ""
-    for word in sentence.split():
-        if line and len(line) + 1 + len(word) > 108:
-            lines.append(line)
-            line = ""
-        line = f"{line} {word}" if line else word
-    return [*lines, line]
+    return textwrap.wrap(sentence, 108, break_long_words=False, break_on_hyphens=False)
