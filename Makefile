@@ -57,13 +57,15 @@ format: setup ## Format the code and apply safe fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-crds: setup ## Generate crds/, docs/api.md and the chart's copies from the pydantic models
+crds: setup ## Generate crds/, docs/api.md, the chart's copies and the dialect tables from their sources
 	$(BIN)/python -m forebay.api.crd --out crds --docs docs/api.md
 	$(BIN)/python -m chartdocs
+	$(BIN)/python -m dialectdocs
 
 check-drift: setup ## Fail if a generated file differs from what its source says
 	$(BIN)/python -m forebay.api.crd --out crds --docs docs/api.md --check
 	$(BIN)/python -m chartdocs --check
+	$(BIN)/python -m dialectdocs --check
 
 image: ## Build the operator's image (DOCKER, BASE_IMAGE, DOCKER_BUILD_FLAGS: see tools/build-image)
 	tools/build-image operator
