@@ -36,6 +36,7 @@ OTHER: dict[str, object] = {
     "prometheus.clientCertificateSecret.name": "other",
     "prometheus.clientCertificateSecret.certificateKey": "other",
     "prometheus.clientCertificateSecret.privateKeyKey": "other",
+    "prometheus.proxy": "http://other:3128",
     "prometheus.namespaceLabel": "other",
     "prometheus.podLabel": "other",
     "prometheus.workloadLabel": "other",

@@ -3,6 +3,9 @@
 - {name: FOREBAY_INTERVAL, value: {{ .Values.operator.interval | toString | quote }}}
 - {name: FOREBAY_PROMETHEUS_TIMEOUT, value: {{ .Values.prometheus.timeout | toString | quote }}}
 - {name: FOREBAY_PROMETHEUS_SETTLE, value: {{ .Values.prometheus.settle | toString | quote }}}
+{{- with .Values.prometheus.proxy }}
+- {name: FOREBAY_PROMETHEUS_PROXY, value: {{ . | quote }}}
+{{- end }}
 - {name: FOREBAY_PROMETHEUS_NAMESPACE_LABEL, value: {{ .Values.prometheus.namespaceLabel | toString | quote }}}
 - {name: FOREBAY_PROMETHEUS_POD_LABEL, value: {{ .Values.prometheus.podLabel | toString | quote }}}
 {{- with .Values.prometheus.workloadLabel }}

@@ -204,6 +204,7 @@ def test_credentials_and_labels_of_prometheus_reach_its_client(monkeypatch: pyte
         "--prometheus-key-file=/secret/tls.key",
         "--prometheus-ca-file=/secret/ca.crt",
         "--prometheus-workload-label=app",
+        "--prometheus-proxy=http://proxy:3128",
         monkeypatch=monkeypatch,
         FOREBAY_PROMETHEUS_NAMESPACE_LABEL="kubernetes_namespace",
         FOREBAY_PROMETHEUS_POD_LABEL="kubernetes_pod_name",
@@ -214,7 +215,7 @@ def test_credentials_and_labels_of_prometheus_reach_its_client(monkeypatch: pyte
     assert given.auth.client_key_file == Path("/secret/tls.key")
     assert given.ca_file == Path("/secret/ca.crt")
     assert (given.namespace_label, given.pod_label) == ("kubernetes_namespace", "kubernetes_pod_name")
-    assert given.workload_label == "app"
+    assert (given.workload_label, given.proxy_url) == ("app", "http://proxy:3128")
 
 
 def test_half_of_basic_authentication_gets_a_sentence() -> None:

@@ -7,9 +7,12 @@ import pytest
 from click.testing import CliRunner
 
 from forebay.offline.replay.command import command
+from forebay.offline.replay.inputs.build_error import BuildError
 from forebay.offline.replay.jobs.job import UnknownPolicyError, policies_named
 from forebay.offline.replay.results.output import Replay, against_oracle
 from forebay.offline.replay.results.table import to_table
+from forebay.telemetry.settings import PrometheusSettings
+from tests.unit.api.manifests import SAMPLES
 from tests.unit.replay.outcomes import outcome, ten_minutes
 
 SHORT = ["--preset", "steady", "--until", "5m", "--rate", "5", "--jobs", "1"]
@@ -81,6 +84,22 @@ def test_what_is_wrong_is_one_sentence(arguments: list[str], words: str) -> None
     assert result.exit_code == 2
     assert words in result.output
     assert "Traceback" not in result.output
+
+
+def test_a_past_is_read_of_one_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects: two clusters in one Prometheus with equal names were summed."""
+    asked: list[PrometheusSettings] = []
+
+    def read(_: object, settings: PrometheusSettings, **__: object) -> None:
+        asked.append(settings)
+        raise BuildError("enough")
+
+    monkeypatch.setattr("forebay.offline.replay.command.recorded_trace", read)
+    smallest = str(SAMPLES / "inferencepool-smallest.yaml")
+    words = ["--prometheus", "http://p:9090", "--pool-ref", "serving/chat", "--pool", smallest]
+    result = CliRunner().invoke(command, [*words, "--prometheus-match-label", "cluster=eu-1"])
+    assert "enough" in result.output
+    assert asked[0].match_labels == {"cluster": "eu-1"}
 
 
 def test_a_product_means_all_its_recipes() -> None:

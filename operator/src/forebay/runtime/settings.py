@@ -73,6 +73,11 @@ class OperatorSettings(BaseModel):
         Path | None, Option("Private key of that certificate, unless it is in the same file.")
     ] = None
     prometheus_ca_file: Annotated[Path | None, Option("Certificate authorities of Prometheus (PEM).")] = None
+    prometheus_proxy: Annotated[
+        str | None,
+        Field(pattern="^https?://[^/ ]+/?$"),
+        Option("Proxy through which Prometheus is reached, such as http://proxy:3128.", "prometheus.proxy"),
+    ] = None
     prometheus_headers: Annotated[
         tuple[tuple[str, str], ...],
         Option(

@@ -35,6 +35,7 @@ def prometheus_settings(settings: OperatorSettings) -> PrometheusSettings:
             headers=dict(settings.prometheus_headers),
         ),
         ca_file=settings.prometheus_ca_file,
+        proxy_url=settings.prometheus_proxy,
         read_timeout_seconds=timeout / 2,
         query_timeout_seconds=timeout,
         interval_seconds=interval,

@@ -23,7 +23,7 @@ from forebay.offline.replay.results.output import Replay, against_oracle, to_jso
 from forebay.offline.replay.results.table import span, to_table
 from forebay.offline.simulation import NodeScoring, QueueOrder
 from forebay.offline.traces import PRESETS, TimeUnit, TraceError
-from forebay.parameters import DURATION, POOL_KEY
+from forebay.parameters import DURATION, LABEL, POOL_KEY
 from forebay.telemetry.settings import PrometheusSettings
 
 INTERRUPTED = 130
@@ -89,6 +89,13 @@ Exit codes:
     help=f"Generated traffic instead, at RATE requests/s: {', '.join(PRESETS)}. Repeatable.  [default: chat@40]",
 )
 @click.option("--prometheus", metavar="URL", help="Replay the past of --pool-ref from this server; needs --pool.")
+@click.option(
+    "--prometheus-match-label",
+    "match_labels",
+    multiple=True,
+    type=LABEL,
+    help="Label that the series of the pool's cluster have, such as cluster=eu-1. Repeatable.",
+)
 @click.option("--pool-ref", type=POOL_KEY, help="Which pool of the files the past is read of.")
 @click.option("--since", type=DURATION, default="14d", show_default=True, help="How much of the past.")
 @click.option(
@@ -161,6 +168,7 @@ def command(
     trace_block_tokens: int | None,
     presets: tuple[str, ...],
     prometheus: str | None,
+    match_labels: tuple[tuple[str, str], ...],
     pool_ref: PoolKey | None,
     since: float,
     pools: tuple[Path, ...],
@@ -213,7 +221,11 @@ def command(
     )
     try:
         chosen = policies_named([name.strip() for name in policies.split(",") if name.strip()])
-        prepared = _from_prometheus(wanted, prometheus, pool_ref, since) if prometheus else prepare(wanted)
+        if prometheus:
+            server = _server(prometheus, dict(match_labels), since)
+            prepared = _from_prometheus(wanted, server, pool_ref, since)
+        else:
+            prepared = prepare(wanted)
     except (BuildError, TraceError, UnknownPolicyError, ValueError) as error:
         raise BadInputError(str(error)) from error
     todo = jobs_for(chosen, sweep=sweep, other_order=report is not None)
@@ -228,7 +240,20 @@ def command(
         sys.exit(INTERRUPTED)
 
 
-def _from_prometheus(wanted: ReplayRequest, url: str, pool_ref: PoolKey | None, since_seconds: float) -> Prepared:
+def _server(url: str, match_labels: dict[str, str], since_seconds: float) -> PrometheusSettings:
+    """Return how to read a long past."""
+    return PrometheusSettings(
+        url=url,
+        query_timeout_seconds=60.0,
+        read_timeout_seconds=60.0,
+        history_limit_seconds=since_seconds + _READ_AHEAD_SECONDS,
+        match_labels=match_labels,
+    )
+
+
+def _from_prometheus(
+    wanted: ReplayRequest, server: PrometheusSettings, pool_ref: PoolKey | None, since_seconds: float
+) -> Prepared:
     """Return the scenario of a pool's own past."""
     if pool_ref is None or not wanted.resources:
         raise BuildError(
@@ -237,17 +262,11 @@ def _from_prometheus(wanted: ReplayRequest, url: str, pool_ref: PoolKey | None, 
         )
     if wanted.traces or wanted.presets:
         raise BuildError("give one kind of traffic: --prometheus, --trace or --preset")
-    settings = PrometheusSettings(
-        url=url,
-        query_timeout_seconds=60.0,
-        read_timeout_seconds=60.0,
-        history_limit_seconds=since_seconds + _READ_AHEAD_SECONDS,
-    )
     loaded = load_fleet(wanted.resources, span_seconds=since_seconds)
     binding = binding_named(list(loaded.bindings.values()), pool_ref)
     now = time.time()
-    found = recorded_trace(binding, settings, since_seconds=since_seconds, now_seconds=now, seed=wanted.seed)
-    source = f"{pool_ref} at {url}, the last {span(since_seconds)}"
+    found = recorded_trace(binding, server, since_seconds=since_seconds, now_seconds=now, seed=wanted.seed)
+    source = f"{pool_ref} at {server.url}, the last {span(since_seconds)}"
     return prepare(wanted, Elsewhere(pool=pool_ref, trace=found.trace, source=source, note=found.note))
 
 
