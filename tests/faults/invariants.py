@@ -190,9 +190,10 @@ class Invariants:
         return self.plant.least if workload.name == self.plant.types[0] else 0
 
     def _left_alone(self, workload: Workload) -> bool:
-        """Whether a person's decision stands, or the pool says that another writer has the target."""
-        conflicted = {item["type"]: item["status"] for item in self.plant.status().get("conditions") or ()}
-        return (workload.by_scale and workload.manager != "forebay") or conflicted.get("Conflicted") == "True"
+        """Whether a person's decision stands, or a manifest that comes back too often was given up."""
+        conditions = {item["type"]: item for item in self.plant.status().get("conditions") or ()}
+        given_up = conditions.get("Conflicted", {}).get("reason") == "RevertedTooOften"
+        return given_up or (workload.by_scale and workload.manager != "forebay")
 
 
 def _is_bad(name: str, condition: Mapping[str, str]) -> bool:

@@ -28,7 +28,7 @@ from forebay.runtime.statefiles import StateFiles
 from forebay.runtime.warmup import WarmUp
 from forebay.runtime.watch.kinds import Kind
 from forebay.runtime.watch.store import Store
-from forebay.telemetry.source import PodName, PoolTarget, PoolTelemetry
+from forebay.telemetry.source import PodName, PoolTarget, PoolTelemetry, TelemetrySource
 from tests.faults.bodies import NAMESPACE
 from tests.faults.cluster import POOL, STATUS, Cluster
 from tests.faults.workloads import Workload
@@ -164,7 +164,7 @@ class Plant:
     types: tuple[str, ...] = ("a", "b")
     kinds: tuple[str, ...] = ("Deployment", "Deployment")
     contrary: bool = False
-    """Whether the last workload's controller removes what serves first."""
+    """Whether the first workload's controller removes what serves first."""
     files: StateFiles | None = None
     load: Load = field(default_factory=Load)
 
@@ -181,7 +181,7 @@ class Plant:
                 name,
                 replicas=3 if number == 0 else 0,
                 kind=self.kinds[number],
-                contrary=self.contrary and name == self.types[-1],
+                contrary=self.contrary and number == 0,
             )
             self.store.apply(Kind.NODE_POOLS, _node_pool(name, 3.0 + number))
         self.cluster.settle()
@@ -193,13 +193,14 @@ class Plant:
         self.cluster.objects[STATUS] = self.pool
         self.start()
 
-    def start(self) -> None:
-        """Start a new operator on the caches as they are."""
+    def start(self, source: TelemetrySource | None = None) -> None:
+        """Start a new operator on the caches as they are; ``source`` replaces the telemetry."""
         metrics, directory = Metrics(), TargetDirectory(self.cluster)
         writer = ScaleWriter(self.cluster, directory, self.clock)
         events = EventRecorder(self.cluster, metrics, instance="me", clock=self.clock, wall_clock=self.wall)
         status = StatusWriter(self.cluster, self.store, metrics, drift_seconds=60.0, clock=self.clock)
-        telemetry = self.telemetry = Telemetry(self.load, self.cluster, self.rng)
+        self.telemetry = Telemetry(self.load, self.cluster, self.rng)
+        telemetry: TelemetrySource = source or self.telemetry
         self.loop = ControlLoop(
             Steps(
                 keeper=RosterKeeper(self.store),

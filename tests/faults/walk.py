@@ -15,6 +15,28 @@ from tests.unit.runtime.conftest import Clock
 
 _WILD, _CALM = 0.06, 0.015
 """Share of rounds in which something happens."""
+_LOAD = "load moves"
+THEMES: dict[str, tuple[str, ...]] = {
+    "everything": (),
+    "supply": (
+        "engines get stuck",
+        "replicas crash",
+        "replicas fall sick",
+        "quota",
+        "gates close",
+        "node vanishes",
+    ),
+    "writers": (
+        "manifest is applied",
+        "GitOps reverts",
+        "a person scales",
+        "API server refuses",
+        "API server is ill",
+    ),
+    "restarts": ("operator restarts", "metrics are wrong", "clock is set"),
+    "rollouts": ("rollout", "broken rollout", "node vanishes", "operator restarts"),
+}
+"""What happens in a walk beside moves of the load; () is all there is. A seed's theme is its remainder by five."""
 
 
 class Walk:
@@ -23,11 +45,18 @@ class Walk:
     def __init__(self, seed: int) -> None:
         """Set the plant up."""
         self.rng = np.random.default_rng(seed)
-        self.often = _CALM if seed % 4 == 3 else _WILD
-        types = ("a", "b") if seed % 3 else ("a",)
-        kinds = tuple("Deployment" if self.rng.random() < 0.6 else "StatefulSet" for _ in types)
+        theme, turn = list(THEMES)[seed % len(THEMES)], seed // len(THEMES) % 4
+        self.often = _CALM if turn == 3 else _WILD
+        kinds = (
+            ("StatefulSet", "Deployment"),
+            ("Deployment", "StatefulSet"),
+            ("StatefulSet",),
+            ("Deployment",) * 2,
+        )
+        types = ("a", "b")[: len(kinds[turn])]
         least = int(self.rng.integers(1, 4))
-        self.plant = Plant(Clock(), seed, least=least, types=types, kinds=kinds, contrary=seed % 5 == 4)
+        contrary = theme == "supply" and turn == 1
+        self.plant = Plant(Clock(), seed, least=least, types=types, kinds=kinds[turn], contrary=contrary)
         self.rules = Invariants(self.plant, quiet_since=self.plant.clock())
         self.rules.rates.append(self.plant.load.rate)
         self.rules.queues.append(0.0)
@@ -35,12 +64,12 @@ class Walk:
         self.heals: list[tuple[int, Callable[[], Any]]] = []
         """Rounds at which something that happened ends, and how."""
         self.happenings: dict[str, tuple[int, Callable[[], Any], Callable[[], Any] | None]] = {
-            "load moves": (8, self.load_moves, None),
+            _LOAD: (8, self.load_moves, None),
             "metrics are wrong": (2, self.metrics_are_wrong, self.metrics_are_right),
             "clock is set": (1, self.clock_is_set, self.clock_is_set_right),
             "engines get stuck": (2, self.engines_get_stuck, self.engines_move),
             "replicas crash": (1, self.replicas_crash, None),
-            "a replica falls sick": (3, self.replica_falls_sick, self.replicas_are_well),
+            "replicas fall sick": (3, self.replicas_fall_sick, self.replicas_are_well),
             "rollout": (2, self.rollout, None),
             "broken rollout": (3, self.broken_rollout, self.rollout_is_undone),
             "quota": (2, self.quota, self.no_quota),
@@ -54,6 +83,11 @@ class Walk:
             "operator restarts": (2, self.operator_restarts, None),
         }
         """How often each happens beside the others, what it does, and what ends it."""
+        self.happenings = {
+            name: item
+            for name, item in self.happenings.items()
+            if not THEMES[theme] or name in (_LOAD, *THEMES[theme])
+        }
 
     async def run(self, rounds: int) -> None:
         """Walk, and check the invariants in every round."""
@@ -134,9 +168,9 @@ class Walk:
         for pod in serving[: int(self.rng.integers(1, 3))]:
             self.plant.cluster.crash(pod)
 
-    def replica_falls_sick(self) -> None:
+    def replicas_fall_sick(self) -> None:
         serving = [pod for pod in self.one().pods if pod.ready]
-        for pod in serving[:1]:
+        for pod in serving[: int(self.rng.integers(1, 5))]:
             self.plant.cluster.crash(pod)
             pod.sick = True
 
