@@ -26,8 +26,8 @@ from forebay.offline.simulation import SimulationOptions
 from forebay.offline.traces import window
 
 PER_GPU = "forebay, per GPU"
-POLICIES = (FOREBAY, PER_GPU, "hpa", "keda-rate", "heteroscale", "dynamo-throughput")
-FIRST_HOUR = 16.0
+POLICIES = (FOREBAY, PER_GPU, "hpa", "keda-rate", "dynamo-throughput")
+FIRST_HOUR = 18.0
 """The peak comes first, and then the evening."""
 SLO = Slo(ttft_seconds=1.0, itl_seconds=0.05, target=0.99)
 
@@ -161,7 +161,7 @@ def outcome(made: Scenario, policy: str) -> PolicyScore:
 def main() -> None:
     """Print one table per case."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--hours", type=float, default=6.0)
+    parser.add_argument("--hours", type=float, default=3.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--policies", nargs="*", default=list(POLICIES), metavar="NAME")
     parser.add_argument("--cases", nargs="*", type=int, default=[0, 1, 2], metavar="NUMBER")

@@ -50,6 +50,21 @@ def test_many_observations_replace_the_prior() -> None:
     assert quantiles.p90_seconds == pytest.approx(60.0 * math.exp(1.2816 * 0.3), rel=0.15)
 
 
+@given(st.lists(st.floats(100.0, 600.0), max_size=20), st.lists(st.floats(1.0, 80_000.0), min_size=2, max_size=2))
+def test_a_wait_that_goes_on_is_evidence_once_it_is_long(seen: list[float], waits: list[float]) -> None:
+    """Protects from promising six minutes while a node has been missing for twenty."""
+    estimator = LeadTimeEstimator(NODE_PRIOR)
+    for seconds in seen:
+        estimator.observe(seconds)
+    told, (short, long) = estimator.quantiles(), sorted(waits)
+    assert estimator.expected(told.p90_seconds) == told
+    expected, later = estimator.expected(short), estimator.expected(long)
+    assert told.p90_seconds <= expected.p90_seconds <= later.p90_seconds
+    assert expected.observed == estimator.count == len(seen), "nothing is learned before it ends"
+    if long > told.p90_seconds:
+        assert later.p50_seconds > told.p50_seconds
+
+
 def test_the_middle_is_learned_before_the_tail() -> None:
     estimator = LeadTimeEstimator(START_UP_PRIOR)
     for _ in range(5):

@@ -18,6 +18,9 @@ ten hours looks as if its start had taken ten hours. What a pod teaches therefor
 * *Ready already*: it teaches a phase only if its duration is within that phase's deadline. The node lead time it
   teaches only if it was created after that was recalled from a status: an earlier process has learned from it.
 
+A replica that still waits for a node teaches something, too: the next node is expected to take longer, while the
+deadlines stay.
+
 A phase's deadline is that of a replica: the shortest deadline, or the phase's 99th percentile if that is longer.
 Each pod teaches each of its variants once per process, and a node pool once. No status tells the start-up of a
 variant, so after a restart the living pods teach it anew from the prior, and nothing adds up over restarts.
@@ -26,11 +29,13 @@ variant, so after a restart the living pods teach it anew from the prior, and no
 import math
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 
-_Z90 = NormalDist().inv_cdf(0.9)
-_Z99 = NormalDist().inv_cdf(0.99)
+_NORMAL = NormalDist()
+_Z90 = _NORMAL.inv_cdf(0.9)
+_Z99 = _NORMAL.inv_cdf(0.99)
+_LEAST_SHARE = 1e-9
 _SHORTEST_SECONDS = 0.5
 _LONGEST_SECONDS = 86_400.0
 _FADE = 0.97
@@ -106,6 +111,30 @@ class LeadTimeEstimator:
             self._told = (self.prior, self.count, self._quantiles())
         return self._told[2]
 
+    def expected(self, longest_wait_seconds: float) -> LeadTimeQuantiles:
+        """Return what to expect of the next one while one has been awaited for so long, and is not there.
+
+        A wait that goes on says that it takes longer, as soon as it is longer than most. It counts as one
+        observation, of the time that one takes at the median which has taken so long already.
+        """
+        told = self.quantiles()
+        if longest_wait_seconds <= told.p90_seconds:
+            return told
+        wait = math.log(min(longest_wait_seconds, _LONGEST_SECONDS))
+        mean, spread = math.log(told.p50_seconds), math.log(told.p90_seconds / told.p50_seconds) / _Z90
+        beyond = 1.0 - _NORMAL.cdf((wait - mean) / spread)
+        # Far beyond, where the distribution has nothing left, the wait itself.
+        taken = mean + spread * _NORMAL.inv_cdf(1.0 - 0.5 * beyond) if beyond > _LEAST_SHARE else wait
+        told = replace(
+            self,
+            count=self.count + 1,
+            _weight=self._weight + 1.0,
+            _sum=self._sum + max(taken, wait),
+            _sum_of_squares=self._sum_of_squares + max(taken, wait) ** 2,
+            _told=None,
+        ).quantiles()
+        return replace(told, observed=self.count)
+
     def _quantiles(self) -> LeadTimeQuantiles:
         prior, believed = self.prior, self._weight
         # The prior's mean fades faster than its spread: where the middle lies is known after a few observations,
@@ -176,6 +205,8 @@ class LeadTimeBook:
 
     node: dict[str, LeadTimeEstimator] = field(default_factory=dict)
     start_up: dict[str, LeadTimeEstimator] = field(default_factory=dict)
+    waits: dict[str, float] = field(default_factory=dict)
+    """By node pool, how long the replica has waited that waits longest for a node, in seconds."""
     _met: dict[str, dict[str, bool]] = field(default_factory=dict)
     """The pods of each variant by uid, and whether they have told all; the others were met while they started."""
     _gated_until: dict[str, float] = field(default_factory=dict)
@@ -189,6 +220,13 @@ class LeadTimeBook:
         if prior is not None:
             estimator.prior = prior
         return estimator
+
+    def expected_node(self, name: str, prior: PhasePrior | None = None) -> LeadTimeQuantiles:
+        """Return what the next node of a pool is expected to take, replicas that wait for one considered.
+
+        Deadlines are not of this: they would move away as the wait goes on.
+        """
+        return self.of_node_pool(name, prior).expected(self.waits.get(name, 0.0))
 
     def knows(self, variant: str, uid: str) -> bool:
         """Whether this pod has nothing more to teach about this variant."""
@@ -282,6 +320,7 @@ class LeadTimeBook:
             del self._met[variant]
         for name in self.node.keys() - node_pools:
             del self.node[name]
+        self.waits = {name: wait for name, wait in self.waits.items() if name in node_pools}
 
 
 def _in_time(seconds: float, estimator: LeadTimeEstimator, shortest_deadline_seconds: float) -> bool:

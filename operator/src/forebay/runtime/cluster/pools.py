@@ -69,6 +69,7 @@ class PoolLooks:
         self._now = now_seconds
         self._indices: dict[str, PodIndex] = {}
         self._placement = Placement()
+        self._waits: dict[str, float] = {}
         self._going_nodes = frozenset(node.name for node in memory.store.nodes.values() if node.going)
 
     def at_pool(self, entry: PoolEntry) -> PoolLook:
@@ -125,6 +126,7 @@ class PoolLooks:
 
     def after_pools(self, situations: Mapping[str, Situation]) -> dict[str, NodePoolObservation]:
         """Return the node pools with their replicas by node; those that did not deliver in time are blocked."""
+        self._memory.book.waits = self._waits
         node_pools = {}
         for name, observed in self._node_pools.items():
             placed = replace(observed, placement=self._placement.of(situations[name]))
@@ -172,6 +174,9 @@ class PoolLooks:
             needs_node=self._needs_node(variant, workload.group_size),
             going_nodes=self._going_nodes,
         )
+        name = variant.node_pool or ""
+        waits = [self._now - replica.ordered_seconds for replica in view.starting if replica.unschedulable]
+        self._waits[name] = max([self._waits.get(name, 0.0), *waits])
         if view.overdue_for_nodes and variant.node_pool is not None and entry.mode is Mode.AUTO:
             message = f"{view.overdue_for_nodes} replicas of {entry.pool.key} got no node before their deadline."
             self._memory.back_offs.of(variant.node_pool).overdue(message, self._now)
@@ -223,6 +228,12 @@ class PoolLooks:
             node=book.of_node_pool(variant.node_pool or "").quantiles(),
         )
 
+    def _expected(self, entry: PoolEntry, variant: Variant, group_size: int) -> float:
+        """Return the 90th percentile of what one more replica would take, in seconds."""
+        times = self._lead_times(entry, variant)
+        expected = replace(times, node=self._memory.book.expected_node(variant.node_pool or ""))
+        return expected.total(needs_node=self._needs_node(variant, group_size)).p90_seconds
+
     def _needs_node(self, variant: Variant, group_size: int) -> bool:
         """Whether one more replica would wait for a new node; unknown node pools are taken to have room.
 
@@ -259,7 +270,7 @@ class PoolLooks:
             overdue=view.undelivered,
             draining=view.draining,
             existing=view.existing,
-            lead_time_seconds=view.lead_time.p90_seconds,
+            lead_time_seconds=self._expected(entry, variant, workload.group_size),
             conflict=None if conflict is None else conflict.message,
             conflict_code="OtherWriter" if conflict is None else conflict.code,
             rollout=rollout_of(workload, row, view.alive, overdue=view.overdue),
@@ -276,13 +287,12 @@ class PoolLooks:
         self, entry: PoolEntry, variant: Variant, workload: WorkloadRecord | None = None
     ) -> VariantObservation:
         """Return a variant whose target is missing, or cannot be used: it is left alone."""
-        lead_time = self._lead_times(entry, variant).total(needs_node=self._needs_node(variant, 1))
         return VariantObservation(
             name=variant.name,
             role=variant.role,
             desired=0 if workload is None else workload.replicas,
             ready=0 if workload is None else min(workload.replicas, workload.ready_replicas),
-            lead_time_seconds=lead_time.p90_seconds,
+            lead_time_seconds=self._expected(entry, variant, 1),
             target_found=False,
         )
 

@@ -69,7 +69,6 @@ class ReplicaView:
     """As in ``VariantObservation``."""
     existing: int
     """Replicas with pods in any state, those that a rollout adds included."""
-    lead_time: LeadTimeQuantiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +182,6 @@ def view_replicas(
             standing=standing,
         ),
         existing=len(pods),
-        lead_time=lead_time,
     )
 
 

@@ -37,7 +37,7 @@ class ClusterView(ClusterMemory):
                 name,
                 situations[name],
                 gpus_per_node=entry.node_pool.gpus_per_node,
-                lead_time=self.book.of_node_pool(name, entry.prior).quantiles(),
+                lead_time=self.book.expected_node(name, entry.prior),
                 back_off=self.back_offs.of(name),
             )
             for name, entry in roster.node_pools.items()
