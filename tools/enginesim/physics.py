@@ -78,6 +78,8 @@ class PoolPhysics:
             options=SimulationOptions(log_replicas=True, prefix_cache=True),
             functions=_plain_python(),
         )
+        self.cut_off = 0
+        """Requests that pods held when they went."""
         self._slot_names: dict[int, str] = {}
         self._arrived = 0
         self._before_first: Indices = np.empty(0, np.int64)
@@ -110,7 +112,9 @@ class PoolPhysics:
 
     def lose(self, pod: str) -> None:
         """End a pod at once; its requests start again on others."""
-        if pod in self._pool.replicas.by_name:
+        replica = self._pool.replicas.by_name.get(pod)
+        if replica is not None:
+            self.cut_off += self._pool.replicas.held(replica) if replica.slot >= 0 else 0
             self._pool.remove_replica(pod, drain=False)
 
     # What happened ----------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from kubernetes.client.exceptions import ApiException
 from devcluster.rest import Json, Rest, condition_status, mapping, text
 from enginesim.config import PoolConfig, Workload
 from enginesim.errors import EngineSimError
+from forebay.actuation.victims import SERVING
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Pod:
     node: str
     ip: str
     ready: bool
-    """Ready, and not being deleted."""
+    """Ready, not being deleted, and not parked: what a Service sends requests to."""
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -72,6 +73,6 @@ def parse_pod(item: Json) -> Pod:
         namespace=text(item, "metadata", "namespace"),
         node=text(item, "spec", "nodeName"),
         ip=text(item, "status", "podIP"),
-        ready=ready and not text(item, "metadata", "deletionTimestamp"),
+        ready=ready and not text(item, "metadata", "deletionTimestamp") and labels.get(SERVING) != "false",
         labels=labels,
     )

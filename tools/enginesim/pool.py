@@ -113,6 +113,7 @@ class SimulatedEngines:
             "arrived": arrived,
             "served": self.recorder.served,
             "refused": self.recorder.refused,
+            "cut_off": self.physics.cut_off,
             "in_flight": self.physics.in_flight,
             "slo": self.config.slo.model_dump(),
             "slo_attainment": self._met / self._ended if self._ended else None,

@@ -201,6 +201,10 @@ class Recorder:
     def refresh(self) -> None:
         """Bring all gauges up to now."""
         held = {pod: gauges for pod in self.pods if (gauges := self.physics.gauges(pod)) is not None}
+        for pod in self.pods.keys() - held.keys():
+            # Drained and still there: an engine without a request.
+            self.pods[pod].set("running", 0)
+            self.pods[pod].set("waiting", 0)
         for pod, gauges in held.items():
             self._refresh_pod(self.pods[pod], gauges)
             for quantity in ("waiting", "queued", "sending", "receiving"):

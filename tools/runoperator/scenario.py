@@ -150,6 +150,7 @@ class Stage:
         self._stack = ExitStack()
         self._operators: list[RunningOperator] = []
         self._prometheus: devcluster.PrometheusServer | None = None
+        self._engines: Simulator | None = None
 
     def __enter__(self) -> Self:
         self.cluster.add_gpu_nodes(self.nodes, self._node_count)
@@ -244,7 +245,7 @@ class Stage:
         eventually(self._engines_are_ready, timeout_seconds=180, describe="the first engines")
         workloads = [{"name": f"chat-{role}", "role": role, "speed": SPEED} for role in ("prefill", "decode")]
         pool = {"name": "chat", "namespace": self.namespace, "workloads": workloads}
-        _, discovery = self._stack.enter_context(engines(self.cluster, pool, trace))
+        self._engines, discovery = self._stack.enter_context(engines(self.cluster, pool, trace))
         prometheus = self._prometheus = self.cluster.start_prometheus(prometheus_config(discovery))
         eventually(lambda: len(prometheus.query("vllm:num_requests_running")) >= 2, describe="the first scrapes")
 
@@ -287,6 +288,13 @@ class Stage:
         ]
         self.cluster.apply([account, *bindings])
         return self.cluster.kubeconfig_for(NAMESPACE, name)
+
+    def requests_cut_off(self) -> int:
+        """Return the requests that pods held when they went."""
+        if self._engines is None:
+            raise RuntimeError("serve() has not been called")
+        pools: Any = self._engines.status()["pools"]
+        return sum(int(pool["cut_off"]) for pool in pools)
 
     def replicas(self) -> dict[str, int]:
         """Return what the Deployments are asked to have."""

@@ -145,6 +145,14 @@ Exit codes:
     show_default=True,
     help="late-last: a request that can no longer meet its TTFT steps aside.",
 )
+@click.option(
+    "--grace",
+    type=DURATION,
+    help="What a removed replica still holds after this starts again.  [default: it ends all]",
+)
+@click.option(
+    "--park", is_flag=True, help="Forebay parks replicas before they go, as docs/serving-stacks.md says."
+)
 @click.option("--from", "start", type=DURATION, default=0.0, help="Skip this much; it becomes history.")
 @click.option("--until", "end", type=DURATION, help="Stop here, counted from the start of the trace.")
 @click.option(
@@ -182,6 +190,8 @@ def command(
     consolidate_after: float,
     spot_life: float | None,
     queue_order: str,
+    grace: float | None,
+    park: bool,
     start: float,
     end: float | None,
     rate: float | None,
@@ -214,6 +224,8 @@ def command(
         if nodes
         else None,
         queue_order=QueueOrder(queue_order),
+        grace_seconds=grace,
+        parks=park,
         seed=seed,
         start_seconds=start,
         end_seconds=end,

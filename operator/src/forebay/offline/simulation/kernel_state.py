@@ -72,6 +72,8 @@ IN_TIME, LATE, FOR_DECODE, QUEUES = range(4)
 ) = range(17)
 
 # Rows of KernelState.counts: the same in whole numbers.
+# OPEN is 1 for a replica in traffic, PARKED for one that is out of it and stays, 0 for one that goes when empty.
+PARKED = 2
 KIND, OPEN, MAX_BATCH, CURRENT, BATCH, COUNTS = range(6)
 
 # Rows of KernelState.keys and KernelState.trees: each finds its smallest entry.

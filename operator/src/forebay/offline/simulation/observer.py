@@ -8,6 +8,7 @@ from forebay.flow.fleet import Pool
 from forebay.flow.observation import (
     EngineSample,
     LengthHistogram,
+    ParkedReplica,
     PoolObservation,
     StartingReplica,
     Traffic,
@@ -147,7 +148,12 @@ class Observer:
     def _variant(self, number: int, now: float, desired: int) -> VariantObservation:
         model = self._replicas.models[number]
         live = self._replicas.live[number]
-        serving = [r.slot for r in live if r.life in (Life.READY, Life.DRAINING)]
+        serving = [r.slot for r in live if r.life in (Life.READY, Life.PARKED, Life.DRAINING)]
+        parked = tuple(
+            ParkedReplica(name=r.name, since_seconds=r.parked_seconds, requests=float(self._replicas.held(r)))
+            for r in live
+            if r.life is Life.PARKED
+        )
         starting = tuple(
             StartingReplica(r.ordered_seconds, r.expected_ready_seconds, unschedulable=r.life is Life.WAITING)
             for r in live
@@ -160,7 +166,8 @@ class Observer:
             desired=desired,
             ready=ready,
             starting=starting,
-            draining=len(serving) - ready,
+            parked=parked,
+            draining=len(serving) - ready - len(parked),
             engine=self._engine(number, serving, now - self._since) if serving else None,
             lead_time_seconds=self._lead_time(number, now),
         )

@@ -1,4 +1,4 @@
-"""Replicas of a simulated pool: ordered, waiting for GPUs, starting, ready, draining, gone; and what they cost.
+"""Replicas of a simulated pool: ordered, waiting for GPUs, starting, ready, parked, draining, gone; their cost.
 
 A replica is billed from its start until it is gone, and for its whole start-up at least: an order is a commitment,
 cancelled or not. What its node costs is counted below, by `forebay.offline.simulation.nodes`.
@@ -41,6 +41,10 @@ class Replicas:
         self.by_slot: dict[int, Replica] = {}
         self.by_name: dict[str, Replica] = {}
         self.failures = 0
+        self.cut_off = 0
+        """Requests that a replica still held when its time to end was over."""
+        self.taken_back = 0
+        """Parked replicas that took traffic again."""
         self.ordered = [0] * len(models)
         """Orders after the start, per variant."""
         self.cancelled = [0] * len(models)
@@ -113,18 +117,34 @@ class Replicas:
 
     # Orders and releases --------------------------------------------------------------------------------------
 
-    def scale(self, variant: int, wanted: int, now: float, emptying: AbstractSet[str] = frozenset()) -> None:
-        """Order or release replicas until ``wanted`` are there, draining ones not counted.
+    def scale(
+        self,
+        variant: int,
+        wanted: int,
+        now: float,
+        emptying: AbstractSet[str] = frozenset(),
+        *,
+        parks: bool = False,
+    ) -> None:
+        """Order or release replicas until ``wanted`` are there, parked and draining ones not counted.
 
-        Those on nodes that are named in ``emptying`` go first.
+        Those on nodes that are named in ``emptying`` go first. With ``parks`` what serves is parked, not released;
+        parked ones come back before others are ordered.
         """
-        present = [r for r in self.live[variant] if r.life is not Life.DRAINING]
-        for _ in range(wanted - len(present)):
+        present = [r for r in self.live[variant] if r.life not in (Life.PARKED, Life.DRAINING)]
+        parked = sorted((r for r in self.live[variant] if r.life is Life.PARKED), key=lambda r: -r.parked_seconds)
+        missing = max(0, wanted - len(present))
+        for replica in parked[:missing]:
+            self._unpark(replica, now)
+        for _ in range(missing - len(parked)):
             self.ordered[variant] += 1
             self.order(variant, now)
         for replica in self._victims(present, len(present) - wanted, now, emptying):
             self.cancelled[variant] += replica.life is not Life.READY
-            self.release(replica, now)
+            if parks and replica.life is Life.READY:
+                self._park(replica, now)
+            else:
+                self.release(replica, now)
 
     def order(
         self, variant: int, now: float, *, name: str | None = None, ready_at: float | None = None
@@ -146,11 +166,12 @@ class Replicas:
         """Let ``replica`` go: at once if it is not ready or idle, else when its requests are done."""
         if replica.life in (Life.WAITING, Life.STARTING):
             self._end(replica, now)
-        elif replica.life is Life.READY:
+        elif replica.life in (Life.READY, Life.PARKED):
             replica.life = Life.DRAINING
             self._draining += 1
-            self.world.counts[state.OPEN, replica.slot] = 0
-            self._nudge(self.world, replica.slot, now)
+            self._open(replica, 0, now)
+            if self._options.grace_seconds is not None:
+                self._at(now + self._options.grace_seconds, Due.CUT_OFF, replica)
             self.reap()
 
     def resume(self, replica: Replica, now: float) -> None:
@@ -158,25 +179,37 @@ class Replicas:
         if replica.life is Life.DRAINING:
             replica.life = Life.READY
             self._draining -= 1
-            self.world.counts[state.OPEN, replica.slot] = 1
-            self._nudge(self.world, replica.slot, now)
+            self._open(replica, 1, now)
+
+    def _park(self, replica: Replica, now: float) -> None:
+        replica.life, replica.parked_seconds = Life.PARKED, now
+        self._open(replica, state.PARKED, now)
+
+    def _unpark(self, replica: Replica, now: float) -> None:
+        replica.life = Life.READY
+        self.taken_back += 1
+        self._open(replica, 1, now)
+
+    def _open(self, replica: Replica, how: int, now: float) -> None:
+        self.world.counts[state.OPEN, replica.slot] = how
+        self._nudge(self.world, replica.slot, now)
 
     def fail(self, replica: Replica, now: float) -> None:
         """End ``replica`` at once; its requests start again from their prefill."""
         if replica.life in (Life.WAITING, Life.STARTING):
             self._end(replica, now)
             return
-        w, slot = self.world, replica.slot
-        first = slot * self.world.rules.batch_limit
-        lost = sorted(int(k) for k in w.ids[first : first + int(w.counts[state.BATCH, slot])])
-        if w.counts[state.CURRENT, slot] > state.IDLE:
-            lost.append(int(w.counts[state.CURRENT, slot]))
-        if replica.life is Life.READY:
+        lost = self._held(replica.slot)
+        if replica.life in (Life.READY, Life.PARKED):
             replica.life = Life.DRAINING
             self._draining += 1
-        self._requeue(self.world, slot, np.array(sorted(lost), np.int64), now)
+        self._requeue(self.world, replica.slot, np.array(lost, np.int64), now)
         self.failures += 1
         self.reap()
+
+    def held(self, replica: Replica) -> int:
+        """Return how many requests a replica that serves or is parked holds."""
+        return len(self._held(replica.slot))
 
     # Inside ---------------------------------------------------------------------------------------------------
 
@@ -218,6 +251,14 @@ class Replicas:
             seconds += (float(w.tags[first : first + batch].max()) - gained) * step
         return seconds
 
+    def _held(self, slot: int) -> list[int]:
+        w = self.world
+        first = slot * w.rules.batch_limit
+        held = [int(k) for k in w.ids[first : first + int(w.counts[state.BATCH, slot])]]
+        if w.counts[state.CURRENT, slot] > state.IDLE:
+            held.append(int(w.counts[state.CURRENT, slot]))
+        return sorted(held)
+
     def _at(self, when: float, what: Due, replica: Replica) -> None:
         self._entries += 1
         heapq.heappush(self._agenda, (when, self._entries, what, replica))
@@ -230,6 +271,10 @@ class Replicas:
             self._become_ready(replica, now)
         elif what is Due.FAILS:
             self._strike(replica, now)
+        elif what is Due.CUT_OFF:
+            if replica.life is Life.DRAINING:
+                self.cut_off += self.held(replica)
+                self.fail(replica, now)
         else:
             self._reclaim(replica, now)
 
@@ -319,20 +364,21 @@ class Replicas:
     def _strike(self, replica: Replica, now: float) -> None:
         """``replica`` fails; if it was still wanted, its workload starts another."""
         wanted = replica.life is Life.READY
-        if replica.life in (Life.READY, Life.DRAINING):
+        if replica.life in (Life.READY, Life.PARKED, Life.DRAINING):
             self.fail(replica, now)
         if wanted:
             self.order(replica.variant, now)
 
     def _reclaim(self, replica: Replica, now: float) -> None:
         """The node of ``replica`` goes: its workload starts another, it drains as long as the notice allows."""
-        if replica.life not in (Life.STARTING, Life.READY):
+        if replica.life not in (Life.STARTING, Life.READY, Life.PARKED):
             return
         ends = now + self._capacity.notice_seconds(replica.pod)
-        ready = replica.life is Life.READY
+        life = replica.life
         self.release(replica, now)
-        self.order(replica.variant, now)
-        if ready and self.by_slot.get(replica.slot) is replica:
+        if life is not Life.PARKED:
+            self.order(replica.variant, now)
+        if life is not Life.STARTING and self.by_slot.get(replica.slot) is replica:
             self._at(ends, Due.FAILS, replica)
 
     def _end(self, replica: Replica, when: float) -> None:

@@ -39,6 +39,10 @@ class SimulationResult:
     rejected: int = 0
     evictions: int = 0
     failures: int = 0
+    cut_off: int = 0
+    """Requests that began again because their replica's time to end was over."""
+    taken_back: int = 0
+    """Parked replicas that took traffic again."""
 
     def attained(self, slo: Slo, *, until_seconds: float | None = None) -> float:
         """Return the share of requests, of those that arrived before ``until_seconds``, that met ``slo``.

@@ -1,6 +1,6 @@
 """One simulated pool: give it traffic, run it, observe it as an operator would, scale it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
@@ -116,7 +116,14 @@ class SimulatedPool:
             if count != self._desired[variant]:
                 self.actions.append(ScaleAction(self.now_seconds, key, self._desired[variant], count))
                 self._desired[variant] = count
-            self.replicas.scale(variant, count, self.now_seconds, emptying)
+            self.replicas.scale(variant, count, self.now_seconds, emptying, parks=self.options.parks)
+
+    def free(self, names: Iterable[str]) -> None:
+        """Let parked replicas go."""
+        for name in names:
+            replica = self.replicas.by_name.get(name)
+            if replica is not None and replica.life is Life.PARKED:
+                self.replicas.release(replica, self.now_seconds)
 
     def observe(self) -> PoolObservation:
         """Return what an operator sees of the time since the last call."""
@@ -129,7 +136,7 @@ class SimulatedPool:
                 pool=self.pool.key,
                 variant=model.variant.key,
                 pod=replica.pod,
-                leaves=replica.life is Life.DRAINING,
+                leaves=replica.life in (Life.PARKED, Life.DRAINING),
             )
             for model, replicas in zip(self.replicas.models, self.replicas.live, strict=True)
             for replica in replicas
@@ -157,6 +164,8 @@ class SimulatedPool:
             rejected=int(states[REJECTED]),
             evictions=int(w.counters[EVICTIONS]),
             failures=self.replicas.failures,
+            cut_off=self.replicas.cut_off,
+            taken_back=self.replicas.taken_back,
         )
 
     def finish(self, drain_seconds: float) -> SimulationResult:

@@ -17,6 +17,8 @@ class Life(Enum):
     """For GPUs, or for a node that is on its way: not billed."""
     STARTING = auto()
     READY = auto()
+    PARKED = auto()
+    """Out of traffic: it finishes what it holds, is billed, and comes back at once if it is missed."""
     DRAINING = auto()
     GONE = auto()
 
@@ -30,6 +32,8 @@ class Due(Enum):
     FAILS = auto()
     RECLAIMED = auto()
     """Its node is given notice."""
+    CUT_OFF = auto()
+    """It was removed, and its time to end is over."""
 
 
 @dataclass(slots=True, eq=False)
@@ -44,6 +48,7 @@ class Replica:
     starts_seconds: float = math.inf
     """When its pod starts; infinite while no node for it is there or coming."""
     ready_seconds: float = math.inf
+    parked_seconds: float = math.inf
     expected_ready_seconds: float = math.inf
     slot: int = -1
 

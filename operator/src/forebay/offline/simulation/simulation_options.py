@@ -94,6 +94,10 @@ class SimulationOptions:
     retry_backoff_seconds: float = 1.0
     mean_seconds_between_failures: float | None = None
     """Mean life of one ready replica (exponential); its requests start again and a new replica is ordered."""
+    grace_seconds: float | None = None
+    """What a replica that is removed still holds after this starts again elsewhere; ``None``: it ends all."""
+    parks: bool = False
+    """Replicas that a policy of Forebay's releases are parked, and go when it frees them."""
     routing_weights: Mapping[VariantKey, float] = field(default_factory=dict)
     """Weight by variant: scales the share of decode batches, and orders idle prefill replicas."""
     slot_seconds: float = 5.0

@@ -42,6 +42,8 @@ class ReplayRequest:
     nodes: NodeOptions | None = field(default_factory=NodeOptions)
     """``None``: every replica finds its GPUs at once and is billed for them alone."""
     queue_order: QueueOrder = QueueOrder.FIFO
+    grace_seconds: float | None = None
+    parks: bool = False
     seed: int = 0
     start_seconds: float = 0.0
     end_seconds: float | None = None
@@ -101,6 +103,8 @@ def prepare(wanted: ReplayRequest, elsewhere: Elsewhere | None = None) -> Prepar
         options=SimulationOptions(
             seed=wanted.seed,
             queue_order=wanted.queue_order,
+            grace_seconds=wanted.grace_seconds,
+            parks=wanted.parks,
             prefix_cache=any(trace.cached_tokens is not None for trace in traces.values()),
         ),
         start_up_seconds=wanted.start_up_seconds,

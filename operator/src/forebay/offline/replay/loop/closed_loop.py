@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from forebay.offline.simulation import (
     NodeFleet,
     PlacedReplica,
     SimulatedPool,
+    SimulationOptions,
     SimulationResult,
 )
 
@@ -72,7 +73,10 @@ def run(
         progress: told the share that is done, now and then.
     """
     capacity = scenario.new_capacity()
-    pools = {key: _simulated(scenario, key, capacity) for key in scenario.traces}
+    # Only Forebay parks replicas: a released replica of other autoscalers goes at once.
+    parks = scenario.options.parks and isinstance(policy, Forebay)
+    options = replace(scenario.options, parks=parks)
+    pools = {key: _simulated(scenario, key, capacity, options) for key in scenario.traces}
     recorders = {key: _Recorder() for key in pools}
     decisions: list[FleetDecision] = []
     ticks = math.ceil(scenario.span_seconds / policy.interval_seconds)
@@ -93,6 +97,8 @@ def run(
         emptying = decided.emptying if decided is not None else frozenset()
         for key, targets in wanted.items():
             pools[key].scale(targets, emptying)
+            if decided is not None:
+                pools[key].free(name for variant in decided.pools[key].variants for name in variant.freed)
         if isinstance(capacity, NodeFleet):
             capacity.hold(_warm_nodes(scenario, decided), now)
         for key, recorder in recorders.items():
@@ -128,14 +134,16 @@ def _warm_nodes(scenario: Scenario, decided: FleetDecision | None) -> Mapping[st
     return {name: pool.warm_min for name, pool in scenario.fleet.node_pools.items()}
 
 
-def _simulated(scenario: Scenario, key: PoolKey, capacity: GpuSupply | NodeFleet) -> SimulatedPool:
+def _simulated(
+    scenario: Scenario, key: PoolKey, capacity: GpuSupply | NodeFleet, options: SimulationOptions
+) -> SimulatedPool:
     return SimulatedPool(
         scenario.fleet.pools[key],
         scenario.traces[key],
         initial=scenario.initial[key],
         performance=scenario.performance[key],
         start_up=scenario.start_up[key],
-        options=scenario.options,
+        options=options,
         capacity=capacity,
     )
 

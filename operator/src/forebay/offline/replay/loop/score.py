@@ -46,6 +46,10 @@ class PolicyScore:
     """Replicas ordered after the start."""
     cancelled_orders: int = 0
     """Of these, those taken back before they were ready."""
+    cut_off: int = 0
+    """Requests that began again because their replica's time to end was over."""
+    taken_back: int = 0
+    """Parked replicas that took traffic again."""
     node_hours: float = 0.0
     """Of nodes that are billed by the node."""
     nodes_launched: int = 0
@@ -121,6 +125,8 @@ def score(scenario: Scenario, run: PolicyRun) -> PolicyScore:
         target=max(scenario.fleet.pools[key].slo.target for key in judged),
         orders=sum(result.orders for result in run.results.values()),
         cancelled_orders=sum(result.cancelled_orders for result in run.results.values()),
+        cut_off=sum(result.cut_off for result in run.results.values()),
+        taken_back=sum(result.taken_back for result in run.results.values()),
         node_hours=money.node_hours,
         nodes_launched=sum(nodes.launched for nodes in run.node_bills.values()),
         nodes_unused=sum(nodes.given_back_unused for nodes in run.node_bills.values()),

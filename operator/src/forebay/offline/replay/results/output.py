@@ -178,6 +178,8 @@ def _policy(outcome: Outcome) -> Json:
         "scale_actions_per_hour": score.scale_actions_per_hour,
         "orders": score.orders,
         "orders_cancelled_before_ready": score.cancelled_orders,
+        "requests_cut_off": score.cut_off,
+        "parked_replicas_taken_back": score.taken_back,
         "nodes_launched": score.nodes_launched,
         "nodes_given_back_unused": score.nodes_unused,
         "wall_seconds": score.wall_seconds,
