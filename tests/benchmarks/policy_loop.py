@@ -13,11 +13,12 @@ from forebay.flow.observation import FleetObservation, PoolObservation
 from forebay.flow.performance import Performance
 from forebay.flow.settings import PolicySettings
 from forebay.flow.trace import FloatArray, RequestTrace
-from forebay.offline.simulation import QueueOrder, SimulatedPool, SimulationOptions, StartUp
+from forebay.offline.simulation import QueueOrder, SimulatedPool, SimulationOptions, SimulationResult, StartUp
 from forebay.pipeline import FleetState, decide
 from tests.benchmarks.policy_traces import Case
 
 KEY = PoolKey("bench", "chat")
+ROLES = (Role.PREFILL, Role.DECODE)
 NOT_SCORED_SECONDS = 60.0
 _BUSY_SHARE = 0.2
 BoolArray = np.ndarray[tuple[int], np.dtype[np.bool_]]
@@ -79,9 +80,9 @@ def run_case(
     """Run the policy over ``case`` with the objective that ``target`` of all requests are in time."""
     settings, options = settings or PolicySettings(), options or Options()
     case = replace(case, slo=replace(case.slo, target=target))
-    roles = (Role.SERVE,) if options.serve else (Role.PREFILL, Role.DECODE)
-    pool = _pool(case, options.believed(case.performance), start_up_seconds, settings, roles)
-    initial = _initial(case, roles)
+    roles = (Role.SERVE,) if options.serve else ROLES
+    pool = pool_of(case, options.believed(case.performance), start_up_seconds, roles, settings)
+    initial = initial_fleet(case, roles)
     simulated = SimulatedPool(
         pool,
         case.trace,
@@ -99,7 +100,7 @@ def run_case(
         decision = decide(fleet, seen, state).pools[KEY]
         orders.count(seen.pools[KEY], decision)
         simulated.scale({variant.key: variant.desired for variant in decision.variants})
-    return _outcome(case, simulated, orders)
+    return outcome_of(case, simulated.result(), pool, orders)
 
 
 _warmed: list[tuple[FloatArray, float, FleetState]] = []
@@ -136,13 +137,14 @@ class Orders:
             self.cancelled += min(starting, max(0, variant.current - variant.desired))
 
 
-def _pool(
+def pool_of(
     case: Case,
     believed: Performance | None,
     start_up_seconds: float,
-    settings: PolicySettings,
     roles: Sequence[Role],
+    settings: PolicySettings | None = None,
 ) -> Pool:
+    """Return the pool of a case: one variant per role."""
     variants = tuple(
         Variant(
             name=role.value,
@@ -154,10 +156,10 @@ def _pool(
         )
         for role in roles
     )
-    return Pool(key=KEY, slo=case.slo, variants=variants, settings=settings)
+    return Pool(key=KEY, slo=case.slo, variants=variants, settings=settings or PolicySettings())
 
 
-def _initial(case: Case, roles: Sequence[Role]) -> dict[VariantKey, int]:
+def initial_fleet(case: Case, roles: Sequence[Role]) -> dict[VariantKey, int]:
     """Return the fleet for 1.2 times the busiest minute of the first half hour at 80 % use."""
     trace, performance = case.trace, case.performance
     early = trace.arrival_seconds[trace.arrival_seconds < 1800.0]
@@ -176,8 +178,8 @@ def _initial(case: Case, roles: Sequence[Role]) -> dict[VariantKey, int]:
     return {VariantKey(role, role.value): math.ceil(rate * seconds[role] / 0.8) for role in roles}
 
 
-def _outcome(case: Case, simulated: SimulatedPool, orders: Orders) -> Outcome:
-    result = simulated.result()
+def outcome_of(case: Case, result: SimulationResult, pool: Pool, orders: Orders) -> Outcome:
+    """Return what one run came to."""
     trace, slo = case.trace, case.slo
     scored = trace.arrival_seconds < trace.span_seconds - NOT_SCORED_SECONDS
     prefill = (
@@ -186,7 +188,7 @@ def _outcome(case: Case, simulated: SimulatedPool, orders: Orders) -> Outcome:
     servable = (prefill <= slo.ttft_seconds) & scored
     met = (result.ttft_seconds <= slo.ttft_seconds) & (result.itl_seconds <= slo.itl_seconds) & scored
     hours = trace.span_seconds / 3600.0
-    usd = {v.key: v.usd_per_replica_hour or 0.0 for v in simulated.pool.variants}
+    usd = {v.key: v.usd_per_replica_hour or 0.0 for v in pool.variants}
     return Outcome(
         cost=sum(usd[name] * seconds for name, seconds in result.replica_seconds.items()) / 3600.0,
         attained=float(met.sum() / servable.sum()),
