@@ -20,7 +20,7 @@ from tests.benchmarks.policy_traces import Case
 
 
 def rival_outcomes(setting: Setting, name: str, knobs: Sequence[float]) -> dict[float, Outcome]:
-    """Return what a baseline comes to at each setting of its knob, with the start, start-up and prices of Forebay."""
+    """Return what a baseline comes to at each setting of its knob; start, start-up and prices are Forebay's."""
     case = setting.make(setting.seed)
     made = _scenario(case, setting.start_up_seconds)
     found = {}
