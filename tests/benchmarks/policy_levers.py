@@ -83,6 +83,10 @@ LEVERS: Mapping[str, Lever] = {
         "arrivals within a minute are taken for Poisson",
         {"forebay.sizing.rates.Burstiness.value": PropertyMock(return_value=0.0)},
     ),
+    "alone": Lever(
+        "prefill and decode do not wait for each other's orders",
+        {"forebay.pipeline.size.pool_draft.ordered_together": lambda drafts, _: dict(drafts)},
+    ),
     "no-lift": Lever(
         "forecasts do not follow the last half-minute", {"forebay.pipeline.size.demand._LARGEST_LIFT": 1.0}
     ),
