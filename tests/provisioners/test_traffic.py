@@ -1,16 +1,20 @@
 """Journeys on the real Karpenter in which replicas follow the traffic of simulated engines."""
 
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from devcluster import Cluster
 from devcluster.rest import text
 from runoperator.scenario import Step, steps
+from tests.provisioners.conformance import RESOURCES, simulated_replicas
 from tests.provisioners.stage import H100, L40S, Journey
 
 pytestmark = pytest.mark.usefixtures("karpenter")
 
+_COMPARED_AT_SECONDS = 200.0
 _EVENTS = "/api/v1/namespaces/default/events"
 
 
@@ -20,15 +24,20 @@ def journey(cluster: Cluster, namespace: str) -> Iterator[Journey]:
         yield journey
 
 
-def test_another_type_takes_over_in_the_round_of_the_word(journey: Journey) -> None:
-    """Protects requests in a ramp: nobody waits for a deadline once the provisioner has spoken."""
+def test_another_type_takes_over_in_the_round_of_the_word(journey: Journey, tmp_path: Path) -> None:
+    """Protects requests in a ramp: nobody waits for a deadline once the provisioner has spoken.
+
+    The same in the simulator comes to the same replicas.
+    """
     cloud = journey.node_class()
     for kind in (L40S, H100):
         journey.karpenter_pool(kind)
         journey.deploy(kind, replicas=1 if kind is L40S else 0)
     journey.until(lambda: journey.ready(L40S) == 1, seconds=90)
     cloud.sold_out(L40S.instance_type, seconds=20)
-    journey.serve(steps(Step(20, 1.0), Step(400, 12.0)))
+    traffic = steps(Step(20, 1.0), Step(400, 5.0))
+    journey.serve(traffic)
+    served = time.monotonic()
     journey.want(1, 8)
     operator = journey.operate()
     rounds: dict[str, float] = {}
@@ -42,10 +51,23 @@ def test_another_type_takes_over_in_the_round_of_the_word(journey: Journey) -> N
         return "taken over" in rounds
 
     journey.until(taken_over, seconds=180)
+    assert told(journey)
     # The round that was under way when the word came, and the one that heard it.
     assert rounds["taken over"] - rounds.get("told", rounds["taken over"]) <= 2, rounds
     journey.until(lambda: journey.ready(H100) >= 1, seconds=90)
     assert journey.status(L40S)["lastFailure"]["reason"] == "SoldOut"
+    time.sleep(max(0.0, served + _COMPARED_AT_SECONDS - time.monotonic()))
+    real = {kind.name: journey.replicas(kind) for kind in (L40S, H100)}
+    simulated = simulated_replicas(
+        journey.cluster.kubectl("get", RESOURCES, "-n", journey.namespace, "-o", "yaml"),
+        traffic,
+        tmp_path,
+        sold_out=[journey.name_of(L40S)],
+        node_seconds=4.0,
+        at=_COMPARED_AT_SECONDS,
+    )
+    assert simulated.keys() == real.keys()
+    assert all(abs(simulated[name] - real[name]) <= 1 for name in real), (simulated, real)
 
 
 def test_a_spot_notice_brings_the_successor_before_the_node_goes(journey: Journey) -> None:
