@@ -48,6 +48,7 @@ async def look(store: Store, objects: Any) -> NodePoolLook:
         ),
         situation=Situation(at_seconds=NOW, nodes=(node,), states=states, sight=sight, blocked=True),
         last_failure=Word(cause=Cause.SOLD_OUT, message="word " * 400, at_seconds=NOW - 5),
+        phases={"launch": replace(TIMES, p50_seconds=3.0)},
         node=TIMES,
         start_up=TIMES,
         total=TIMES,
@@ -68,7 +69,9 @@ async def test_it_tells_states_cost_lead_times_and_why_nothing_comes(store: Stor
         {"state": "usable", "nodes": 1, "since": "2026-11-19T23:50:00Z"},
     ]
     assert report.status["costPerHour"] == "40.00", "two nodes of eight GPUs are paid for"
-    assert report.status["leadTime"][0] == {"phase": "node", "p50": "4m", "p90": "6m40s", "samples": 2}
+    launch, node = report.status["leadTime"][:2]
+    assert launch == {"phase": "launch", "p50": "3s", "p90": "6m40s", "samples": 2}
+    assert node == {"phase": "node", "p50": "4m", "p90": "6m40s", "samples": 2}
     assert report.status["asked"] == 5
     reasons = [item["reason"] for item in report.status["conditions"]]
     assert reasons == ["Blocked", "ProviderFailed"]

@@ -13,7 +13,8 @@ class PhaseLeadTime(ApiModel):
     """Measured duration of one phase on the way from an order to a serving replica."""
 
     phase: Annotated[StrictStr, Field(max_length=32)]
-    """scheduling, node, startup or total."""
+    """launch (to the purchase of a node), register (to the node in the cluster), usable (to its GPUs), node (pod
+    created to pod scheduled, where a node had to come), startup (to the pod's readiness) or total."""
     p50: Short
     """Median."""
     p90: Short

@@ -48,6 +48,8 @@ class NodePoolLook:
     node: LeadTimeQuantiles
     start_up: LeadTimeQuantiles | None
     total: LeadTimeQuantiles | None
+    phases: Mapping[str, LeadTimeQuantiles] = field(default_factory=dict)
+    """What each step of a node took."""
     warm_nodes: int = 0
     """Free nodes that are to be held."""
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from forebay.actuation.targets import TargetRef
 from forebay.runtime.cluster.leadtime import LeadTimeBook
+from forebay.runtime.cluster.nodephases import NodePhases
 from forebay.runtime.cluster.nodepools import BackOffs
 from forebay.runtime.cluster.orders import UnbornReplicas
 from forebay.runtime.cluster.writes import Writes
@@ -14,7 +15,7 @@ from forebay.runtime.watch.workloads import WorkloadRecord
 
 @dataclass(slots=True)
 class ClusterMemory:
-    """The caches, lead times, back-offs, orders that no pod tells of, and our own writes.
+    """The caches, lead times and their phases, back-offs, orders that no pod tells of, and our own writes.
 
     Args:
         store: the informer's caches.
@@ -26,6 +27,7 @@ class ClusterMemory:
     shortest_deadline_seconds: float = 900.0
     writes: Writes = field(default_factory=Writes)
     book: LeadTimeBook = field(default_factory=LeadTimeBook)
+    phases: NodePhases = field(default_factory=NodePhases)
     back_offs: BackOffs = field(default_factory=BackOffs)
     unborn: UnbornReplicas = field(default_factory=UnbornReplicas)
     other_workloads: dict[TargetRef, WorkloadRecord | str] = field(default_factory=dict)

@@ -32,6 +32,8 @@ class ClusterView(ClusterMemory):
             name: self._situation(entry, holders, sights.get(name, ProviderSight()), now_seconds)
             for name, entry in roster.node_pools.items()
         }
+        for name, situation in situations.items():
+            self.phases.see(name, situation)
         node_pools = {
             name: observe_node_pool(
                 name,
@@ -56,6 +58,7 @@ class ClusterView(ClusterMemory):
                 replace(
                     self._node_pool_look(roster.node_pools[name], observed, situations[name], pools),
                     pods=looks.staying(situations[name]),
+                    phases=self.phases.quantiles(name),
                 )
                 for name, observed in looks.after_pools(situations).items()
             ),
@@ -66,6 +69,7 @@ class ClusterView(ClusterMemory):
         self.book.keep_only(variants=self._variants(roster), node_pools={"", *_node_pools(roster)})
         self.book.forget_others(pod.uid for pod in self.store.all_pods())
         self.back_offs.keep_only(roster.node_pools)
+        self.phases.keep_only(roster.node_pools)
         targets = {target for entry in roster.pools.values() for target in entry.targets.values()}
         self.writes.keep_only(targets)
         self.unborn.keep_only(targets)

@@ -56,7 +56,7 @@ def _states(states: NodeStates) -> list[dict[str, Any]]:
 
 
 def _lead_time(look: NodePoolLook) -> Sequence[Mapping[str, Any]]:
-    phases = {"node": look.node, "startup": look.start_up, "total": look.total}
+    phases = {**look.phases, "node": look.node, "startup": look.start_up, "total": look.total}
     return [
         {
             "phase": phase,
