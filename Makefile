@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 # about time, and a machine that is too busy to keep it says nothing about them. What fails twice has failed.
 ALONE := || { [ $$? -eq 1 ] && echo "Once more, alone:" && $(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }
 
-.PHONY: help setup programs demo test test-faults test-unit test-cluster test-provisioners lint format crds check-drift image image-test kind-up kind-env kind-test kind-contrast kind-down lock clean \
+.PHONY: help setup programs demo test test-faults test-unit test-cluster test-engines test-provisioners lint format crds check-drift image image-test kind-up kind-env kind-test kind-contrast kind-down lock clean \
 	pictures bench bench-plan bench-forecast bench-replay bench-policy bench-operator
 
 help: ## List the targets
@@ -41,6 +41,10 @@ test-unit: setup ## Run the tests that need no cluster (one to three minutes)
 
 test-cluster: programs ## Run the tests on a real API server (FOREBAY_CLUSTER=local|kind|kubeconfig overrides the choice)
 	$(PYTEST) tests/cluster -m cluster $(ALONE)
+
+test-engines: programs ## Read a real gateway (vllm-router, installed in the cache; skipped where it cannot be)
+	@timeout 180 tools/setup-engines || echo "The gateways could not be installed: their tests are skipped."
+	$(BIN)/python -m pytest tests/engines $(ALONE)
 
 test-provisioners: programs ## Run node journeys on a real Karpenter (builds it first, once)
 	@$(BIN)/python -m devcluster build --provisioners
