@@ -140,6 +140,17 @@ STORIES: Sequence[Story] = (
         {"result": "Forbidden"},
     ),
     Story(
+        "ForebayWritesConflict",
+        {
+            f'forebay_scale_writes_total{{{JOB},result="WriteConflict"}}': "0+1x60",
+            f'forebay_scale_writes_total{{{JOB},result="Written"}}': "0+1x60",
+        },
+        "20m",
+        "32m",
+        "Counts changed under 30 of Forebay's writes within half an hour.",
+        {},
+    ),
+    Story(
         "ForebayIgnoresResources",
         {
             f'forebay_invalid_resources{{{JOB},kind="inferencepools"}}': "0 2x30",
