@@ -115,6 +115,8 @@ def _figures(
             "sloAttainment": decision.slo_attainment,
             "sloRequests": None if decision.slo_counts is None else decision.slo_counts[1],
             "errorBudgetLeft": decision.error_budget_left,
+            "actionsLastHour": decision.actions_last_hour,
+            "cancelledLastHour": decision.cancelled_last_hour,
             **{f"met{name}": window.attainment for name, window in decision.windows.items()},
             **{f"burnRate{name}": window.burn_rate for name, window in decision.windows.items()},
             "cost": usd_per_hour,
