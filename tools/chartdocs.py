@@ -70,11 +70,16 @@ def with_help(values: str) -> str:
     """Return values.yaml with the help of each setting as the comment of the value that sets it.
 
     Raises:
-        KeyError: there is no such value, or none with a comment.
+        SystemExit: there is no such value, or none with a comment.
     """
     meanings = documented(values)
     for setting in settings_table():
         if setting.option.chart:
+            if setting.option.chart not in meanings:
+                raise SystemExit(
+                    f"values.yaml lacks {setting.option.chart}: add it with its default, below a line"
+                    ' "# -- help"; the help is replaced by that of runtime/settings.py'
+                )
             key = setting.option.chart.rpartition(".")[2]
             before = f"# -- {meanings[setting.option.chart]}\n"
             pattern = re.compile(rf"{re.escape(before)}(?=\s*{key}:)")
@@ -124,17 +129,21 @@ def _examples() -> str:
     return "".join(lines)
 
 
+_JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
+
+
 def with_descriptions(schema: str, values: str) -> str:
     """Return a JSON schema whose descriptions are the meanings of the values, for editors that show them.
 
-    Raises:
-        KeyError: the schema lacks a value that is documented.
+    A documented value that the schema lacks is added with the type of its default. A pattern, or what else it must
+    obey, is written into the schema by hand.
     """
     document = json.loads(schema)
     for path, meaning in documented(values).items():
-        described = document
+        described, default = document, yaml.safe_load(values)
         for key in path.split("."):
-            described = described["properties"][key]
+            default = default[key]
+            described = described["properties"].setdefault(key, {"type": _JSON_TYPES[type(default)]})
         described["description"] = meaning
     return json.dumps(document, indent=2) + "\n"
 

@@ -19,6 +19,9 @@ FEWEST_ANSWERS, MOST_ANSWERS, ANSWERS_OF_ALL = 5, 40, 500
 SLACK = 0.01
 """Answers this much dearer than the best of their capacity are offered too: other GPU types for the same work."""
 
+_TIED = (Role.PREFILL, Role.DECODE)
+"""The roles that a pool's ratio ties to each other."""
+
 Prices = Mapping[str, float]
 """Weighted US dollars per hour of a GPU of a node pool (by its name), a dollar of `BUDGET`, a watt of `POWER`."""
 
@@ -152,7 +155,7 @@ def best_pairs(pool: PoolModel, tables: Mapping[Role, Answers | None], most: int
 
 def _most_in_band(pool: PoolModel) -> dict[Role, int]:
     """Return the most replicas that each of the tied roles can use: for its own work, or for the band."""
-    most = {role.role: most_useful(role) for role in pool.roles if role.role is not Role.SERVE}
+    most = {role.role: most_useful(role) for role in pool.roles if role.role in _TIED}
     if pool.ratio is None or len(most) < 2:
         return {}
     prefill, decode = most[Role.PREFILL], most[Role.DECODE]
@@ -176,7 +179,7 @@ def best_in_band(pool: PoolModel) -> dict[VariantKey, int] | None:
         counts |= best
     if outside_ratio(pool, counts) == 0.0:
         return counts
-    tied: dict[Role, RoleProgram] = {role.role: role for role in pool.roles if role.role is not Role.SERVE}
+    tied: dict[Role, RoleProgram] = {role.role: role for role in pool.roles if role.role in _TIED}
     most = _most_in_band(pool)
     tables: dict[Role, Answers | None] = {
         kind: priced(role, own_prices(role), most=most[kind]) for kind, role in tied.items()

@@ -21,8 +21,7 @@ def hopeless_shares(pool: Pool, believed: Beliefs, memory: PoolMemory) -> dict[R
     """
     prompts = _long_prompts(pool, believed, memory)
     answers = float(_fastest_itl(pool, believed, memory) > pool.slo.itl_seconds)
-    shares = {Role.PREFILL: prompts, Role.DECODE: answers, Role.SERVE: max(prompts, answers)}
-    return {role: shares[role] for role in pool.roles}
+    return {role: max(prompts * ROLES[role].prefills, answers * ROLES[role].decodes) for role in pool.roles}
 
 
 def within_reach(pool: Pool, believed: Beliefs, memory: PoolMemory) -> Pool:
