@@ -32,6 +32,6 @@ def test_no_role_is_taken_for_another() -> None:
     slo = Slo(ttft_seconds=0.5, itl_seconds=0.025)
     work = replica_work(FAST, Correction(), LENGTHS, slo)
     with pytest.raises(KeyError):
-        work.seconds("encode")  # type: ignore[arg-type]
+        work.seconds("nobody")  # type: ignore[arg-type]
     with pytest.raises(KeyError):
-        miss_share("encode", np.array([5.0]), np.array([[4.0]]), work, slo)  # type: ignore[arg-type]
+        miss_share("nobody", np.array([5.0]), np.array([[4.0]]), work, slo)  # type: ignore[arg-type]
