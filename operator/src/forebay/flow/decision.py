@@ -46,7 +46,7 @@ class ReasonCode(StrEnum):
     """Stock, budget, power or a maximum kept the pool from what it would buy."""
     WORTH_OF_MORE = "WorthOfMore"
     REMIX = "Remix"
-    """Cheaper replicas are bought to replace dearer ones."""
+    """Cheaper replicas are bought to replace more expensive ones."""
     NODES = "Nodes"
     """How many nodes the plan keeps, opens and empties."""
     AFTER_RESTART = "AfterRestart"

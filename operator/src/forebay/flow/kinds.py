@@ -151,7 +151,7 @@ KINDS: tuple[WorkloadKind, ...] = (
         pod_names=PodNames.OTHER,
         removal=RemovalOrder.UNKNOWN,
         selector_path=("status", "selector"),
-        # Without a worker Dynamo's frontend drops the model, and nobody would ever ask for it again.
+        # Without a worker Dynamo's frontend drops the model, and no request would ever reach it again.
         lowest=1,
     ),
     WorkloadKind(

@@ -8,7 +8,7 @@ from forebay.flow.fleet import OfVariant, PoolKey, VariantKey
 
 
 class Problem(StrEnum):
-    """Why a signal cannot be used. Each is told apart because each has another remedy."""
+    """Why a signal cannot be used: one value per remedy."""
 
     MISSING = "Missing"
     """No series matched."""

@@ -47,7 +47,7 @@ class PoolNeed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeGroup:
-    """Nodes of one node pool that are alike for the plan."""
+    """Nodes of one node pool that the plan need not distinguish."""
 
     names: tuple[str, ...]
     """In the order in which they are kept: the last are emptied first."""
@@ -118,7 +118,7 @@ class FleetPlan:
     limited_by: Mapping[PoolKey, tuple[str, ...]] = field(default_factory=dict)
     """Limits (stock, budget, power, maxReplicas, ratio) that kept a pool from what it would buy, in words."""
     moves: Mapping[PoolKey, tuple[str, ...]] = field(default_factory=dict)
-    """What is bought to replace dearer replicas, and what that saves, in words."""
+    """What is bought to replace more expensive replicas, and what that saves, in words."""
     shadow_prices: tuple[str, ...] = ()
     solver: str = ""
     gap: float = 0.0

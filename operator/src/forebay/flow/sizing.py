@@ -48,6 +48,6 @@ class RoleNeed:
     seconds_per_request: float
     """Reference replica-seconds that one request costs in this role."""
     must_have: float | None = None
-    """Of ``wanted``, what the present load and the queue need whatever it costs; ``None``: all of it."""
+    """The part of ``wanted`` that the present load and the queue need at any cost; ``None``: all of it."""
     buckets: tuple[WorkBucket, ...] = ()
     """Where variants differ by request length; empty: `speed` holds for all requests."""

@@ -1,4 +1,4 @@
-"""Forecast: quantiles of demand at the lead time, scored when their time comes.
+"""Forecast: quantiles of demand at the lead time, scored once demand at that time is known.
 
 Start at ``Forecaster``: samples in, ``DemandForecast`` out, one instance per pool.
 """

@@ -1,4 +1,4 @@
-"""Signed sizes in eight bits: a fleet keeps millions of errors, and their quantiles need no more.
+"""Signed numbers in eight bits: a fleet keeps millions of errors, and their quantiles need no more precision.
 
 Companding as in telephony (mu-law, ITU-T G.711): in even steps near zero, in steps of 6.5 % further out, so that a
 value is rounded by 3.3 % of itself at most: a quantile of errors that is 3 % too wide loses a thousandth.

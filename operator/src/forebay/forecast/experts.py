@@ -1,4 +1,4 @@
-"""Simple forecasters beside the learned one: the last value, the recent maximum, the user's own."""
+"""Simple forecasters next to the learned one: the last value, the recent maximum, the user's own."""
 
 import math
 from array import array

@@ -1,4 +1,4 @@
-"""A second stream of the same series, half a minute apart: it forecasts with what the first one learned."""
+"""A second stream of the same series, half a minute later, that forecasts with the model of the first."""
 
 import copy
 import math

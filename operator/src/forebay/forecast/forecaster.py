@@ -121,7 +121,7 @@ class Forecaster:
     # --- work off the loop -------------------------------------------------------------------------------------
 
     def prepare(self, lead_times_seconds: Iterable[float]) -> None:
-        """Have state for these lead times now, whatever it takes (about 2 s per week of history and lead time)."""
+        """Build the state for these lead times now (about 2 s per week of history and lead time)."""
         self._state.prepare([self.horizon(lead) for lead in lead_times_seconds])
 
     def job(self) -> WarmJob | None:

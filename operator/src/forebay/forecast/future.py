@@ -1,4 +1,4 @@
-"""Futures that are known: scheduled loads, and a forecast that the user brings."""
+"""Known future demand: scheduled loads, and a forecast that the user provides."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace

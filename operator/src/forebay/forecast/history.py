@@ -1,4 +1,4 @@
-"""The counts of the last days, so that a new horizon can be warmed without asking anybody."""
+"""The counts of the last days, so that a new horizon can be warmed without another query."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Work that takes longer than a round may: pure functions that the caller may run in a thread."""
+"""Work that takes too long for a round: pure functions that the caller may run in a thread."""
 
 from dataclasses import dataclass
 

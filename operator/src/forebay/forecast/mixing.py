@@ -1,4 +1,4 @@
-"""Combining forecasts by how they did: weights per layer and quantile, weights per expert, and a final offset."""
+"""Combine forecasts by their past loss: weights per layer and quantile, weights per expert, and a final offset."""
 
 from typing import ClassVar
 

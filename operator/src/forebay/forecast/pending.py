@@ -1,4 +1,4 @@
-"""Forecasts whose time has not come, and what they were made of."""
+"""Forecasts that cannot be scored yet, and their inputs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Where a sample belongs in time, and what to do with one that is not newer than the newest."""
+"""The step that a sample belongs to, and what to do with late, repeated and future samples."""
 
 from enum import StrEnum
 

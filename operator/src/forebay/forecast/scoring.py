@@ -1,4 +1,4 @@
-"""Every forecast is scored when its time comes, against the last value with the spread of its recent errors."""
+"""Score each forecast once demand is known, against the last value with the spread of its recent errors."""
 
 from typing import ClassVar
 
@@ -17,7 +17,7 @@ PROMOTE_BELOW = 1.0
 NEEDED = 60
 """Scored forecasts before a verdict."""
 WEIGHT_99 = 4.0
-"""Of the .99 loss beside the .9 loss: their usual sizes differ by about this factor."""
+"""Weight of the .99 loss against the .9 loss: their usual sizes differ by about this factor."""
 
 
 class Scoreboard(PerTrack):

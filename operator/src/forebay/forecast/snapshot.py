@@ -1,4 +1,4 @@
-"""The forecaster's state as bytes: small, versioned, and refused when it does not fit.
+"""The forecaster's state as bytes: small, versioned, and rejected when it does not fit.
 
 Everything is saved as it is held, so that a restored forecaster says what the saved one would have said.
 """

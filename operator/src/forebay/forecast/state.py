@@ -16,7 +16,7 @@ from forebay.forecast.samples import SampleClock
 from forebay.forecast.tracks import Track
 
 HORIZONS_KEPT = 4
-"""Horizons with state; the one that nobody asked for longest goes first."""
+"""Horizons with state, least recently used first."""
 INLINE_STEPS = 360
 """History up to this long is replayed at once (.1 s); a longer one is a job."""
 DAYS_REPLAYED = 2
@@ -102,7 +102,7 @@ class SeriesState:
         return min(longer) if longer else max(self.horizons)
 
     def prepare(self, horizons: Iterable[int]) -> None:
-        """Have state for ``horizons``, and for all that were asked for, whatever it takes."""
+        """Build the state for ``horizons``, and for all that were requested before."""
         self._wanted += sorted(set(horizons) - set(self.horizons) - set(self._wanted))
         if self._wanted and self.model is not None:
             self.apply(self._warm_job(self._wanted, self.model.scale, replaces=False).run())

@@ -1,4 +1,4 @@
-"""A track is one thing that is forecast: the demand at a horizon, or the highest demand on the way there."""
+"""A track is one forecast quantity: demand at a horizon, or the highest demand until then."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

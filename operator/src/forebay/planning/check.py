@@ -1,4 +1,4 @@
-"""Our own verdict on a plan: does it keep every hard limit, and what does it cost? No solver is believed blind."""
+"""Check a plan without the solver: does it keep every hard limit, and what does it cost?"""
 
 from collections.abc import Mapping, Sequence
 

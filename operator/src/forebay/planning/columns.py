@@ -1,4 +1,4 @@
-"""Many pools that share a few things: each role chooses one of its own best answers under common prices.
+"""Plan many pools that share limits: each role chooses one of its own best answers under common prices.
 
 Dantzig and Wolfe's decomposition (Operations Research 8, 1960), stopped early. Scarce things get a price; at given
 prices every pool is answered exactly and alone. The best answers become columns of a small program that chooses
@@ -114,7 +114,7 @@ class Saving:
     usd_per_hour: float
     """Replicas and misses together."""
     short: bool = False
-    """A pool would come nearer to a floor: to what its queue or its present load needs, whatever it costs."""
+    """A pool would come nearer to what its queue or its present load needs at any cost."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Convex curves of misses against capacity, and what a lack of the capacity that is wanted costs."""
+"""Convex curves of misses against capacity, and the cost of having less capacity than wanted."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from forebay.flow.sizing import MissCurve
 from forebay.flow.trace import FloatArray
 
 FLOOR_WEIGHT = 1000.0
-"""Replica prices per reference replica below what is wanted: dearer than anything a curve can ask for."""
+"""Replica prices per reference replica below what is wanted: more than any curve can be worth."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""Say what a plan was limited by and what more of it would be worth, in words that a person can act on."""
+"""Say which limits bound a plan, and what relaxing each would be worth, in words that a person can act on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

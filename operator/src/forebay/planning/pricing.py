@@ -1,4 +1,4 @@
-"""Roles and pools answered exactly and alone, at given prices of what pools share."""
+"""Exact answers for single roles and pools at given prices of shared resources."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ FEWEST_ANSWERS, MOST_ANSWERS, ANSWERS_OF_ALL = 5, 40, 500
 """Answers that a role offers at one set of prices: as many as make about `ANSWERS_OF_ALL` for all roles."""
 
 SLACK = 0.01
-"""Answers this much dearer than the best of their capacity are offered too: other GPU types for the same work."""
+"""Answers that cost up to this share more than the best of equal capacity are offered too: other GPU types."""
 
 _TIED = (Role.PREFILL, Role.DECODE)
 """The roles that a pool's ratio ties to each other."""

@@ -68,7 +68,7 @@ def build(
         pools: what is decided together.
         limits: what they share.
         weights: factor on each pool's dollars, larger for those that are served first.
-        wishes: most capacity per role that counts, so that a weight serves a pool first and does not fatten it.
+        wishes: most capacity per role that counts, so that a weighted pool gets no more than it needs.
         one_direction: forbid that a role grows in one variant and shrinks in another.
     """
     fleet = FleetProgram()

@@ -1,4 +1,4 @@
-"""Move constant load from dear replicas to cheap ones that can be had again: buy the new ones first.
+"""Move constant load from expensive replicas to cheap ones that are available again: buy the new ones first.
 
 The plan itself moves a role in one direction, so that it never breaks before it makes. A fleet that once had to
 buy a dear GPU type would then keep it for as long as its load stays. Here a role that stands still is asked if
@@ -39,7 +39,7 @@ Counts = Mapping[VariantKey, int]
 def remixed(
     problem: PlanProblem, pools: Sequence[PoolModel], limits: Limits, counts: Mapping[PoolKey, Counts]
 ) -> tuple[dict[PoolKey, dict[VariantKey, int]], dict[PoolKey, tuple[str, ...]]]:
-    """Return the counts with what should be bought to replace dearer replicas, and why, per pool.
+    """Return the counts with what should be bought to replace more expensive replicas, and why, per pool.
 
     Pools of higher priority choose first. Only roles that are steady and that the plan leaves as they are take
     part, and only as far as all limits allow old and new side by side.
@@ -64,7 +64,7 @@ def remixed(
 
 
 def _promising(role: RoleProgram, counts: Counts) -> bool:
-    """Return whether the role stands still on replicas that are dearer than others for the same work."""
+    """Return whether the role keeps replicas that cost more than others for the same work."""
     if role.buckets or any(counts[c.key] != c.base or c.option.frozen for c in role.choices):
         return False
     held = [_usd_per_capacity(c) for c in role.choices if c.base > c.lowest]
@@ -123,7 +123,7 @@ def _part(share: float, replicas: int) -> int:
 def _gain(
     need: PoolNeed, role_need: RoleNeed, pool: PoolModel, role: RoleProgram, now: Counts, grown: Counts
 ) -> str | None:
-    """Return in words what is saved once the plan has released what is too much then; ``None`` if too little."""
+    """Return in words what is saved after the plan has released the surplus; ``None`` if too little."""
     options = tuple(replace(option, current=grown[option.key]) for option in need.options)
     after = best_alone(role_model(replace(need, options=options), role_need))
     if after is None or any(after[name] > grown[name] for name in after):

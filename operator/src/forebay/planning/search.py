@@ -161,7 +161,7 @@ def _undominated(capacity: FloatArray, usd: FloatArray, group: IntArray | None, 
         group = np.zeros(len(usd), dtype=np.int64)
     order = np.lexsort((usd, -capacity, group))
     order = order[np.isfinite(usd[order])]
-    # Every group lies below all earlier ones, so that the running minimum starts afresh with it.
+    # Every group lies below all earlier ones, so that the running minimum starts again with it.
     shift = group[order] * (1.0 + float(usd[order].max()))
     below = usd[order] - shift
     cheapest = np.minimum.accumulate(below)[:-1]
@@ -170,7 +170,7 @@ def _undominated(capacity: FloatArray, usd: FloatArray, group: IntArray | None, 
 
 
 def most_useful(role: RoleProgram) -> int:
-    """Return the most replicas that the role can value, of whatever variants."""
+    """Return the most replicas that the role can use, of any variants."""
     enough = float(role.worth.capacity[-1]) + role.spare
     return max(_useful(c, c.lowest, c.highest, enough) for c in role.choices if c.option.speed > 0)
 

@@ -19,10 +19,10 @@ from forebay.planning.routes import routes_by_length, routing
 NO_LIMITS = Limits(gpu_stock={}, budget_usd_per_hour=None, power_limit_watts=None)
 
 PRIORITY_FACTOR = 30.0
-"""How much dearer a dollar of the next higher priority is when pools compete: enough to be served first."""
+"""Weight of a dollar of the next higher priority when pools compete: enough to be served first."""
 
 MOST_RANKS = 4
-"""Priorities that are told apart; more would make the program's numbers too far apart for a solver."""
+"""Distinct priorities; with more, the numbers of the program would differ too much for a solver."""
 
 
 def solve(problem: PlanProblem, options: SolverOptions | None = None) -> FleetPlan:

@@ -1,4 +1,4 @@
-"""Work that already waits: how long it will stand, and the replicas that drain it at the least cost."""
+"""Work that already waits: how long it will wait, and the replicas that drain it at the least cost."""
 
 import math
 from collections.abc import Sequence

@@ -66,7 +66,7 @@ class LengthTracker:
             self.measured_context = _moved(self.measured_context, kv_tokens / sequences, _CONTEXT_WEIGHT)
 
     def histogram(self, lengths: LengthHistogram, elapsed: float) -> None:
-        """Add a histogram of prompts; new bucket bounds start it afresh."""
+        """Add a histogram of prompts; new bucket bounds discard the old counts."""
         bounds = list(lengths.upper_tokens)
         if bounds != self.bounds:
             self.bounds, self.counts = bounds, [0.0] * len(bounds)

@@ -1,4 +1,4 @@
-"""What work beyond capacity costs beside its own misses: the queue that it leaves has to be drained later."""
+"""What work beyond capacity costs on top of its own misses: the queue that it leaves must be drained later."""
 
 import numpy as np
 

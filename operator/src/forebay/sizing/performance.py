@@ -16,7 +16,7 @@ class LocalPerformance:
 
     performance: Performance
     beyond: tuple[str, ...]
-    """What lies outside the measured range, in words; each was treated with care, not trusted."""
+    """What lies outside the measured range, in words; these values are clamped or extrapolated with care."""
 
 
 @dataclass(frozen=True, slots=True)

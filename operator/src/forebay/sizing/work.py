@@ -53,7 +53,7 @@ class ReplicaWork:
     serve_seconds: float
     """Replica-seconds of both phases on one replica whose prefills delay its decode iterations."""
     largest_batch: float
-    """Sequences per replica that batch size and KV cache allow, whatever the latency."""
+    """Sequences per replica that batch size and KV cache allow at any latency."""
     batch: float
     """Sequences per replica at the edge of the ITL objective."""
     output_tokens: float
@@ -98,7 +98,7 @@ def edge_batch(performance: Performance, correction: float, context_tokens: floa
 
 
 def largest_batch(performance: Performance, context_tokens: float) -> float:
-    """Return the sequences per replica that batch size and KV cache allow, whatever the latency."""
+    """Return the sequences per replica that batch size and KV cache allow at any latency."""
     by_memory = _KV_SHARE * performance.kv_capacity_tokens / max(context_tokens, 1.0)
     return max(1.0, min(_BATCH_SHARE * performance.max_batch, by_memory))
 

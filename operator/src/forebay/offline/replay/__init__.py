@@ -1,1 +1,1 @@
-"""Replay: the real decision code over recorded traffic, beside what people use today."""
+"""Replay: the real decision code over recorded traffic, next to what people use today."""

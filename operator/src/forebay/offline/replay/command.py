@@ -1,4 +1,4 @@
-"""`forebay replay`: the operator's decision code over recorded traffic, beside other autoscalers."""
+"""`forebay replay`: the operator's decision code over recorded traffic, next to other autoscalers."""
 
 import shlex
 import sys

@@ -91,7 +91,7 @@ class Rules(NamedTuple):
     reserve_kv: bool
     preemption: bool
     timeout: float
-    """Seconds a request waits for its prefill before its client gives up; NEVER: for ever."""
+    """Seconds a request waits for its prefill before its client gives up; NEVER: no limit."""
     retries: int
     backoff: float
     classes: int

@@ -1,4 +1,4 @@
-"""What a run came to: latencies per request, replica-seconds per variant, actions."""
+"""Results of a run: latencies per request, replica-seconds per variant, actions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a simulation can be told beyond the pool and its traffic. Every option is off by default."""
+"""Options of a simulation beyond the pool and its traffic. Every option is off by default."""
 
 import math
 from collections.abc import Mapping

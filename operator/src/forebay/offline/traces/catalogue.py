@@ -1,4 +1,4 @@
-"""The formats there are, found in `forebay.offline.traces.formats`."""
+"""The known formats, found in `forebay.offline.traces.formats`."""
 
 import pkgutil
 from collections.abc import Callable

@@ -32,7 +32,7 @@ class PoolFacts:
     start_of_day_seconds: float = 0.0
     fill_order: tuple[VariantKey, ...] = ()
     """Names of the variants in the order in which a role fills them, chosen once as its users would choose it;
-    empty: cheapest per unit of work at the lengths at hand."""
+    empty: cheapest per unit of work at the current lengths."""
     future: RequestTrace | None = None
     """The traffic itself; only for baselines that declare ``hindsight``."""
 

@@ -13,7 +13,7 @@ from forebay.offline.replay.baselines.registry import Baseline, Knob, PoolFacts
 
 
 class Static:
-    """Keeps the same counts for ever."""
+    """Keeps the same counts."""
 
     interval_seconds = 60.0
 

@@ -1,4 +1,4 @@
-"""The simulated nodes of a scenario: the node pools' own figures, and what the replay is told beyond them."""
+"""The simulated nodes of a scenario: the node pools' own figures, and the replay's further options."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

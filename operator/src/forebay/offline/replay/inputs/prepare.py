@@ -1,4 +1,4 @@
-"""From what was asked for to a scenario: which traffic, which fleet, which rules."""
+"""Build a scenario from the options: which traffic, which fleet, which rules."""
 
 import math
 from collections.abc import Sequence

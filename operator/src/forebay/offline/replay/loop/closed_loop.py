@@ -1,4 +1,4 @@
-"""One policy over one scenario, in a closed loop: what it orders changes what it sees."""
+"""Run one policy over one scenario in a closed loop: its orders change what it sees."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a run came to: attainment, latency, money, energy, actions."""
+"""The score of a run: attainment, latency, money, energy, actions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

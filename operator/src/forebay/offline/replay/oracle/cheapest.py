@@ -66,7 +66,7 @@ class Oracle:
 
     @property
     def statement(self) -> str:
-        """Return how near to the optimum this may be, in words."""
+        """Return in words how close to the optimum this is known to be."""
         if not self.met:
             return f"none of {self.simulations} simulated schedules reaches the target; this one missed least"
         return (

@@ -23,7 +23,7 @@ _WAVE = 30
 """Rounds from one overspending to the next."""
 _AIM = 0.98
 _STRAYED = 1.02
-"""A state this much dearer than the best is given up for it."""
+"""A state that costs this share more than the best is replaced by the best."""
 
 BoolArray = npt.NDArray[np.bool_]
 

@@ -21,7 +21,8 @@ from forebay.offline.replay.results.output import Replay
 from forebay.offline.replay.results.verdict import usd
 
 _MOST_COST = 3.0
-"""Settings dearer than so many times Forebay (or the cheapest that meets the target) are left off the chart."""
+"""Settings that cost more than this multiple of Forebay (or of the cheapest that meets the target) are not
+drawn."""
 _BEST_MISS = 1e-4
 _ATTAINMENTS = (0.5, 0.8, 0.9, 0.95, 0.99, 0.999, 0.9999)
 

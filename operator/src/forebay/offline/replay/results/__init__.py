@@ -1,1 +1,1 @@
-"""What the outcomes come to: figures, table, verdict."""
+"""Results of the outcomes: figures, table, verdict."""

@@ -1,4 +1,4 @@
-"""What a replay came to, in one sentence that the numbers bear out: win, tie or loss."""
+"""The result of a replay in one sentence: win, tie or loss."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

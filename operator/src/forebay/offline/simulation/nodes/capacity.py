@@ -1,4 +1,4 @@
-"""What the replicas of a simulated pool ask of the capacity below them: when can this pod start?"""
+"""What a simulated pool asks of the GPU capacity: when can this pod start?"""
 
 from dataclasses import dataclass, field
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""What is known of a node pool at one time: its nodes, what they cost, how long they took to come."""
+"""The state of a node pool at one time: its nodes, their cost, their lead times."""
 
 from bisect import bisect_right
 from collections import Counter, defaultdict
