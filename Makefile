@@ -46,7 +46,7 @@ test-engines: programs ## Read a real gateway (vllm-router, installed in the cac
 	@timeout 180 tools/setup-engines || echo "The gateways could not be installed: their tests are skipped."
 	$(BIN)/python -m pytest tests/engines $(ALONE)
 
-test-provisioners: programs ## Run node journeys on a real Karpenter (builds it first, once)
+test-provisioners: programs ## Run journeys on the real Karpenter and LeaderWorkerSet (builds them first, once)
 	@$(BIN)/python -m devcluster build --provisioners
 	$(BIN)/python -m pytest tests/provisioners $(ALONE)
 

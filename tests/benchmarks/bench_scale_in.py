@@ -44,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--others", nargs="*", default=list(OTHERS), metavar="NAME")
     parser.add_argument("--hours", type=float, default=18.0)
-    parser.add_argument("--factor", type=float, default=20.0, help="by which answers are longer")
-    parser.add_argument("--rate", type=float, default=2.0, help="requests per second on average")
+    parser.add_argument("--factor", type=float, default=8.0, help="by which answers are longer")
+    parser.add_argument("--rate", type=float, default=3.0, help="requests per second on average")
     given = parser.parse_args(arguments)
     until = 6 * HOUR_SECONDS + given.hours * HOUR_SECONDS
     wanted = ReplayRequest(
@@ -58,9 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     print("| policy | released replicas | cut off | SLO met in % | GPU-hours | taken back | actions an hour |")
     print("|---" * 7 + "|")
-    ways = [("go at once", with_options(scenario, grace_seconds=GRACE_SECONDS))]
-    runs = [(name, *way) for name in (FOREBAY, *given.others) for way in ways]
-    runs.append((FOREBAY, "are parked first", with_options(scenario, grace_seconds=GRACE_SECONDS, parks=True)))
+    at_once = with_options(scenario, grace_seconds=GRACE_SECONDS)
+    runs = [
+        (FOREBAY, "are parked first", with_options(at_once, parks=True)),
+        *((name, "go at once", at_once) for name in (FOREBAY, *given.others)),
+    ]
     for name, words, scene in runs:
         ((_, outcome),) = run_jobs(scene, jobs_for(policies_named([name]), sweep=False))
         score = outcome.score

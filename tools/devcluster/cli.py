@@ -16,7 +16,7 @@ from devcluster.targets import ALL, PROVISIONERS
 EPILOG = f"""\
 examples:
   python -m devcluster build            build the binaries now (6-10 minutes on two cores, once)
-  python -m devcluster build --provisioners    Karpenter, for the journeys of node pools
+  python -m devcluster build --provisioners    Karpenter and LeaderWorkerSet, for their journeys
   python -m devcluster up               start a cluster and leave it running
   eval "$(python -m devcluster env)"    let kubectl and forebay in this shell use it
   python -m devcluster kubectl get nodes
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument(
         "--provisioners",
         action="store_true",
-        help=f"only {', '.join(target.name for target in PROVISIONERS)} (4 minutes on two idle cores, once)",
+        help=f"only {', '.join(target.name for target in PROVISIONERS)} (8 minutes on two idle cores, once)",
     )
     commands.add_parser("env", help="print shell lines that set KUBECONFIG to the running cluster")
     commands.add_parser("kubectl", help="run kubectl on the running cluster", add_help=False)

@@ -164,8 +164,15 @@ KARPENTER = Target(
     ldflags="-X sigs.k8s.io/karpenter/pkg/operator.Version={major}.{minor}.{patch}",
     estimated_seconds=180,
 )
+LWS = Target(
+    name="lws",
+    package="sigs.k8s.io/lws/cmd",
+    pinned_module="sigs.k8s.io/lws",
+    ldflags="",
+    estimated_seconds=200,
+)
 ALL = (CONTROL_PLANE, KWOK, PROMETHEUS)
-#: Real controllers that the journeys of node pools start beside a cluster.
-PROVISIONERS = (KARPENTER,)
+#: Real controllers that journeys of node pools and of serving stacks start beside a cluster.
+PROVISIONERS = (KARPENTER, LWS)
 #: Built when asked for: no part of a cluster.
 OPTIONAL = (HELM, PROMTOOL, KIND, INFERENCE_SIM, *PROVISIONERS)
