@@ -48,7 +48,7 @@ test-engines: programs ## Read a real gateway (vllm-router, installed in the cac
 
 test-provisioners: programs ## Run journeys on the real Karpenter and LeaderWorkerSet (builds them first, once)
 	@$(BIN)/python -m devcluster build --provisioners
-	$(BIN)/python -m pytest tests/provisioners $(ALONE)
+	$(BIN)/python -m pytest tests/provisioners -n 2 $(ALONE)
 
 lint: setup ## Check style, types and the layers of the pipeline
 	$(BIN)/ruff check .

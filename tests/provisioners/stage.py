@@ -19,6 +19,8 @@ from forebay.flow.trace import RequestTrace
 from runoperator import NAMESPACE, RunningOperator, start_operator
 from runoperator.scenario import PROFILE, SPEED, engines, prometheus_config
 
+# Nobody restarts an operator here that lost its lease to a busy machine.
+_PATIENT_LEASE = {"lease-duration": "20s", "renew-deadline": "15s", "retry-period": "2s"}
 PREFIX = "devcluster.forebay.io/"
 NODE_POOLS = "/apis/karpenter.sh/v1/nodepools"
 
@@ -243,12 +245,13 @@ class Journey:
 
     def operate(self, *, kubeconfig: Path | None = None, **options: str) -> RunningOperator:
         """Start an operator that waits for no history."""
+        given = {name.replace("_", "-"): value for name, value in options.items()}
         operator = start_operator(
             self.cluster,
             self._prometheus.url if self._prometheus is not None else "http://127.0.0.1:9",
             name=f"operator-{self.namespace}",
             kubeconfig=kubeconfig,
-            options={"history": "0s", **{name.replace("_", "-"): value for name, value in options.items()}},
+            options={"history": "0s", **_PATIENT_LEASE, **given},
         )
         self._operators.append(operator)
         return operator
