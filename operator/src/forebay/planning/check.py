@@ -51,9 +51,8 @@ def keeps_own_limits(pool: PoolModel, counts: Mapping[VariantKey, int]) -> bool:
             return False
     if pool.budget_usd_per_hour is None:
         return True
-    smallest = sum(c.option.usd_per_replica_hour * c.lowest for c in pool.choices)
     usd = sum(c.option.usd_per_replica_hour * counts[c.key] for c in pool.choices)
-    return usd <= max(pool.budget_usd_per_hour, smallest) + TOLERANCE
+    return usd <= pool.budget_usd_per_hour + TOLERANCE
 
 
 def outside_ratio(pool: PoolModel, counts: Mapping[VariantKey, int]) -> float:

@@ -186,9 +186,8 @@ class Chooser:
         for indices in by_pool.values():
             pool = self.offers[next(iter(indices.values()))].pool
             if pool.budget_usd_per_hour is not None:
-                smallest = sum(c.option.usd_per_replica_hour * c.lowest for c in pool.choices)
                 terms = [t for i in indices.values() for t in self.terms(i, _price)]
-                self.program.row(terms, upper=max(pool.budget_usd_per_hour, smallest))
+                self.program.row(terms, upper=pool.budget_usd_per_hour)
             if pool.ratio is not None and Role.PREFILL in indices and Role.DECODE in indices:
                 self._band(pool, indices[Role.PREFILL], indices[Role.DECODE])
 

@@ -16,7 +16,7 @@ from forebay.flow.trace import FloatArray
 from forebay.planning.check import exceeded, objective, uses
 from forebay.planning.columns import ColumnAnswer, Offered, PlainCounts, solve_by_columns
 from forebay.planning.highs import SolverOptions, solve_program
-from forebay.planning.normal import Choice, Limits, PoolModel
+from forebay.planning.normal import NO_LIMITS, Limits, PoolModel
 from forebay.planning.program import Counts, FleetProgram, build, starting_point
 
 Wishes = Mapping[tuple[PoolKey, Role], float]
@@ -130,8 +130,7 @@ def _by_program(
 
 def rounded_up(pool: PoolModel) -> dict[VariantKey, int]:
     """Return roughly what a pool without shared limits would buy: its relaxed program, rounded up."""
-    limits = Limits(gpu_stock={}, budget_usd_per_hour=None, power_limit_watts=None)
-    fleet = build([pool], limits, weights={}, wishes={})
+    fleet = build([pool], NO_LIMITS, weights={}, wishes={})
     relaxed = solve_program(fleet.program, SolverOptions(relaxed=True))
     if relaxed.values is None:
         return {c.key: c.base for c in pool.choices}
@@ -152,12 +151,8 @@ def _fit(pools: Sequence[PoolModel], limits: Limits, counts: Counts) -> PlainCou
     fitted = {pool.key: dict(counts[pool.key]) for pool in pools}
     broken = exceeded(pools, limits, fitted)
     for pool in sorted(pools, key=lambda pool: pool.priority):
-        for choice in sorted(pool.choices, key=_usd_per_capacity, reverse=True):
+        for choice in sorted(pool.choices, key=lambda choice: choice.usd_per_capacity, reverse=True):
             while uses(choice, broken) and fitted[pool.key][choice.key] > choice.lowest:
                 fitted[pool.key][choice.key] -= 1
                 broken = exceeded(pools, limits, fitted)
     return fitted
-
-
-def _usd_per_capacity(choice: Choice) -> float:
-    return choice.option.usd_per_replica_hour / max(1e-9, choice.option.speed)

@@ -32,6 +32,11 @@ class Choice:
         """Return the variant's key."""
         return self.option.key
 
+    @property
+    def usd_per_capacity(self) -> float:
+        """Return the price of one reference replica's worth of this variant."""
+        return self.option.usd_per_replica_hour / max(1e-9, self.option.speed)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleProgram:
@@ -65,6 +70,7 @@ class PoolModel:
     priority: int
     ratio: RatioBand | None
     budget_usd_per_hour: float | None
+    """Never below what the lowest counts cost."""
     ratio_usd: float
     """US dollars per hour of every replica outside the prefill:decode band."""
 
@@ -83,6 +89,9 @@ class Limits:
     power_limit_watts: float | None
 
 
+NO_LIMITS = Limits(gpu_stock={}, budget_usd_per_hour=None, power_limit_watts=None)
+
+
 def normalise(problem: PlanProblem) -> tuple[tuple[PoolModel, ...], Limits]:
     """Translate ``problem``: bounds made consistent, curves made convex, limits never below the smallest plan.
 
@@ -95,13 +104,15 @@ def normalise(problem: PlanProblem) -> tuple[tuple[PoolModel, ...], Limits]:
 
 def _pool(need: PoolNeed) -> PoolModel:
     roles = tuple(role_model(need, role) for role in need.roles)
+    smallest = sum(c.option.usd_per_replica_hour * c.lowest for role in roles for c in role.choices)
+    budget = need.budget_usd_per_hour
     return PoolModel(
         key=need.key,
         roles=roles,
         ratio_usd=RATIO_PENALTY * max(c.option.usd_per_replica_hour for role in roles for c in role.choices),
         priority=need.priority,
         ratio=need.prefill_to_decode,
-        budget_usd_per_hour=need.budget_usd_per_hour,
+        budget_usd_per_hour=None if budget is None else max(budget, smallest),
     )
 
 

@@ -80,9 +80,8 @@ def build(
             _add_role(fleet, pool.key, role, weight, wish)
         _add_ratio(fleet, pool, weight)
         if pool.budget_usd_per_hour is not None:
-            smallest = sum(c.option.usd_per_replica_hour * c.lowest for c in pool.choices)
             terms = _priced(fleet, pool.key, pool.choices, "usd_per_replica_hour")
-            fleet.program.row(terms, upper=max(pool.budget_usd_per_hour, smallest))
+            fleet.program.row(terms, upper=pool.budget_usd_per_hour)
     _add_limits(fleet, pools, limits)
     return fleet
 

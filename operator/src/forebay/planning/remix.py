@@ -67,13 +67,9 @@ def _promising(role: RoleProgram, counts: Counts) -> bool:
     """Return whether the role keeps replicas that cost more than others for the same work."""
     if role.buckets or any(counts[c.key] != c.base or c.option.frozen for c in role.choices):
         return False
-    held = [_usd_per_capacity(c) for c in role.choices if c.base > c.lowest]
-    open_ = [_usd_per_capacity(c) for c in role.choices if c.highest > c.base and c.option.speed > 0]
+    held = [c.usd_per_capacity for c in role.choices if c.base > c.lowest]
+    open_ = [c.usd_per_capacity for c in role.choices if c.highest > c.base and c.option.speed > 0]
     return bool(held and open_) and min(open_) < max(held) * (1.0 - LEAST_GAIN)
-
-
-def _usd_per_capacity(choice: Choice) -> float:
-    return choice.option.usd_per_replica_hour / max(choice.option.speed, 1e-9)
 
 
 def _with_room(
@@ -109,7 +105,7 @@ def _steps(role: RoleProgram) -> list[dict[VariantKey, int]]:
     for share in STEPS:
         left = max(1, _part(share, sum(c.base for c in role.choices)))
         step: dict[VariantKey, int] = {}
-        for choice in sorted(role.choices, key=_usd_per_capacity):
+        for choice in sorted(role.choices, key=lambda choice: choice.usd_per_capacity):
             step[choice.key] = choice.base + min(left, more[choice.key])
             left -= step[choice.key] - choice.base
         steps.append(step)

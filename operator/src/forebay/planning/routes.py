@@ -7,7 +7,7 @@ from forebay.flow.fleet import VariantKey
 from forebay.flow.plan import Route
 from forebay.flow.trace import FloatArray
 from forebay.planning.highs import SolverOptions, solve_program
-from forebay.planning.normal import Limits, PoolModel, RoleProgram
+from forebay.planning.normal import NO_LIMITS, PoolModel, RoleProgram
 from forebay.planning.program import FleetProgram, build
 
 
@@ -30,9 +30,8 @@ def routes_by_length(pool: PoolModel, counts: Mapping[VariantKey, int]) -> tuple
     """
     if not any(role.buckets for role in pool.roles):
         return ()
-    limits = Limits(gpu_stock={}, budget_usd_per_hour=None, power_limit_watts=None)
     pool = replace(pool, roles=tuple(replace(role, worth=role.order) for role in pool.roles))
-    fleet = build([pool], limits, weights={}, wishes={}, one_direction=False)
+    fleet = build([pool], NO_LIMITS, weights={}, wishes={}, one_direction=False)
     fleet.fix({pool.key: counts})
     answer = solve_program(fleet.program, SolverOptions(relaxed=True))
     return tuple(

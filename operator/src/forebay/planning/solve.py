@@ -11,12 +11,10 @@ from forebay.planning.explain import limited_by, shadow_prices
 from forebay.planning.highs import SolverOptions
 from forebay.planning.joint import rounded_up, solve_jointly
 from forebay.planning.nodes import bill, plannable, solve_in_nodes
-from forebay.planning.normal import Limits, PoolModel, normalise
+from forebay.planning.normal import NO_LIMITS, Limits, PoolModel, normalise
 from forebay.planning.pricing import best_in_band
 from forebay.planning.remix import remixed
 from forebay.planning.routes import routes_by_length, routing
-
-NO_LIMITS = Limits(gpu_stock={}, budget_usd_per_hour=None, power_limit_watts=None)
 
 PRIORITY_FACTOR = 30.0
 """Weight of a dollar of the next higher priority when pools compete: enough to be served first."""
