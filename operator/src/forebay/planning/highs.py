@@ -60,13 +60,6 @@ class ProgramAnswer:
     row_duals: FloatArray | None = None
     """What one unit more of each row's bound changes in the objective; relaxed solves only."""
 
-    @property
-    def gap(self) -> float:
-        """Return the relative distance between the objective and the proven bound."""
-        if self.values is None:
-            return float("inf")
-        return max(0.0, self.objective - self.bound) / max(1e-9, abs(self.objective))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SolverOptions:
