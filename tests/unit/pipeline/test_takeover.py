@@ -25,7 +25,7 @@ def ramp(rate: float = 100.0) -> World:
         for name, usd in (("l40s", 1.0), ("h100", 3.0))
     }
     seen = {
-        "l40s": NodePoolObservation(name="l40s", nodes=1, usable_gpus=3, free_gpus=0, requested_nodes=1),
+        "l40s": NodePoolObservation(name="l40s", nodes=1, usable_gpus=3, free_gpus=0),
         "h100": NodePoolObservation(name="h100", nodes=2, usable_gpus=8, free_gpus=7),
     }
     world = fleet_world({KEY: pool}, {KEY: rate}, types, node_pools=seen, noise=False)
@@ -41,7 +41,6 @@ def sell_out(world: World) -> None:
     """Let the provisioner say that no more l40s can be had."""
     world.node_pools["l40s"] = replace(
         world.node_pools["l40s"],
-        requested_nodes=0,
         blocked_until_seconds=world.clock + 20 * ROUND,
         blocked_reason="no capacity for l40s-4x in any zone",
     )

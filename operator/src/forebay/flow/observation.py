@@ -282,10 +282,6 @@ class NodePoolObservation:
     """Of ``provisioning_nodes``, those that are not among ``nodes`` yet."""
     coming_since_seconds: float | None = None
     """Since when the first of ``provisioning_nodes`` is on its way; ``None`` where none is."""
-    requested_nodes: int = 0
-    """Nodes that were asked for and are not bought yet."""
-    draining_nodes: int = 0
-    """Nodes that go: cordoned or tainted for it; they take no new pod."""
     launchable_nodes: int | None = None
     """Most nodes that could be added now, by the provider's own limits; ``None`` if it names none."""
     free_blocks: tuple[int, ...] = ()

@@ -207,8 +207,6 @@ def observe_node_pool(
         coming_gpus=states.coming * gpus_per_node,
         launched_nodes=states.count(NodeState.LAUNCHED),
         coming_since_seconds=states.coming_since_seconds,
-        requested_nodes=states.count(NodeState.REQUESTED),
-        draining_nodes=states.count(NodeState.DRAINING),
         launchable_nodes=sight.launchable,
         free_blocks=tuple(sorted((node.free_gpus for node in usable if node.free_gpus), reverse=True)),
         blocked_until_seconds=back_off.until_seconds if blocked else None,

@@ -83,7 +83,6 @@ class NodePoolRecord:
             provisioning_nodes=len(coming),
             coming_gpus=sum(node.gpus for node in coming),
             launched_nodes=len(coming),
-            draining_nodes=len(here) - len(usable),
             launchable_nodes=None if most is None else max(0, most - len(self.nodes)),
             free_blocks=blocks,
             placement=_placement(usable, replicas),
