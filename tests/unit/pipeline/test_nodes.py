@@ -1,8 +1,12 @@
 """A fleet whose nodes are known is planned in whole nodes."""
 
+import importlib
 from dataclasses import replace
+from typing import Any
 
-from forebay.flow.fleet import NodePool, Pool
+import pytest
+
+from forebay.flow.fleet import NodePool, Pool, PoolKey
 from forebay.flow.observation import NodePoolObservation, PlacedNode
 from tests.keys import decode, prefill
 from tests.unit.pipeline.fleets import KEY, World, codes, counts, fleet_world, split_pool
@@ -72,3 +76,34 @@ def test_gpus_that_are_billed_one_by_one_are_planned_so() -> None:
     per_gpu = replace(H100, billed_per_gpu=True)
     decision = _fleet(_placed(node), per_gpu, rate=60.0, replicas={"prefill": 2, "decode": 2}).step()[KEY]
     assert "Nodes" not in codes(decision)
+
+
+def test_free_nodes_are_held_where_several_pools_share_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects the bill: one pool alone buys replicas, and several are saved more by a node than it costs."""
+    step = importlib.import_module("forebay.pipeline.decide")
+    given, failures = step.warm_nodes, []
+
+    def watched(*arguments: Any) -> dict[str, int]:
+        try:
+            return dict(given(*arguments))
+        except Exception as error:
+            failures.append(error)
+            raise
+
+    monkeypatch.setattr(step, "warm_nodes", watched)
+    small = replace(H100, gpus_per_node=2, warm_max=2)
+
+    def most_held(pools: int) -> int:
+        keys = [PoolKey("test", f"model-{number}") for number in range(pools)]
+        shared = {key: replace(_on_h100(), key=key) for key in keys}
+        world = fleet_world(
+            shared,
+            dict.fromkeys(keys, 40.0),
+            {"h100": small},
+            node_pools={"h100": _placed(PlacedNode(name="a", free_gpus=0, others=True))},
+            replicas={key: {"prefill": 2, "decode": 2} for key in keys},
+        )
+        return max(world.step_fleet().warm_nodes.get("h100", 0) for _ in range(25))
+
+    assert (most_held(1), most_held(4) > 0) == (0, True)
+    assert failures == []
