@@ -65,6 +65,18 @@ async def test_clients_that_hang_up_are_arrivals_and_are_told() -> None:
     assert told.detail.startswith("about 30% of the requests began and neither finished nor are held")
 
 
+async def test_clients_that_leave_a_queue_are_told_where_no_counter_has_them() -> None:
+    """Protects: SGLang counts those that leave its queue together with those that leave while they run."""
+    client = scripted(SERVE)
+    client.known = ("sglang:num_running_reqs", "sglang:num_queue_reqs", "sglang:num_requests_total")
+    client.known = (*client.known, "sglang:num_aborted_requests_total")
+    client.script["growth finished"] = {SERVE: 420.0}
+    client.script["growth aborted"] = {SERVE: 180.0}
+    seen = await observe(client, [pool(engine="sglang")], *(T0 + 15.0 * index for index in range(45)))
+    assert traffic(seen[-1]).arrivals == 420.0
+    assert signal(seen[-1], "flow").problem is Problem.DRIFT
+
+
 async def test_requests_that_are_refused_are_arrivals_and_no_drift() -> None:
     """Protects: with a queue limit, 119 of 613 requests were seen."""
     client = scripted(SERVE)

@@ -33,7 +33,8 @@ class Signal(StrEnum):
     REJECTED = "rejected"
     """Requests that were refused before they were held."""
     ABORTED = "aborted"
-    """Requests that ended without being counted as finished."""
+    """Requests whose clients left, where no counter tells those that were waiting from the others: it is told, and
+    not counted."""
     RUNNING = "running"
     """Gauge."""
     WAITING = "waiting"

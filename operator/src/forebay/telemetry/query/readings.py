@@ -254,7 +254,8 @@ class Reader:
 
     def _sums(self) -> list[Coroutine[None, None, None]]:
         has = self._group.dialect.signals
-        counters = (Signal.OUTPUT_TOKENS, Signal.PROMPT_TOKENS, Signal.CACHED_TOKENS, Signal.CACHE_QUERIED_TOKENS)
+        tokens = (Signal.OUTPUT_TOKENS, Signal.PROMPT_TOKENS, Signal.CACHED_TOKENS, Signal.CACHE_QUERIED_TOKENS)
+        counters = (*tokens, Signal.ABORTED)
         questions = [self._over_interval(growth(signal), signal, "") for signal in counters if signal in has]
         wanted = [(Signal.PROMPT_LENGTH, "_count"), (Signal.PROMPT_LENGTH, "_sum")]
         if self._group.workloads:

@@ -166,7 +166,7 @@ class Assembler:
         drift = self._view.memory.balance.enter(
             traffic.start_seconds,
             traffic.end_seconds,
-            begun=traffic.arrivals,
+            begun=traffic.arrivals + math.fsum(self._aborted(place) for place in self._view.place.places),
             ended=ended + refused,
             held=math.fsum(value for value in holds if value is not None),
         )
@@ -182,6 +182,10 @@ class Assembler:
         row = readings.row(level(Signal.RUNNING), place.key)
         running = row[-1] if row is not None else (0.0 if Signal.RUNNING in dialect.lazy else math.nan)
         return None if queue is None or math.isnan(running) else queue + running
+
+    def _aborted(self, place: Place) -> float:
+        """Return the requests of a place whose clients left, where arrivals may be without some of them."""
+        return self._view.readings(place).value(growth(Signal.ABORTED), place.key) or 0.0
 
     def _refused(self, place: Place) -> float:
         """Return the requests that a place refused before it held them."""

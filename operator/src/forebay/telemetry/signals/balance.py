@@ -28,8 +28,7 @@ class Drift:
         share = f"about {max(0.1, round(abs(self.lost) / max(self.begun, 1.0), 1)):.0%} of the requests"
         if self.lost > 0.0:
             return (
-                f"{share} began and neither finished nor are held: clients hang up, or a counter leaves some out;"
-                " arrivals are counted where they begin"
+                f"{share} began and neither finished nor are held: clients hang up, or a counter leaves some out"
             )
         return (
             f"{share} ended and were not seen to begin: a counter counts something else than it is taken for, or"
