@@ -28,7 +28,9 @@ NODE_GRANTS: set[Grant] = {
     (kind.group, kind.value, verb) for kind in ALL_KINDS if kind.cluster_scoped for verb in ("list", "watch")
 }
 NODE_GRANTS |= {("", "namespaces", "list")}
-CONFLICTS: set[Grant] = {("keda.sh", "scaledobjects", "list")}
+KEDA: set[Grant] = {("keda.sh", "scaledobjects", "list")}
+AIBRIX: set[Grant] = {("autoscaling.aibrix.ai", "podautoscalers", "list")}
+CONFLICTS = KEDA | AIBRIX
 REFERENCES: set[Grant] = {("inference.networking.k8s.io", "inferencepools", "get")}
 OTHER_READS: set[Grant] = {
     (group, resource, verb) for group, resource in OTHER_KINDS.values() for verb in ("list", "watch")
@@ -141,6 +143,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, set[Grant]]]] = {
             "rbac": {
                 "nodes": False,
                 "keda": False,
+                "aibrix": False,
                 "gatewayPools": False,
                 "scaling": {"enabled": False},
                 "targets": dict.fromkeys(OTHER_KINDS, False),
@@ -194,7 +197,7 @@ def test_cluster_autoscaler_s_status_is_one_config_map() -> None:
     assert found[1:] == ("kube-system", "", "configmaps", "cluster-autoscaler-status", "get")
 
 
-@pytest.mark.parametrize(("value", "gone"), [("keda", CONFLICTS), ("gatewayPools", REFERENCES)])
+@pytest.mark.parametrize(("value", "gone"), [("keda", KEDA), ("aibrix", AIBRIX), ("gatewayPools", REFERENCES)])
 def test_each_neighbour_has_its_own_switch(value: str, gone: set[Grant]) -> None:
     assert bound(render())[""] - bound(render({"rbac": {value: False}}))[""] == gone
 

@@ -30,6 +30,7 @@ from tests.cluster.test_chart_rights import NOT_THE_OPERATORS
 Grant = tuple[str, str, str, str]
 FOREIGN = {row.kind: row for row in KINDS if not row.built_in}
 SCALED_OBJECT = ("keda.sh/v1alpha1", "ScaledObject", "scaledobjects")
+POD_AUTOSCALER = ("autoscaling.aibrix.ai/v1alpha1", "PodAutoscaler", "podautoscalers")
 GATEWAY_POOL = (GATEWAY_POOL_API, "InferencePool", "inferencepools")
 KARPENTER = [("karpenter.sh/v1", "NodePool", "nodepools"), ("karpenter.sh/v1", "NodeClaim", "nodeclaims")]
 
@@ -37,7 +38,7 @@ KARPENTER = [("karpenter.sh/v1", "NodePool", "nodepools"), ("karpenter.sh/v1", "
 @pytest.fixture
 def every_kind(cluster: Cluster) -> Iterator[None]:
     """All kinds that the operator knows of; the test is for a cluster that has none of them."""
-    kinds = [SCALED_OBJECT, GATEWAY_POOL, *KARPENTER]
+    kinds = [SCALED_OBJECT, POD_AUTOSCALER, GATEWAY_POOL, *KARPENTER]
     with stand_in_crds(cluster, [crd(*kind) for kind in kinds] + [crd_of(row) for row in FOREIGN.values()]):
         yield
 

@@ -87,6 +87,7 @@ OTHER: dict[str, object] = {
     "rbac.nodeProviders.clusterAPI": ["a"],
     "rbac.extraNodeObjects": [{"group": "example.org", "resource": "nodegroups", "namespace": "a"}],
     "rbac.keda": False,
+    "rbac.aibrix": False,
     "rbac.gatewayPools": False,
     "serviceAccount.create": False,
     "serviceAccount.name": "other",

@@ -47,6 +47,11 @@ targets:
   resources: [scaledobjects]
   verbs: [list]
 {{- end }}
+{{- if .Values.rbac.aibrix }}
+- apiGroups: [autoscaling.aibrix.ai]
+  resources: [podautoscalers]
+  verbs: [list]
+{{- end }}
 {{- range .Values.rbac.extraTargets }}
 # A kind that Forebay does not know: each target is read by its name.
 - apiGroups: [{{ .group }}]

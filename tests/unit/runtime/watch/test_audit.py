@@ -69,7 +69,7 @@ async def test_lists_ask_for_what_is_watched(store: Store) -> None:
 
 
 async def test_without_keda_there_are_no_scaled_objects(store: Store) -> None:
-    await auditor(Lists({}), store).read_keda()
+    await auditor(Lists({}), store).read_autoscalers()
     assert store.all_autoscalers() == ()
 
 
@@ -77,7 +77,7 @@ async def test_single_namespaces_are_listed_one_by_one_and_the_cluster_s_kinds_w
     lists = Lists({})
     scope = Scope(namespaces=("a", "b"))
     await auditor(lists, store, scope).check_completeness()
-    await auditor(lists, store, scope).read_keda()
+    await auditor(lists, store, scope).read_autoscalers()
     asked = [path for path, _ in lists.asked]
     assert "/api/v1/namespaces/a/pods" in asked
     assert "/api/v1/namespaces/b/pods" in asked
@@ -119,3 +119,17 @@ async def test_a_server_that_does_not_know_our_version_is_asked_without_it(store
 
     store.apply(Kind.NODES, objects.node("ghost"))
     assert await auditor(Restored({}), store).compare() == 1
+
+
+async def test_aibrix_pod_autoscalers_are_listed_with_their_targets(store: Store) -> None:
+    class Answers(Lists):
+        async def get(self, path: str, **given: Any) -> Any:
+            if not path.endswith("/podautoscalers"):
+                raise ApiError("not found", status=404)
+            reference = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "chat"}
+            metadata = {"name": "theirs", "namespace": "serving", "uid": "u"}
+            return {"items": [{"metadata": metadata, "spec": {"scaleTargetRef": reference}}]}
+
+    await auditor(Answers({}), store).read_autoscalers()
+    (found,) = store.all_autoscalers()
+    assert (found.kind, found.name, found.target.name) == ("PodAutoscaler", "theirs", "chat")

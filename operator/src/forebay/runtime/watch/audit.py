@@ -23,7 +23,11 @@ logger = logging.getLogger(__name__)
 _PAGE = "500"
 _UNKNOWN_VERSION = frozenset({410, 500, 504})
 """Answers of a server that does not know our newest version, such as after its data were restored."""
-_KEDA = ("keda.sh", "v1alpha1", "scaledobjects")
+_LISTED_AUTOSCALERS = (
+    ("ScaledObject", ("keda.sh", "v1alpha1", "scaledobjects")),
+    ("PodAutoscaler", ("autoscaling.aibrix.ai", "v1alpha1", "podautoscalers")),
+)
+"""Autoscalers of other projects that name their target in ``spec.scaleTargetRef``, by kind."""
 
 
 class Auditor:
@@ -96,23 +100,28 @@ class Auditor:
         self.staleness.compared((kind, namespace), before, listed, now, self._store.told(kind, namespace))
         return len(ghosts)
 
-    async def read_keda(self) -> None:
-        """List KEDA's ScaledObjects where their CRD is installed; without it, or without rights, there are none.
+    async def read_autoscalers(self) -> None:
+        """List other projects' autoscalers where their CRD is installed; without it, or without rights, none.
 
         Raises:
             ApiError: the list failed for another reason.
         """
         found: list[Autoscaler] = []
-        for namespace in self._scope.namespaces or (None,):
+        everywhere = [
+            (kind, collection_path(*resource, namespace))
+            for kind, resource in _LISTED_AUTOSCALERS
+            for namespace in self._scope.namespaces or (None,)
+        ]
+        for kind, path in everywhere:
             try:
-                answer = await self._api.get(collection_path(*_KEDA, namespace), params={"resourceVersion": "0"})
+                answer = await self._api.get(path, params={"resourceVersion": "0"})
             except ApiError as error:
                 if error.not_found or error.forbidden:
                     continue
                 raise
-            items = (parse_autoscaler({"kind": "ScaledObject", **item}) for item in answer.get("items") or ())
+            items = (parse_autoscaler({"kind": kind, **item}) for item in answer.get("items") or ())
             found.extend(item for item in items if item is not None)
-        self._store.keda = tuple(found)
+        self._store.listed_autoscalers = tuple(found)
 
     async def _list(self, kind: Kind) -> Mapping[ObjectKey, Seen]:
         """Return every object of a kind, wherever it is watched."""

@@ -92,7 +92,7 @@ class Caches:
                 self._waits_for(str(error))
                 logger.warning("the caches cannot be checked yet: %s", error)
             await asyncio.sleep(_COMPLETENESS_SECONDS)
-        await self._read_keda()
+        await self._read_autoscalers()
         self.health.caches_complete = True
         self._filled.set()
         logger.info("caches are complete", extra={kind.value: n for kind, n in self.store.counts().items()})
@@ -114,7 +114,7 @@ class Caches:
                 logger.exception("the caches were not compared with the API server")
 
     async def _look_after(self) -> None:
-        await self._read_keda()
+        await self._read_autoscalers()
         try:
             await self.take_new_rights()
         except ApiError as error:
@@ -169,11 +169,11 @@ class Caches:
         except ApiError as error:
             return _no_access("install the CRDs: the cluster has none" if error.not_found else str(error))
 
-    async def _read_keda(self) -> None:
+    async def _read_autoscalers(self) -> None:
         try:
-            await self.auditor.read_keda()
+            await self.auditor.read_autoscalers()
         except ApiError as error:
-            logger.warning("ScaledObjects were not read: %s", error)
+            logger.warning("autoscalers of other projects were not read: %s", error)
 
     def _waits_for(self, what: str) -> None:
         """Say what is waited for; before the first round, waiting is no standstill."""

@@ -52,8 +52,8 @@ class Store:
     workloads: dict[TargetRef, WorkloadRecord] = field(default_factory=dict)
     nodes: dict[str, NodeRecord] = field(default_factory=dict)
     autoscalers: dict[ObjectKey, Autoscaler] = field(default_factory=dict)
-    keda: tuple[Autoscaler, ...] = ()
-    """ScaledObjects, listed now and then because their CRD may be absent."""
+    listed_autoscalers: tuple[Autoscaler, ...] = ()
+    """Those of other projects, listed now and then because their CRDs may be absent."""
     _pods: dict[str, dict[str, PodRecord]] = field(default_factory=lambda: defaultdict(dict))
     _keys: dict[Kind, dict[ObjectKey, Seen]] = field(default_factory=lambda: {kind: {} for kind in ALL_KINDS})
     """Every object as a watch told of it last: also those that have no record (finished pods)."""
@@ -148,7 +148,7 @@ class Store:
 
     def all_autoscalers(self) -> tuple[Autoscaler, ...]:
         """Return HPAs and ScaledObjects."""
-        return (*self.autoscalers.values(), *self.keda)
+        return (*self.autoscalers.values(), *self.listed_autoscalers)
 
     def replace_status(self, kind: Kind, body: Mapping[str, Any]) -> None:
         """Take in the answer to a status write at once, so that the next round does not repeat it.
