@@ -1,4 +1,4 @@
-"""Forecast: quantiles of demand at the lead time, scored once demand at that time is known.
+"""Forecast quantiles of demand at the lead time, and score them once the demand is known.
 
 Start at ``Forecaster``: samples in, ``DemandForecast`` out, one instance per pool.
 """

@@ -1,17 +1,17 @@
-"""The highest rate that is believed: a little above the highest one seen lately."""
+"""The cap on forecasts: a little above the highest rate of the recent past."""
 
 import math
 
 from forebay.flow.settings import PolicySettings
 
 COLD_SECONDS = 1800.0
-"""Extra growth is allowed while the history is about this short."""
+"""Forecasts may grow more while the history is shorter than about this."""
 MEMORY_FACTOR = 3.0
 """The highest rate seen fades with a half-life of this many memories."""
 
 
 class RateCap:
-    """Quantiles in log space explode on on/off traffic; no forecast above the cap is believed."""
+    """The cap on forecasts: high quantiles in log space become far too large on on/off traffic."""
 
     def __init__(self, settings: PolicySettings) -> None:
         self.settings = settings
@@ -20,14 +20,14 @@ class RateCap:
         self.seen_seconds = 0.0
 
     def observe(self, at_seconds: float, rate: float) -> None:
-        """Take a rate of at least a minute's mean, in requests per second; NaN is ignored."""
+        """Take a rate (requests per second, mean of a minute or more). NaN is ignored."""
         if not math.isfinite(rate):
             return
         self.highest = max(self._faded(at_seconds), rate)
         self.at_seconds = max(self.at_seconds, at_seconds)
 
     def rewind(self, at_seconds: float) -> None:
-        """Follow a clock that was stepped back."""
+        """Adapt to a clock that was set back to ``at_seconds``."""
         self.at_seconds = min(self.at_seconds, at_seconds)
 
     def at(self, at_seconds: float) -> float:

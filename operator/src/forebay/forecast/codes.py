@@ -1,7 +1,8 @@
-"""Signed numbers in eight bits: a fleet keeps millions of errors, and their quantiles need no more precision.
+"""Signed numbers in eight bits. A fleet keeps millions of errors, and their quantiles need no more precision.
 
-Companding as in telephony (mu-law, ITU-T G.711): in even steps near zero, in steps of 6.5 % further out, so that a
-value is rounded by 3.3 % of itself at most: a quantile of errors that is 3 % too wide loses a thousandth.
+The code is that of telephony (mu-law companding, ITU-T G.711). Steps are even near zero and 6.5 % wide further
+out, so rounding changes a value by 3.3 % at most. A quantile of errors that is 3 % too wide costs a thousandth of
+the loss.
 """
 
 import numpy as np
@@ -26,7 +27,7 @@ _TABLE = _TABLE[np.arange(256).astype(np.int8).astype(np.intp) + 128]
 
 
 def encode(values: FloatArray, unit: float) -> Codes:
-    """Return the codes of ``values``, which lie within some 3,600 ``unit``; what lies outside is cut, NaN kept."""
+    """Return the codes of ``values``. Values beyond about 3,600 ``unit`` are clipped; NaN stays NaN."""
     size = np.rint(_STEPS * np.log1p(np.abs(values) / unit))
     codes = np.copysign(np.minimum(size, _HIGHEST), values)
     return np.where(np.isnan(codes), MISSING, codes).astype(np.int8)

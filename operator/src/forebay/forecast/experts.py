@@ -1,4 +1,4 @@
-"""Simple forecasters next to the learned one: the last value, the recent maximum, the user's own."""
+"""Simple forecasters beside the learned one: the last value, the recent maximum, the user's own forecast."""
 
 import math
 from array import array
@@ -21,7 +21,7 @@ ExpertState = tuple[float, float, float, int, int]
 """Last value, both recent maxima, and for each whether traffic is high (1) or low (0)."""
 
 # Windows of errors per track: last value; short maximum while low, while high; long maximum while low, while high;
-# external. An expert speaks as if it had seen the cold errors until its window holds as many as it needs.
+# external. Until its window holds enough errors, an expert uses the cold quantiles.
 _LAST, _SHORT, _LONG, _EXTERNAL = 0, 1, 3, 5
 _FIRST = np.array([_LAST, _SHORT, _LONG])
 _LOW_COLD, _HIGH_COLD = (-0.3, 0.1, 0.4), (-0.05, 0.2, 0.5)
@@ -30,7 +30,7 @@ _NEEDS = np.array([10, 15, 15, 15, 15, 10])
 
 
 class RecentValues:
-    """The last values of one stream, and what the simple experts say of them."""
+    """The last values of one stream, and the inputs that the simple experts take from them."""
 
     def __init__(self, resolution: Resolution, reach: int = 0) -> None:
         """Keep the values of the last ``reach`` steps, or of as many as the experts need."""
@@ -50,7 +50,7 @@ class RecentValues:
             del self._values[0]
 
     def state(self) -> ExpertState:
-        """Return what the experts see now.
+        """Return the experts' present inputs.
 
         Raises:
             IndexError: no value is known.
@@ -71,8 +71,8 @@ class RecentValues:
 class SimpleExperts(ErrorWindows):
     """Opinions (persistence, two recurrences, external) for every track, each with quantiles of its own errors.
 
-    Recurrence predicts that the maximum of the last K steps comes back, with one window of errors for "traffic is
-    high now" and one for "low": on/off traffic is bimodal, and no smooth model says when a burst returns.
+    Recurrence predicts that the maximum of the last K steps returns. It has one window of errors for high traffic
+    and one for low traffic, because on/off traffic is bimodal and no smooth model predicts when a burst returns.
     """
 
     def __init__(self, tracks: int, resolution: Resolution) -> None:
@@ -83,7 +83,7 @@ class SimpleExperts(ErrorWindows):
     def opinions(self, rows: IndexArray, state: ExpertState, external: FloatArray) -> FloatArray:
         """Return (rows, 4 experts, levels) in z space; an absent external forecast is NaN.
 
-        ``external`` is the external forecast's point in z space for each track, NaN where it says nothing.
+        ``external`` is the external forecast's point in z space for each track, NaN where there is none.
         """
         last, top_short, top_long, high_short, high_long = state
         kinds = np.array([_LAST, _SHORT + high_short, _LONG + high_long, _EXTERNAL])
@@ -98,7 +98,7 @@ class SimpleExperts(ErrorWindows):
         return np.asarray(points[:, :, None] + errors)
 
     def learn(self, rows: IndexArray, states: FloatArray, external: FloatArray, values: FloatArray) -> None:
-        """Learn that tracks ``rows`` came to ``values`` after ``states`` (rows, 5) and ``external``."""
+        """Learn that tracks ``rows`` had ``values`` after ``states`` (rows, 5) and ``external``."""
         windows = np.empty((len(rows), 3), dtype=np.intp)
         windows[:, 0] = _LAST
         windows[:, 1:] = states[:, 3:]

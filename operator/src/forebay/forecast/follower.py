@@ -1,4 +1,4 @@
-"""A second stream of the same series, half a minute later, that forecasts with the model of the first."""
+"""A second stream of the same series, half a minute later. It forecasts with the model of the first stream."""
 
 import copy
 import math
@@ -10,8 +10,8 @@ from forebay.forecast.phase import StreamForecaster
 class Follower:
     """Forecasts of minutes that end at :30, by the model that learns from the minutes that end at :00.
 
-    Errors of both have the same statistics, and learning twice would cost the memory and the time of another
-    phase. The filters are its own; yesterday, last week and the profile of the day are read from ``teacher``.
+    The errors of both streams have the same statistics, so learning twice would cost time and memory for nothing.
+    A follower has filters of its own. It reads yesterday, last week and the profile of the day from ``teacher``.
     """
 
     def __init__(self, teacher: StreamForecaster) -> None:
@@ -28,7 +28,7 @@ class Follower:
         self.issued, self.issued_persistence = self.teacher.issued, self.teacher.issued_persistence
 
     def step(self, index: int, count: float, external: FloatArray | None = None) -> None:
-        """Take the count of step ``index`` (NaN: none), which follows the step before it without a hole."""
+        """Take the count of step ``index`` (NaN: none). No step may be left out."""
         self.index = index
         z = math.log1p(count / self.teacher.scale)
         self.values.observe(z)

@@ -1,4 +1,4 @@
-"""The forecaster of one pool's demand: quantiles at its lead times, scored, capped and kept across restarts."""
+"""The forecaster of one pool's demand: quantiles at the pool's lead times."""
 
 import math
 from collections.abc import Iterable
@@ -21,14 +21,14 @@ from forebay.forecast.state import SeriesState
 from forebay.forecast.tracks import Track
 
 MEDIAN_HEADROOM = 1.6
-"""The cap is never nearer to the median than this: it is there against explosions, not against new highs."""
+"""The cap is at least this many times the median: it shall stop absurd forecasts, not new maxima."""
 
 
 class Forecaster:
     """Forecasts of one series of request counts.
 
-    Pure: time comes in with the samples. One instance per pool; not safe for use from two threads, but
-    ``job().run()`` may run in another thread while this one goes on.
+    It reads no clock: samples carry their time. There is one instance per pool. It must not be used from two
+    threads, but ``job().run()`` may run in another thread meanwhile.
     """
 
     def __init__(
@@ -95,9 +95,9 @@ class Forecaster:
     def update(self, end_seconds: float, count: float) -> Taken:
         """Take the requests counted in the step that ended at ``end_seconds`` (Unix), NaN if there is no sample.
 
-        At one-minute steps, minutes that end at :00 and minutes that end at :30 both belong here, each in order.
-        Missing steps between are gaps. A duplicate or a late sample changes nothing; a clock that was stepped back
-        is followed with the second sample that says so.
+        With one-minute steps, give both the minutes that end at :00 and those that end at :30, each in order.
+        Missing steps count as gaps. A duplicate or a late sample changes nothing. After a clock was set back, the
+        second sample with the earlier time resets the forecaster to that time.
 
         Raises:
             ValueError: ``count`` is negative.
@@ -125,10 +125,10 @@ class Forecaster:
         self._state.prepare([self.horizon(lead) for lead in lead_times_seconds])
 
     def job(self) -> WarmJob | None:
-        """Return work that is due, or ``None``: run it anywhere, then hand its result to ``apply``; one at a time.
+        """Return work that is due, or ``None``. Run it in any thread, then give its result to ``apply``.
 
-        The warm-up of a lead time that was asked for and has no state yet, or of everything after the traffic has
-        outgrown its scale.
+        There is one job at a time: the warm-up of a requested lead time that has no state yet, or of all lead
+        times once the traffic is much larger than the scale.
         """
         return self._state.job()
 
@@ -141,7 +141,7 @@ class Forecaster:
     def snapshot(self) -> bytes:
         """Return the state as bytes: about 30 KB and 40 KB more per horizon.
 
-        Only the stream of whole minutes is kept: the other one forecasts with what that one learned.
+        Only the stream of whole minutes is saved: the other one forecasts with the model of that stream.
         """
         state, cap = self._state, self._cap
         arrays: snapshot.Arrays = {
@@ -162,7 +162,7 @@ class Forecaster:
         lead_times_seconds: Iterable[float] = (),
         resolution: Resolution = ONE_MINUTE,
     ) -> Self:
-        """Return the forecaster that ``snapshot`` saved; what it missed since then is a gap.
+        """Return the forecaster that ``snapshot`` saved. The time since then counts as a gap.
 
         Raises:
             ValueError: ``data`` is damaged, of another version or of another sampling step.
@@ -196,9 +196,9 @@ class Forecaster:
 
         ``now_per_second`` is the present rate, where it is known to be above that of the last minute.
 
-        ``None`` while too little is known: fewer than five samples ever (and no known load), or none for longer
-        than the lead time (hold then: the forecaster is blind, which is not the same as quiet). A lead time
-        without state of its own is answered by the nearest longer one until its warm-up job is applied.
+        ``None`` while too little is known: there were fewer than five samples (and no known load), or no sample
+        for longer than the lead time. The caller must hold then, because missing samples do not mean that demand
+        is low. A lead time without state uses that of the nearest longer one until its warm-up job is applied.
         """
         self._cap.observe(at_seconds, last_minute_per_second)
         if not self.settings.forecast_enabled:
@@ -235,7 +235,7 @@ class Forecaster:
         )
 
     def _known_only(self, at_seconds: float, lead_time_seconds: float, now: float) -> DemandForecast | None:
-        """Return what known loads alone say before there is any history; ``None`` if they say nothing."""
+        """Return a forecast from known loads alone, before there is any history; ``None`` if no load is known."""
         now = now if math.isfinite(now) else 0.0
         flat = Quantiles(now, now, now)
         reactive = DemandForecast(

@@ -25,7 +25,7 @@ class OutsideForecast:
             raise ValueError("an external forecast's target times must ascend; sort them and drop duplicates")
 
     def points(self, end_seconds: float, step_seconds: int, tracks: Iterable[Track]) -> FloatArray:
-        """Return what it says for each track of a forecast issued at ``end_seconds``, as counts per step.
+        """Return its counts per step for each track of a forecast issued at ``end_seconds``.
 
         NaN where a target lies outside the given times.
         """
@@ -49,9 +49,9 @@ def with_known_loads(
 ) -> DemandForecast:
     """Return ``forecast`` raised to the known loads that its lead time reaches.
 
-    A load raises the demand at the horizon while the horizon lies within it (``tolerance_seconds`` early, so that
-    what is ordered is ready when it begins), and the maximum while any of the way there does. The cap never cuts
-    what the user knows.
+    A load raises the demand at the horizon if it is active at the horizon. It counts as active
+    ``tolerance_seconds`` early, so that ordered replicas are ready when it begins. It raises the maximum if it is
+    active at any time until the horizon. The cap does not apply to known loads.
     """
     horizon = at_seconds + forecast.lead_time_seconds
     at_horizon, maximum, cap, names = forecast.at_horizon, forecast.maximum, forecast.rate_cap, []
@@ -68,5 +68,5 @@ def with_known_loads(
 
 
 def at_least(quantiles: Quantiles, rate: float) -> Quantiles:
-    """Return ``quantiles``, none below ``rate``."""
+    """Return ``quantiles`` raised to at least ``rate``."""
     return Quantiles(max(quantiles.q50, rate), max(quantiles.q90, rate), max(quantiles.q99, rate))

@@ -16,7 +16,8 @@ _UNKNOWN = 65_535.0
 class CountHistory:
     """A ring of counts by absolute step index; NaN where no count is known.
 
-    Two bytes per count: log1p(count) in steps of .0003, so that counts are off by .015 % at most and end at 10^8.
+    Each count takes two bytes: log1p(count) in steps of .0003. The error is .015 % at most, and the largest count
+    is 10^8.
     """
 
     def __init__(self, size: int) -> None:
@@ -30,7 +31,7 @@ class CountHistory:
         return 0 if self.first is None or self.last is None else min(self.size, self.last - self.first + 1)
 
     def put(self, index: int, count: float) -> None:
-        """Set the count of step ``index``, which is later than all before it; steps between become unknown."""
+        """Set the count of step ``index``, which is later than all others; skipped steps become unknown."""
         if self.first is None or self.last is None:
             self.first = index
         else:
@@ -40,7 +41,7 @@ class CountHistory:
         self.last = index
 
     def rewind(self, index: int) -> None:
-        """Forget every count later than step ``index`` (the clock was stepped back)."""
+        """Forget every count later than step ``index`` (the clock was set back)."""
         if self.first is None or self.last is None:
             return
         for gone in range(max(index + 1, self.last - self.size + 1), self.last + 1):
@@ -55,7 +56,7 @@ class CountHistory:
         return start, self._codes.between(start, end).astype(np.uint16)
 
     def load(self, start: int, codes: npt.NDArray[np.uint16]) -> None:
-        """Take over what ``codes`` returned."""
+        """Load what ``codes`` returned."""
         for index, code in enumerate(codes.tolist(), start=start):
             self._codes[index] = code
         if len(codes):

@@ -10,12 +10,12 @@ from forebay.forecast.resolution import Resolution
 from forebay.forecast.tracks import Track
 
 SCALE_STEPS = 5
-"""Known counts that set the scale."""
+"""Number of known counts from which the scale is computed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Warmed:
-    """A phase that has seen the kept history, to be taken over in part (new horizons) or whole (a new scale)."""
+    """A phase that has seen the kept history. It replaces the model (new scale) or adds horizons to it."""
 
     phase: StreamForecaster
     replaces: bool
@@ -33,7 +33,7 @@ class WarmJob:
     replaces: bool
 
     def run(self) -> Warmed:
-        """Replay; touches nothing else."""
+        """Replay the history; no other state changes."""
         phase = StreamForecaster(self.resolution, self.tracks, self.scale)
         for index, count in enumerate(self.counts.tolist(), start=self.start_index):
             phase.step(index, count)
@@ -41,7 +41,7 @@ class WarmJob:
 
 
 def first_scale(counts: FloatArray) -> float | None:
-    """Return the scale of the transform from the first known ``counts``; ``None`` while there are too few.
+    """Return the scale of the transform from the first known ``counts``; ``None`` if there are too few.
 
     Only its order of magnitude matters: a scale far below the mean makes high quantiles explode.
     """

@@ -19,10 +19,10 @@ NAN = math.nan
 
 
 class DayMemory:
-    """What earlier days were like: the smoothed values of the last week, and the profile of the day.
+    """Earlier days: the smoothed values of the last week, and the profile of the day.
 
-    Both change so slowly that every few minutes tell those between. Half precision: .05 % is far below the noise
-    of either.
+    Both change slowly, so one value per few minutes is enough. Values have half precision: its error of .05 % is
+    far below their noise.
     """
 
     def __init__(self, resolution: Resolution) -> None:
@@ -54,7 +54,7 @@ class DayMemory:
             self._fold(place)
 
     def smoothed(self, index: int) -> float:
-        """Return the smoothed value of step ``index``, which is an hour past or more; NaN where it is unknown."""
+        """Return the smoothed value of step ``index``, an hour or more ago; NaN where it is unknown."""
         place, step = divmod(index, self.smooth_stride)
         end = self.smooth_history[place]
         if step == self.smooth_stride - 1:
@@ -74,7 +74,7 @@ class DayMemory:
         return low + (place - below) * (high - low)
 
     def _fold(self, place: int) -> None:
-        """Blend the day that ends with mean ``place`` into the profile, smoothed; one half missing is dropped."""
+        """Blend the day that ends with mean ``place`` into the profile, unless half of its values are missing."""
         size = self.today.size
         start = place + 1 - size
         values = np.roll(self.today.between(start, place + 1), start % size)
@@ -123,14 +123,14 @@ class Levels:
             self.days.remember(index, self.smooth, z)
 
     def follower(self) -> "Levels":
-        """Return filters in the same state for another stream of the same series, which read these days."""
+        """Return filters in the same state for another stream of this series; both share the earlier days."""
         other = copy.copy(self)
         other.ewma = list(self.ewma)
         other.keeps_days = False
         return other
 
     def skip(self, index: int) -> None:
-        """Mark step ``index`` as a gap: the filters hold, and no value is invented."""
+        """Mark step ``index`` as a gap: the filters keep their values."""
         self.missing += 1
         if self.keeps_days:
             self.days.remember(index, NAN, NAN)

@@ -13,18 +13,18 @@ LEVELS = np.array(QUANTILE_LEVELS)
 MEMORY = 0.998
 """Forgetting of past regret per update."""
 SHARE = 0.002
-"""Weight that is always spread evenly, so that a layer can come back."""
+"""Share of the weight that all layers get evenly, so that a layer with small weight can recover."""
 MAX_RATE = 2.0
 SIZE_WEIGHT = 0.002
-"""Of a new loss in the running mean that makes regrets free of scale."""
+"""Weight of a new loss in the running mean by which regrets are divided."""
 OFFSET_GAINS = np.array([0.02, 0.04, 0.25])
 SPREAD_MEMORY = 0.99
 HANDICAP = 1.15
-"""An expert other than the first must be this much better to weigh the same."""
+"""Any expert but the first must be better by this factor to get the same weight."""
 LOSS_OF_LEVEL = np.array([[1.0, 0.0, 0.0], [0.0, 2.0, 0.5], [0.0, 1.0, 4.0]])
-"""Columns: how the losses at .5, .9 and .99 make up the loss that decides the weights at each level."""
+"""Each column has the weights of the losses at .5, .9 and .99 in the loss that decides one level's weights."""
 PRIOR_SHARE = 0.05
-"""Weight of each expert but the first until ``MATURE`` forecasts are scored."""
+"""Weight of every expert but the first until ``MATURE`` forecasts are scored."""
 MATURE = 10
 WEIGHTS_REFRESH = 5
 """Scored forecasts between computations of the experts' weights."""
@@ -46,8 +46,8 @@ class LayerMixture(PerTrack):
     Bernstein online aggregation (Wintenberger, "Optimal learning with Bernstein online aggregation", 2017), the
     fixed share after Herbster and Warmuth (1998). Losses are averaged over ``period`` scored forecasts before each
     update, so that overlapping horizons do not count as independent evidence. Regrets are linearised at the
-    mixture (the "gradient trick") and in units of its mean loss: the weights then seek the best *blend*, which is
-    better than the best layer because the layers err differently.
+    mixture (the "gradient trick") and divided by its mean loss. The weights then approach the best *blend*, which
+    is better than the best layer because the layers make different errors.
     """
 
     PER_TRACK: ClassVar[tuple[str, ...]] = ("weights", "regret", "variation", "pending", "counted", "size")
@@ -101,8 +101,8 @@ class CoverageOffset(PerTrack):
     """A slow additive correction per track and quantile that brings coverage to its level.
 
     Online conformal prediction on the quantile's value (Gibbs and Candes 2021; Angelopoulos, Candes and
-    Tibshirani 2023, "Conformal PID control"): up by gain x level after a miss, down by gain x (1 - level) after a
-    hit, in units of the recent error.
+    Tibshirani 2023, "Conformal PID control"). The offset rises by gain x level after a miss and falls by gain x
+    (1 - level) after a hit, in units of the recent error.
     """
 
     PER_TRACK: ClassVar[tuple[str, ...]] = ("offset", "spread")
@@ -129,7 +129,7 @@ class CoverageOffset(PerTrack):
 class ExpertMixture(PerTrack):
     """Weights per track and level by recent quantile loss: (loss / least loss) ^ -12.
 
-    An expert whose forecast is NaN has no opinion: weight 0 now, and its score does not move.
+    An expert whose forecast is NaN gets weight 0 now, and its score does not change.
     """
 
     PER_TRACK: ClassVar[tuple[str, ...]] = ("loss", "scored", "kept", "kept_for", "age")
@@ -138,11 +138,11 @@ class ExpertMixture(PerTrack):
         self.loss = np.zeros((tracks, experts, len(QUANTILE_LEVELS)))
         self.scored = np.zeros((tracks, experts))
         self.kept = np.zeros((tracks, experts, len(QUANTILE_LEVELS)))
-        """Weights as they were last computed."""
+        """Weights of the last computation."""
         self.kept_for = np.zeros((tracks, experts), dtype=bool)
-        """The experts that had an opinion then."""
+        """The experts that had a forecast then."""
         self.age = np.full(tracks, WEIGHTS_REFRESH, dtype=np.int64)
-        """Scored forecasts since then."""
+        """Scored forecasts since the last computation."""
         self._weight = weight
         self._handicap = np.full((experts, 1), HANDICAP)
         self._handicap[0] = 1.0
@@ -186,7 +186,7 @@ class ExpertMixture(PerTrack):
         known = np.isfinite(error[:, :, :1])
         loss = error @ LOSS_OF_LEVEL
         scored = self.scored[rows] + known[:, :, 0]
-        # A plain mean at first, then exponentially weighted: the first losses do not stick.
+        # A plain mean at first, so that the first losses do not dominate; then exponentially weighted.
         weight = np.maximum(self._weight, 1.0 / np.maximum(scored, 1.0))[:, :, None]
         kept = self.loss[rows]
         self.loss[rows] = np.where(known, kept + weight * (np.where(known, loss, 0.0) - kept), kept)

@@ -1,4 +1,4 @@
-"""Forecasts that cannot be scored yet, and their inputs."""
+"""Forecasts that cannot be scored yet, with their inputs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ _COLUMNS = _EXTERNAL + 1
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Issued:
-    """The forecasts of all tracks after one step, in z space, and what they were made of; one row per track."""
+    """The forecasts of all tracks after one step, in z space, with their inputs; one row per track."""
 
     final: FloatArray
     features: FloatArray
@@ -38,10 +38,10 @@ class Issued:
     scale: FloatArray
     tracker: FloatArray
     outside: FloatArray
-    """The external forecast, NaN where it says nothing."""
+    """The external forecast, NaN where there is none."""
     layers: FloatArray
     opinions: FloatArray
-    """Of the mixture of layers, then of the simple experts, (tracks, 1 + experts, levels)."""
+    """Quantiles of the mixture of layers, then of the simple experts: (tracks, 1 + experts, levels)."""
     state: ExpertState
 
     @property
@@ -52,11 +52,11 @@ class Issued:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Matured:
-    """Forecasts whose time has come; one row each."""
+    """Forecasts whose target step is over; one row each."""
 
     tracks: IndexArray
     values: FloatArray
-    """What came, in z space."""
+    """The measured values, in z space."""
     records: FloatArray
 
     @property
@@ -101,7 +101,7 @@ class Matured:
 
     @property
     def states(self) -> FloatArray:
-        """Return what the simple experts saw, (rows, 5)."""
+        """Return the inputs of the simple experts, (rows, 5)."""
         return self.records[:, _STATE]
 
     @property
@@ -137,7 +137,7 @@ class PendingForecasts:
         return Matured(tracks=rows, values=values[rows], records=records[rows])
 
     def keep(self, index: int, issued: Issued) -> None:
-        """Keep what was issued after step ``index``; it takes the place of what targeted that step."""
+        """Keep the forecasts issued after step ``index``, in the places of those that targeted this step."""
         tracks = len(self._horizon)
         record = np.empty((tracks, _COLUMNS))
         record[:, _X] = issued.features
@@ -159,7 +159,7 @@ class PendingForecasts:
         self.issued_at[:] = _NOTHING
 
     def add(self, tracks: tuple[Track, ...], new: tuple[Track, ...]) -> None:
-        """Go on with ``tracks`` = those before and the ``new`` ones, of which nothing is pending."""
+        """Continue with ``tracks``: those so far, and the ``new`` ones without pending forecasts."""
         empty = PendingForecasts(new)
         self.records = np.concatenate([self.records, empty.records])
         self.issued_at = np.concatenate([self.issued_at, empty.issued_at])
@@ -175,15 +175,15 @@ class PendingForecasts:
         self._lay_out(tracks)
 
     def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
-        """Return everything, to be kept across a restart."""
+        """Return all arrays, to be kept across a restart."""
         return {"records": self.records, "issued_at": self.issued_at}
 
     def load(self, arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
-        """Take over ``arrays``, as returned by ``arrays``.
+        """Load ``arrays``, as returned by ``arrays``.
 
         Raises:
             KeyError: an array is missing.
-            ValueError: an array is of other tracks.
+            ValueError: an array belongs to other tracks.
         """
         records, issued_at = arrays["records"], arrays["issued_at"]
         if records.shape != self.records.shape or issued_at.shape != self.issued_at.shape:

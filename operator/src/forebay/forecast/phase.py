@@ -17,15 +17,15 @@ from forebay.forecast.scoring import Scoreboard
 from forebay.forecast.tracks import PerTrack, Track
 
 MAX_HORIZON = 240
-"""Steps: four hours at one minute, longer than any node pool takes."""
+"""In steps: four hours at one minute, longer than the lead time of any node pool."""
 Z_LIMIT = 50.0
 
 
 class StreamForecaster:
     """The forecaster of one stream of counts, one per step, all tracks at once.
 
-    Order within a step: filters, then learn from the forecasts that targeted this step, then issue new ones. A
-    forecast whose target is missing is dropped without learning.
+    In each step it first updates the filters, then learns from the forecasts that targeted this step, then issues
+    new ones. A forecast whose target is missing is dropped without learning.
     """
 
     def __init__(self, resolution: Resolution, tracks: tuple[Track, ...], scale: float) -> None:
@@ -57,7 +57,7 @@ class StreamForecaster:
         self._of_unique = np.array([self._unique.index(track.horizon) for track in self.tracks], dtype=np.intp)
 
     def step(self, index: int, count: float, external: FloatArray | None = None) -> None:
-        """Take the count of step ``index`` (NaN: none), which follows the step before it without a hole.
+        """Take the count of step ``index`` (NaN: none). No step may be left out.
 
         ``external`` is the external forecast issued now for each track, as a count per step; NaN where none.
         """
@@ -128,13 +128,13 @@ class StreamForecaster:
         )
 
     def rewind(self, index: int) -> None:
-        """Go on from step ``index``, earlier than the last one; forecasts that are pending are forgotten."""
+        """Continue from step ``index``, earlier than the last one; pending forecasts are dropped."""
         self.index = index
         self.issued_index = None
         self.pending.forget()
 
     def adopt(self, other: "StreamForecaster") -> None:
-        """Add the tracks of ``other``, which has seen the same history, with all that they learned."""
+        """Add the tracks of ``other``, which has seen the same history, with their learned state."""
         other = copy.deepcopy(other)
         self.tracks += other.tracks
         self.issued = np.concatenate([self.issued, other.issued])

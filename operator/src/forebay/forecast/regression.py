@@ -9,13 +9,13 @@ from forebay.forecast.tracks import IndexArray, PerTrack
 
 FEATURES = 12
 INNOVATION_LIMIT = 1.5
-"""One surprise may not move the coefficients by more than an error of this size would (log space)."""
+"""Larger errors are clipped to this size before they change the coefficients (log space)."""
 FIRST_VARIANCE = 0.01
 USUAL_WEIGHT = 0.002
-"""Of a new variance in its running mean."""
+"""Weight of a new variance in the running mean."""
 WEIGHT_LIMIT = 2.0
-"""No sample weighs more, or less, than the usual one by this factor. At 10 the starts of bursts hardly taught
-anything: on/off traffic cost 11 % more at a lower attainment, and nothing was forecast better for it."""
+"""No sample's weight differs from the usual one by more than this factor. With 10 the starts of bursts had hardly
+any weight: on/off traffic cost 11 % more at a lower attainment, and no forecast was better."""
 SYMMETRY_PERIOD = 1000
 TRACE_LIMIT = 1e4
 
@@ -24,8 +24,8 @@ class Regressions(PerTrack):
     """Direct-horizon regressions z[t+h] ~ base[t] + w x[t], one row of coefficients per track.
 
     Recursive least squares with exponential forgetting (Ljung, System Identification, section 11.2), started from
-    a ridge of weight 1, with clipped innovations and a limit on the covariance against wind-up. Samples weigh
-    inversely to their expected variance (generalised least squares): rough hours teach less than calm ones.
+    a ridge of weight 1, with clipped innovations and a limit on the covariance against wind-up. A sample's weight
+    is the inverse of its expected variance (generalised least squares): noisy hours count less.
     """
 
     PER_TRACK: ClassVar[tuple[str, ...]] = ("weights", "covariance", "usual_variance")

@@ -1,4 +1,4 @@
-"""Three views of the spread around a point forecast, from the errors of the forecasts before it."""
+"""Three estimates of the spread around a point forecast, from the errors of earlier forecasts."""
 
 from typing import ClassVar, Self
 
@@ -14,12 +14,12 @@ FIRST_VARIANCE = 0.01
 SQUARE_LIMIT = 4.0
 SCALE_FLOOR = 1e-4
 SHARE_FAST = 0.7
-"""Of the fast variance in the local one; the rest is the slow one's."""
+"""Weight of the fast variance in the local one; the slow one has the rest."""
 TRACKER_START = (0.0, 1.28, 2.5)
 TRACKER_GAINS = 0.02 * np.array([1.0, 2.0, 6.0])
 COLD_SPREAD = np.array([0.0, 1.28, 2.6])
 COLD = 30
-"""Residuals below which a normal spread is assumed."""
+"""With fewer residuals than this, a normal distribution is assumed."""
 LEVELS = np.array(QUANTILE_LEVELS)
 
 
@@ -64,8 +64,8 @@ class ResidualLayers(PerTrack):
     def scale(self, rows: IndexArray) -> FloatArray:
         """Return the local scale of the tracks ``rows``.
 
-        Errors come in rough and calm times of an hour and of half a day, so that both memories count (Corsi 2009,
-        "A simple approximate long-memory model of realized volatility").
+        Noisy and calm times last about an hour or about half a day, so the scale has a fast and a slow memory
+        (Corsi 2009, "A simple approximate long-memory model of realized volatility").
         """
         blend = SHARE_FAST * self.variance[rows] + (1.0 - SHARE_FAST) * self.slow_variance[rows]
         return np.asarray(np.sqrt(np.maximum(blend, SCALE_FLOOR)))

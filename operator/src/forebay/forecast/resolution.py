@@ -1,4 +1,4 @@
-"""The constants of the forecaster, per sampling step: one set for all traffic, never tuned per series."""
+"""The constants of the forecaster per sampling step. All traffic uses the same set."""
 
 from dataclasses import dataclass, replace
 
@@ -15,36 +15,38 @@ class Resolution:
 
     step_seconds: int
     half_lives: tuple[float, float, float, float, float, float]
-    """Of the level filters, fast to slow."""
+    """Half-lives of the level filters, fast to slow."""
     smooth_stride: int
-    """Steps per smoothed value that is kept for the week to come."""
+    """Steps per smoothed value that is kept for a week."""
     profile_stride: int
     """Steps per value of the daily profile."""
     profile_half_width: int
     """The daily profile is smoothed over this many of its values to either side."""
     long_window: int
-    """Residuals kept unscaled."""
+    """Number of unscaled residuals that are kept."""
     short_window: int
-    """Residuals kept scaled by local volatility."""
+    """Number of residuals, divided by the local scale, that are kept."""
     expert_window: int
     """Errors kept of each simple expert."""
     kept_share: float
-    """Of residuals and errors, once there are many; irrational, for the sake of clocks."""
+    """Share of residuals and errors that are kept once there are many; irrational, so that no clock's rhythm
+    shows."""
     variance_half_life: float
     mixing_period: int
     """Scored forecasts per update of the layers' weights and of the final offset."""
     recurrence_windows: tuple[int, int]
-    """How far back "the recent maximum returns" looks."""
+    """Steps over which the recent maximum is taken."""
     recent_steps: int
     """Steps whose mean decides whether traffic is now high or low against that maximum."""
     expert_half_life: float
     regression_memory_days: float = 3.0
     """Half-life of the regression's memory."""
     day_seconds: int = DAY_SECONDS
-    """Length of the day that traffic repeats; shorter only in a world whose time runs faster."""
+    """Length of the day after which traffic repeats; shorter only where time runs faster (tests,
+    demonstrations)."""
     offset_seconds: float = 0.0
-    """How long after the full minute (or whatever the step is) steps end, so that forecasters can take turns;
-    negative: before it."""
+    """Time between the full minute (or step) and the end of steps, so that forecasters take turns; negative:
+    before it."""
 
     @property
     def steps_per_day(self) -> int:
@@ -94,11 +96,11 @@ TEN_MINUTES = Resolution(
 def steps_of(seconds: float) -> Resolution:
     """Return the constants for steps of so many seconds.
 
-    A step of less than a minute stands for ten minutes, and its day is 144 of them: a world whose time runs
-    faster, for tests and demonstrations.
+    A step of less than a minute stands for ten minutes, and its day has 144 of them: for tests and demonstrations
+    in which time runs faster.
 
     Raises:
-        ValueError: an hour is no whole number of such steps, or they are longer than a minute.
+        ValueError: an hour is not a whole number of such steps, or a step is longer than a minute.
     """
     if not 1.0 <= seconds <= ONE_MINUTE.step_seconds or seconds % 1.0 or HOUR_SECONDS % seconds:
         raise ValueError(f"a forecaster counts in whole seconds, 1 to 60, that divide an hour; got {seconds:g} s")

@@ -1,4 +1,4 @@
-"""Values by step, kept for a span of steps in as little memory as they have filled."""
+"""The newest values by step, in memory that grows as they come."""
 
 import math
 from typing import TypeVar
@@ -17,8 +17,8 @@ _Scalar = TypeVar("_Scalar", bound=np.generic)
 class StepRing:
     """The values of the newest ``size`` steps by absolute step index; ``missing`` where none was set.
 
-    Memory grows with the steps that were seen, up to ``size`` values of ``dtype``: most series are young, and a
-    fleet has thousands of them.
+    Memory grows with the number of steps seen, up to ``size`` values of ``dtype``: a fleet has thousands of
+    series, and most are young.
     """
 
     def __init__(self, size: int, dtype: npt.DTypeLike, *, missing: float = math.nan) -> None:
@@ -58,7 +58,7 @@ class StepRing:
 def grown(
     values: npt.NDArray[_Scalar], needed: int, most: int, fill: float, axis: int = 0
 ) -> npt.NDArray[_Scalar]:
-    """Return ``values`` with room for ``needed`` along ``axis`` and some more, ``most`` at most."""
+    """Return ``values`` extended along ``axis`` to ``needed`` and some more, at most ``most``."""
     have = values.shape[axis]
     capacity = min(most, max(needed, _FIRST_CAPACITY, int(_GROWTH * have)))
     shape = list(values.shape)

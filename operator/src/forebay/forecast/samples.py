@@ -5,13 +5,14 @@ from enum import StrEnum
 from forebay.forecast.resolution import ONE_MINUTE, Resolution
 
 PHASES = 2
-"""Copies at one-minute steps, for minutes that end at :00 and at :30: a forecast is 30 s old at most."""
+"""Streams at one-minute steps, of minutes that end at :00 and at :30: a forecast is 30 s old at most."""
 LATE_STEPS = 15
-"""A sample this much older than the newest is late; more than that, twice in a row, is a clock stepped back."""
+"""A sample up to this much older than the newest is late. Two in a row that are older mean a clock that was set
+back."""
 
 
 class Taken(StrEnum):
-    """What became of a sample."""
+    """What was done with a sample."""
 
     YES = "taken"
     DUPLICATE = "duplicate"

@@ -11,11 +11,11 @@ from forebay.forecast.resolution import decay
 from forebay.forecast.tracks import IndexArray, PerTrack
 
 DEMOTE_ABOVE = 1.10
-"""Demoted when the weighted loss exceeds persistence's by more than this factor."""
+"""A track is demoted when its weighted loss exceeds that of persistence by more than this factor."""
 PROMOTE_BELOW = 1.0
-"""Back in place only when it is no worse: the gap is the hysteresis."""
+"""A demoted track returns when it is no worse than persistence; the gap to the limit above prevents flapping."""
 NEEDED = 60
-"""Scored forecasts before a verdict."""
+"""Scored forecasts before a track may be demoted."""
 WEIGHT_99 = 4.0
 """Weight of the .99 loss against the .9 loss: their usual sizes differ by about this factor."""
 
@@ -27,7 +27,7 @@ class Scoreboard(PerTrack):
 
     def __init__(self, tracks: int, half_life: float) -> None:
         self.loss = np.zeros((tracks, 2, 3))
-        """Own and persistence's pinball loss per level."""
+        """Pinball loss per level, of the forecast and of persistence."""
         self.hits = np.zeros((tracks, 3))
         self.scored = np.zeros(tracks)
         self.demoted = np.zeros(tracks, dtype=bool)
@@ -49,7 +49,7 @@ class Scoreboard(PerTrack):
         return np.asarray(total[:, 0] / np.maximum(total[:, 1], 1e-12))
 
     def report(self, row: int) -> ForecastScore:
-        """Return how track ``row`` has done."""
+        """Return the scores of track ``row``."""
         own, other = self.loss[row].tolist()
         hits = self.hits[row].tolist()
         scored = int(self.scored[row])

@@ -1,6 +1,6 @@
 """The forecaster's state as bytes: small, versioned, and rejected when it does not fit.
 
-Everything is saved as it is held, so that a restored forecaster says what the saved one would have said.
+Arrays are saved as they are in memory, so a restored forecaster gives the same forecasts as the saved one.
 """
 
 import json
@@ -26,9 +26,9 @@ _CONTENTS = struct.Struct(">I")
 """Length of the table of contents, which is JSON: name, type and shape of each array."""
 _MOST_BYTES = 64 * 2**20
 _FAST = 1
-"""Of zlib's levels: a fleet is saved every few minutes, and the best level saves a tenth more."""
+"""zlib's level. A fleet is saved every few minutes; the highest level would save only a tenth more space."""
 _NONE = -1
-"""Stands for a step that there is not."""
+"""Marks that there is no step."""
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 ArrayMap = Mapping[str, npt.NDArray[np.generic]]

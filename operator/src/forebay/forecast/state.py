@@ -16,9 +16,9 @@ from forebay.forecast.samples import SampleClock
 from forebay.forecast.tracks import Track
 
 HORIZONS_KEPT = 4
-"""Horizons with state, least recently used first."""
+"""Number of horizons with state; beyond it, the least recently used is dropped."""
 INLINE_STEPS = 360
-"""History up to this long is replayed at once (.1 s); a longer one is a job."""
+"""History up to this long (in steps) is replayed at once (.1 s); a longer one becomes a job."""
 DAYS_REPLAYED = 2
 """Days of counts that are kept for lead times to come once there is a model, which remembers the week itself: as
 many as a new pool's history has by default."""
@@ -37,7 +37,7 @@ class SeriesState:
         self.clock = clock
         self.history = CountHistory(DAYS_KEPT * resolution.steps_per_day)
         self.model: StreamForecaster | None = None
-        """What was learned, and the stream that it is learned from."""
+        """The learned model, with the stream from which it learns."""
         self.followers: list[Follower] = []
         self._next_scale = 0
         self._wanted = list(dict.fromkeys(horizons))
@@ -60,7 +60,7 @@ class SeriesState:
         return self.streams[which].index
 
     def rewind(self, which: int, index: int) -> None:
-        """Follow a clock that was stepped back: go on after step ``index``."""
+        """Follow a clock that was set back: continue after step ``index``."""
         if which == 0:
             self.history.rewind(index)
         if self.model is not None:
@@ -89,7 +89,7 @@ class SeriesState:
     # --- horizons ----------------------------------------------------------------------------------------------
 
     def serving(self, horizon: int) -> int | None:
-        """Return the horizon whose state answers for ``horizon``; a new one is made if that is quick, else due."""
+        """Return the horizon whose state is used for ``horizon``; its own state is made now or by a job."""
         self._asked[horizon] = self.history.last or 0
         if horizon not in self.horizons:
             if horizon not in self._wanted:
@@ -115,9 +115,9 @@ class SeriesState:
             self._rebuild(self._wanted)
 
     def adopt(self, model: StreamForecaster) -> None:
-        """Let ``model`` take the whole minutes, and a follower of it the others.
+        """Use ``model`` for the whole minutes, and a follower of it for the others.
 
-        The follower is at the same step, so that its first own sample counts as seen already.
+        The follower begins at the same step, so its first own sample counts as already seen.
         """
         self.model = model
         self.history.shorten(DAYS_REPLAYED * self.resolution.steps_per_day)
@@ -177,7 +177,7 @@ class SeriesState:
         return None
 
     def apply(self, warmed: Warmed) -> None:
-        """Use the result of a job; samples taken since it was handed out are caught up with."""
+        """Use the result of a job, and replay the samples that came since the job was handed out."""
         phase = warmed.phase
         if phase.index is not None:
             for index, count in enumerate(self.history.since(phase.index + 1).tolist(), start=phase.index + 1):

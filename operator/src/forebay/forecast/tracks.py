@@ -1,4 +1,4 @@
-"""A track is one forecast quantity: demand at a horizon, or the highest demand until then."""
+"""Tracks: a track is one forecast quantity, the demand at a horizon or the highest demand until then."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Track:
 
 
 class PerTrack:
-    """A component whose arrays have one row per track, so that tracks can come and go."""
+    """A component whose arrays have one row per track, so that tracks can be added and removed."""
 
     PER_TRACK: ClassVar[tuple[str, ...]] = ()
 
@@ -33,7 +33,7 @@ class PerTrack:
         return {name: getattr(self, name) for name in self.PER_TRACK}
 
     def load(self, arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
-        """Take over ``arrays``, as returned by ``arrays``.
+        """Load ``arrays``, as returned by ``arrays``.
 
         Raises:
             ValueError: an array is missing or has another shape.

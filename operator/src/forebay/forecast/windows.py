@@ -14,22 +14,22 @@ from forebay.forecast.tracks import IndexArray, PerTrack
 
 LEVELS = np.array(QUANTILE_LEVELS)
 REFRESH = 5
-"""Values that a well filled window may take before its kept quantiles are looked up again."""
+"""Values that a well filled window may take before its quantiles are computed again."""
 WELL_FILLED = 120
 DENSE = 480
 """Every value is taken until it holds this many."""
 _UNUSED = 127
-"""Sorts behind everything."""
+"""Sorts after every used code."""
 
 
 class ErrorWindows(PerTrack):
     """The last ``size`` values of ``kinds`` windows per track.
 
-    Once a window holds ``DENSE`` values, only a ``share`` of what comes is taken: errors of forecasts that overlap
-    are so alike that those between tell nothing new, and the same memory reaches further back. They are taken at
-    the steps of an irrational rate, which fall evenly on any clock's minutes; every second one would see only half
-    of them.
-    Values are sorted when quantiles are looked up: sorting a thousand bytes takes a few microseconds.
+    Once a window holds ``DENSE`` values, it takes only a ``share`` of the new ones. Errors of overlapping
+    forecasts are so similar that the others add nothing, and the same memory covers a longer time. The share is
+    irrational, so that the values fall evenly on all minutes of the clock; every second value would cover only
+    half of the minutes. Values are sorted when quantiles are computed: sorting a thousand bytes takes a few
+    microseconds.
     """
 
     PER_TRACK: ClassVar[tuple[str, ...]] = ("codes", "taken", "offered", "kept", "fresh")
@@ -42,17 +42,17 @@ class ErrorWindows(PerTrack):
         windows = tracks * kinds
         self.codes = np.full((windows, 0), _UNUSED, dtype=np.int8)
         self.taken = np.zeros(windows, dtype=np.int32)
-        """Values that were taken ever."""
+        """Number of values taken so far."""
         self.offered = np.zeros(windows, dtype=np.int32)
         self.kept = np.full((windows, len(LEVELS)), np.nan)
-        """Quantiles as they were last looked up."""
+        """Quantiles of the last computation."""
         self.fresh = np.zeros(windows, dtype=np.int8)
-        """Values that may be offered until they are looked up again."""
+        """Values that may be offered until the quantiles are computed again."""
         self._unit = unit
         self._share = share
 
     def push(self, windows: IndexArray, values: FloatArray) -> None:
-        """Offer ``values`` to one of ``windows`` each (none twice); the oldest leaves a full one.
+        """Offer one value to each of ``windows`` (none twice); a full window drops its oldest value.
 
         Window k of track t is number t x kinds + k.
         """
@@ -79,7 +79,7 @@ class ErrorWindows(PerTrack):
         """
         fresh = self.fresh[windows]
         if fresh.min() <= 0:
-            # Those that would be due soon as well: one look at many costs little more than one at a few.
+            # Also compute those that are due soon: many at once cost little more than a few.
             self._look_up(windows[fresh < REFRESH])
         return np.asarray(self.kept[windows])
 
@@ -118,7 +118,7 @@ class ErrorWindows(PerTrack):
         super().select((rows[:, None] * self.kinds + np.arange(self.kinds)).ravel())
 
     def load(self, arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
-        """Take over ``arrays``, as returned by ``arrays``.
+        """Load ``arrays``, as returned by ``arrays``.
 
         Raises:
             ValueError: an array is missing or has another shape.
