@@ -11,6 +11,7 @@ from forebay.actuation.victims import (
     DELETION_COST,
     LOWEST_COST,
     PARKED_AT,
+    PARKED_COST,
     SERVING,
     Candidate,
     RemovalWish,
@@ -103,8 +104,27 @@ async def test_a_pod_without_a_cost_has_none_afterwards() -> None:
 
 async def test_a_marked_pod_is_not_marked_twice() -> None:
     api = MemoryApi()
-    await VictimMarks(api).mark([replace(pod("a"), cost_before="")])
+    await VictimMarks(api).mark([replace(pod("a", cost=int(LOWEST_COST)), cost_before="")])
     assert api.sent == []
+
+
+async def test_a_parked_pod_that_goes_now_goes_before_other_parked_ones() -> None:
+    api = MemoryApi()
+    marks = VictimMarks(api)
+    api.objects[path("a")] = {"metadata": {"uid": "uid-a", "labels": {SERVING: "true"}}}
+    await marks.park([pod("a")], 1_795_132_800.0)
+    await marks.mark([replace(pod("a", cost=int(PARKED_COST)), cost_before="")])
+    notes = api.objects[path("a")]["metadata"]["annotations"]
+    assert (notes[DELETION_COST], notes[COST_BEFORE]) == (LOWEST_COST, "")
+    assert PARKED_AT in notes
+
+
+@pytest.mark.parametrize("before", ["cheap", "2147483648", "-" + "9" * 5000, "0", "NaN"])
+async def test_a_cost_that_kubernetes_would_refuse_is_not_given_back(before: str) -> None:
+    api = MemoryApi()
+    api.objects[path("a")] = {"metadata": {"uid": "uid-a", "annotations": {COST_BEFORE: before}}}
+    assert await VictimMarks(api).unpark([replace(pod("a"), cost_before=before)]) == ""
+    assert api.objects[path("a")]["metadata"]["annotations"] == {}
 
 
 @pytest.mark.parametrize(
@@ -126,7 +146,7 @@ async def test_a_pod_is_parked_and_comes_back() -> None:
     metadata = api.objects[path("a")]["metadata"]
     assert metadata["labels"] == {SERVING: "false"}
     assert metadata["annotations"] == {
-        DELETION_COST: LOWEST_COST,
+        DELETION_COST: PARKED_COST,
         COST_BEFORE: "7",
         CHOSEN_BY: "forebay",
         PARKED_AT: "2026-11-20T00:00:00Z",

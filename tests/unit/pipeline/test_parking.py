@@ -58,6 +58,8 @@ def test_nothing_goes_while_the_pool_misses_its_objective() -> None:
 
 def test_nothing_goes_beside_replicas_that_kubernetes_would_remove_instead() -> None:
     assert gone(context(parked(), ready=2)) == ()
+    assert gone(context(parked(age=1801.0), ready=2)) == (), "a replica on its way would go in its place"
+    assert gone(context(parked(age=1801.0), ready=2, live=2)) == ("a",), "one that is lost may"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from forebay.actuation.victims import CHOSEN_BY, COST_BEFORE, DELETION_COST, LOWEST_COST, PARKED_AT, SERVING
+from forebay.actuation.victims import (
+    CHOSEN_BY,
+    COST_BEFORE,
+    DELETION_COST,
+    LOWEST_COST,
+    PARKED_AT,
+    PARKED_COST,
+    SERVING,
+)
 from forebay.flow.decision import FleetDecision
 from forebay.runtime.watch.kinds import Kind
 from forebay.runtime.watch.store import Store
@@ -24,7 +32,7 @@ def pod(objects: Any, name: str, *, parked: str = "") -> Any:
     body = objects.pod(name, labels={"app": "chat", SERVING: "false" if parked else "true"})
     if parked:
         body["metadata"]["annotations"] = {
-            DELETION_COST: LOWEST_COST,
+            DELETION_COST: PARKED_COST,
             COST_BEFORE: "",
             CHOSEN_BY: "forebay",
             PARKED_AT: parked,
@@ -103,23 +111,73 @@ async def test_a_pod_that_comes_back_needs_no_write_of_the_count(rig: Rig, objec
     assert "Unparked" in events(rig)
 
 
-async def test_a_freed_pod_goes_by_the_count(rig: Rig, objects: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(rig, pod(objects, "a", parked="2026-11-20T00:00:00Z"))
-    rig.desired = 2
+def frees(rig: Rig, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     decide = rig.decide
 
     def freeing(*given: Any, **named: Any) -> FleetDecision:
         decision = decide(*given, **named)
         pools = {
-            key: replace(pool, variants=tuple(replace(each, freed=("a",)) for each in pool.variants))
+            key: replace(pool, variants=tuple(replace(each, freed=names) for each in pool.variants))
             for key, pool in decision.pools.items()
         }
         return replace(decision, pools=pools)
 
     monkeypatch.setattr("forebay.runtime.decider.decide", freeing)
+
+
+async def test_a_freed_pod_goes_by_the_count(rig: Rig, objects: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(rig, pod(objects, "a", parked="2026-11-20T00:00:00Z"))
+    rig.desired = 2
+    frees(rig, monkeypatch, "a")
     assert await rig.loop.round()
     assert rig.scaled() == [2]
     assert serving(rig)["a"] == "false"
+
+
+async def test_a_freed_pod_goes_and_not_one_that_still_holds_requests(
+    rig: Rig, objects: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(rig, pod(objects, "a", parked="2026-11-20T00:00:00Z"))
+    put(rig, pod(objects, "b", parked="2026-11-20T00:00:00Z"))
+    rig.desired = 1
+    frees(rig, monkeypatch, "a")
+    assert await rig.loop.round()
+    costs = {n: rig.api.objects[path(n)]["metadata"]["annotations"][DELETION_COST] for n in ("a", "b")}
+    assert costs == {"a": LOWEST_COST, "b": PARKED_COST}
+    patched = [sent for method, sent, _ in rig.api.sent if method == "PATCH" and sent in {path("a"), SCALE}]
+    assert patched == [path("a"), SCALE]
+    assert rig.scaled() == [2]
+
+
+async def test_what_cannot_come_back_is_ordered_anew(
+    rig: Rig, objects: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(_: Any, pods: Any) -> str:
+        return "Not allowed." if list(pods) else ""
+
+    monkeypatch.setattr("forebay.actuation.victims.VictimMarks.unpark", refuse)
+    put(rig, pod(objects, "a", parked="2026-11-20T00:00:00Z"))
+    assert await rig.loop.round()
+    assert rig.scaled() == [4]
+
+
+async def test_a_parked_pod_that_is_not_ready_does_not_count_as_back(rig: Rig, objects: Any) -> None:
+    body = pod(objects, "a", parked="2026-11-20T00:00:00Z")
+    ready = next(item for item in body["status"]["conditions"] if item["type"] == "Ready")
+    ready["status"] = "False"
+    put(rig, body)
+    assert await rig.loop.round()
+    assert serving(rig)["a"] == "false"
+    assert rig.scaled() == [4]
+
+
+async def test_a_parked_pod_beyond_the_count_goes_and_does_not_come_back(rig: Rig, objects: Any) -> None:
+    put(rig, pod(objects, "a", parked="2026-11-20T00:00:00Z"))
+    rig.store.apply(Kind.DEPLOYMENTS, deployment(objects, 2, resourceVersion="7"))
+    rig.api.objects[SCALE]["spec"]["replicas"] = 2
+    assert await rig.loop.round()
+    assert serving(rig)["a"] == "false"
+    assert rig.scaled() == [3]
 
 
 async def test_where_pods_may_not_be_parked_they_go_at_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

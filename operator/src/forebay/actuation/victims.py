@@ -28,6 +28,11 @@ SERVING = "forebay.io/serving"
 PARKED_AT = "forebay.io/parked-at"
 """Annotation on a parked pod: since when, in RFC 3339."""
 LOWEST_COST = "-2147483648"
+"""Of pods that go now."""
+PARKED_COST = "-2147483647"
+"""Of parked pods: they go before all others, and after those that go now."""
+_COSTS = range(-(2**31), 2**31)
+"""What Kubernetes takes as a deletion cost."""
 
 PodKey = tuple[str, str]
 """Namespace and name of a pod."""
@@ -81,13 +86,14 @@ def choose(pods: Iterable[Candidate], number: int, choice: RemovalWish) -> list[
 
 
 def _own_cost(pod: Candidate) -> int:
-    """Return a pod's cost without our mark."""
+    """Return a pod's cost without our mark; one that Kubernetes would refuse counts as none."""
     if pod.cost_before is None:
         return pod.deletion_cost
     try:
-        return int(pod.cost_before)
+        cost = int(pod.cost_before)
     except ValueError:
         return 0
+    return cost if cost in _COSTS else 0
 
 
 class VictimMarks:
@@ -104,7 +110,8 @@ class VictimMarks:
 
     async def mark(self, pods: Iterable[Candidate]) -> str:
         """Mark chosen pods; return a sentence about what is not allowed or failed, "" if nothing did."""
-        return await self._patch_all((pod, self._marked(pod)) for pod in pods if pod.cost_before is None)
+        new = (pod for pod in pods if pod.cost_before is None or str(pod.deletion_cost) != LOWEST_COST)
+        return await self._patch_all((pod, self._marked(pod, LOWEST_COST)) for pod in new)
 
     async def clear(self, pods: Iterable[Candidate]) -> str:
         """Give survivors back the cost that they had; return as ``mark`` does."""
@@ -118,7 +125,7 @@ class VictimMarks:
                 pod,
                 {
                     "labels": {SERVING: "false"},
-                    "annotations": {**self._marked(pod)["annotations"], PARKED_AT: since},
+                    "annotations": {**self._marked(pod, PARKED_COST)["annotations"], PARKED_AT: since},
                 },
             )
             for pod in pods
@@ -131,9 +138,9 @@ class VictimMarks:
             for pod in pods
         )
 
-    def _marked(self, pod: Candidate) -> JsonObject:
-        before = pod.cost_before or (str(pod.deletion_cost) if pod.deletion_cost else "")
-        return {"annotations": {DELETION_COST: LOWEST_COST, COST_BEFORE: before, CHOSEN_BY: self.release}}
+    def _marked(self, pod: Candidate, cost: str) -> JsonObject:
+        before = str(_own_cost(pod) or "")
+        return {"annotations": {DELETION_COST: cost, COST_BEFORE: before, CHOSEN_BY: self.release}}
 
     async def _patch_all(self, patches: Iterable[tuple[Candidate, JsonObject]]) -> str:
         told = await asyncio.gather(*(self._patch(pod, metadata) for pod, metadata in patches))
@@ -158,4 +165,5 @@ class VictimMarks:
 
 
 def _cleared(pod: Candidate) -> JsonObject:
-    return {"annotations": {DELETION_COST: pod.cost_before or None, COST_BEFORE: None, CHOSEN_BY: None}}
+    cost = _own_cost(pod)
+    return {"annotations": {DELETION_COST: str(cost) if cost else None, COST_BEFORE: None, CHOSEN_BY: None}}

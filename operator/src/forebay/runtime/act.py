@@ -10,6 +10,7 @@ from forebay.actuation.victims import Candidate, VictimMarks
 from forebay.api.v1alpha1.inferencepool import Mode
 from forebay.flow.decision import PoolDecision, VariantDecision
 from forebay.flow.fleet import PoolKey
+from forebay.flow.observation import VariantObservation
 from forebay.runtime.cluster.look import PoolLook
 from forebay.runtime.cluster.view import ClusterView
 from forebay.runtime.cluster.writes import LastWrite
@@ -37,7 +38,7 @@ class Action:
     parked: tuple[Candidate, ...] = ()
     """Pods to take out of traffic; the count stays for them."""
     victims: tuple[Candidate, ...] = ()
-    """Pods to mark before the count is lowered; none where the kind leaves no choice, or none is needed."""
+    """Pods to mark before the count is lowered: parked ones that go now, and others where there is a choice."""
 
     @property
     def released(self) -> int:
@@ -71,21 +72,33 @@ def actions(looks: Iterable[PoolLook], decisions: Mapping[PoolKey, PoolDecision]
             observed, workload = seen.get(wanted.key), look.workloads.get(wanted.key)
             if observed is None or workload is None or observed.conflict is not None:
                 continue
-            action = _action(look, wanted, workload)
+            action = _action(look, observed, wanted, workload)
             if action.replicas != workload.replicas or action.back:
                 found.append(action)
     return sorted(found, key=lambda action: action.replicas < action.workload.replicas)
 
 
-def _action(look: PoolLook, wanted: VariantDecision, workload: WorkloadRecord) -> Action:
-    """Return what is to be done for one variant: parked replicas come back before others are ordered."""
-    parked = [pod for pod in look.pods[wanted.key] if pod.parked_seconds is not None]
-    newest = sorted(parked, key=lambda pod: -(pod.parked_seconds or 0.0))
+def _action(
+    look: PoolLook, observed: VariantObservation, wanted: VariantDecision, workload: WorkloadRecord
+) -> Action:
+    """Return what is to be done for one variant: parked replicas come back before others are ordered.
+
+    Pods beyond the count go already, though they may be parked; and one that is not Ready would not serve.
+    """
+    names = {each.name for each in observed.parked}
+    parked = [pod for pod in look.pods[wanted.key] if pod.name in names]
+    newest = sorted((pod for pod in parked if pod.ready), key=lambda pod: -(pod.parked_seconds or 0.0))
     change = wanted.desired - wanted.current
-    back = tuple(map(candidate, newest[: max(0, change)]))
-    gone = {pod.name for pod in parked} & set(wanted.freed) - {pod.name for pod in back}
-    replicas = workload.replicas + change - len(back) - len(gone)
-    return Action(pool=look.entry.pool.key, wanted=wanted, workload=workload, replicas=replicas, back=back)
+    back = newest[: max(0, change)]
+    gone = [pod for pod in parked if pod.name in wanted.freed and pod not in back]
+    return Action(
+        pool=look.entry.pool.key,
+        wanted=wanted,
+        workload=workload,
+        replicas=workload.replicas + change - len(back) - len(gone),
+        back=tuple(map(candidate, back)),
+        victims=tuple(map(candidate, gone)),
+    )
 
 
 def candidate(pod: PodRecord) -> Candidate:
@@ -135,6 +148,9 @@ async def _write(action: Action, writer: ScaleWriter, marks: VictimMarks, now_se
     workload = action.workload
     try:
         told = [await marks.unpark(action.back), await marks.mark(action.victims)]
+        if action.back and told[0]:
+            # Others are ordered in their place: a parked pod that cannot come back must not keep the pool small.
+            action = replace(action, replicas=action.replicas + len(action.back), back=())
         if action.parked and (trouble := await marks.park(action.parked, now_seconds)):
             # They go at once, as where they cannot be parked: what was marked goes first.
             told.append(trouble)

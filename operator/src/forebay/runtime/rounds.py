@@ -220,9 +220,10 @@ class ControlLoop:
                 emptying=decisions.emptying | going_nodes(look),
                 now_seconds=look.at_seconds,
             )
-            await steps.scale_ins.tidy(seen.everything.pools, steps.world, todo)
             marks = steps.scale_ins.marks
             done = await act(todo, steps.writer, marks, steps.world, steps.metrics, now_seconds=look.at_seconds)
+            # After the counts: whoever makes many pods that look marked must not keep other pools waiting.
+            await steps.scale_ins.tidy(seen.everything.pools, steps.world, todo)
             # Pools that wait for their past keep the nodes that they have.
             asked, provided = await steps.capacity.ensure(seen.everything, decisions)
             look = replace(look, node_pools=asked.node_pools)

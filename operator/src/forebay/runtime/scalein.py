@@ -130,7 +130,9 @@ def _with_choice(action: Action, pods: Sequence[PodRecord], wish: RemovalWish, *
     chosen: tuple[Candidate, ...] = tuple(choose(map(candidate, pods), action.released, wish))
     if parks and action.workload.parks:
         return replace(action, parked=chosen, replicas=action.replicas + len(chosen))
-    return replace(action, victims=chosen if len(chosen) < sum(pod.ready for pod in pods) else ())
+    if len(chosen) == sum(pod.ready for pod in pods):
+        return action  # all go
+    return replace(action, victims=(*action.victims, *chosen))
 
 
 def _of_variants(target: PoolTarget, variants: Collection[VariantKey]) -> PoolTarget:

@@ -32,11 +32,12 @@ def freed(context: GuardContext, variant: Variant, wanted: int) -> tuple[str, ..
 
     One goes when it has been out of traffic for the window, the pool meets its objective without it, and it
     holds no request. One that still holds some, or does not tell, goes when its patience ends. Nothing goes that
-    is held, wanted back, or beside replicas that are not Ready, which Kubernetes would remove in its place.
+    is held, wanted back, or beside replicas that are not Ready, which Kubernetes would remove in its place; when
+    the patience ends, only those that are on their way keep it.
     """
     supply, settings = context.supplies[variant.key], context.pool.settings
     must_stay = variant.role in context.held or supply.rollout is not None or supply.frozen is not None
-    if not supply.parked or must_stay or wanted > supply.desired:
+    if not supply.parked or must_stay or wanted > supply.desired or supply.live > supply.ready:
         return ()
     window = context.memory.windows.get(_RECENT)
     burn = None if window is None else window.burn_rate(context.pool.slo.target)
