@@ -1,1 +1,1 @@
-"""Size: from demand to expected misses as a function of capacity, per role."""
+"""Size roles: compute the expected misses of each role's demand as a function of its capacity."""

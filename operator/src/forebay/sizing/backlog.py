@@ -1,4 +1,4 @@
-"""Work that already waits: how long it will wait, and the replicas that drain it at the least cost."""
+"""Requests that already wait: how long they will wait, and how many replicas drain them at the least cost."""
 
 import math
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ _KEEPS_UP = 1.02
 
 @dataclass(frozen=True, slots=True)
 class BacklogNeed:
-    """What a queue asks for."""
+    """The replicas that a queue requires."""
 
     order: int | None
-    """Replicas to order at least; ``None``: the queue asks for nothing."""
+    """Fewest replicas to have; ``None``: the queue requires none."""
     hold: bool
-    """True: no release and no cancelled start while the queue stands."""
+    """True: release no replica and cancel no start while requests wait."""
     left_seconds: float
     """Replica-seconds of work that will still wait when an order placed now becomes ready."""
 
@@ -34,12 +34,12 @@ def backlog_need(
     miss_price_replica_seconds: float,
     present_need: int,
 ) -> BacklogNeed:
-    """Return what ``waiting`` requests of one role ask for.
+    """Return the replicas that ``waiting`` requests of one role require.
 
     ``ready`` is in replicas of the reference variant; ``starting`` has the seconds until each replica on its way
     is ready, and its capacity in the same unit.
 
-    The queue is followed as a fluid until ``lead_time_seconds`` from now, with each starting replica added at its
+    The queue is computed as a fluid until ``lead_time_seconds`` from now; each starting replica is added at its
     ready time. The order minimises extra replicas x lead time + drain time x price of the misses meanwhile:
     ``offered + sqrt(left * rate * price / lead)``.
     """

@@ -1,8 +1,9 @@
-"""Parts of a role's work by prompt length: what each variant is worth on short prompts, and on long ones.
+"""Parts of a role's work by prompt length: how fast each variant is on short prompts, and on long ones.
 
 GPU types differ by length: a type that is cheap per short prompt may be slow on long ones, or may not meet the
 TTFT objective on them at all (Griggs et al., 2024, "Mélange", arXiv 2404.14527). The length of the answer is not
-known when a request is routed, so that prompts alone are told apart; answers are as long as they are on average.
+known when a request is routed. So requests differ by prompt alone, and each is taken to have an answer of mean
+length.
 """
 
 from collections.abc import Mapping
@@ -15,12 +16,12 @@ from forebay.flow.sizing import WorkBucket
 from forebay.sizing.work import Correction, Lengths, replica_work
 
 DIFFERENT = 0.1
-"""Speeds that differ between lengths by less than this are taken as one."""
+"""Speeds that differ by less than this share between lengths count as equal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Believing:
-    """What one variant is believed to do, before and after correction."""
+    """One variant's performance model and its measured correction."""
 
     performance: Performance
     correction: Correction
@@ -34,7 +35,7 @@ def length_buckets(
     Args:
         role: what the variants serve.
         lengths: of current requests; their sample of prompts ascends.
-        slo: objectives that a variant must meet on a bucket, alone and at batch 1, to be able to serve it.
+        slo: objectives that a variant must meet at batch 1 and without a queue to be able to serve a bucket.
         variants: by name.
         reference: the variant in whose replicas work is counted.
     """
@@ -92,7 +93,7 @@ def _alike(speed: list[float]) -> bool:
 
 
 def _between(sample: tuple[float, ...], index: int) -> float:
-    """Return the longest prompt of a bucket: half-way to the next one's, in the middle of the logarithms."""
+    """Return the longest prompt of a bucket: the geometric mean of its sample prompt and the next one."""
     if index + 1 == len(sample):
         return float("inf")
     return round(float((sample[index] * sample[index + 1]) ** 0.5))

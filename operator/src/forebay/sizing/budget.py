@@ -1,4 +1,4 @@
-"""The error budget: how many misses the objective still allows, and how fast they are spent."""
+"""The error budget: how many misses the objective still allows, and how fast they are used up."""
 
 import math
 from collections.abc import Mapping
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 WINDOWS: Mapping[str, float] = MappingProxyType({"1h": 3_600.0, "1d": 86_400.0, "28d": 2_419_200.0})
-"""Seconds over which attainment is told, by name: an hour tells what happens now, a day what lasts, four weeks are
-the usual window of a service level objective."""
+"""Seconds of the windows of attainment, by name. An hour shows the present, a day shows what lasts, and four
+weeks are the usual window of a service level objective."""
 
 
 @dataclass(slots=True)
 class MissWindow:
-    """Misses and finished requests in a leaky window."""
+    """Misses and finished requests in a window in which old ones fade."""
 
     missed: float = 0.0
     finished: float = 0.0
@@ -34,7 +34,7 @@ class MissWindow:
         return None if self.finished <= 0.0 else 1.0 - self.missed / self.finished
 
     def burn_rate(self, target: float) -> float | None:
-        """Return the misses over those that the objective allows: 1 spends the budget exactly."""
+        """Return the misses divided by those that the objective allows; 1 uses exactly the budget."""
         allowed = (1.0 - target) * self.finished
         return None if allowed <= 0.0 else self.missed / allowed
 

@@ -1,4 +1,4 @@
-"""How much slower or faster replicas are than their profile says, from latencies that contain no queueing."""
+"""How much slower or faster replicas are than their profile, from latencies that contain no queueing."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ _PREFILL_GAIN_LIMIT = 0.2
 _DECODE_GAIN_LIMIT = 0.1
 _MEMORY_REQUESTS = 2000.0
 _PRIOR_REQUESTS = 60.0
-"""A profile is worth this many measured requests, so the first minutes of traffic already overrule it."""
+"""A profile counts as this many measured requests, so the first minutes of traffic already outweigh it."""
 _SURPRISE = 0.25
 _SURPRISES_TO_RESET = 3
 _QUIET_AFTER_QUEUE_SECONDS = 120.0
@@ -22,7 +22,7 @@ _QUIET_AFTER_QUEUE_SECONDS = 120.0
 
 @dataclass(slots=True)
 class RatioFilter:
-    """An average of measured over believed time that forgets, and starts again when it is plainly wrong."""
+    """A fading average of measured over expected time. It starts again when it is clearly wrong."""
 
     value: float = 1.0
     weight: float = _PRIOR_REQUESTS
@@ -30,14 +30,15 @@ class RatioFilter:
 
     @property
     def measured(self) -> bool:
-        """Return whether anything was measured yet."""
+        """Return whether there was a measurement yet."""
         return self.value != 1.0 or self.weight != _PRIOR_REQUESTS
 
     def push(self, ratio: float, requests: float, gain_limit: float) -> None:
-        """Take the ratio that ``requests`` requests showed.
+        """Take the ratio measured on ``requests`` requests.
 
         The gain is that of a plain mean at first and ``requests / 2000`` (at most ``gain_limit``) later. Three
-        updates in a row that are off by a quarter to the same side mean a changed engine: back to the start.
+        updates in a row that differ by a quarter in the same direction mean that the engine has changed; the
+        filter starts again.
         """
         ratio = min(max(ratio, _RATIO_LIMITS[0]), _RATIO_LIMITS[1])
         off = ratio / self.value - 1.0
@@ -60,12 +61,12 @@ class Calibration:
     prefills: float = 0.0
     prefill_tokens: float = 0.0
     prefill_seconds: float = 0.0
-    """Sums since the last update: quiet pools collect until they have enough."""
+    """Sums since the last update; pools with little traffic collect until they have enough."""
     last_queue_seconds: float | None = None
 
     @classmethod
     def fresh(cls) -> "Calibration":
-        """Return a calibration that believes the profile."""
+        """Return a calibration without any correction."""
         return cls(RatioFilter(), RatioFilter())
 
     @property
@@ -95,8 +96,8 @@ class Calibration:
     ) -> None:
         """Compare the measured ITL with the profile's at the present batch.
 
-        Nothing is learned while a request waits for a decode slot, nor for two minutes afterwards: an ITL that is
-        measured from first to last token contains that wait, and believing it would multiply the pool.
+        Nothing is learned while a request waits for a decode slot, nor for two minutes afterwards. An ITL that is
+        measured from first to last token contains that wait, and would make the pool several times too large.
         """
         if queued:
             self.last_queue_seconds = at_seconds

@@ -1,4 +1,4 @@
-"""Expected misses over the whole forecast distribution, as a function of the replicas bought."""
+"""Expected misses over the whole forecast distribution, as a function of the number of replicas."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ _Z_ABOVE = _Z_NODES[_Z_NODES >= _Z90] - _Z90
 _DENSE_LIMIT = 96
 """Up to this many replicas the curve has a point for each; beyond, points are spaced by about 1 %."""
 _AT_ONCE = 20_000
-"""Cells (replicas x rates, over all pools) that are computed together: more do not stay in the cache."""
+"""Cells (replicas x rates, over all pools) that are computed together; more would not fit into the CPU's cache."""
 
 
 def _node_weights() -> FloatArray:
@@ -50,8 +50,8 @@ class DemandNodes:
 def demand_nodes(quantiles: Quantiles, rate_cap: float, step_seconds: float = 60.0) -> DemandNodes:
     """Return the distribution of rates behind three quantiles of counts: normal to q90, its own spread beyond.
 
-    A count of ``step_seconds`` varies by chance around its rate (Poisson noise). The queueing model has that
-    chance in it already, so its variance is taken off the spread. No rate is above ``rate_cap``.
+    The count of one step of ``step_seconds`` has Poisson noise around its rate. The queueing model already
+    includes that noise, so its variance is subtracted from the spread. No rate is above ``rate_cap``.
     """
     noise = max(quantiles.q50, 0.0) / step_seconds
     to90 = _without_noise((quantiles.q90 - quantiles.q50) / _Z90, noise)
@@ -115,10 +115,10 @@ class SizedCurve:
         return inside if beyond <= 0 else np.concatenate([inside, np.full(beyond, self.misses_per_second[-1])])
 
     def hull(self, weight: float = 1.0) -> MissCurve:
-        """Return the lower convex hull, misses multiplied by ``weight``.
+        """Return the lower convex hull, with misses multiplied by ``weight``.
 
-        The count that minimises replicas + price x misses is a vertex of the hull for every price, so a program
-        that sees only the hull buys the same count.
+        The count that minimises replicas + price x misses is a vertex of the hull for every price, so an
+        optimiser that is given only the hull chooses the same count.
         """
         keep: list[int] = []
         x, y = self.replicas, self.misses_per_second
@@ -151,7 +151,7 @@ def _grid(largest: int) -> FloatArray:
 
 @dataclass(frozen=True, slots=True)
 class CurveAsk:
-    """What to compute curves of: one or more demands of a role, on one grid of replicas.
+    """Inputs of curves: one or more demands of a role, on one grid of replicas.
 
     ``burstiness`` is the relative standard deviation of the rate within a minute beyond Poisson noise.
     """
@@ -173,7 +173,7 @@ def miss_curve(role: Role, demand: DemandNodes, burstiness: float, work: Replica
 
 
 def miss_curves(asks: Sequence[CurveAsk]) -> list[Curves]:
-    """Return the curves of many asks: the same numbers as one by one, in a few large computations.
+    """Return the curves of many asks in a few large computations; the numbers are the same as one by one.
 
     Raises:
         ValueError: something in an ask is not a finite number.
@@ -216,7 +216,7 @@ def _curves_of_kind(asks: Sequence[CurveAsk]) -> list[Curves]:
 
 
 def _chunks(lengths: Sequence[int], width: int) -> Iterator[list[int]]:
-    """Yield the places of grids of about the same length, as many as are well computed together."""
+    """Yield the places of grids of about the same length, in groups of a good size for one computation."""
     chunk: list[int] = []
     for index in sorted(range(len(lengths)), key=lengths.__getitem__):
         if chunk and (len(chunk) + 1) * lengths[index] * width > _AT_ONCE:
@@ -227,7 +227,7 @@ def _chunks(lengths: Sequence[int], width: int) -> Iterator[list[int]]:
 
 
 def _padded(grids: Sequence[FloatArray]) -> FloatArray:
-    """Return grids of ascending lengths as rows, the shorter ones filled up with more replicas."""
+    """Return grids of ascending lengths as rows; shorter ones are extended with further counts of replicas."""
     rows = np.empty((len(grids), len(grids[-1])))
     for row, grid in zip(rows, grids, strict=True):
         row[: len(grid)] = grid
@@ -240,7 +240,7 @@ def _misses(
 ) -> list[FloatArray]:
     """Return misses per second by ask and replicas, for each demand; the demands' nodes lie one after the other.
 
-    Sums run along the last axis, so that what comes out for one ask does not depend on the others.
+    Sums run along the last axis, so the result of one ask does not depend on the others.
     """
     if len(asks) == 1:
         (ask,) = asks
@@ -253,7 +253,8 @@ def _misses(
     for count in nodes:
         mine = missed[:, :, first : first + count]
         weights = shares[:, None, first : first + count]
-        # The model of mixed replicas is approximate and may rise by a hair; more replicas never miss more.
+        # The model of mixed replicas is approximate, and its misses may rise slightly; more replicas never miss
+        # more.
         found.append(np.minimum.accumulate((mine * weights).sum(axis=-1), axis=1))
         first += count
     return found

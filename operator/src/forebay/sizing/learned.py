@@ -13,14 +13,15 @@ from forebay.sizing.calibration import prefill_busy_share
 _FORGETTING = 0.995
 """Per round of 15 s: half of the weight is younger than 35 minutes."""
 _CARE = 1.0
-"""Standard deviations of uncertainty that are added to believed times."""
+"""Standard deviations of uncertainty that are added to learned times."""
 _PRIOR_DEVIATION = 1.0
-"""Relative to the prior's means: the first measurements overrule it."""
+"""Width of the prior, relative to its means: the first measurements outweigh it."""
 _NOISE_SHARE = 0.1
 _FEWEST_PREFILLS = 20.0
 _FEWEST_DECODE_SAMPLES = 3
 _BATCH_BEYOND_SEEN = 2.0
-"""Batches up to this multiple of the largest seen are believed: capacity is explored by doubling."""
+"""Batches up to this multiple of the largest measured one count as possible, so capacity is explored by
+doubling."""
 _SMALLEST_BATCH_BELIEVED = 8.0
 _ASSUMED_MAX_BATCH = 256
 _UNKNOWN_KV_CAPACITY = 10_000_000
@@ -37,7 +38,7 @@ class Regression:
 
     @classmethod
     def prior(cls, mean: list[float], deviations: list[float]) -> "Regression":
-        """Return a regression that believes ``mean`` up to ``deviations``."""
+        """Return a regression with the prior ``mean`` and its standard ``deviations``."""
         size = len(mean)
         covariance = [deviations[i] ** 2 if i == j else 0.0 for i in range(size) for j in range(size)]
         return cls(list(mean), covariance)
@@ -69,7 +70,7 @@ class Regression:
 
 @dataclass(slots=True)
 class LearnedCapacity:
-    """What was seen of one variant: prefill time against tokens, ITL against batch and resident KV tokens.
+    """What was measured of one variant: prefill time by tokens, ITL by batch and resident KV tokens.
 
     Both follow the linear model of ``Performance``. Values are scaled to milliseconds, thousands of prompt tokens,
     tens of sequences and tens of thousands of KV tokens, so that one prior width fits all coefficients.
@@ -86,7 +87,7 @@ class LearnedCapacity:
 
     @classmethod
     def fresh(cls, slo: Slo) -> "LearnedCapacity":
-        """Return a belief that is wide open, and centred so that a replica could just meet the objectives."""
+        """Return a wide prior, centred so that a replica could just meet the objectives."""
         prompt_ms = 1000.0 * min(0.25 * slo.ttft_seconds, 0.15)
         step_ms = 1000.0 * min(0.5 * slo.itl_seconds, 0.02)
         prefill = [0.2 * prompt_ms, 0.8 * prompt_ms]
@@ -97,7 +98,7 @@ class LearnedCapacity:
         )
 
     def prefilled(self, sample: EngineSample) -> None:
-        """Learn from measured prefill times; quiet variants collect until they have enough."""
+        """Learn from measured prefill times; variants with little traffic collect until they have enough."""
         if sample.prefills is None or sample.prefill_tokens is None or sample.prefill_seconds is None:
             return
         self.prefills += sample.prefills
@@ -124,16 +125,16 @@ class LearnedCapacity:
 
     @property
     def knows_prefill(self) -> bool:
-        """Return whether prefill times were seen at all."""
+        """Return whether any prefill time was measured."""
         return self.prefills_seen >= _FEWEST_PREFILLS
 
     @property
     def knows_decode(self) -> bool:
-        """Return whether iteration times were seen at all."""
+        """Return whether any iteration time was measured."""
         return self.decode.samples >= _FEWEST_DECODE_SAMPLES
 
     def performance(self, *, input_tokens: float, context_tokens: float) -> Performance:
-        """Return a careful belief: means made slower by one standard deviation where they will be used."""
+        """Return a cautious model: means plus one standard deviation at the lengths where it will be used."""
         base, per_thousand = (max(v, 0.0) for v in self.prefill.mean)
         mean, deviation = self.prefill.predict([1.0, input_tokens / 1000.0])
         care = 1.0 + _CARE * deviation / max(mean, 1e-6) if mean > 0.0 else 2.0

@@ -8,16 +8,16 @@ from forebay.sizing.work import Lengths
 
 _HISTOGRAM_HALF_LIFE_SECONDS = 300.0
 _FEWEST_PROMPTS = 30.0
-"""Deciles of fewer are chance: three long prompts, and a pool would be sized for nothing but long prompts."""
+"""Deciles of fewer prompts are random: after three long prompts a pool would be sized for long prompts only."""
 _CONTEXT_WEIGHT = 0.1
 _FEWEST_RUNNING = 5.0
 _SETTLED_REQUESTS = 200.0
-"""Until so many requests were seen a mean is plain, not exponential: the first few must not stand for minutes."""
+"""Until so many requests were seen, a mean is plain, not exponential, so that the first few do not dominate it."""
 _OUTPUT_SHARE_IN_CONTEXT = 0.9
 _DECILES = tuple((index + 0.5) / 10.0 for index in range(10))
 _LOGNORMAL_DECILES = (-1.6449, -1.0364, -0.6745, -0.3853, -0.1257, 0.1257, 0.3853, 0.6745, 1.0364, 1.6449)
 _ASSUMED_LOG_DEVIATION = 0.8326
-"""Of a lognormal prompt length whose coefficient of variation is 1."""
+"""Deciles of a lognormal prompt length whose coefficient of variation is 1."""
 PRIOR_INPUT_TOKENS = 1000.0
 """Mean prompt and answer of public chat traces, to the nearest round number (Azure LLM inference 2023,
 conversation: 1,155 and 211). Used until a pool's own lengths are known."""
@@ -26,7 +26,7 @@ PRIOR_OUTPUT_TOKENS = 200.0
 
 @dataclass(slots=True)
 class LengthTracker:
-    """Means with a short half-life, weighed by how many requests they come from."""
+    """Means with a short half-life, weighted by the number of their requests."""
 
     input_tokens: float | None = None
     """Uncached prompt tokens."""
@@ -39,7 +39,7 @@ class LengthTracker:
     bounds: list[float] = field(default_factory=list)
     counts: list[float] = field(default_factory=list)
     sampled: tuple[tuple[float, ...], float | None] | None = field(default=None, repr=False, compare=False)
-    """What the present histogram says, until the next one."""
+    """Results of the present histogram, until the next one."""
 
     def arrived(
         self, *, requests: float, input_tokens: float, cached_tokens: float, elapsed: float, half_life: float
@@ -61,7 +61,7 @@ class LengthTracker:
             self.output_tokens = _moved(self.output_tokens, output_tokens / requests, weight)
 
     def running(self, *, sequences: float, kv_tokens: float) -> None:
-        """Take the context of running sequences, where there are enough of them."""
+        """Take the context of running sequences, if there are enough of them."""
         if sequences >= _FEWEST_RUNNING and kv_tokens > 0.0:
             self.measured_context = _moved(self.measured_context, kv_tokens / sequences, _CONTEXT_WEIGHT)
 
@@ -76,11 +76,11 @@ class LengthTracker:
 
     @property
     def known(self) -> bool:
-        """Return whether prompts and answers were both seen."""
+        """Return whether both prompts and answers were seen."""
         return self.input_tokens is not None and self.output_tokens is not None
 
     def current(self) -> Lengths:
-        """Return the lengths to size with; what was never seen is taken from public chat traces."""
+        """Return the lengths to size with. Lengths that were never seen are those of public chat traces."""
         inputs = PRIOR_INPUT_TOKENS if self.input_tokens is None else self.input_tokens
         outputs = PRIOR_OUTPUT_TOKENS if self.output_tokens is None else self.output_tokens
         prompt = inputs if self.prompt_tokens is None else self.prompt_tokens

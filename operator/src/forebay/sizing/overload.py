@@ -1,12 +1,12 @@
-"""What work beyond capacity costs on top of its own misses: the queue that it leaves must be drained later."""
+"""Later misses of work beyond capacity: the queue that it leaves must be drained."""
 
 import numpy as np
 
 from forebay.sizing.curve import DemandNodes, SizedCurve
 
 DRAIN_SHARE = 0.15
-"""Share of capacity that is spare to drain a queue with, later: as long as it drains, requests behind it are late.
-Fleets that are sized by misses run with about so much to spare."""
+"""Share of capacity that is free to drain a queue later; requests behind the queue are late until then. Fleets
+that are sized by misses have about this share free."""
 
 
 def with_overload(curve: SizedCurve, demand: DemandNodes, seconds_per_request: float) -> SizedCurve:

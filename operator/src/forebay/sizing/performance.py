@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from forebay.flow.performance import DecodePoint, Performance, ProfilePoints
 
 _CARE_BEYOND = 1.25
-"""Beyond the measured range the last slope counts this much more."""
+"""Beyond the measured range the last slope is multiplied by this."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalPerformance:
-    """A linear model that agrees with the profile near the present lengths."""
+    """A linear model that is close to the profile near the present lengths."""
 
     performance: Performance
     beyond: tuple[str, ...]
-    """What lies outside the measured range, in words; these values are clamped or extrapolated with care."""
+    """Sentences on values outside the measured range; these are clamped or extrapolated on the slow side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class _Line:
 
     @classmethod
     def through(cls, points: Sequence[tuple[float, float]]) -> "_Line":
-        """Average points of equal abscissa and pool neighbours that decrease (isotonic regression)."""
+        """Average points at the same x, and merge neighbours that decrease (isotonic regression)."""
         grouped: dict[float, list[float]] = {}
         for x, y in points:
             grouped.setdefault(x, []).append(y)
@@ -107,9 +107,9 @@ def _prefill(points: ProfilePoints, input_tokens: float, beyond: list[str]) -> t
 
 
 def _extended(context: float, measured: Mapping[float, _Line]) -> _Line:
-    """Return the line of ``context``; one with a single batch goes on like the nearest line that has several.
+    """Return the line of ``context``; a single batch gets the slope of the nearest line that has several.
 
-    What it takes more than that line is the reading of a longer KV cache, which grows with the batch.
+    Its extra time over that line is spent on reading a longer KV cache, and grows with the batch.
     """
     own = measured[context]
     donors = [other for other, line in measured.items() if len(line.x) > 1]
@@ -134,7 +134,7 @@ class _Decode:
         self._contexts = contexts
 
     def step(self, batch: float, context: float) -> float:
-        """Return the seconds of one iteration: linear between contexts, scaled up with care beyond the longest."""
+        """Return the seconds of one iteration: linear between contexts, scaled up beyond the longest."""
         contexts = self._contexts
         if context <= contexts[0]:
             return self._lines[contexts[0]].at(batch)
@@ -155,7 +155,7 @@ class _Decode:
         return at_longest + _CARE_BEYOND * slope * (context - longest)
 
     def linear(self, context: float, itl_seconds: float, beyond: list[str]) -> tuple[float, float, float, float]:
-        """Return base, seconds per sequence and per KV token, and the largest batch to believe in."""
+        """Return base, seconds per sequence and per KV token, and the largest possible batch."""
         if not self._contexts:
             return 0.0, 0.0, 0.0, float("inf")
         if context > self._contexts[-1]:

@@ -1,10 +1,10 @@
 """The price of a missed request: the one at which the model expects as many misses as the objective allows.
 
-It is the dual variable of the objective. The curves of misses say, for every price, how many replicas pay and
-how many requests then miss; over some hours of such rounds this is the share of requests that a price spends.
-The model errs, so each role's share is multiplied by how its misses so far compare with those that were
-predicted (the bias). What was spent too much or too little of the budget so far moves the share that is still
-allowed (the pace).
+It is the dual variable of the objective. For every price, the curves of misses give the replicas that pay for
+themselves and the requests that then miss. Over some hours of rounds this gives the share of requests that miss
+at each price. The model has errors, so each role's share is multiplied by its misses so far over the predicted
+ones (the bias). If more or less of the budget was used so far than planned, the allowed share shrinks or grows
+(the pace).
 
 Prices are counted in the cost of one request in all roles, so that they mean the same for a small and a large
 model.
@@ -21,33 +21,33 @@ from forebay.flow.trace import FloatArray
 from forebay.sizing.curve import SizedCurve
 
 PRICES = np.geomspace(0.15, 4096.0, 30)
-"""Below the first, dropping all requests would pay, since what is dropped costs the drain of a queue at least
-(`overload.DRAIN_SHARE`); at the last a fleet loses less than one request in ten thousand."""
+"""Below the first price it would pay to drop all requests, since every dropped request costs at least the drain
+of a queue (`overload.DRAIN_SHARE`). At the last price a fleet misses fewer than one request in ten thousand."""
 _LOG_PRICES = np.log(PRICES)
 _TRIED = np.geomspace(PRICES[0] / 8.0, PRICES[-1] * 8.0, 60)
-"""Common prices before each role's bias, which moves them by its own factor."""
+"""Prices for all roles; each role's bias then multiplies its own."""
 _LOG_TRIED = np.log(_TRIED)
 
 SLACK = 0.15
-"""Aim at so much less than all allowed misses: the last hours cannot take back what they miss."""
+"""Plan to use this share of the allowed misses, because misses in the last hours cannot be made up for."""
 _SHARE_HALF_LIFE_SECONDS = 21_600.0
-"""Of what each price would spend: long enough for the quiet and the busy part of a day to count together."""
+"""Half-life of the misses at each price: long enough to include the quiet and the busy part of a day."""
 _CLUSTER_SECONDS = 20.0
-"""Misses come in clusters, of about as many requests as arrive in so long. So many stand for the model being
-right: while fewer were predicted, that none came says little."""
+"""Misses come in clusters, of about as many requests as arrive in so long. The model counts as right with this
+many: while fewer were predicted, it means little that none came."""
 _COLD_BIAS = 2.5
-"""What is believed of a model that has no history: it knows neither the day's ramp nor its bursts."""
+"""The bias of a pool without history: its model knows neither the day's ramp nor its bursts."""
 _BIAS_RANGE = (1.0 / 16.0, 2.5)
 _PACE_RANGE = (0.5, 2.5)
 _SAVING, _REPAYING = 2.0, 4.0
-"""How strongly an underspent budget loosens the pace, and an overspent one tightens it: exponents per budget."""
+"""Exponents per budget: how strongly an underused budget relaxes the pace, and an overused one tightens it."""
 _MOST_RAISED = 3.0
-"""Bias and pace raise the price by no more than this together: misses by surprise are not bought off."""
+"""Bias and pace together raise the price by at most this factor: no price prevents misses by surprise."""
 
 
 @dataclass(slots=True)
 class RoleSpending:
-    """What one role missed, was predicted to miss, and would miss at each price; all fade."""
+    """One role's misses, predicted misses, and expected misses at each price; all fade."""
 
     missed: float = 0.0
     predicted: float = 0.0
@@ -58,19 +58,19 @@ class RoleSpending:
 
 @dataclass(slots=True)
 class Spending:
-    """What one pool knows of its misses, the ones that no capacity could have helped left out."""
+    """The misses of one pool, without those that no capacity could have prevented."""
 
     cold: bool = True
     """Whether the pool began without history."""
     missed: float = 0.0
     finished: float = 0.0
     seconds: float = 0.0
-    """Time in which requests were counted, fading like them."""
+    """Time in which requests were counted; it fades like them."""
     requests: float = 0.0
-    """Expected requests, fading like what each price would miss of them."""
+    """Expected requests; they fade like the misses at each price."""
     roles: dict[Role, RoleSpending] = field(default_factory=dict)
     compared: float = 0.0
-    """Finished requests of the newest count, of which misses are still to be predicted."""
+    """Finished requests of the newest count; their misses are not predicted yet."""
 
     def take(
         self,
@@ -97,17 +97,17 @@ class Spending:
             spent.predicted *= keep
 
     def predicted_share(self, role: Role) -> float:
-        """Return which share of the predicted misses is this role's; half where nothing was predicted yet."""
+        """Return this role's share of the predicted misses; half if none were predicted yet."""
         total = sum(spent.predicted for spent in self.roles.values())
         return self.roles[role].predicted / total if total > 0.0 and role in self.roles else 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleModel:
-    """What the price is found from, per role."""
+    """Inputs of the price, per role."""
 
     misses_at_prices: FloatArray
-    """Misses per second at the count that pays at each of `PRICES`."""
+    """Misses per second at the count that pays for itself at each of `PRICES`."""
     misses_with_what_is: float
     """Misses per second with the replicas that are ready."""
     requests_per_second: float
@@ -121,14 +121,14 @@ class RoleModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolePrice:
-    """What a miss is worth in one role now, and the share of requests that may miss in a round."""
+    """The price of a miss in one role now, and the share of requests that may miss in a round."""
 
     price: float
     """In the cost of one request in all roles."""
     bias: float
-    """Misses over predicted ones, so far."""
+    """Misses so far over predicted ones."""
     allowed_share: float
-    """By the model: the objective's share, paced, over the bias."""
+    """In the model's terms: the objective's share, adjusted by the pace and divided by the bias."""
 
 
 def misses_at_prices(curve: SizedCurve, request_seconds: float, requests_per_second: float) -> FloatArray:
@@ -153,7 +153,7 @@ def role_prices(
     elapsed: float,
     seen: float,
 ) -> dict[Role, RolePrice]:
-    """Return each role's price of a miss, and remember what it was and what each price would have spent.
+    """Return each role's price of a miss, and remember it together with the misses at each price.
 
     ``elapsed`` seconds have passed since the round before, and ``seen`` of them are known.
     """
@@ -186,7 +186,7 @@ def _bias(spent: RoleSpending, prior: float, *, cold: bool) -> float:
 
 
 def _pace(spending: Spending, allowed: float, usual: float, half_life: float) -> float:
-    """Return by what the allowed share is multiplied for what was spent too much or too little so far."""
+    """Return the factor on the allowed share, from how much of the budget was used so far."""
     window = max(spending.finished, usual * half_life / math.log(2.0), 1.0)
     over = (spending.missed - allowed * spending.finished) / (allowed * window)
     exponent = -(_REPAYING if over > 0.0 else _SAVING) * over

@@ -1,6 +1,7 @@
 """Share of requests that miss an objective when ``n`` replicas are offered ``a`` busy replicas of work.
 
-For one pool, or for many at once: work and objectives are stacks then, and pools come first in rates and replicas.
+This works for one pool, or for many at once. Then work and objectives are stacks, and the pool is the first axis
+of rates and replicas.
 """
 
 import math
@@ -18,11 +19,11 @@ Deviation = float | FloatArray
 """Relative standard deviation of the rate within a minute, beyond Poisson noise."""
 
 RATE_LASTS_SECONDS = 300.0
-"""Mean time for which an arrival rate lasts: some minutes, in which a forecast is wrong in one direction."""
+"""Mean time for which an arrival rate lasts: some minutes, in which a forecast errs in one direction."""
 BURST_SECONDS = 10.0
 """How long a burst within a minute lasts: the slots in which burstiness is measured."""
 _SERIES_BELOW = 0.02
-"""Where 1/mu - 1/eta loses its digits, its series is exact."""
+"""Closer to zero than this, 1/mu - 1/eta loses precision; its series is used."""
 _ANSWERS = tuple(
     math.exp(0.8 * z - 0.32)
     for z in (-1.6449, -1.0364, -0.6745, -0.3853, -0.1257, 0.1257, 0.3853, 0.6745, 1.0364, 1.6449)
@@ -81,8 +82,8 @@ def prefill_miss(
     """Return the share of requests whose TTFT misses, for arrays that broadcast.
 
     One first-come-first-served queue before ``replicas`` servers. A prompt whose prefill alone takes longer than
-    the objective misses it whatever is bought. It is counted as missed where it waits longer than the objective,
-    so that its work is still sized for.
+    the objective misses it with any number of replicas. It counts as missed only if it waits longer than the
+    objective, so that capacity is still bought for its work.
     """
     room = slo.ttft_seconds - _beside(work.prefill_sample, max(np.ndim(rates), np.ndim(replicas)))
     room = np.where(room > 0.0, room, slo.ttft_seconds)
@@ -100,9 +101,8 @@ def longer_share(load: FloatArray, variance: FloatArray, rooms: FloatArray) -> F
     """Return the share of waits that are longer than ``rooms``, which have an axis of their own in front.
 
     A wait follows a reflected Brownian motion (the heavy-traffic limit of the G/G/n queue; Kingman 1962), seen
-    after an exponential time of mean ``RATE_LASTS_SECONDS`` from an empty queue. It is exponential then, whether
-    there is too much work or not: a few minutes just above capacity make the queue of those minutes, not an
-    endless one.
+    after an exponential time of mean ``RATE_LASTS_SECONDS`` from an empty queue. Then it is exponential, also
+    above capacity: a few minutes just above capacity make a queue of those minutes, not an endless one.
 
     ``load`` is the work that arrives per server and second. ``variance`` is that of the work at full load: the
     service time per server, times the squared coefficient of variation of service plus arrivals' variance over
@@ -110,7 +110,7 @@ def longer_share(load: FloatArray, variance: FloatArray, rooms: FloatArray) -> F
     """
     drift = load - 1.0
     root = np.sqrt(drift * drift + 2.0 * variance / RATE_LASTS_SECONDS)
-    # Both are the same number; each is free of cancellation where it is used.
+    # Both are the same number; each form is used where it loses no precision.
     above = 2.0 / RATE_LASTS_SECONDS / np.where(drift > 0.0, root + drift, 1.0)
     decay = np.where(drift > 0.0, above, (root - drift) / variance)
     longer: FloatArray = np.exp(-decay * rooms).sum(axis=0) / len(rooms)
@@ -172,10 +172,11 @@ def mixed_decode_miss(
     """Return the share of requests whose mean ITL misses on replicas that stop decoding for every prefill.
 
     At ``x`` requests per second and replica, Little's law gives the mean ITL ``base / left`` with ``left = 1 - x *
-    (prefill + slope * output)``. A request of ``k`` tokens meets a Poisson number of prefills, so its own mean ITL
-    has the variance ``x * ITL * E[prefill^2] / k``: short answers are hit hardest. To it come the variance of the
-    batch, and that of the fleet's arrivals while a request runs, which the loop of ITL and batch amplifies by
-    ``1 / left``. The length of answers is taken as lognormal with the deviation of public chat traces.
+    (prefill + slope * output)``. A request of ``k`` tokens meets a Poisson number of prefills, so its own mean
+    ITL has the variance ``x * ITL * E[prefill^2] / k``, which is largest for short answers. Added to it are the
+    variance of the batch, and that of the fleet's arrivals while a request runs, which the loop of ITL and batch
+    amplifies by ``1 / left``. The length of answers is taken as lognormal with the deviation of public chat
+    traces.
     """
     per_replica = rates / np.maximum(replicas, 1e-9)
     left = 1.0 - per_replica * (work.prefill_seconds + work.step_seconds_per_sequence * work.output_tokens)

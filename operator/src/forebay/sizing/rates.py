@@ -10,14 +10,14 @@ from forebay.flow.observation import Traffic
 
 _KEPT_SECONDS = 180.0
 _FULL_WINDOW = 0.98
-"""A window counts as full from this share of coverage: slots never end exactly on its edge."""
+"""A window counts as full from this share of coverage, because slots never end exactly at its edge."""
 _BURST_SLOT_SECONDS = 10.0
 _BURST_SLOTS = 3
 _BURST_RING = 120
 _LEVEL_FACTOR = 2.5
 _SURE_DEVIATIONS = 2.0
 _BEYOND_DOUBT = 1.5
-"""Standard deviations that are taken off a rate before it may lift a forecast."""
+"""Standard deviations that are subtracted from a rate before it may raise a forecast."""
 _UNKNOWN_BURSTINESS = 0.1
 _TIME_SLACK_SECONDS = 1e-6
 
@@ -29,7 +29,7 @@ def numbers(values: Iterable[float] = ()) -> "array[float]":
 
 @dataclass(slots=True)
 class RateWindow:
-    """Arrivals of the last minutes, slot by slot; a gap in the observations stays a gap."""
+    """Arrivals of the last minutes by slot; a gap in the observations stays a gap."""
 
     starts: "array[float]" = field(default_factory=numbers)
     ends: "array[float]" = field(default_factory=numbers)
@@ -45,7 +45,7 @@ class RateWindow:
     def push(self, traffic: Traffic) -> float:
         """Append the slots of ``traffic`` that are new, and return the arrivals in them.
 
-        Where traffic ends before all that is kept, the clock was set back, and the window begins anew.
+        If the traffic ends before all kept slots, the clock was set back, and the window starts again.
         """
         length = traffic.slot_seconds
         if not length > 0.0:
@@ -97,8 +97,9 @@ class RateWindow:
     def rate(self, window_seconds: float) -> float | None:
         """Return arrivals per second over the last ``window_seconds``.
 
-        A window that is not fully observed gives the rate of the observed part less one standard deviation of
-        its noise, so that the first seconds of a pool cannot look like a burst. ``None`` without any observation.
+        If the window is only partly observed, this is the rate of the observed part minus one standard deviation
+        of its noise, so that the first seconds of a pool do not look like a burst. ``None`` without any
+        observation.
         """
         end = self.end_seconds
         if end is None:
@@ -120,10 +121,11 @@ class RateWindow:
         return max(whole, half - math.sqrt(max(half, 0.0) / (window_seconds / 2.0)))
 
     def surely_above(self, known: float, known_seconds: float, seconds: float, burstiness: float) -> float | None:
-        """Return by what factor the rate of the last ``seconds`` exceeds ``known`` beyond doubt; less than 1: not.
+        """Return the factor by which the rate of the last ``seconds`` surely exceeds ``known``, or less than 1.
 
-        Noise must not lift a forecast that has not seen the last seconds. So what counts is the rate less one and
-        a half standard deviations of the difference: the Poisson noise of both, and bursts within a minute.
+        Noise must not raise a forecast that has not seen the last seconds. So one and a half standard deviations
+        of the difference are subtracted from the rate: the Poisson noise of both rates, and bursts within a
+        minute.
         """
         fresh = self.rate(seconds)
         if fresh is None or known <= 0.0:
@@ -134,11 +136,10 @@ class RateWindow:
     def burst_sample(self) -> float | None:
         """Return the squared relative deviation of three 10-s slots beyond Poisson noise.
 
-        The slots are those before the last one, so that the slots on both sides are known: where these differ
-        by more than a factor of 2.5 the level has changed, which is the forecast's business and no burst within
-        a minute. (Without this, on/off traffic looks three times as bursty as it is while it is on.)
-        ``None`` then, and while the slots are not fully observed or empty. Sources with slots longer than 10 s use
-        theirs.
+        The last slot is left out, so that the slots on both sides are known. If these differ by more than a
+        factor of 2.5, the level has changed: the forecast handles that, and it is not a burst within a minute.
+        (Without this rule, on/off traffic looks three times as bursty as it is while it is on.) Returns ``None``
+        then, and if a slot is empty or not fully observed. Sources with slots longer than 10 s use these.
         """
         end = self.end_seconds
         if end is None:
@@ -173,7 +174,7 @@ class Burstiness:
     samples: "array[float]" = field(default_factory=numbers)
 
     def push(self, sample: float | None) -> None:
-        """Take one squared deviation; noise makes single ones negative, and only their mean is unbiased."""
+        """Take one squared deviation. Noise makes some of them negative; only their mean is unbiased."""
         if sample is None:
             return
         self.samples.append(sample)

@@ -1,9 +1,9 @@
-"""When a role's replicas move: once standing still has cost as much as the move does.
+"""When a role's replicas change: once no change has cost as much as the change would.
 
-Every round adds, for each count that the role could have, what that count would have saved over the present one
-(a cumulative sum that does not fall below zero, Page 1954). A move costs the time that it takes and a fixed
-part per action. So a burst pays for its order within a round, noise cancels itself, and nothing is ordered that
-the next rounds would take back.
+For each possible count of replicas, every round adds what that count would have saved over the present one (a
+cumulative sum that does not fall below zero, Page 1954). A change costs the time that it takes and a fixed part
+per action. So a burst justifies an order within a round, noise cancels out, and no replica is ordered that the
+next rounds would cancel.
 """
 
 import math
@@ -16,71 +16,72 @@ from forebay.flow.trace import FloatArray
 from forebay.sizing.curve import SizedCurve
 
 _ORDER_SHARE, _RELEASE_SHARE = 0.1, 1.0
-"""Share of a move's cost that regret must reach. An order is cheap to repent: a release takes it back once it is
-ready. A release is not: what is gone takes a lead time to come back."""
+"""Share of a move's cost that regret must reach. A wrong order costs little: a release corrects it once the
+replica is ready. A wrong release costs more: a new replica takes a lead time."""
 _ACTION_REPLICAS = 10.0
 """An action of a role of more replicas costs as much more."""
 _RELEASE_PRICE = 0.5
-"""A miss counts half where the highest demand until new replicas come is weighed: if it is reached at all, it is
-for a part of that time."""
+"""A miss counts half for the highest demand until new replicas come: that demand lasts for a part of the time at
+most."""
 EVENNESS = 2.0
-"""No round plans to miss more than this times the share that may miss: what a bad hour may take of the budget."""
+"""A round plans to miss at most this times the allowed share, so that a bad hour uses only a part of the
+budget."""
 _MOST_UNEVEN = 0.5
 _MEDIAN_ROUNDS = 4
 
 
 @dataclass(slots=True)
 class Regret:
-    """What one role remembers of the rounds since its last move."""
+    """What one role remembers of the rounds since its last change."""
 
     count: float = -1.0
-    """Replicas that it stood at."""
+    """Replicas that it had."""
     sums: FloatArray = field(default_factory=lambda: np.zeros(0))
     """Replica-seconds that each count would have saved."""
     most: float = math.inf
-    """No sum rises above this while a move that was asked for is not carried out."""
+    """Upper limit of the sums while a requested change is not carried out."""
     presents: list[int] = field(default_factory=list)
     evens: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleSituation:
-    """What the decision is made from; replicas are those of the reference variant, spare ones left out."""
+    """Inputs of the decision; replicas are those of the reference variant, without spare ones."""
 
     count: float
     """Replicas that the role's targets are set to."""
     order: SizedCurve
-    """Misses at the lead time, overload included; so in the other two."""
+    """Misses at the lead time, including those of overload, as in ``release``."""
     release: SizedCurve
-    """Misses of the highest demand until then."""
+    """Misses at the highest demand until the lead time."""
     price: float
-    """Of a miss, in replica-seconds."""
+    """Price of a miss, in replica-seconds."""
     allowed_misses_per_second: float
-    """By the model."""
+    """In the model's terms (see `price`)."""
     requests_per_second: float
     lead_seconds: float
     action_seconds: float
     """Fixed cost of one action, in replica-seconds."""
     present: int
-    """Replicas that pay at the present rate."""
+    """Replicas that pay for themselves at the present rate."""
     keep: int
     """Highest ``present`` of the last minutes, while no forecast can be trusted; else 0."""
     order_floor: int
-    """Replicas that a standing queue asks for, or that pay now while no forecast can be trusted."""
+    """Replicas that a queue requires, or that pay for themselves now while no forecast can be trusted."""
     held: bool
-    """Whether nothing may be released."""
+    """Whether no replica may be released."""
     at_least: int
     seen: float
-    """Seconds for which the round stands."""
+    """Seconds that the round covers."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoleWish:
-    """The replicas that a role should have: its present count where nothing has paid for a move."""
+    """The replicas that a role should have: the present count, unless a change is worth its cost."""
 
     replicas: float
     holds_back: bool
-    """Whether it would release some if it might."""
+    """Whether it would release some if that were allowed."""
 
 
 def wanted(regret: Regret, now: RoleSituation) -> RoleWish:
@@ -96,7 +97,7 @@ def wanted(regret: Regret, now: RoleSituation) -> RoleWish:
 def wanted_beside(regret: Regret, now: RoleSituation) -> RoleWish:
     """Return what a role should have where another role of the pool orders in the same round.
 
-    The action is paid by the other one. To be asked after `wanted`.
+    The other role already pays for the action. Call this after `wanted`.
     """
     return _wish(regret, now, 0.0)
 
@@ -111,7 +112,7 @@ def _wish(regret: Regret, now: RoleSituation, action_seconds: float) -> RoleWish
 
 
 def _followed(regret: Regret, now: RoleSituation, size: int) -> FloatArray:
-    """Return the sums of the first ``size`` counts; they begin anew when the count has moved, whoever moved it."""
+    """Return the sums of the first ``size`` counts; they start again when anybody has changed the count."""
     if abs(regret.count - now.count) > 1e-6:
         regret.count, regret.most = now.count, math.inf
         regret.sums = np.zeros(size)
@@ -141,7 +142,7 @@ def _add_saved(sums: FloatArray, now: RoleSituation, most: float) -> None:
 
 
 def _best(now: RoleSituation, sums: FloatArray, lowest: float, action_seconds: float) -> float:
-    """Return the count whose regret exceeds the cost of moving there by most; the present one where none does."""
+    """Return the count whose regret exceeds the cost of changing to it by most; the present count if none does."""
     first_above = math.floor(now.count) + 1
     action = action_seconds * max(1.0, now.count / _ACTION_REPLICAS)
     cost = now.lead_seconds * np.abs(_counts(len(sums)) - now.count) + action
@@ -161,7 +162,7 @@ def _counts(size: int) -> FloatArray:
 
 
 def _even(now: RoleSituation) -> int:
-    """Return the fewest replicas that miss no more than a round may."""
+    """Return the fewest replicas whose misses a round allows."""
     share = min(EVENNESS * now.allowed_misses_per_second, _MOST_UNEVEN * now.requests_per_second)
     too_few = int(np.count_nonzero(now.order.misses_per_second > share))
     return int(now.order.replicas[min(too_few, len(now.order.replicas) - 1)])

@@ -1,4 +1,4 @@
-"""What one request costs on one replica: busy seconds per phase, and the batch at the edge of the ITL goal."""
+"""The cost of one request on one replica: busy seconds per phase, and the batch that just meets the ITL."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -13,9 +13,9 @@ from forebay.flow.performance import Performance
 FloatArray = npt.NDArray[np.float64]
 
 _BATCH_SHARE = 0.97
-"""Of the largest batch: the last few slots are empty between a completion and the next admission."""
+"""Usable share of the largest batch: a few slots are empty between a completion and the next admission."""
 _KV_SHARE = 0.9
-"""Of the KV cache: fragmentation, and requests that grow while they run."""
+"""Usable share of the KV cache: the rest is fragmentation, and room for requests that grow while they run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,12 @@ class Lengths:
     input_sample: tuple[float, ...]
     """Mid-points of the deciles of uncached prompt tokens: ten equally likely prompts."""
     squared_ratio: float | None = None
-    """E[n^2] / E[n]^2 of uncached prompt tokens; ``None``: taken from the sample."""
+    """E[n^2] / E[n]^2 of uncached prompt tokens; ``None``: computed from the sample."""
 
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """Measured over believed time, per phase; 1 is "as the profile says"."""
+    """Measured over expected time, per phase; 1 means as in the profile."""
 
     prefill: float = 1.0
     decode: float = 1.0
@@ -104,12 +104,12 @@ def largest_batch(performance: Performance, context_tokens: float) -> float:
 
 
 def replica_work(performance: Performance, correction: Correction, lengths: Lengths, slo: Slo) -> ReplicaWork:
-    """Return the work of the average request on a replica, corrected by what was measured.
+    """Return the work of the average request on a replica, corrected by measurements.
 
     On a replica that serves both phases, prefills stretch decode iterations by 1 / (1 - share of time in prefill).
     Where latency limits the batch, the rate x that just meets the objective T solves
-    ``base + slope * (x * output * T) = T * (1 - x * prefill)``, so the two costs add up with prefill weighed by
-    ``T / (T - base)``; where batch or memory limit it, they simply add up.
+    ``base + slope * (x * output * T) = T * (1 - x * prefill)``, so the cost is the sum of both, with prefill
+    multiplied by ``T / (T - base)``. Where batch or memory limit it, the cost is the plain sum.
     """
     prefill_seconds = correction.prefill * performance.prefill_seconds(lengths.input_tokens)
     sample = correction.prefill * (
@@ -139,9 +139,9 @@ def replica_work(performance: Performance, correction: Correction, lengths: Leng
 
 
 def _imbalance(performance: Performance, lengths: Lengths, batch: float, variability: float) -> float:
-    """Return how much the edge batch varies between replicas: by the mean context of so many sequences.
+    """Return how much the edge batch varies between replicas, because the mean context of their sequences varies.
 
-    Contexts vary about as much as the prompts that they begin with.
+    Contexts vary about as much as the prompts at their start.
     """
     by_context = performance.decode_seconds_per_kv_token * lengths.context_tokens
     share = by_context / max(performance.decode_seconds_per_sequence + by_context, 1e-12)
