@@ -6,8 +6,9 @@ import pytest
 
 from forebay.actuation.kube import ApiError
 from forebay.actuation.providers.karpenter import Karpenter, KarpenterReader, parse
+from forebay.actuation.providers.provisioners import Provisioners
 from forebay.actuation.providers.sight import Cause
-from tests.unit.actuation.providers.scenes import NOW, Server
+from tests.unit.actuation.providers.scenes import NOW, Server, binding
 
 CLAIM_EVENTS = (
     "/api/v1/namespaces/default/events?involvedObject.kind=NodeClaim,reason=InsufficientCapacityError,type=Warning"
@@ -151,3 +152,23 @@ async def test_a_karpenter_that_may_not_be_read_is_told() -> None:
     reader = KarpenterReader(server)
     assert await reader.read(NOW) is None
     assert reader.problem == "Karpenter is here and may not be read: allow it by rbac.nodeProviders.karpenter."
+
+
+async def test_what_cannot_be_understood_leaves_the_last_word() -> None:
+    """Protects all pools: one Karpenter object of an unknown shape ended every round."""
+    server = Server(
+        {
+            "/apis/karpenter.sh/v1": {},
+            "/apis/karpenter.sh/v1/nodepools": items(pool()),
+            "/apis/karpenter.sh/v1/nodeclaims": items(),
+            CLAIM_EVENTS: items(),
+            POOL_EVENTS: items(),
+        }
+    )
+    provisioners = Provisioners(server)
+    await provisioners.read([binding()], NOW)
+    before = provisioners.karpenter
+    assert before is not None
+    server.objects["/apis/karpenter.sh/v1/nodepools"] = items(pool(replicas="three"))
+    await provisioners.read([binding()], NOW + 60.0)
+    assert provisioners.karpenter is before

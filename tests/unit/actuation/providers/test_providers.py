@@ -226,6 +226,17 @@ async def test_the_machines_of_idle_nodes_are_marked_before_the_number_falls() -
     ]
 
 
+async def test_a_machine_whose_node_is_not_seen_stays() -> None:
+    """Protects what runs on a node that lacks the label of its node pool: nobody counts its pods."""
+    server = machine_deployment(
+        3, machine("m1", node_name="unlabelled"), machine("m2"), machine("m3", node_name="c")
+    )
+    assert await asked(ClusterAPIProvider(server), MACHINES, 0, node("c", gpus_held=8)) == ""
+    mark, count = server.written
+    assert mark[0] == f"{CAPI}/machines/m2"
+    assert count[1]["spec"] == {"replicas": 2}
+
+
 async def test_a_machine_that_failed_speaks_in_the_cloud_s_words() -> None:
     failed = machine("m1", phase="Failed")
     failed["status"]["failureMessage"] = "InsufficientInstanceCapacity in zone a"

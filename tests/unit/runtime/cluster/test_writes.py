@@ -153,3 +153,11 @@ def test_a_count_that_no_manifest_ever_had_is_changed_by_decisions_only(cluster:
     assert cluster.verdict(600.0) is None
     cluster.writes.last[CHAT] = LastWrite(8)
     assert cluster.verdict() is None, "what an earlier process wrote may be newer than what it told of"
+
+
+def test_a_status_that_tells_of_endless_reversions_costs_nothing() -> None:
+    """Protects the process: a status is written by whoever may write it, and a number in it made a list."""
+    writes = Writes(600.0, OURS)
+    writes.recall_reversions(CHAT, 2**31 - 1, NOW + 60.0, NOW)
+    found = writes.reversions[CHAT]
+    assert (len(found.at_seconds), found.window_seconds) == (100, 7200.0)

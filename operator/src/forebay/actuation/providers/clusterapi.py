@@ -131,10 +131,13 @@ class ClusterAPIProvider:
 
 
 def victims_of(binding: Binding, situation: Situation, count: int) -> list[str]:
-    """Return up to so many machines that may go: those without a node first, then the oldest idle ones."""
+    """Return up to so many machines that may go: those without a node first, then the oldest idle ones.
+
+    A machine whose node is not among those of the node pool stays: what runs there is not known.
+    """
     nodes = {node.name: node for node in situation.nodes}
     staying = [claim for claim in situation.sight.claims if not claim.leaving]
-    without_node = [claim for claim in staying if claim.node not in nodes]
+    without_node = [claim for claim in staying if claim.node is None]
     idle = [
         claim
         for claim in staying

@@ -1,7 +1,8 @@
 """What provisioners of the whole cluster show, read once per round and shared by all node pools."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
+from typing import TypeVar
 
 from forebay.actuation.kube import ApiError, KubeApi
 from forebay.actuation.providers.clusterautoscaler import AutoscalerGroup, ClusterAutoscalerReader
@@ -10,6 +11,8 @@ from forebay.actuation.providers.port import Binding
 from forebay.actuation.providers.sight import ProviderSight
 
 logger = logging.getLogger(__name__)
+
+_Shown = TypeVar("_Shown")
 
 
 class Provisioners:
@@ -37,13 +40,10 @@ class Provisioners:
             LeaseLostError: this process may not write any more.
         """
         bindings = list(bindings)
-        try:
-            if bindings:
-                self.karpenter = await self._karpenter_reader.read(now_seconds)
-            if any(item.provider.pod_driven and item.provider.pod_driven.node_groups for item in bindings):
-                self.node_groups = await self._autoscaler_reader.read()
-        except ApiError as error:
-            logger.warning("provisioners could not be read, their last word is kept: %s", error)
+        if bindings:
+            self.karpenter = await _read(self._karpenter_reader.read(now_seconds), "Karpenter", self.karpenter)
+        if any(item.provider.pod_driven and item.provider.pod_driven.node_groups for item in bindings):
+            self.node_groups = await _read(self._autoscaler_reader.read(), "Cluster Autoscaler", self.node_groups)
 
     def karpenter_sight(self, binding: Binding, named: Iterable[str] = ()) -> ProviderSight:
         """Return what Karpenter shows of one node pool; nothing where there is no Karpenter."""
@@ -52,3 +52,14 @@ class Provisioners:
         return self.karpenter.sight(
             binding.selector, named, resource=binding.resource, gpus_per_node=binding.gpus_per_node
         )
+
+
+async def _read(reading: Awaitable[_Shown], name: str, last: _Shown) -> _Shown:
+    """Return what a provisioner shows; where it fails, or its objects are not as expected, what it showed last."""
+    try:
+        return await reading
+    except ApiError as error:
+        logger.warning("%s could not be read, its last word is kept: %s", name, error)
+    except (ValueError, LookupError, TypeError, AttributeError):  # not of the shape that this program knows
+        logger.exception("%s could not be understood, its last word is kept", name)
+    return last

@@ -19,6 +19,8 @@ _MOST_REVERSIONS = 3
 _REVERSION_MEMORY_SECONDS = 1800.0
 """Reversions that are farther apart are single events, such as upgrades."""
 _LONGEST_WINDOW_SECONDS = 7200.0
+_MOST_TOLD_REVERSIONS = 100
+"""More are not taken over from a status: the window has been at its longest for long."""
 _UNKNOWN = Writer("somebody", Way.DECISION)
 """Who wrote where the object does not tell: while no manifest has ever had the count, Kubernetes does not note who
 writes it through ``/scale``. Only such a write can change it then."""
@@ -78,6 +80,7 @@ class Writes:
 
     def recall_reversions(self, target: TargetRef, count: int, until_seconds: float, at_seconds: float) -> None:
         """Take over how often an earlier process saw a target set back, unless more is known."""
+        count = min(count, _MOST_TOLD_REVERSIONS)
         if count > 0 and target not in self.reversions:
             window = self.conflict_window_seconds * 2.0 ** (count - _MOST_REVERSIONS)
             self.reversions[target] = Reversions(
