@@ -107,3 +107,20 @@ def test_free_nodes_are_held_where_several_pools_share_them(monkeypatch: pytest.
 
     assert (most_held(1), most_held(4) > 0) == (0, True)
     assert failures == []
+
+
+def test_free_nodes_stay_while_nothing_is_known_of_who_needs_them() -> None:
+    """Protects: an outage of Prometheus gave all free nodes back, and they were bought again after it."""
+    world = fleet_world(
+        {KEY: _on_h100()},
+        {KEY: 40.0},
+        {"h100": replace(H100, warm_max=2)},
+        node_pools={"h100": _placed(PlacedNode(name="a", free_gpus=0, others=True))},
+    )
+    world.step_fleet()
+    world.state.warm.held["h100"] = 2
+    world.blind.add(KEY)
+    world.clock += 300.0
+    assert [world.step_fleet().warm_nodes for _ in range(3)] == [{"h100": 2}] * 3
+    world.blind.clear()
+    assert [world.step_fleet().warm_nodes for _ in range(3)][-1] == {}

@@ -56,6 +56,12 @@ def test_nothing_goes_while_the_pool_misses_its_objective() -> None:
     assert gone(context(parked(age=1801.0), burn=2.5)) == ("a",), "other troubles must not keep it for ever"
 
 
+def test_what_was_missed_before_a_quiet_hour_keeps_nothing() -> None:
+    found = context(parked(), burn=2.5)
+    found.memory.last_arrival_seconds = NOW - 3_601.0
+    assert gone(found) == ("a",)
+
+
 def test_nothing_goes_beside_replicas_that_kubernetes_would_remove_instead() -> None:
     assert gone(context(parked(), ready=2)) == ()
     assert gone(context(parked(age=1801.0), ready=2)) == (), "a replica on its way would go in its place"

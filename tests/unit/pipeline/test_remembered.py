@@ -187,16 +187,17 @@ def test_a_clock_that_was_set_back_is_followed() -> None:
     """Protects: demand stood still until the clock had caught up, while telemetry counted as fresh."""
     small = world(rate=20.0, clock=1_000_000.0)
     small.run(60)
-    small.state.memory(small.fleet.pools[KEY]).actions[Role.PREFILL] = [small.clock]
+    memory = small.state.memory(small.fleet.pools[KEY])
+    memory.actions[Role.PREFILL], memory.cancelled = [small.clock], [small.clock]
     small.clock -= 3_600.0
     small.rates[KEY] = 200.0
     decision = small.run(6)
     assert decision.demand_requests_per_second == pytest.approx(200.0, rel=0.15)
     assert sum(counts(decision).values()) > 10
-    memory = small.state.memory(small.fleet.pools[KEY])
     assert memory.fed_until_seconds is not None
     assert memory.fed_until_seconds <= small.clock
-    assert all(at <= small.clock for at in memory.actions[Role.PREFILL])
+    assert all(at <= small.clock for at in [*memory.actions[Role.PREFILL], *memory.cancelled])
+    assert memory.last_arrival_seconds == small.clock
 
 
 def test_a_wish_that_nobody_carries_out_spends_no_action() -> None:
@@ -224,6 +225,39 @@ def test_starts_that_were_taken_back_are_counted() -> None:
     decision = decide(small.fleet, small.observe(), small.state).pools[KEY]
     assert decision.cancelled_last_hour == 2
     assert decision.actions_last_hour >= 2
+
+
+def test_the_last_hour_ends_for_a_pool_that_is_held_and_for_a_role_that_is_gone() -> None:
+    """Protects the status: it told of actions for as long as telemetry was lost, or a role was gone."""
+    small = world(rate=20.0)
+    small.run(2)
+    memory = small.state.memory(small.fleet.pools[KEY])
+    memory.actions[Role.SERVE], memory.cancelled = [small.clock] * 2, [small.clock]
+    small.blind.add(KEY)
+    small.clock += 600.0
+    assert small.run(1).actions_last_hour >= 2
+    small.clock += 3_600.0
+    held = small.run(1)
+    assert (held.held, held.actions_last_hour, held.cancelled_last_hour) == (True, 0, 0)
+    small.blind.clear()
+    memory.actions[Role.SERVE] = [small.clock - 3_601.0]
+    assert small.run(1).actions_last_hour < 2
+
+
+def test_a_window_without_requests_tells_nothing() -> None:
+    """Protects alerts: where traffic ended in a bad hour, the burn rate of that hour stood still for ever."""
+    small = world(rate=20.0, noise=False)
+    small.run(4)
+    memory = small.state.memory(small.fleet.pools[KEY])
+    memory.windows["1h"].missed = 0.5 * memory.windows["1h"].finished
+    assert small.run(1).windows["1h"].burn_rate > 10.0
+    small.rates[KEY] = 0.0
+    small.clock += 3_000.0
+    assert set(small.run(1).windows) == {"1h", "1d", "28d"}
+    small.clock += 600.0
+    assert set(small.run(1).windows) == {"1d", "28d"}
+    small.rates[KEY] = 20.0
+    assert set(small.run(2).windows) == {"1h", "1d", "28d"}
 
 
 def test_a_forecasters_failure_names_its_pool(monkeypatch: pytest.MonkeyPatch) -> None:

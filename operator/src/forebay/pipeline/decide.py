@@ -20,7 +20,7 @@ from forebay.pipeline.guard.context import GuardContext
 from forebay.pipeline.guard.guards import guarded
 from forebay.pipeline.guard.parking import freed
 from forebay.pipeline.guard.quota import within_quotas
-from forebay.pipeline.guard.record import note_changes
+from forebay.pipeline.guard.record import actions_in_last_hour, in_last_hour, note_changes
 from forebay.pipeline.guard.removals import note_withdrawals
 from forebay.pipeline.plan.allocation import Allocation, allocate
 from forebay.pipeline.plan.plan_reasons import alternatives, plan_reasons
@@ -90,9 +90,23 @@ def _warm(
     acting = {key: draft for key, draft in drafts.items() if key in allocation.counts}
     planned = allocation.plan.nodes if allocation.plan is not None else {}
     try:
-        return warm_nodes(fleet, observed, acting, allocation.counts, planned, state.warm, turns)
+        return warm_nodes(
+            fleet, observed, acting, allocation.counts, planned, state.warm, turns, _blind(fleet, drafts, state)
+        )
     except Exception:  # noqa: BLE001 - warm nodes must not keep replicas from being decided on
         return {name: state.warm.held.get(name, pool.warm_min) for name, pool in fleet.node_pools.items()}
+
+
+def _blind(fleet: Fleet, drafts: Collection[PoolKey], state: FleetState) -> frozenset[str]:
+    """Return the node pools of pools that were sized before and cannot be now: these hold what they have."""
+    unsized = (pool for key, pool in fleet.pools.items() if key not in drafts and pool.acts)
+    return frozenset(
+        variant.node_pool
+        for pool in unsized
+        if state.memory(pool).window.end_seconds is not None
+        for variant in pool.variants
+        if variant.node_pool is not None
+    )
 
 
 def _emptying(plan: FleetPlan | None) -> frozenset[str]:
@@ -258,9 +272,9 @@ def _finish(
         slo_attainment=memory.budget.attainment,
         slo_counts=memory.budget.counts,
         error_budget_left=memory.budget.left(pool.slo.target),
-        windows=_windows(pool, memory),
-        actions_last_hour=sum(map(len, memory.actions.values())),
-        cancelled_last_hour=len(memory.cancelled),
+        windows=_windows(pool, memory, observed.at_seconds),
+        actions_last_hour=actions_in_last_hour(memory, observed.at_seconds),
+        cancelled_last_hour=len(in_last_hour(memory.cancelled, observed.at_seconds)),
         usd_per_hour=pool_usd_per_hour(fleet, pool, counts),
         capacity_source={
             name: b.source for sized in draft.roles.values() for name, b in sized.basis.believed.items()
@@ -272,9 +286,9 @@ def _finish(
     )
 
 
-def _windows(pool: Pool, memory: PoolMemory) -> dict[str, WindowAttainment]:
+def _windows(pool: Pool, memory: PoolMemory, at_seconds: float) -> dict[str, WindowAttainment]:
     found = {}
-    for name, window in memory.windows.items():
+    for name, window in memory.windows_at(at_seconds).items():
         attainment, rate = window.attainment, window.burn_rate(pool.slo.target)
         if attainment is not None and rate is not None:
             found[name] = WindowAttainment(attainment=attainment, burn_rate=rate)
@@ -339,8 +353,8 @@ def _held(
         slo_attainment=memory.budget.attainment,
         slo_counts=memory.budget.counts,
         error_budget_left=memory.budget.left(pool.slo.target),
-        windows=_windows(pool, memory),
-        actions_last_hour=sum(map(len, memory.actions.values())),
-        cancelled_last_hour=len(memory.cancelled),
+        windows=_windows(pool, memory, observed.at_seconds),
+        actions_last_hour=actions_in_last_hour(memory, observed.at_seconds),
+        cancelled_last_hour=len(in_last_hour(memory.cancelled, observed.at_seconds)),
         usd_per_hour=pool_usd_per_hour(fleet, pool, counts),
     )

@@ -6,10 +6,9 @@ from forebay.flow.decision import Reason, ReasonCode
 from forebay.flow.fleet import Role, VariantKey
 from forebay.pipeline.guard.context import Counts, Guard, GuardContext, guard_reason
 from forebay.pipeline.guard.parking import take_back_parked
+from forebay.pipeline.guard.record import in_last_hour
 from forebay.pipeline.guard.removals import count_what_goes, hold_rollouts, keep_overdue_orders
 from forebay.pipeline.plan.ratio import lacking
-
-_HOUR_SECONDS = 3600.0
 
 
 def leave_frozen(context: GuardContext, counts: Counts) -> tuple[Counts, list[Reason]]:
@@ -169,7 +168,7 @@ def limit_actions(context: GuardContext, counts: Counts) -> tuple[Counts, list[R
         return counts, []
     reasons, result = [], dict(counts)
     for role in context.pool.roles:
-        spent = [t for t in context.memory.actions.get(role, []) if context.at_seconds - t < _HOUR_SECONDS]
+        spent = in_last_hour(context.memory.actions.get(role, []), context.at_seconds)
         moves = {v.key: result[v.key] - context.supplies[v.key].desired for v in context.pool.of_role(role)}
         if len(spent) < allowed or not any(moves.values()):
             continue

@@ -39,7 +39,7 @@ def freed(context: GuardContext, variant: Variant, wanted: int) -> tuple[str, ..
     must_stay = variant.role in context.held or supply.rollout is not None or supply.frozen is not None
     if not supply.parked or must_stay or wanted > supply.desired or supply.live > supply.ready:
         return ()
-    window = context.memory.windows.get(_RECENT)
+    window = context.memory.windows_at(context.at_seconds).get(_RECENT)
     burn = None if window is None else window.burn_rate(context.pool.slo.target)
     missed = burn is not None and burn > _MISSED_BURN_RATE
     settled = supply.ready == supply.desired

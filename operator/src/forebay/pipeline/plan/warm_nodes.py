@@ -5,7 +5,7 @@ it can wait: what comes as a surprise finds room. The same room serves every rol
 surprises rarely come to all at once. So the gain is summed over the roles, and the nodes are paid for once.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from forebay.flow.fleet import Fleet, NodePool, PoolKey, Role, Variant, VariantKey
@@ -94,8 +94,12 @@ def warm_nodes(
     planned: Mapping[str, NodePlan],
     memory: WarmMemory,
     turns: Turns,
+    blind: Collection[str],
 ) -> dict[str, int]:
-    """Return how many free nodes to hold of each node pool that may hold any."""
+    """Return how many free nodes to hold of each node pool that may hold any.
+
+    Of the node pools in ``blind`` none is given back: not all is known of who may need them.
+    """
     found: dict[str, int] = {}
     for name, node_pool in fleet.node_pools.items():
         if node_pool.warm_max == 0:
@@ -108,7 +112,8 @@ def warm_nodes(
         surprises = _surprises(name, drafts, counts, lead, observed.at_seconds, turns)
         free = _free_gpus(seen, planned.get(name), node_pool, drafts, counts)
         held = memory.held.get(name, node_pool.warm_min)
-        found[name] = nodes_worth_holding(node_pool, surprises, free_gpus=free, held=held)
+        worth = nodes_worth_holding(node_pool, surprises, free_gpus=free, held=held)
+        found[name] = max(worth, min(held, node_pool.warm_max)) if name in blind else worth
     memory.held = dict(found)
     return found
 

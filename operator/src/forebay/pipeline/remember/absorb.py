@@ -100,7 +100,8 @@ def _follow_clock(memory: PoolMemory, end: float) -> None:
     """Forget times that lie ahead since the clock was set back; what was learned stays."""
     memory.fed_until_seconds = None
     memory.started_seconds = end
-    for forgotten in (memory.forecasts, memory.actions, memory.blocks, memory.reactive_peaks):
+    memory.last_arrival_seconds = None
+    for forgotten in (memory.forecasts, memory.actions, memory.cancelled, memory.blocks, memory.reactive_peaks):
         forgotten.clear()
     for calibration in memory.calibrations.values():
         calibration.last_queue_seconds = None

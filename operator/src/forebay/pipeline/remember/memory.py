@@ -122,3 +122,9 @@ class PoolMemory:
     curves: dict[Role, CachedCurves] = field(default_factory=dict)
     forecasts: dict[float, CachedForecast] = field(default_factory=dict)
     performances: dict[VariantKey, CachedPerformance] = field(default_factory=dict)
+
+    def windows_at(self, at_seconds: float) -> dict[str, MissWindow]:
+        """Return the windows in which a request came, as far as is known: the others have nothing to tell."""
+        last = self.last_arrival_seconds if self.last_arrival_seconds is not None else self.started_seconds
+        quiet = 0.0 if last is None else at_seconds - last
+        return {name: window for name, window in self.windows.items() if quiet < WINDOWS[name]}
