@@ -70,16 +70,19 @@ async def _of_group(
     group = replace(group, matchers=(*matchers, one_of(settings.pod_label, names)))
     expressions = Expressions(group, settings, None, _WINDOW_SECONDS)
     labels = (settings.namespace_label, settings.pod_label)
-    running, waiting = await asyncio.gather(
-        *(
-            _ask(client, expressions.by_pod(signal), labels, at_seconds)
-            for signal in (Signal.RUNNING, Signal.WAITING)
+    try:
+        running, waiting = await asyncio.gather(
+            *(
+                _ask(client, expressions.by_pod(signal), labels, at_seconds)
+                for signal in (Signal.RUNNING, Signal.WAITING)
+            )
         )
-    )
-    # A gauge of its own that appears with its first event says nothing of a pod that is there: the anchor does.
-    if Signal.RUNNING in group.dialect.lazy:
-        there = await _ask(client, expressions.by_pod(group.dialect.anchor), labels, at_seconds)
-        running = {**dict.fromkeys(there, 0.0), **running}
+        # A gauge that appears with its first event says nothing of a pod that is there: the anchor does.
+        if Signal.RUNNING in group.dialect.lazy:
+            there = await _ask(client, expressions.by_pod(group.dialect.anchor), labels, at_seconds)
+            running = {**dict.fromkeys(there, 0.0), **running}
+    except QueryError:
+        return {}  # one answer alone would make a pod look emptier than it is
     return {(pod[0], pod[1]): held + waiting.get(pod, 0.0) for pod, held in running.items()}
 
 
@@ -88,10 +91,7 @@ async def _ask(
 ) -> dict[Labels, float]:
     if query is None:
         return {}
-    try:
-        answer: Vector = await client.instant(
-            query, at_seconds, kind="pods", read=lambda result: parse_vector(result, labels)
-        )
-    except QueryError:
-        return {}
+    answer: Vector = await client.instant(
+        query, at_seconds, kind="pods", read=lambda result: parse_vector(result, labels)
+    )
     return {pod: held for pod, held in answer.values.items() if math.isfinite(held)}
