@@ -29,11 +29,11 @@ _ENTRY_POINTS: set[CodeType] = set()
 
 
 def _njit(module: ModuleType, **flags: bool) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Return numba's decorator with what makes functions over tuples of many arrays fast.
+    """Return numba's decorator with the options that make functions over tuples of many arrays fast.
 
     ``_nrt=False``: the simulator allocates nothing inside, so arrays need no reference counts; without it every
     access to the state would update dozens of them (measured: 50 times slower). The flag is numba's own, but not
-    documented: where a version refuses it, the code is compiled without.
+    documented; if a version refuses it, the code is compiled without it.
     """
     try:
         decorator = module.njit(error_model="numpy", _nrt=False, **flags)
@@ -46,7 +46,8 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Compile ``function`` at its first call, as part of the entry point that calls it."""
     if numba is None:
         return function
-    # Only entry points are called from Python: without wrappers for that, the others compile in half the time.
+    # Python calls only entry points. The others need no wrapper for Python, and compile in half the time without
+    # it.
     decorator = _njit(numba, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
     return cast("Callable[P, R]", decorator(function))
 
@@ -85,7 +86,7 @@ def _on_views(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def python_function(function: Callable[..., object]) -> FunctionType | None:
-    """Return the plain function behind ``function``, or ``None`` if it is no function of the simulator."""
+    """Return the plain function behind ``function``, or ``None`` if it is not a function of the simulator."""
     plain = getattr(function, "py_func", function)
     return plain if isinstance(plain, FunctionType) else None
 

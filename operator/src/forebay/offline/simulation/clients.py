@@ -1,4 +1,4 @@
-"""Requests that arrive, clients that lose patience, and those that try again."""
+"""Requests that arrive, clients that give up, and clients that try again."""
 
 from forebay.offline.simulation.accelerate import compiled
 from forebay.offline.simulation.dispatch import arrive, level_of
@@ -49,7 +49,7 @@ def arrive_next(w: KernelState, now: float) -> None:
 
 @compiled
 def next_expiry(w: KernelState) -> float:
-    """Return when the next time-out must be looked at."""
+    """Return when the next time-out must be checked."""
     rules = w.rules
     counters = w.counters
     soonest = NEVER
@@ -62,7 +62,7 @@ def next_expiry(w: KernelState) -> float:
 
 @compiled
 def expire(w: KernelState, request: int, now: float) -> None:
-    """The client of ``request``, if it still waits for its prefill, gives up; it may try again later."""
+    """Let the client of ``request`` give up if it still waits for its prefill; it may try again later."""
     rules = w.rules
     if w.state[request] != WAITING:
         return
@@ -84,7 +84,7 @@ def expire(w: KernelState, request: int, now: float) -> None:
 
 @compiled
 def expire_next(w: KernelState, now: float) -> None:
-    """Look at the time-out that `next_expiry` announced."""
+    """Check the time-out that `next_expiry` returned."""
     rules = w.rules
     counters = w.counters
     entry = counters[EXPIRE_NEXT]

@@ -59,7 +59,7 @@ def arrive(w: KernelState, request: int, now: float) -> None:
 
 @compiled
 def wait_again(w: KernelState, request: int) -> None:
-    """Put ``request`` before all others of its class: it lost its replica or its KV cache."""
+    """Put ``request``, which lost its replica or its KV cache, before all others of its class."""
     w.state[request] = WAITING
     queue = level_of(w, request) * QUEUES + IN_TIME
     queue_prepend(w.link, w.queues, queue, request)
@@ -68,7 +68,7 @@ def wait_again(w: KernelState, request: int) -> None:
 
 @compiled
 def work_of(w: KernelState, request: int) -> float:
-    """Return the tokens to prefill, those of an evicted sequence's answer so far included."""
+    """Return the tokens to prefill; for an evicted sequence, these include its answer so far."""
     if w.rules.preemption and w.left[request] > 0.0:
         return float(w.prompt[request] + w.output[request] - w.left[request])
     return float(w.work[request])
@@ -76,7 +76,7 @@ def work_of(w: KernelState, request: int) -> float:
 
 @compiled
 def choose_queue(w: KernelState, slot: int, now: float) -> int:
-    """Return the queue whose first request is next: classes from high to low, late requests after all others."""
+    """Return the queue whose first request is next. Higher classes come first, late requests after all others."""
     rules = w.rules
     for level in range(rules.classes - 1, -1, -1):
         queue = level * QUEUES + IN_TIME
@@ -89,7 +89,7 @@ def choose_queue(w: KernelState, slot: int, now: float) -> int:
             if end - w.arrival[request] <= rules.ttft_slo:
                 return queue
             if rules.fast_base + rules.fast_token * work > rules.ttft_slo:
-                return queue  # it could never be in time, so it is not late
+                return queue  # it could never be in time, so it does not count as late
             queue_pop(w.link, w.queues, queue)
             queue_append(w.link, w.queues, level * QUEUES + LATE, request)
     for level in range(rules.classes - 1, -1, -1):
@@ -120,7 +120,7 @@ def dispatch(w: KernelState, now: float) -> None:
 
 @compiled
 def start_prefill(w: KernelState, slot: int, request: int, now: float) -> None:
-    """Run the prefill of ``request`` on ``slot``, whose decoding stands still or slows down meanwhile."""
+    """Run the prefill of ``request`` on ``slot``, whose decoding stops or slows down meanwhile."""
     work = work_of(w, request)
     seconds = w.gauges[PREFILL_BASE, slot] + w.gauges[PREFILL_TOKEN, slot] * work
     w.state[request] = PREFILLING
@@ -162,7 +162,7 @@ def slot_with_room(w: KernelState, best: int, row: int, request: int, now: float
 
 @compiled
 def enter_decode(w: KernelState, request: int, now: float) -> None:
-    """Let a request whose KV cache has arrived wait for a decode slot, and admit whom there is room for."""
+    """Let a request whose KV cache has arrived wait for a decode slot, and admit all requests that fit."""
     w.state[request] = READY
     queue = level_of(w, request) * QUEUES + FOR_DECODE
     queue_append(w.link, w.queues, queue, request)

@@ -60,12 +60,12 @@ from forebay.offline.simulation.slot_physics import (
 from forebay.offline.simulation.structures import NEVER, IntArray, heap_drop, heap_push, queue_prepend
 
 FINISHED_RUN, NEEDS_ROOM = 0, 1
-"""What `advance` returns: all done, or a structure is full and must grow before it is called again."""
+"""Results of `advance`: all done, or a structure is full and must grow before the next call."""
 
 
 @compiled
 def end_prefill(w: KernelState, slot: int, now: float) -> None:
-    """The prefill on ``slot`` ends: first token out, KV cache on its way, slot free for the next."""
+    """End the prefill on ``slot``: the first token is out, the KV cache is sent, and the slot is free."""
     request = int(w.counts[CURRENT, slot])
     kind = w.counts[KIND, slot]
     if kind != PREFILL:
@@ -98,7 +98,7 @@ def end_prefill(w: KernelState, slot: int, now: float) -> None:
 
 @compiled
 def end_transfer(w: KernelState, now: float) -> None:
-    """A KV cache has reached the decode side."""
+    """Handle a KV cache that has reached the decode side."""
     request = int(w.transfer_id[0])
     heap_drop(w.transfer_key, w.transfer_id, 0, w.counters[IN_TRANSFER], 0)
     w.counters[IN_TRANSFER] -= 1
@@ -107,7 +107,7 @@ def end_transfer(w: KernelState, now: float) -> None:
 
 @compiled
 def decode_event(w: KernelState, slot: int, now: float) -> None:
-    """A sequence of ``slot`` has all its tokens, or the KV cache of ``slot`` is full."""
+    """Handle a sequence of ``slot`` that has all its tokens, or the full KV cache of ``slot``."""
     settle(w, slot, now)
     batch = w.counts[BATCH, slot]
     tokens_to_end = w.tags[slot * w.rules.batch_limit] - w.gauges[VIRTUAL, slot]
@@ -130,7 +130,7 @@ def decode_event(w: KernelState, slot: int, now: float) -> None:
 
 @compiled
 def evict_youngest(w: KernelState, slot: int) -> None:
-    """Give up the KV cache of the sequence that began last, as vLLM does; it waits in front and is recomputed."""
+    """Evict the sequence that began last, as vLLM does. It goes to the front of the queue and is recomputed."""
     first = slot * w.rules.batch_limit
     youngest = 0
     newest = -1.0
@@ -257,7 +257,7 @@ advance = _make_advance(VERSION)
 """``advance(w, until)``: run all events up to and including ``until``."""
 
 nudge = _make_nudge(VERSION)
-"""``nudge(w, slot, now)``: bring the choice of slots up to date after ``slot`` was opened or closed."""
+"""``nudge(w, slot, now)``: update the choice of slots after ``slot`` was opened or closed."""
 
 requeue = _make_requeue(VERSION)
 """``requeue(w, slot, lost, now)``: ``slot`` failed; the requests ``lost`` (ascending) start again."""

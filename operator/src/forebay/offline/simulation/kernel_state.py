@@ -20,13 +20,13 @@ ByteArray = npt.NDArray[np.uint8]
 # Where a request is (KernelState.state).
 AHEAD, WAITING, PREFILLING, MOVING, READY, DECODING, DONE, TIMED_OUT, REJECTED = range(9)
 
-# What a slot is (row KIND of KernelState.counts).
+# The kind of a slot (row KIND of KernelState.counts).
 EMPTY, PREFILL, DECODE, SERVE = range(4)
 
-# Row CURRENT of KernelState.counts of a slot that prefills nothing, or that computes an evicted sequence again.
+# Values of row CURRENT of KernelState.counts: no prefill, or an evicted sequence that is computed again.
 IDLE, RECOMPUTING = -1, -2
 
-# Columns of KernelState.sums: what one replica did since the last reading.
+# Columns of KernelState.sums: the work of one replica since the last reading.
 FINISHED, OUTPUT_TOKENS, PREFILLS, PREFILL_TOKENS, PREFILL_SECONDS, ITL_SECONDS, RUNNING_SECONDS, SUMS = range(8)
 
 # Entries of KernelState.counters.
@@ -40,8 +40,8 @@ FINISHED, OUTPUT_TOKENS, PREFILLS, PREFILL_TOKENS, PREFILL_SECONDS, ITL_SECONDS,
     HELD,  # requests that wait for prefill, over all queues
     RETRIES,  # entries of the retry list
     RETRY_NEXT,  # first retry that has not arrived
-    EXPIRE_NEXT,  # first request of the trace whose time-out has not been looked at
-    RETRY_EXPIRE,  # first retry whose time-out has not been looked at
+    EXPIRE_NEXT,  # first request of the trace whose time-out has not been checked
+    RETRY_EXPIRE,  # first retry whose time-out has not been checked
     EVICTIONS,  # sequences evicted from a full KV cache
     COUNTERS,
 ) = range(13)
@@ -50,7 +50,7 @@ FINISHED, OUTPUT_TOKENS, PREFILLS, PREFILL_TOKENS, PREFILL_SECONDS, ITL_SECONDS,
 IN_TIME, LATE, FOR_DECODE, QUEUES = range(4)
 
 
-# Rows of KernelState.gauges: what a slot is and holds, in real numbers.
+# Rows of KernelState.gauges: the state of a slot, in real numbers.
 (
     PREFILL_BASE,
     PREFILL_TOKEN,
@@ -62,8 +62,8 @@ IN_TIME, LATE, FOR_DECODE, QUEUES = range(4)
     RANK,  # order in which free prefill slots are chosen
     KV,  # resident KV tokens
     RESERVED,  # KV tokens of the admitted sequences at full length
-    VIRTUAL,  # tokens that a sequence present all along would have by now
-    UPDATED,  # when KV and VIRTUAL were right
+    VIRTUAL,  # tokens that a sequence would have that was here from the beginning
+    UPDATED,  # time of the values in KV and VIRTUAL
     RATE,  # tokens per second and sequence, at UPDATED
     GROWTH,  # seconds by which each further token of all sequences makes the next slower
     STALL_RATE,  # the same while a prefill runs on this slot
@@ -72,7 +72,7 @@ IN_TIME, LATE, FOR_DECODE, QUEUES = range(4)
 ) = range(17)
 
 # Rows of KernelState.counts: the same in whole numbers.
-# OPEN is 1 for a replica in traffic, PARKED for one that is out of it and stays, 0 for one that goes when empty.
+# OPEN is 1 for a replica that takes requests, PARKED for one that takes none and stays, 0 for one that drains.
 PARKED = 2
 KIND, OPEN, MAX_BATCH, CURRENT, BATCH, COUNTS = range(6)
 
@@ -83,7 +83,7 @@ PREFILL_END, FREE, NEXT_TOKEN, LOAD, TREES = range(5)
 
 
 class Rules(NamedTuple):
-    """What does not change in a run."""
+    """Constants of a run."""
 
     ttft_slo: float
     itl_slo: float
@@ -98,7 +98,7 @@ class Rules(NamedTuple):
     chunk: float
     """Tokens per chunk of a chunked prefill on serve slots; 0: a prefill stops all decoding."""
     fast_base: float
-    """Prefill of the fastest variant: tells requests that could never meet their TTFT."""
+    """Prefill of the fastest variant, to find requests that could never meet their TTFT."""
     fast_token: float
     transfer_token: float
     """Seconds of KV transfer per prompt token."""
@@ -110,7 +110,7 @@ class Rules(NamedTuple):
 
 
 class KernelState(NamedTuple):
-    """Everything that the event loop needs.
+    """The state of the event loop.
 
     Arrays of requests have one entry per request, but length 1 where their feature is off (marked *optional*).
     A slot holds one ready or draining replica, or none.

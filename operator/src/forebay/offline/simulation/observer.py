@@ -1,4 +1,4 @@
-"""What an operator would see of a simulated pool: sums since the last look, and gauges. Never the future."""
+"""What an operator would see of a simulated pool: sums since the last call, and gauges; never the future."""
 
 from collections.abc import Sequence
 
@@ -30,9 +30,9 @@ _BUCKET = np.searchsorted(LENGTH_EDGES, np.arange(LENGTH_EDGES[-1] + 1)).astype(
 
 _RECENT = 1000
 _RECENT_SECONDS = 300.0
-"""Latency percentiles are those of the requests that ended last: at most so many, at most so long ago."""
+"""Latency percentiles cover the requests that ended last: at most this number, within this time."""
 _FEWEST = 5
-"""Start-ups to have seen before their percentile replaces what the variant is said to take."""
+"""So many start-ups must be measured before their percentile replaces the variant's declared start-up."""
 
 
 class Observer:
@@ -79,7 +79,7 @@ class Observer:
         return observation
 
     def _collect(self, now: float) -> None:
-        """Settle all slots at ``now`` (see `replica.settle`) and add up what they did."""
+        """Settle all slots at ``now`` (see `slot_physics.settle`) and add up their work."""
         w = self._replicas.world
         busy = np.flatnonzero(w.counts[state.BATCH] > 0)
         elapsed = now - w.gauges[state.UPDATED, busy]
@@ -173,9 +173,9 @@ class Observer:
         )
 
     def _lead_time(self, number: int, now: float) -> float:
-        """Return the 90th percentile of the last start-ups, or of what the variant is said to take.
+        """Return the 90th percentile of the last start-ups, or the declared one.
 
-        Where one more replica would wait for a node, the node's lead time comes on top.
+        If one more replica would wait for a node, the node's lead time is added.
         """
         measured = self._replicas.start_ups[number]
         known, lead = self._lead[number]

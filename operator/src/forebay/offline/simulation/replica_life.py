@@ -1,7 +1,7 @@
-"""Replicas of a simulated pool: ordered, waiting for GPUs, starting, ready, parked, draining, gone; their cost.
+"""The life of a simulated pool's replicas, from order to end, and their cost.
 
-A replica is billed from its start until it is gone, and for its whole start-up at least: an order is a commitment,
-cancelled or not. What its node costs is counted below, by `forebay.offline.simulation.nodes`.
+A replica is billed from its start until it is gone, and at least for its whole start-up, even if the order is
+cancelled. The cost of nodes is counted by `forebay.offline.simulation.nodes`.
 """
 
 import heapq
@@ -42,9 +42,9 @@ class Replicas:
         self.by_name: dict[str, Replica] = {}
         self.failures = 0
         self.cut_off = 0
-        """Requests that a replica still held when its time to end was over."""
+        """Requests that a replica still held at the end of its termination grace period."""
         self.taken_back = 0
-        """Parked replicas that took traffic again."""
+        """Parked replicas that were returned to traffic."""
         self.ordered = [0] * len(models)
         """Orders after the start, per variant."""
         self.cancelled = [0] * len(models)
@@ -52,7 +52,7 @@ class Replicas:
         self.start_ups: list[list[float]] = [[] for _ in models]
         """How long pods took to become ready on their node, per variant."""
         self.gone_sums = np.zeros((len(models), state.SUMS))
-        """What replicas did since the last look that are gone by now, per variant."""
+        """Work since the last call of replicas that are gone now, per variant."""
         self._billed = [0.0] * len(models)
         self._options = options
         self._capacity = capacity
@@ -66,7 +66,7 @@ class Replicas:
         functions = functions or vars(kernel)
         self._nudge, self._requeue = functions["nudge"], functions["requeue"]
 
-    # What the run loop asks -----------------------------------------------------------------------------------
+    # Calls of the run loop ------------------------------------------------------------------------------------
 
     def next_due_seconds(self, now: float) -> float:
         """Return when the next replica starts, becomes ready, fails or asks for GPUs again."""
@@ -75,11 +75,11 @@ class Replicas:
             return due
         if self._capacity.version != self._version:
             return now
-        # A replica that drains gives its GPUs back at a time that only the kernel knows: look once a second.
+        # Only the kernel knows when a draining replica gives its GPUs back, so check once a second.
         return min(due, now + 1.0 if self._draining else self._capacity.next_change_seconds(now))
 
     def run_due(self, now: float) -> None:
-        """Do what is due at ``now``: replicas start, become ready, fail, are reclaimed, leave, get GPUs."""
+        """Handle all events due at ``now``: replicas start, become ready, fail, are reclaimed, leave, get GPUs."""
         self.reap()
         while self._agenda and self._agenda[0][0] <= now:
             _, _, what, replica = heapq.heappop(self._agenda)
@@ -89,7 +89,7 @@ class Replicas:
             self._ask_again(now)
 
     def node_wait_seconds(self, variant: int, now: float) -> float:
-        """Return the 90th percentile of what one more replica would wait for its node; 0 where there is room."""
+        """Return the 90th percentile of one more replica's wait for its node; 0 where there is room."""
         model = self.models[variant].variant
         return self._capacity.node_wait_seconds(model.node_pool, model.gpus_per_replica, now)
 
@@ -126,10 +126,10 @@ class Replicas:
         *,
         parks: bool = False,
     ) -> None:
-        """Order or release replicas until ``wanted`` are there, parked and draining ones not counted.
+        """Order or release replicas until there are ``wanted``, without parked and draining ones.
 
-        Those on nodes that are named in ``emptying`` go first. With ``parks`` what serves is parked, not released;
-        parked ones come back before others are ordered.
+        Those on nodes that are named in ``emptying`` go first. With ``parks``, ready replicas are parked, not
+        released, and parked ones return before others are ordered.
         """
         present = [r for r in self.live[variant] if r.life not in (Life.PARKED, Life.DRAINING)]
         parked = sorted((r for r in self.live[variant] if r.life is Life.PARKED), key=lambda r: -r.parked_seconds)
@@ -163,7 +163,7 @@ class Replicas:
         return replica
 
     def release(self, replica: Replica, now: float) -> None:
-        """Let ``replica`` go: at once if it is not ready or idle, else when its requests are done."""
+        """Release ``replica``: at once if it is not ready or idle, else when its requests are done."""
         if replica.life in (Life.WAITING, Life.STARTING):
             self._end(replica, now)
         elif replica.life in (Life.READY, Life.PARKED):
@@ -175,7 +175,7 @@ class Replicas:
             self.reap()
 
     def resume(self, replica: Replica, now: float) -> None:
-        """Let a draining ``replica`` take new requests again; any other is left as it is."""
+        """Let a draining ``replica`` take new requests again; any other does not change."""
         if replica.life is Life.DRAINING:
             replica.life = Life.READY
             self._draining -= 1
@@ -279,7 +279,7 @@ class Replicas:
             self._reclaim(replica, now)
 
     def _ask(self, replica: Replica, now: float, ready_at: float | None = None) -> None:
-        """Place the pod of ``replica``; it starts at once, when its node is there, or is asked for again."""
+        """Place the pod of ``replica``: it starts now, starts when its node is ready, or is tried again."""
         starts = self._capacity.place(replica.pod, now, at_once=ready_at is not None)
         if starts is None:
             return
@@ -310,7 +310,7 @@ class Replicas:
             self._at(ready, Due.READY, replica)
 
     def _ask_again(self, now: float) -> None:
-        """Let the replicas that wait have the room that became free, first come, first served."""
+        """Give free room to the replicas that wait, first come, first served."""
         changed = self._capacity.version != self._version
         self._version = self._capacity.version
         waiting = [r for replicas in self.live for r in replicas if r.life is Life.WAITING]
@@ -324,7 +324,7 @@ class Replicas:
         if replica.life is not Life.STARTING:
             return
         replica.life = Life.READY
-        if now > replica.starts_seconds:  # else it was there from the beginning
+        if now > replica.starts_seconds:  # else it existed at the beginning
             self.start_ups[replica.variant].append(now - replica.starts_seconds)
         replica.slot = self._free_slot()
         self.by_slot[replica.slot] = replica
@@ -362,7 +362,7 @@ class Replicas:
             self._at(now + life, Due.FAILS, replica)
 
     def _strike(self, replica: Replica, now: float) -> None:
-        """``replica`` fails; if it was still wanted, its workload starts another."""
+        """Let ``replica`` fail. If it was still wanted, its workload starts another."""
         wanted = replica.life is Life.READY
         if replica.life in (Life.READY, Life.PARKED, Life.DRAINING):
             self.fail(replica, now)
@@ -370,7 +370,7 @@ class Replicas:
             self.order(replica.variant, now)
 
     def _reclaim(self, replica: Replica, now: float) -> None:
-        """The node of ``replica`` goes: its workload starts another, it drains as long as the notice allows."""
+        """End the node of ``replica``: the workload starts another, and it drains as long as the notice allows."""
         if replica.life not in (Life.STARTING, Life.READY, Life.PARKED):
             return
         ends = now + self._capacity.notice_seconds(replica.pod)

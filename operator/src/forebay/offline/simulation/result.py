@@ -29,7 +29,7 @@ class SimulationResult:
     done_seconds: FloatArray
     """When the last token was out."""
     replica_seconds: Mapping[VariantKey, float]
-    """Billed per variant: from the start of the pod until it was empty and gone, and for its start-up at least."""
+    """Billed per variant: from the start of the pod until it was empty and gone, and at least for its start-up."""
     actions: tuple[ScaleAction, ...]
     orders: int = 0
     """Replicas ordered after the start."""
@@ -40,9 +40,9 @@ class SimulationResult:
     evictions: int = 0
     failures: int = 0
     cut_off: int = 0
-    """Requests that began again because their replica's time to end was over."""
+    """Requests that started again because their replica's termination grace period was over."""
     taken_back: int = 0
-    """Parked replicas that took traffic again."""
+    """Parked replicas that were returned to traffic."""
 
     def attained(self, slo: Slo, *, until_seconds: float | None = None) -> float:
         """Return the share of requests, of those that arrived before ``until_seconds``, that met ``slo``.

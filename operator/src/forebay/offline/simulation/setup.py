@@ -26,7 +26,7 @@ def variant_models(
     start_up: Mapping[VariantKey, StartUp],
     options: SimulationOptions,
 ) -> list[VariantModel]:
-    """Return what holds for each variant in the simulation, in the pool's order.
+    """Return the simulated properties of each variant, in the pool's order.
 
     Raises:
         ValueError: the roles do not serve requests, a name is unknown, or a variant has no usable performance.
@@ -74,7 +74,7 @@ def _check(key: VariantKey, speed: Performance) -> None:
 
 
 def _edge_batch(speed: Performance, itl: float, context: float) -> float:
-    """Return the batch at which one iteration takes ``itl``: the capacity that routing balances by."""
+    """Return the batch at which one iteration takes ``itl``: the capacity by which routing balances."""
     per_sequence = speed.decode_seconds_per_sequence + speed.decode_seconds_per_kv_token * context
     most = min(speed.max_batch, speed.kv_capacity_tokens / context)
     if per_sequence <= 0:

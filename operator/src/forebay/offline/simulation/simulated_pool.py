@@ -31,9 +31,9 @@ from forebay.offline.simulation.simulation_options import SimulationOptions, Sta
 class SimulatedPool:
     """A pool of replicas that serves a trace.
 
-    ``pool`` names the variants and the SLO. ``performance`` and ``start_up`` say per variant what is *true* in
-    the simulation, where that is not what the pool's variants claim. ``initial`` replicas are ready at time 0.
-    Time only moves in `run_until`; everything else acts at the time that it reached.
+    ``pool`` names the variants and the SLO. ``performance`` and ``start_up`` are the *true* values per variant in
+    the simulation, if they differ from those of the pool's variants. ``initial`` replicas are ready at time 0.
+    Time passes only in `run_until`; all other methods act at the present time.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class SimulatedPool:
             initial: replicas per variant that are ready at time 0.
             performance: the true speed per variant, default: the variant's.
             start_up: the true start-up per variant, default: fixed, the variant's ``start_up_seconds`` or 120 s.
-            options: what else happens.
+            options: failures, routing, clients and other rules.
             capacity: GPUs or nodes, shared with other simulated pools; default: GPUs without limit.
             priority: class per request, 0 the lowest, larger is served first.
             functions: the kernel's functions, for a run in plain Python (`accelerate.interpreted`).
@@ -87,7 +87,7 @@ class SimulatedPool:
         Raises:
             ValueError: that time is in the past.
         """
-        until_seconds = float(until_seconds)  # an int would be another type to the compiler
+        until_seconds = float(until_seconds)  # for the compiler, an int would be another type
         if until_seconds < self.now_seconds:
             raise ValueError(f"cannot run back from {self.now_seconds} s to {until_seconds} s")
         while True:
@@ -119,18 +119,18 @@ class SimulatedPool:
             self.replicas.scale(variant, count, self.now_seconds, emptying, parks=self.options.parks)
 
     def free(self, names: Iterable[str]) -> None:
-        """Let parked replicas go."""
+        """Release parked replicas."""
         for name in names:
             replica = self.replicas.by_name.get(name)
             if replica is not None and replica.life is Life.PARKED:
                 self.replicas.release(replica, self.now_seconds)
 
     def observe(self) -> PoolObservation:
-        """Return what an operator sees of the time since the last call."""
+        """Return what an operator sees, for the time since the last call."""
         return self._observer.observe(self.now_seconds, self._desired)
 
     def placed(self) -> list[PlacedReplica]:
-        """Return the replicas that hold GPUs, with where they hold them."""
+        """Return the replicas that hold GPUs, with the nodes of these GPUs."""
         return [
             PlacedReplica(
                 pool=self.pool.key,
@@ -171,10 +171,10 @@ class SimulatedPool:
     def finish(self, drain_seconds: float) -> SimulationResult:
         """Return bills and actions up to now, and latencies once the requests in flight had time to end.
 
-        The fleet stays as it is meanwhile, so that no request looks unserved because the clock stopped.
+        The fleet does not change meanwhile, so that no request counts as unserved because the run ended.
 
         Args:
-            drain_seconds: how long they have.
+            drain_seconds: the time that they have.
         """
         ended = self.result()
         self.run_until(self.now_seconds + drain_seconds)
@@ -194,7 +194,7 @@ class SimulatedPool:
         return self.replicas.order(self._variant(variant), self.now_seconds, name=name, ready_at=ready_at_seconds)
 
     def remove_replica(self, name: str, *, drain: bool = True) -> None:
-        """Take the replica called ``name`` away: when its requests are done, or at once, then they start again.
+        """Remove the replica called ``name`` when its requests are done, or at once; then they start again.
 
         Raises:
             ValueError: there is no such replica.

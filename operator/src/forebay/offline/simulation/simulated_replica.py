@@ -1,4 +1,4 @@
-"""One replica of a simulated pool, how far it has come, and what holds for its variant."""
+"""One replica of a simulated pool, its phase, and the properties of its variant."""
 
 import math
 from dataclasses import dataclass
@@ -11,29 +11,29 @@ from forebay.offline.simulation.simulation_options import StartUp
 
 
 class Life(Enum):
-    """How far a replica has come."""
+    """The phase of a replica's life."""
 
     WAITING = auto()
     """For GPUs, or for a node that is on its way: not billed."""
     STARTING = auto()
     READY = auto()
     PARKED = auto()
-    """Out of traffic: it finishes what it holds, is billed, and comes back at once if it is missed."""
+    """Out of traffic: it finishes its requests, is billed, and returns to traffic at once if it is needed."""
     DRAINING = auto()
     GONE = auto()
 
 
 class Due(Enum):
-    """What happens to a replica at a time of the agenda."""
+    """An event in the life of a replica."""
 
     STARTS = auto()
-    """Its node is there."""
+    """Its node is ready."""
     READY = auto()
     FAILS = auto()
     RECLAIMED = auto()
-    """Its node is given notice."""
+    """Its node gets a spot notice."""
     CUT_OFF = auto()
-    """It was removed, and its time to end is over."""
+    """It was removed, and its termination grace period is over."""
 
 
 @dataclass(slots=True, eq=False)
@@ -55,7 +55,7 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class VariantModel:
-    """A variant with what the simulator needs to know of it."""
+    """A variant with the properties that the simulator needs."""
 
     variant: Variant
     performance: Performance

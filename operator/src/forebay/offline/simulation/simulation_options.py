@@ -11,7 +11,7 @@ import numpy as np
 from forebay.flow.fleet import VariantKey
 
 DEFAULT_START_UP_SECONDS = 120.0
-"""From order to ready where nothing says how long it takes."""
+"""Time from order to ready if none is given."""
 
 
 class QueueOrder(StrEnum):
@@ -19,8 +19,8 @@ class QueueOrder(StrEnum):
 
     FIFO = "fifo"
     LATE_LAST = "late-last"
-    """A request that can no longer meet its TTFT steps aside and is served when no in-time request waits;
-    one that could never meet it stays in order."""
+    """A request that can no longer meet its TTFT is served when no in-time request waits. One that could never
+    meet it keeps its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class StartUpPhase:
 
 @dataclass(frozen=True, slots=True)
 class StartUp:
-    """How long something takes to come: a pod until it serves, or a node until pods can start on it."""
+    """The time until a pod serves, or until pods can start on a node."""
 
     phases: tuple[StartUpPhase, ...]
 
@@ -66,7 +66,7 @@ class StartUp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StockOut:
-    """A time in which a node pool gets no further nodes; replicas that need one wait for its end."""
+    """A time in which a node pool gets no further nodes; replicas that need one wait until it ends."""
 
     node_pool: str
     start_seconds: float
@@ -80,7 +80,7 @@ class SimulationOptions:
     seed: int = 0
     queue_order: QueueOrder = QueueOrder.FIFO
     prefix_cache: bool = False
-    """Take the trace's ``cached_tokens`` off the prefill work."""
+    """Subtract the trace's ``cached_tokens`` from the prefill work."""
     reserve_kv: bool = False
     """Admit to decode only where the KV cache holds all admitted sequences at full length."""
     preemption: bool = False
@@ -95,11 +95,11 @@ class SimulationOptions:
     mean_seconds_between_failures: float | None = None
     """Mean life of one ready replica (exponential); its requests start again and a new replica is ordered."""
     grace_seconds: float | None = None
-    """What a replica that is removed still holds after this starts again elsewhere; ``None``: it ends all."""
+    """Grace period of a removed replica; its remaining requests then start again elsewhere. ``None``: no limit."""
     parks: bool = False
-    """Replicas that a policy of Forebay's releases are parked, and go when it frees them."""
+    """Replicas that Forebay's policy releases are parked, and end when the policy frees them."""
     routing_weights: Mapping[VariantKey, float] = field(default_factory=dict)
-    """Weight by variant: scales the share of decode batches, and orders idle prefill replicas."""
+    """Weight by variant: scales its share of decode batches, and sets the order of idle prefill replicas."""
     slot_seconds: float = 5.0
     """Resolution of the arrivals that `SimulatedPool.observe` reports."""
     log_replicas: bool = False

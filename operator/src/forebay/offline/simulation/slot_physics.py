@@ -1,9 +1,9 @@
 """One replica: decoding as processor sharing in virtual time.
 
 All running sequences of a slot gain tokens at the same rate, which falls as the KV cache fills. A sequence that
-needs ``n`` more tokens therefore ends when the slot's virtual time (tokens gained by anyone present all along) has
-grown by ``n``: one heap entry per sequence instead of one event per token. The idea is the virtual time of fair
-queueing (Parekh and Gallager, IEEE/ACM Transactions on Networking 1(3), 1993).
+needs ``n`` more tokens therefore ends when the slot's virtual time (tokens gained by a sequence that was there
+from the beginning) has grown by ``n``: one heap entry per sequence instead of one event per token. The idea is
+the virtual time of fair queueing (Parekh and Gallager, IEEE/ACM Transactions on Networking 1(3), 1993).
 """
 
 import math
@@ -59,8 +59,8 @@ def tokens_gained(elapsed: float, rate: float, growth: float) -> float:
     """Return the tokens per sequence after ``elapsed`` seconds that begin at ``rate``.
 
     Every token of every sequence stays in the KV cache, so the step's time grows by ``growth`` with each token.
-    Tokens x then take ``x / rate + growth * x**2 / 2`` seconds; this is the inverse, in a form that is also right
-    for ``growth`` 0.
+    So x tokens take ``x / rate + growth * x**2 / 2`` seconds. This is the inverse, in a form that also holds for
+    ``growth`` 0.
     """
     return 2.0 * elapsed * rate / (1.0 + math.sqrt(1.0 + 2.0 * growth * elapsed * rate * rate))
 
@@ -96,7 +96,7 @@ def step_seconds(w: KernelState, slot: int) -> float:
 
 @compiled
 def reschedule(w: KernelState, slot: int, now: float) -> None:
-    """Work out rate, next event and place in the choice of slots of ``slot``, which is settled."""
+    """Compute rate, next event and place in the choice of slots of ``slot``, which is settled."""
     batch = w.counts[BATCH, slot]
     due = NEVER
     if batch > 0:
@@ -121,7 +121,7 @@ def reschedule(w: KernelState, slot: int, now: float) -> None:
 
 @compiled
 def offer(w: KernelState, slot: int) -> None:
-    """Enter ``slot`` among those that may take the next request, or take it out."""
+    """Add ``slot`` to those that may take the next request, or remove it."""
     free = w.counts[OPEN, slot] == 1
     kind = w.counts[KIND, slot]
     if kind == PREFILL:
@@ -170,14 +170,14 @@ def admit(w: KernelState, slot: int, request: int, now: float) -> None:
         resident = prompt + output - left
         w.left[request] = 0.0
         if w.counts[KIND, slot] == DECODE:
-            # The cache of an evicted sequence is computed again, and decoding stands still meanwhile.
+            # The cache of an evicted sequence is computed again, and decoding stops meanwhile.
             start = w.keys[PREFILL_END, slot] if w.counts[CURRENT, slot] == RECOMPUTING else now
             w.counts[CURRENT, slot] = RECOMPUTING
             w.gauges[STALL_RATE, slot] = 0.0
             set_busy(w, slot, start + w.gauges[PREFILL_BASE, slot] + w.gauges[PREFILL_TOKEN, slot] * resident)
     batch = w.counts[BATCH, slot]
     if batch == 0:
-        # Virtual time starts again on an empty slot: small numbers keep their digits.
+        # Virtual time starts again on an empty slot, because small numbers keep more digits.
         w.gauges[VIRTUAL, slot] = 0.0
         w.gauges[KV, slot] = 0.0
         w.gauges[RESERVED, slot] = 0.0
@@ -205,7 +205,7 @@ def log_end(w: KernelState, request: int, missed: bool, missed_ttft: bool) -> No
 
 @compiled
 def leave(w: KernelState, slot: int, entry: int) -> int:
-    """Take heap entry ``entry`` off a settled ``slot`` and return its request; the caller reschedules."""
+    """Remove heap entry ``entry`` from a settled ``slot`` and return its request; the caller reschedules."""
     first = slot * w.rules.batch_limit
     request = int(w.ids[first + entry])
     batch = w.counts[BATCH, slot]

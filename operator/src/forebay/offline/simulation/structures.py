@@ -15,7 +15,7 @@ FloatTable = npt.NDArray[np.float64]
 IntTable = npt.NDArray[np.int64]
 
 NEVER = 1e300
-"""A time that no run reaches, and a key that no tree prefers."""
+"""A time later than any run, and a key larger than any other."""
 
 
 # Rows of a queue table.
@@ -75,7 +75,7 @@ def heap_drop(keys: FloatArray, values: LinkArray, first: int, size: int, entry:
         keys[first + parent] = keys[first + child]
         values[first + parent] = values[first + child]
         parent = child
-    # An entry from another branch may be smaller than what stands above the hole.
+    # An entry from another branch may be smaller than the entry above the hole.
     while parent > 0:
         above = (parent - 1) >> 1
         if keys[first + above] <= key:

@@ -1,1 +1,1 @@
-"""Where pods of replicas run: on GPUs of a plain stock, or on nodes that come, fill, empty and go."""
+"""Where pods of replicas run: on a plain stock of GPUs, or on nodes that are launched and given back."""

@@ -1,4 +1,4 @@
-"""What a simulated pool asks of the GPU capacity: when can this pod start?"""
+"""The interface between a simulated pool and GPU capacity: when can a pod start?"""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -20,20 +20,20 @@ class PodCapacity(Protocol):
     """GPUs for pods, shared by every simulated pool that is given the same instance."""
 
     version: int
-    """Changes whenever room may have become free: a pod that waits is then worth asking for again."""
+    """Changes whenever room may have become free, so that waiting pods are tried again."""
 
     def place(self, pod: Pod, now: float, *, at_once: bool = False) -> float | None:
-        """Return when ``pod`` can start; ``None``: nothing can be had now.
+        """Return when ``pod`` can start; ``None``: no capacity is available now.
 
         Args:
             pod: not placed yet.
             now: the time.
-            at_once: with its node, if it needs one: for replicas that are there from the beginning.
+            at_once: start it now, with a new node if it needs one (for replicas that exist at the beginning).
         """
         ...
 
     def move(self, pod: Pod, now: float) -> bool:
-        """Place ``pod``, which waits for a node, on room that is there by now; return whether there was some."""
+        """Place ``pod``, which waits for a node, if there is room now; return whether there was."""
         ...
 
     def remove(self, pod: Pod, when: float) -> None:
@@ -41,11 +41,11 @@ class PodCapacity(Protocol):
         ...
 
     def next_change_seconds(self, now: float) -> float:
-        """Return when the next stock-out ends or other room comes that no pod announces."""
+        """Return when the next stock-out ends, or room becomes free for another reason than a pod that leaves."""
         ...
 
     def reclaim_seconds(self, pod: Pod) -> float:
-        """Return when the first node of ``pod`` is given notice; infinite: never."""
+        """Return when the first node of ``pod`` gets its spot notice; infinite: never."""
         ...
 
     def notice_seconds(self, pod: Pod) -> float:
@@ -53,7 +53,7 @@ class PodCapacity(Protocol):
         ...
 
     def node_wait_seconds(self, node_pool: str | None, gpus: int, now: float) -> float:
-        """Return the 90th percentile of what one more pod would wait for a node; 0 where there is room."""
+        """Return the 90th percentile of one more pod's wait for a node; 0 where there is room."""
         ...
 
     def crowding(self, pod: Pod, others: list[Pod]) -> int:

@@ -1,4 +1,4 @@
-"""A plain stock of GPUs per node pool, without nodes: how many there are, who holds them, when none can be had."""
+"""A plain stock of GPUs per node pool, without nodes: how many there are, who holds them, and stock-outs."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -10,8 +10,8 @@ from forebay.offline.simulation.simulation_options import StockOut
 class GpuSupply:
     """GPUs per node pool; every GPU can be used by every pod at once (a `PodCapacity`).
 
-    A node pool that is not named in ``limits`` has no limit. GPUs are granted in the order of asking; what a
-    stock-out or a lack of GPUs refuses is asked for again by the caller.
+    A node pool that is not named in ``limits`` has no limit. GPUs are granted in the order of requests. After a
+    refusal (stock-out, no free GPU) the caller asks again.
     """
 
     def __init__(self, limits: Mapping[str, int] | None = None, stock_outs: Iterable[StockOut] = ()) -> None:
@@ -21,7 +21,7 @@ class GpuSupply:
         self._held: dict[str, int] = {}
 
     def place(self, pod: Pod, now: float, *, at_once: bool = False) -> float | None:  # noqa: ARG002  no node to wait for
-        """Hand out the GPUs of ``pod`` if they can be had at ``now``."""
+        """Give ``pod`` its GPUs if they are available at ``now``."""
         name = pod.node_pool
         if name is None:
             return now

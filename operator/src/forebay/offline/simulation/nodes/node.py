@@ -1,4 +1,4 @@
-"""One simulated node, and what is true of the nodes of a pool."""
+"""One simulated node, and the properties of a node pool."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from forebay.offline.simulation.simulation_options import StartUp
 CONSOLIDATE_AFTER_SECONDS = 600.0
 """How long an empty node stays: the Cluster Autoscaler's ``--scale-down-unneeded-time``."""
 MINIMUM_BILLED_SECONDS = 60.0
-"""What a cloud bills at least for a node; billing by the second with a minute's minimum is common."""
+"""The shortest time that a cloud bills for a node; billing by the second from a minute on is common."""
 
 
 class NodeScoring(StrEnum):
@@ -23,7 +23,7 @@ class NodeScoring(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeRules:
-    """What is true of one node pool in the simulation."""
+    """The properties of one node pool in the simulation."""
 
     gpus_per_node: int
     lead_time: StartUp
@@ -43,7 +43,7 @@ class NodeRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignPods:
-    """GPUs of a node pool that pods of somebody else hold for a time, on one node each."""
+    """GPUs of a node pool that pods of other users hold for a time, on one node each."""
 
     node_pool: str
     gpus: int
@@ -62,7 +62,7 @@ class Node:
     ready_seconds: float
     """When pods can start on it."""
     reclaim_seconds: float = math.inf
-    """When a spot node is given notice."""
+    """When a spot node gets its notice."""
     gone_seconds: float = math.inf
     free: int = 0
     pods: int = 0
@@ -84,7 +84,7 @@ class Node:
             self.empty_since_seconds = max(when, self.ready_seconds)
 
     def undo(self, gpus: int) -> None:
-        """Take back a `take` that came to nothing."""
+        """Undo a `take` that was not used."""
         self.free += gpus
         self.pods -= 1
 

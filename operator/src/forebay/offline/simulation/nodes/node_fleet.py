@@ -1,13 +1,12 @@
-"""Simulated nodes: pods make the node autoscaler launch them, empty ones are given back after a delay.
+"""Simulated nodes: the node autoscaler launches them for pods, and gives empty ones back after a delay.
 
-The node autoscaler is what a pod-driven provider is: a pod that fits nowhere, neither on a node that is there nor
-on one that is coming, launches a node of its pool. Everything is known by times alone (launched, ready, empty
-since, gone), so that nothing has to happen between two questions; simulated pools may ask in turn, each at its
-own time.
+The node autoscaler works like a pod-driven provider: a pod that fits on no node, ready or coming, launches a node
+of its pool. Nodes are described by times alone (launched, ready, empty since, gone), so that nothing must be
+computed between two calls, and several simulated pools may call, each at its own time.
 
 Known approximations: a node autoscaler never moves pods to empty a node (inference pods are commonly marked
 ``do-not-disrupt``); pods of several nodes are placed together; a pod that waits for a node takes room that became
-free elsewhere at the next look at it.
+free elsewhere when it is checked next.
 """
 
 import math
@@ -59,10 +58,10 @@ class NodeFleet:
                 self._leaving_pods.append((pods.end_seconds, pod))
         self._foreign(0.0)
 
-    # What pods ask --------------------------------------------------------------------------------------------
+    # Calls for pods -------------------------------------------------------------------------------------------
 
     def place(self, pod: Pod, now: float, *, at_once: bool = False) -> float | None:
-        """Place ``pod`` on nodes that are there or coming, launching what is missing; return when it can start."""
+        """Place ``pod`` on nodes, ready or coming, and launch missing ones; return when the pod can start."""
         name = pod.node_pool
         if name is None or name not in self._rules:
             return now
@@ -83,7 +82,7 @@ class NodeFleet:
         return max(now, *(node.ready_seconds for node, _ in pod.places))
 
     def move(self, pod: Pod, now: float) -> bool:
-        """Place ``pod``, which waits for a node, on ready nodes with room; return whether there were some."""
+        """Place ``pod``, which waits for a node, on ready nodes with room; return whether there were enough."""
         name = pod.node_pool
         if name is None or name not in self._rules:
             return False
@@ -113,7 +112,7 @@ class NodeFleet:
         return min((*ends, *leaves), default=math.inf)
 
     def reclaim_seconds(self, pod: Pod) -> float:
-        """Return when the first node of ``pod`` is given notice."""
+        """Return when the first node of ``pod`` gets its spot notice."""
         return min((node.reclaim_seconds for node, _ in pod.places), default=math.inf)
 
     def notice_seconds(self, pod: Pod) -> float:
@@ -122,7 +121,7 @@ class NodeFleet:
         return rules.notice_seconds if rules is not None else 0.0
 
     def node_wait_seconds(self, node_pool: str | None, gpus: int, now: float) -> float:
-        """Return the 90th percentile of what one more pod would wait for a node; 0 where there is room."""
+        """Return the 90th percentile of one more pod's wait for a node; 0 where there is room."""
         if node_pool is None or node_pool not in self._rules:
             return 0.0
         self._settle(node_pool, now)
@@ -146,7 +145,7 @@ class NodeFleet:
                     if self._launch(name, now, at_once=False) is None:
                         break
 
-    # What is told of nodes ------------------------------------------------------------------------------------
+    # State of the nodes ---------------------------------------------------------------------------------------
 
     def record(self, name: str, now: float) -> NodePoolRecord:
         """Return the nodes of one pool at ``now``, those that are gone included."""
@@ -214,7 +213,7 @@ class NodeFleet:
         pod.places.clear()
 
     def _settle(self, name: str, now: float) -> None:
-        """Give back the nodes whose time has come: empty for long enough, or reclaimed."""
+        """Give back the nodes that were empty for long enough, or are reclaimed."""
         rules, alive = self._rules[name], self._nodes[name]
         going: list[Node] = []
         empty = sum(node.pods == 0 for node in alive)
@@ -232,7 +231,7 @@ class NodeFleet:
             self.version += 1
 
     def _foreign(self, now: float) -> None:
-        """Let pods of others come and go."""
+        """Start and end pods of other users."""
         for due in [entry for entry in self._coming_pods if entry[0] <= now]:
             when, pod = due
             if self._place_foreign(pod, when):

@@ -12,7 +12,7 @@ from forebay.offline.simulation.nodes.node import Node, NodeRules
 from forebay.offline.simulation.simulation_options import StartUp
 
 _FEWEST = 5
-"""Nodes to have seen before their percentile replaces what the pool is said to take."""
+"""So many nodes must be measured before their percentile replaces the declared lead time."""
 _MOST = 50
 
 
@@ -24,7 +24,7 @@ class PlacedReplica:
     variant: VariantKey
     pod: Pod
     leaves: bool
-    """It drains: it counts no more, and holds its GPUs until it is empty."""
+    """It drains: it does not count any more, and holds its GPUs until it is empty."""
 
 
 class LeadTimes:
@@ -35,7 +35,7 @@ class LeadTimes:
         self._seen: list[float] = []
 
     def add(self, *, launched_seconds: float, seconds: float) -> None:
-        """Take the lead time of a node; nodes that are there from the beginning tell nothing."""
+        """Take the lead time of a node; nodes that exist at the beginning have none."""
         if launched_seconds > 0.0:
             self._seen.append(seconds)
 
@@ -66,10 +66,10 @@ class NodePoolRecord:
     gone: tuple[Node, ...]
     lead: LeadTimes
     refused_until_seconds: float | None
-    """Until when the provisioner takes the type to be sold out."""
+    """The provisioner treats the type as sold out until this time."""
 
     def observed(self, name: str, now: float, replicas: Iterable[PlacedReplica] = ()) -> NodePoolObservation:
-        """Return what the operator would see: nodes, their replicas, what is coming, what the provisioner said."""
+        """Return what the operator would see: nodes, their replicas, coming nodes, the provisioner's reports."""
         here = [node for node in self.nodes if not node.coming(now)]
         usable = [node for node in here if node.usable(now)]
         coming = [node for node in self.nodes if node.coming(now)]
@@ -129,7 +129,7 @@ def _placement(usable: Iterable[Node], replicas: Iterable[PlacedReplica]) -> tup
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeBill:
-    """What the nodes of one pool came to."""
+    """The node-seconds and launches of one pool."""
 
     node_seconds: float
     """From launch until given back, minimum billing included."""
