@@ -137,7 +137,7 @@ class Stabilisation(ApiModel):
     actions_per_hour: Annotated[StrictInt, Field(ge=1, le=240), WHOLE] | None = None
     """Most scaling actions per role in an hour. A standing queue is served whatever this says."""
     action_cost: Annotated[Duration, between("0s", "1h", such_as="3m")] | None = None
-    """What an action must earn back beyond the start-up of its replicas, in hours of one replica. More means fewer
+    """What an action must earn back beyond the start-up of its replicas, as time of one replica. More means fewer
     actions and a dearer fleet. Default 3m, and as much more as a role has more than ten replicas."""
 
 
