@@ -198,12 +198,12 @@ async def test_healthy_replicas_outlive_a_rollout_that_never_gets_ready(
         await stage.round()
     stage.begin_rollout()
     healthy = stage.ready("a")
-    lowest = healthy
+    lowest, said = healthy, ""
     for _ in range(140):
         decision = await stage.round()
         lowest = min(lowest, stage.ready("a"))
+        said += " ".join(reason.message for reason in decision.reasons)
     assert lowest == healthy
-    said = " ".join(reason.message for reason in decision.reasons)
     if len(names) == 2:
         assert "does not get on" in said
     look = stage.view.look(await stage.keeper.build(stage.now), stage.now)

@@ -25,7 +25,7 @@ _TOLERANCES: Mapping[str, Tolerance] = {
     "skill": Tolerance(relative=0.5),
     **dict.fromkeys(("sloAttainment", *(f"met{name}" for name in WINDOWS)), Tolerance(relative=0.0, least=0.005)),
     **dict.fromkeys((f"burnRate{name}" for name in WINDOWS), Tolerance(relative=0.25, least=0.2)),
-    "sloRequests": Tolerance(relative=0.3, least=100.0),
+    "sloRequests": Tolerance(relative=0.5, least=1000.0),
     "actionsLastHour": Tolerance(relative=0.5, least=2.0),
     "cancelledLastHour": Tolerance(relative=0.0, least=0.5),
     "errorBudgetLeft": Tolerance(relative=0.1, least=0.05),

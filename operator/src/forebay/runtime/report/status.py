@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 _FIGURES = frozenset(
     {
         "sloAttainment",
+        "sloRequests",
+        "sloMissed",
         "errorBudgetLeft",
         "attainment",
         "actionsLastHour",
