@@ -44,7 +44,7 @@ def pods(stage: Stage, selector: str = "") -> set[str]:
 
 @pytest.mark.parametrize("parks", [True, False])
 def test_no_stream_is_cut_off_where_pods_are_parked(stage: Stage, parks: bool) -> None:
-    """Protects users' answers; without parking the same scale-in cuts streams off."""
+    """Protects users' answers. Without the label no pod is parked, and it is chance what that cuts off."""
     if parks:
         let_pods_leave_traffic(stage)
     watch_briefly(stage)
@@ -65,4 +65,3 @@ def test_no_stream_is_cut_off_where_pods_are_parked(stage: Stage, parks: bool) -
         assert stage.requests_cut_off() == 0
     else:
         assert parked == set()
-        assert stage.requests_cut_off() > 0
